@@ -1,0 +1,22 @@
+"""Something that happened at a moment and is worth telling at once: a cough, an arrival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BURST = "burst"
+"""Event kind of vocal bursts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``kind`` names the topic it is published under, ``label`` what it was.
+
+    ``start`` is monotonic seconds, ``seconds`` its duration, ``score`` a probability.
+    """
+
+    kind: str
+    label: str
+    score: float
+    start: float
+    seconds: float

@@ -1,0 +1,66 @@
+"""Raw pictures and sound. Only capture, analysis and analyzers may see these; they never reach a summary or a disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+AUDIO_RATE = 16_000
+"""Samples per second of every :class:`AudioBlock`; capture resamples to it."""
+
+
+class PixelFormat(Enum):
+    """Memory layout of :attr:`Frame.data`."""
+
+    BGR = "bgr"
+    """uint8 [height, width, 3], as OpenCV decodes."""
+    GRAY = "gray"
+    """uint8 [height, width]."""
+    I420 = "i420"
+    """uint8 [height * 3 / 2, width]: the Y plane, then U and V at half size (strides already removed)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture.
+
+    ``time`` is the monotonic time of capture in seconds (for recordings: the position in the file). ``index`` counts
+    the frames of the stream, dropped ones included.
+    """
+
+    data: npt.NDArray[np.uint8]
+    format: PixelFormat
+    width: int
+    height: int
+    time: float
+    index: int
+
+    @classmethod
+    def from_bgr(cls, image: npt.NDArray[np.uint8], time: float, index: int) -> Frame:
+        """Wrap an OpenCV picture, uint8 [h, w, 3]."""
+        return cls(image, PixelFormat.BGR, image.shape[1], image.shape[0], time, index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioBlock:
+    """Mono sound at :data:`AUDIO_RATE`: float32 [n] in [-1, 1].
+
+    ``time`` is the monotonic time of the first sample; ``gap`` the seconds lost between the previous block and this one.
+    """
+
+    samples: npt.NDArray[np.float32]
+    time: float
+    gap: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Length of the block."""
+        return len(self.samples) / AUDIO_RATE
+
+    @property
+    def end(self) -> float:
+        """Monotonic time just after the last sample."""
+        return self.time + self.seconds

@@ -1,0 +1,159 @@
+"""A window of time as mergeable sums, and the summary that stamps it with wall time.
+
+Every figure a summary publishes is derived from sums, counts, maxima and sets, so merging two neighbouring windows is
+exact and associative (:func:`edge_agent.summary.window.merge`). Nothing here knows how it is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edge_agent.domain.observation import EMOTIONS
+
+ClockState = Literal["synced", "unsynced"]
+
+VALENCE: Mapping[str, float] = {
+    "neutral": 0.0,
+    "happiness": 0.9,
+    "surprise": 0.2,
+    "sadness": -0.8,
+    "anger": -0.7,
+    "disgust": -0.7,
+    "fear": -0.7,
+    "contempt": -0.5,
+}
+"""Valence of each class on -1..1, rounded from the circumplex placements of Russell (1980); contempt by its neighbours."""
+
+MIN_READINGS = 3
+"""Fewer emotion readings than this in a window are not evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSums:
+    """``seconds`` is observed time, ``person_seconds`` the integral of the head count over it.
+
+    Distinct tracks stay exact under merging without keeping identities: ``carried`` were already there when the window
+    began, ``arrived`` came during it.
+    """
+
+    most: int = 0
+    person_seconds: float = 0.0
+    seconds: float = 0.0
+    carried: int = 0
+    arrived: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionSums:
+    """``weight`` is the person-seconds that the readings stand for; ``p`` and ``square`` are weighted sums per class."""
+
+    weight: float = 0.0
+    p: tuple[float, ...] = (0.0,) * len(EMOTIONS)
+    square: tuple[float, ...] = (0.0,) * len(EMOTIONS)
+    readings: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BurstSums:
+    """Events of one label."""
+
+    count: int = 0
+    peak: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSums:
+    """Any other named number: how often it was observed, its sum and its extremes."""
+
+    count: int
+    total: float
+    low: float
+    high: float
+
+    @property
+    def mean(self) -> float:
+        """Average over the observations."""
+        return self.total / self.count
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSums:
+    """How much of the window was seen and heard. Times in seconds; ``captured`` and ``dropped`` in frames."""
+
+    captured: int = 0
+    analysed: int = 0
+    dropped: int = 0
+    video_seconds: float = 0.0
+    audio_seconds: float = 0.0
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What happened between ``begin`` and ``end`` (monotonic seconds of one boot)."""
+
+    begin: float
+    end: float
+    faces: FaceSums = FaceSums()
+    emotion: EmotionSums = EmotionSums()
+    bursts: Mapping[str, BurstSums] = field(default_factory=dict)
+    measures: Mapping[str, MeasureSums] = field(default_factory=dict)
+    stream: StreamSums = StreamSums()
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionEstimate:
+    """The window's answer. ``p`` follows :data:`EMOTIONS` and sums to 1; ``valence`` is in -1..1.
+
+    ``confidence`` is how likely the dominant class would stay dominant if the same people were watched again.
+    """
+
+    dominant: str
+    p: tuple[float, ...]
+    valence: float
+    confidence: float
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A window with its wall-clock start (Unix seconds) and whether that clock could be trusted."""
+
+    start: float
+    clock: ClockState
+    window: Window
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return self.window.seconds
+
+
+def estimate_emotion(sums: EmotionSums, min_readings: int = MIN_READINGS) -> EmotionEstimate | None:
+    """The window's distribution, or None when there is too little evidence to give one."""
+    if sums.readings < min_readings or sums.weight <= 0:
+        return None
+    total = sum(sums.p)
+    p = tuple(value / total for value in sums.p)
+    order = sorted(range(len(p)), key=p.__getitem__, reverse=True)
+    first, second = order[0], order[1]
+    variance = sum(max(0.0, sums.square[k] / sums.weight - (sums.p[k] / sums.weight) ** 2) for k in (first, second))
+    # The floor stands for what repeated readings of one face cannot average away: the model's own error.
+    spread = math.sqrt(variance / sums.readings + 0.15**2)
+    confidence = 0.5 * (1 + math.erf((p[first] - p[second]) / spread / math.sqrt(2)))
+    return EmotionEstimate(
+        dominant=EMOTIONS[first],
+        p=p,
+        valence=sum(value * VALENCE[name] for value, name in zip(p, EMOTIONS, strict=True)),
+        confidence=confidence,
+        readings=sums.readings,
+    )

@@ -1,0 +1,198 @@
+"""What plugins register: frozen descriptions of analyzers, sources and sinks, and the protocols their objects follow.
+
+A spec is cheap to make; the factory does the heavy imports. An analyzer is called from one thread only, never sleeps,
+never starts threads and never touches the network. What it raises marks it ``crashed``; the agent goes on without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.event import Event
+from edge_agent.domain.face import Face, TrackedFace
+from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.message import Message
+from edge_agent.domain.observation import Observation
+
+
+class Kind(Enum):
+    """What an analyzer is fed with and what it gives back."""
+
+    DETECTOR = "detector"
+    """Frame to faces. One detector is active at a time."""
+    FACE = "face"
+    """Frame and tracked faces to observations about those faces."""
+    SCENE = "scene"
+    """Frame to observations about the whole picture."""
+    AUDIO = "audio"
+    """Sound to observations and events."""
+
+
+class AnalyzerSettings(BaseModel):
+    """Base of every analyzer's settings: the table ``[analyzers.<name>]`` of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(default=True, description="Whether this analyzer runs.")
+
+
+class ModelLocator(Protocol):
+    """Finds installed models by their name in the catalogue."""
+
+    def locate(self, name: str) -> Path:
+        """Path of the model file, its sha256 already checked.
+
+        Raises:
+            ModelError: unknown, not installed (the text says how to get it) or not the file it should be.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerContext:
+    """What the core lends to an analyzer. ``threads`` is the number of threads an interpreter may use."""
+
+    models: ModelLocator
+    threads: int = 1
+
+
+class Analyzer(Protocol):
+    """Common to all kinds; inherit from the kind's protocol to get these defaults."""
+
+    def self_check(self) -> None:
+        """Prove that the analyzer works (a blank frame through the model). Raises when it does not."""
+
+    def close(self) -> None:
+        """Free what the analyzer holds; called once, also after a crash."""
+
+
+class FaceDetector(Analyzer, Protocol):
+    """Kind ``detector``."""
+
+    def detect(self, frame: Frame) -> Sequence[Face]:
+        """Faces in the frame, most certain first."""
+        ...
+
+
+class FaceAnalyzer(Analyzer, Protocol):
+    """Kind ``face``."""
+
+    def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
+        """Observations about those of ``faces`` that can be judged; each carries the face's track."""
+        ...
+
+
+class SceneAnalyzer(Analyzer, Protocol):
+    """Kind ``scene``."""
+
+    def analyze(self, frame: Frame) -> Sequence[Observation]:
+        """Observations about the picture."""
+        ...
+
+
+class AudioAnalyzer(Analyzer, Protocol):
+    """Kind ``audio``. Gets every block in order, of any length, and keeps what context it needs."""
+
+    def analyze(self, block: AudioBlock) -> Sequence[Observation | Event]:
+        """What became known by this block. A block with ``gap > 0`` follows lost sound: forget the context."""
+        ...
+
+    def finish(self) -> Sequence[Observation | Event]:
+        """The sound is over: report what was still open. Default: nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerSpec:
+    """An analyzer as registered.
+
+    ``name`` is also the configuration table. ``factory(settings, context)`` makes the analyzer and may raise any
+    :class:`~edge_agent.domain.errors.EdgeAgentError`. ``models(settings)`` names the catalogue models it would load.
+    ``max_fps`` bounds how often a picture analyzer is asked (None: as often as frames are analysed).
+    """
+
+    name: str
+    kind: Kind
+    summary: str
+    factory: Callable[[Any, AnalyzerContext], Analyzer]
+    settings: type[AnalyzerSettings] = AnalyzerSettings
+    models: Callable[[Any], Sequence[str]] = lambda _settings: ()
+    max_fps: float | None = None
+
+
+class VideoSource(Protocol):
+    """A camera, a stream or a recording. One thread calls it; ``close`` may come from another."""
+
+    def open(self) -> None:
+        """Acquire the device. Raises DeviceUnavailableError (worth retrying) or MediaError."""
+        ...
+
+    def read(self) -> Frame | None:
+        """The next frame, blocking; None at the end of a recording. Raises MediaError when the device is lost."""
+        ...
+
+    def close(self) -> None:
+        """Release the device; idempotent, may interrupt ``read``."""
+        ...
+
+
+class AudioSource(Protocol):
+    """A microphone or a recording; the same life cycle as :class:`VideoSource`."""
+
+    def open(self) -> None: ...
+
+    def read(self) -> AudioBlock | None: ...
+
+    def close(self) -> None: ...
+
+
+class SourceSettings(BaseModel):
+    """Base of a source plugin's settings: the table ``[sources.<name>]``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A capture backend, chosen with ``camera.source = "plugin:<name>"`` or ``microphone.source``."""
+
+    name: str
+    summary: str
+    video: Callable[[Any, Clock], VideoSource] | None = None
+    audio: Callable[[Any, Clock], AudioSource] | None = None
+    settings: type[SourceSettings] = SourceSettings
+
+
+class Sink(Protocol):
+    """A delivery target besides MQTT. One thread calls it."""
+
+    def write(self, messages: Sequence[Message]) -> None:
+        """Store all of ``messages`` durably, in order, or raise: then the same batch is offered again later."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SinkSettings(BaseModel):
+    """Base of a sink's settings: the table ``[sinks.<name>]``; a sink runs only when its table says ``enabled``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(default=False, description="Whether messages also go to this sink.")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """A delivery target as registered."""
+
+    name: str
+    summary: str
+    factory: Callable[[Any], Sink]
+    settings: type[SinkSettings] = SinkSettings

@@ -1,0 +1,35 @@
+"""The one local config file: schema, and loading with errors that name the line and the likely intended key."""
+
+from edge_agent.settings.loader import default_path, load, parse
+from edge_agent.settings.schema import (
+    CameraSettings,
+    DeviceSettings,
+    LogSettings,
+    MicrophoneSettings,
+    ModelSettings,
+    MqttSettings,
+    OutboxSettings,
+    PacingSettings,
+    PluginSettings,
+    Settings,
+    SummarySettings,
+    TlsSettings,
+)
+
+__all__ = [
+    "CameraSettings",
+    "DeviceSettings",
+    "LogSettings",
+    "MicrophoneSettings",
+    "ModelSettings",
+    "MqttSettings",
+    "OutboxSettings",
+    "PacingSettings",
+    "PluginSettings",
+    "Settings",
+    "SummarySettings",
+    "TlsSettings",
+    "default_path",
+    "load",
+    "parse",
+]

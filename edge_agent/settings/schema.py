@@ -1,0 +1,210 @@
+"""Every option of the agent, its default, its bounds and one sentence about it. Frozen; unknown keys are refused.
+
+Options of analyzers, sources and sinks belong to their plugins: here their tables are carried as plain mappings and
+validated by the plugin manager against the plugin's own model.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class Section(BaseModel):
+    """A table of the config file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _host_id() -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().split(".")[0].lower()).strip("-") or "edge-agent"
+
+
+class DeviceSettings(Section):
+    """Who this device is."""
+
+    id: str = Field(
+        default_factory=_host_id,
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="Name in every topic and payload; letters, digits, - and _. Default: the host name.",
+    )
+    name: str | None = Field(default=None, max_length=64, description="Name shown to people. Default: the id.")
+    state_dir: Path = Field(
+        default=Path("/var/lib/edge-agent"), description="Where the outbox and remembered choices are kept."
+    )
+
+
+class CameraSettings(Section):
+    """Where pictures come from."""
+
+    source: str = Field(
+        default="auto",
+        description="auto, none, demo, picamera, a V4L2 index or device path, a video file, an rtsp:// or http:// URL, "
+        "or plugin:NAME.",
+    )
+    width: int = Field(default=640, ge=64, le=4096, description="Requested width in pixels.")
+    height: int = Field(default=480, ge=64, le=4096, description="Requested height in pixels.")
+    fps: float = Field(default=15.0, gt=0, le=120, description="Requested capture rate in frames per second.")
+    loop: bool = Field(default=False, description="Start a video file again at its end.")
+
+
+class MicrophoneSettings(Section):
+    """Where sound comes from."""
+
+    source: str = Field(
+        default="auto",
+        description="auto, none, demo, a device name (or part of it) or index, a media file, or plugin:NAME.",
+    )
+    channel: int | None = Field(default=None, ge=0, description="Channel to use, from 0. Default: mean of all.")
+    loop: bool = Field(default=False, description="Start a media file again at its end.")
+
+
+class PluginSettings(Section):
+    """Which plugins may load."""
+
+    allow: tuple[str, ...] = Field(
+        default=("face", "emotion", "burst", "attention", "quality"),
+        description='Entry points of group edge_agent that may be imported; "*" allows all that are installed.',
+    )
+
+
+class ModelSettings(Section):
+    """Where models are and how they run."""
+
+    dir: Path | None = Field(
+        default=None, description="Model store. Default: <state_dir>/models, or the user's cache when that is not writable."
+    )
+    auto_pull: bool = Field(default=True, description="Download missing models of enabled analyzers at start.")
+    threads: int = Field(default=1, ge=1, le=8, description="Threads per model.")
+
+
+class PacingSettings(Section):
+    """How often the camera is looked at."""
+
+    profile: Literal["monitor", "standard", "detail"] = Field(
+        default="standard", description="monitor: 1-2, standard: 3, detail: 5-10 analysed frames per second."
+    )
+    min_fps: float | None = Field(default=None, gt=0, le=60, description="Lower bound, overrides the profile's.")
+    max_fps: float | None = Field(default=None, gt=0, le=60, description="Upper bound, overrides the profile's.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PacingSettings:
+        if self.min_fps is not None and self.max_fps is not None and self.min_fps > self.max_fps:
+            raise ValueError(f"min_fps ({self.min_fps}) is above max_fps ({self.max_fps})")
+        return self
+
+
+class SummarySettings(Section):
+    """How observations become summaries."""
+
+    window_s: float = Field(default=10.0, ge=1, le=3600, description="Length of a summary window in seconds.")
+
+
+class TlsSettings(Section):
+    """Encryption towards the broker; the server's certificate and name are always verified."""
+
+    enabled: bool = Field(default=False, description="Use TLS.")
+    ca_file: Path | None = Field(default=None, description="CA certificates to trust instead of the system's.")
+    cert_file: Path | None = Field(default=None, description="Client certificate, PEM.")
+    key_file: Path | None = Field(default=None, description="Key of the client certificate, PEM.")
+
+    @model_validator(mode="after")
+    def _paired(self) -> TlsSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together: give both or neither")
+        return self
+
+
+class MqttSettings(Section):
+    """The broker that receives summaries."""
+
+    enabled: bool = Field(default=True, description="Publish over MQTT.")
+    host: str = Field(default="localhost", min_length=1, description="Broker's host name or address.")
+    port: int | None = Field(default=None, ge=1, le=65535, description="Broker's port. Default: 8883 with TLS, else 1883.")
+    protocol: Literal["auto", "5", "3.1.1"] = Field(
+        default="auto", description="auto tries MQTT 5 and falls back to 3.1.1 when the broker refuses it."
+    )
+    username: str | None = Field(default=None, description="User name.")
+    password: SecretStr | None = Field(
+        default=None, description="Password; better in password_file or a systemd credential called mqtt-password."
+    )
+    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
+    client_id: str | None = Field(default=None, max_length=64, description="Default: edge-agent-<device id>.")
+    prefix: str = Field(default="edge-agent", pattern=r"^[^+#\s/][^+#\s]*$", description="First part of every topic.")
+    keepalive_s: int = Field(default=30, ge=5, le=3600, description="Seconds between pings on an idle connection.")
+    in_flight: int = Field(default=20, ge=1, le=1000, description="Unacknowledged messages at a time.")
+    tls: TlsSettings = TlsSettings()
+
+    @property
+    def effective_port(self) -> int:
+        """The port, or the protocol's default."""
+        return self.port or (8883 if self.tls.enabled else 1883)
+
+    @model_validator(mode="after")
+    def _one_password(self) -> MqttSettings:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password and password_file exclude each other: keep password_file")
+        return self
+
+
+class OutboxSettings(Section):
+    """The durable buffer between the summariser and the broker."""
+
+    max_mb: float = Field(default=64.0, ge=2, le=65536, description="Cap of the outbox file in MB; older windows merge.")
+    max_age_days: float = Field(default=60.0, gt=0, le=3650, description="Rows older than this are dropped, counted.")
+
+
+class LogSettings(Section):
+    """What the agent says about itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe level shown.")
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: journald priorities under systemd, else text."
+    )
+
+
+class Settings(BaseSettings):
+    """The whole configuration: TOML file, then ``EDGE_AGENT__SECTION__KEY`` from the environment on top."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDGE_AGENT__", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    device: DeviceSettings = Field(default_factory=DeviceSettings)
+    camera: CameraSettings = CameraSettings()
+    microphone: MicrophoneSettings = MicrophoneSettings()
+    plugins: PluginSettings = PluginSettings()
+    models: ModelSettings = ModelSettings()
+    pacing: PacingSettings = PacingSettings()
+    summary: SummarySettings = SummarySettings()
+    mqtt: MqttSettings = MqttSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    log: LogSettings = LogSettings()
+    analyzers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per analyzer.")
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per source plugin.")
+    sinks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per sink plugin.")
+
+    @field_validator("analyzers", "sources", "sinks")
+    @classmethod
+    def _names(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in tables:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no plugin name: use lower-case letters, digits and _")
+        return tables
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment outranks the file, whose content arrives as init arguments."""
+        return env_settings, init_settings
