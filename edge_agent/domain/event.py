@@ -7,6 +7,15 @@ from dataclasses import dataclass
 BURST = "burst"
 """Event kind of vocal bursts."""
 
+ARRIVAL = "arrival"
+"""Event kind: a person came into view at ``start``."""
+
+DEPARTURE = "departure"
+"""Event kind: a person was in view from ``start`` for ``seconds`` and has left."""
+
+PERSON = "person"
+"""Label of arrivals and departures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

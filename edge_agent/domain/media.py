@@ -48,7 +48,7 @@ class Frame:
 class AudioBlock:
     """Mono sound at :data:`AUDIO_RATE`: float32 [n] in [-1, 1].
 
-    ``time`` is the monotonic time of the first sample; ``gap`` the seconds lost between the previous block and this one.
+    ``time`` is the monotonic time of the first sample; ``gap`` the seconds lost since the previous block.
     """
 
     samples: npt.NDArray[np.float32]

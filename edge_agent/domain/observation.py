@@ -14,13 +14,23 @@ EMOTION = "emotion"
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """The FER+ classes, in the order every distribution in the product uses."""
 
+ATTENTION = "attention"
+"""Observation name of where one face is turned: ``score`` is how much towards the camera, 0 to 1, and ``looking`` 1 or 0."""
+
+FLAG = "flag"
+"""Observation name of quality flags: a value of 1 raises the flag of that name until the analyzer's next answer."""
+
+BLINDING = frozenset({"dark", "covered", "frozen"})
+"""Flags under which a picture shows nobody: no faces are searched for, and the time does not count as watched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """Named numbers at one moment.
 
     ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. Observations
-    named :data:`EMOTION` feed the window's distribution; all others are averaged under their name.
+    named :data:`EMOTION` feed the window's distribution and :data:`ATTENTION` its attention; a :data:`FLAG` becomes a flag of
+    the report; all others are averaged under their name.
     """
 
     name: str
@@ -31,7 +41,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class VisionReport:
-    """The outcome of one analysed frame. ``faces`` is everyone currently tracked."""
+    """The outcome of one analysed frame. ``faces`` is everyone in view now.
+
+    ``captured`` and ``dropped`` count frames since the last report: those that arrived (this one included), and those
+    the source lost.
+    """
 
     time: float
     index: int
@@ -39,6 +53,8 @@ class VisionReport:
     observations: tuple[Observation, ...] = ()
     events: tuple[Event, ...] = ()
     flags: frozenset[str] = frozenset()
+    captured: int = 1
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ VALENCE: Mapping[str, float] = {
     "fear": -0.7,
     "contempt": -0.5,
 }
-"""Valence of each class on -1..1, rounded from the circumplex placements of Russell (1980); contempt by its neighbours."""
+"""Valence of each class on -1..1, rounded from the circumplex of Russell (1980); contempt by its neighbours."""
 
 MIN_READINGS = 3
 """Fewer emotion readings than this in a window are not evidence."""
@@ -35,8 +35,8 @@ MIN_READINGS = 3
 class FaceSums:
     """``seconds`` is observed time, ``person_seconds`` the integral of the head count over it.
 
-    Distinct tracks stay exact under merging without keeping identities: ``carried`` were already there when the window
-    began, ``arrived`` came during it.
+    Distinct tracks stay exact under merging without keeping identities: ``carried`` were already there when the
+    window began, ``arrived`` came during it.
     """
 
     most: int = 0
@@ -48,7 +48,7 @@ class FaceSums:
 
 @dataclass(frozen=True, slots=True)
 class EmotionSums:
-    """``weight`` is the person-seconds that the readings stand for; ``p`` and ``square`` are weighted sums per class."""
+    """``weight``: person-seconds that the readings stand for; ``p`` and ``square``: weighted sums per class."""
 
     weight: float = 0.0
     p: tuple[float, ...] = (0.0,) * len(EMOTIONS)

@@ -1,6 +1,6 @@
 """The one local config file: schema, and loading with errors that name the line and the likely intended key."""
 
-from edge_agent.settings.loader import default_path, load, parse
+from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
 from edge_agent.settings.schema import (
     CameraSettings,
     DeviceSettings,
@@ -18,6 +18,7 @@ from edge_agent.settings.schema import (
 
 __all__ = [
     "CameraSettings",
+    "ConfigText",
     "DeviceSettings",
     "LogSettings",
     "MicrophoneSettings",
@@ -32,4 +33,5 @@ __all__ = [
     "default_path",
     "load",
     "parse",
+    "read",
 ]

@@ -6,21 +6,25 @@ known one. The environment's unknown ``EDGE_AGENT__`` variables are refused too:
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import tomllib
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from edge_agent.domain.errors import ConfigError
+from edge_agent.settings.environment import (
+    refuse_unknown_variables,
+    setting_variable,
+    unreadable_variables,
+    variables_inside,
+)
+from edge_agent.settings.hints import did_you_mean, known_keys
+from edge_agent.settings.lines import find_line
 from edge_agent.settings.schema import Settings
 
 ENV_FILE = "EDGE_AGENT_CONFIG"
@@ -28,13 +32,51 @@ ENV_FILE = "EDGE_AGENT_CONFIG"
 
 SYSTEM_FILE = Path("/etc/edge-agent/config.toml")
 
+_TABLE_ERRORS = ("model_type", "dict_type")
+_EXAMPLES = """'["face", "burst"]' or '{"host": "broker"}'"""
+
 
 def default_path() -> Path | None:
     """The config file used when none is given: ``$EDGE_AGENT_CONFIG``, else the system's when it exists."""
     named = os.environ.get(ENV_FILE)
     if named:
         return Path(named)
-    return SYSTEM_FILE if SYSTEM_FILE.exists() else None
+    try:
+        return SYSTEM_FILE if SYSTEM_FILE.exists() else None
+    except PermissionError:  # its folder is closed to us: let reading the file say so
+        return SYSTEM_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigText:
+    """A config file as read: kept beside the settings so that later errors can name its lines."""
+
+    name: str
+    text: str
+
+    def settings(self) -> Settings:
+        """The settings it holds, with the environment on top; see :func:`parse`."""
+        return parse(self.text, self.name)
+
+    def describe(self, error: ErrorDetails, model: type[BaseModel], prefix: tuple[str, ...]) -> str:
+        """One line for a validation error of a plugin's ``model`` whose table stands at ``prefix``."""
+        return describe(error, self.text, self.name, model, prefix)
+
+
+def read(path: Path | None) -> ConfigText:
+    """The text of the config file (None: no file, all defaults).
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if path is None:
+        return ConfigText("defaults", "")
+    try:
+        return ConfigText(str(path), path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file; 'edge-agent config init {path}' writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
 
 
 def load(path: Path | None) -> Settings:
@@ -43,15 +85,7 @@ def load(path: Path | None) -> Settings:
     Raises:
         ConfigError: unreadable file, bad TOML, unknown key or bad value; one line per problem.
     """
-    if path is None:
-        return parse("", "defaults")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file; 'edge-agent config init {path}' writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return parse(text, str(path))
+    return read(path).settings()
 
 
 def parse(text: str, name: str) -> Settings:
@@ -64,92 +98,48 @@ def parse(text: str, name: str) -> Settings:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: not valid TOML: {error}") from error
-    _refuse_unknown_variables()
+    refuse_unknown_variables(os.environ)
+    # Kept away from the constructor: pydantic-settings would obey a key such as "_env_file".
+    errors = [
+        ErrorDetails(type="extra_forbidden", loc=(key,), msg="", input=None)
+        for key in tables
+        if key not in Settings.model_fields
+    ]
     try:
-        return Settings(**tables)
+        settings = Settings(**{key: value for key, value in tables.items() if key in Settings.model_fields})
     except SettingsError as error:
-        raise ConfigError(f"environment: {error}: tables are given as JSON, e.g. EDGE_AGENT__MQTT='{{\"host\": …}}'") from error
+        where = _variables(unreadable_variables(os.environ))
+        raise ConfigError(f"{where}: lists and tables are given as JSON, like {_EXAMPLES}") from error
     except ValidationError as error:
-        raise ConfigError("\n".join(describe(e, text, name, Settings) for e in error.errors())) from error
+        errors += error.errors()
+    else:
+        if not errors:
+            return settings
+    raise ConfigError("\n".join(describe(error, text, name, Settings) for error in errors))
 
 
 def describe(error: ErrorDetails, text: str, name: str, model: type[BaseModel], prefix: tuple[str, ...] = ()) -> str:
     """One line for one validation error of ``model``; ``prefix`` is where the model's table stands in the file."""
     location = tuple(str(part) for part in error["loc"])
     path = prefix + location
-    where = name
-    line = find_line(text, path)
-    if line is not None:
-        where = f"{name}, line {line}"
-    elif _variable(path) in {key.upper() for key in os.environ}:
-        where = f"environment variable {_variable(path)}"
-    key = ".".join(path)
+    where, key = _origin(path, text, name), ".".join(path)
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key {key}{did_you_mean(path[-1], _known_keys(model, location[:-1]))}"
-    message = error["msg"].removeprefix("Value error, ")
+        return f"{where}: unknown key {key}{did_you_mean(path[-1], known_keys(model, location[:-1]))}"
+    message = "must be a table" if error["type"] in _TABLE_ERRORS else error["msg"].removeprefix("Value error, ")
     return f"{where}: {key}: {message}" if key else f"{where}: {message}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the closest known word, else the list of known words."""
-    options = sorted(known)
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(options)}" if options else ""
+def _origin(path: tuple[str, ...], text: str, name: str) -> str:
+    """Where the value at ``path`` comes from: the variable that sets it, else the line of the file."""
+    variable = setting_variable(path, os.environ)
+    if variable is not None:
+        return _variables([variable])
+    line = find_line(text, path)
+    if line is not None:
+        return f"{name}, line {line}"
+    inside = variables_inside(path, os.environ)
+    return _variables(inside) if inside else name
 
 
-def find_line(text: str, path: tuple[str, ...]) -> int | None:
-    """Line (from 1) of the deepest part of ``path`` that ``text`` spells out as a table header or a key."""
-    best: tuple[int, int] | None = None
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
-        key = re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line)
-        if header:
-            here = table = _split(header.group(1))
-        elif key:
-            here = table + _split(key.group(1))
-        else:
-            continue
-        if path[: len(here)] == here and (best is None or len(here) > best[0]):
-            best = (len(here), number)
-    return best[1] if best else None
-
-
-def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
-
-
-def _variable(path: tuple[str, ...]) -> str:
-    return "EDGE_AGENT__" + "__".join(path).upper()
-
-
-def _known_keys(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:
-    """Keys accepted in the table of ``model`` at ``location``."""
-    for part in location:
-        field = model.model_fields.get(part)
-        inner = _model_of(field.annotation) if field else None
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return next((m for m in map(_model_of, typing.get_args(annotation)) if m), None)
-    return None
-
-
-def _refuse_unknown_variables(environment: Mapping[str, str] | None = None) -> None:
-    prefix = "EDGE_AGENT__"
-    for variable in environment if environment is not None else os.environ:
-        if not variable.upper().startswith(prefix):
-            continue
-        first = variable[len(prefix) :].split("__")[0].lower()
-        if first not in Settings.model_fields:
-            hint = did_you_mean(first, Settings.model_fields)
-            raise ConfigError(f"environment variable {variable}: unknown section {first!r}{hint}")
+def _variables(names: Sequence[str]) -> str:
+    return f"environment variable {' and '.join(names)}" if names else "environment"

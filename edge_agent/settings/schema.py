@@ -6,13 +6,16 @@ validated by the plugin manager against the plugin's own model.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 class Section(BaseModel):
@@ -51,6 +54,9 @@ class CameraSettings(Section):
     height: int = Field(default=480, ge=64, le=4096, description="Requested height in pixels.")
     fps: float = Field(default=15.0, gt=0, le=120, description="Requested capture rate in frames per second.")
     loop: bool = Field(default=False, description="Start a video file again at its end.")
+    timeout_s: float = Field(
+        default=8.0, ge=1, le=60, description="A camera that gives no picture for this many seconds is opened again."
+    )
 
 
 class MicrophoneSettings(Section):
@@ -62,6 +68,9 @@ class MicrophoneSettings(Section):
     )
     channel: int | None = Field(default=None, ge=0, description="Channel to use, from 0. Default: mean of all.")
     loop: bool = Field(default=False, description="Start a media file again at its end.")
+    timeout_s: float = Field(
+        default=5.0, ge=1, le=60, description="A microphone that gives no sound for this many seconds is opened again."
+    )
 
 
 class PluginSettings(Section):
@@ -77,7 +86,8 @@ class ModelSettings(Section):
     """Where models are and how they run."""
 
     dir: Path | None = Field(
-        default=None, description="Model store. Default: <state_dir>/models, or the user's cache when that is not writable."
+        default=None,
+        description="Model store. Default: <state_dir>/models, or the user's cache when that is not writable.",
     )
     auto_pull: bool = Field(default=True, description="Download missing models of enabled analyzers at start.")
     threads: int = Field(default=1, ge=1, le=8, description="Threads per model.")
@@ -125,7 +135,9 @@ class MqttSettings(Section):
 
     enabled: bool = Field(default=True, description="Publish over MQTT.")
     host: str = Field(default="localhost", min_length=1, description="Broker's host name or address.")
-    port: int | None = Field(default=None, ge=1, le=65535, description="Broker's port. Default: 8883 with TLS, else 1883.")
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="Broker's port. Default: 8883 with TLS, else 1883."
+    )
     protocol: Literal["auto", "5", "3.1.1"] = Field(
         default="auto", description="auto tries MQTT 5 and falls back to 3.1.1 when the broker refuses it."
     )
@@ -155,7 +167,9 @@ class MqttSettings(Section):
 class OutboxSettings(Section):
     """The durable buffer between the summariser and the broker."""
 
-    max_mb: float = Field(default=64.0, ge=2, le=65536, description="Cap of the outbox file in MB; older windows merge.")
+    max_mb: float = Field(
+        default=64.0, ge=2, le=65536, description="Cap of the outbox file in MB; older windows merge."
+    )
     max_age_days: float = Field(default=60.0, gt=0, le=3650, description="Rows older than this are dropped, counted.")
 
 
@@ -168,11 +182,39 @@ class LogSettings(Section):
     )
 
 
+PLUGIN_TABLES = ("analyzers", "sources", "sinks")
+"""Tables whose content the plugins define."""
+
+
+class _Environment(EnvSettingsSource):
+    """Reads lists and tables in a plugin's options from JSON too, though no type in this schema asks for it."""
+
+    def explode_env_vars(self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]) -> dict[str, Any]:
+        values = super().explode_env_vars(field_name, field, env_vars)
+        return {key: _decoded(value) for key, value in values.items()} if field_name in PLUGIN_TABLES else values
+
+
+def _decoded(value: Any) -> Any:
+    """``value`` with every string in it that is a JSON list or object replaced by what it says."""
+    if isinstance(value, dict):
+        return {key: _decoded(inner) for key, inner in value.items()}
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value  # the plugin's model says what it wants instead
+    return value
+
+
 class Settings(BaseSettings):
     """The whole configuration: TOML file, then ``EDGE_AGENT__SECTION__KEY`` from the environment on top."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EDGE_AGENT__", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="EDGE_AGENT__",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     device: DeviceSettings = Field(default_factory=DeviceSettings)
@@ -189,7 +231,7 @@ class Settings(BaseSettings):
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per source plugin.")
     sinks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per sink plugin.")
 
-    @field_validator("analyzers", "sources", "sinks")
+    @field_validator(*PLUGIN_TABLES)
     @classmethod
     def _names(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name in tables:
@@ -202,9 +244,9 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment outranks the file, whose content arrives as init arguments."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings

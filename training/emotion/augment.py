@@ -1,8 +1,8 @@
 """What a kiosk camera does to a face, as batch operations on tensors.
 
 Geometry imitates the runtime's crop (detector box jitter, head roll, scale); the rest imitates light, optics and
-transport: exposure, gamma, low light with noise, defocus and motion blur, JPEG, partial occlusion. Everything draws from
-one explicit generator pair, so a seed reproduces a run.
+transport: exposure, gamma, low light with noise, defocus and motion blur, JPEG, partial occlusion. Draws come from one
+explicit pair of generators, so a seed reproduces a run.
 """
 
 from __future__ import annotations

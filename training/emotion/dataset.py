@@ -1,8 +1,8 @@
 """FER+ votes as label distributions, by the protocol of Barsoum et al. 2016.
 
-Single votes count as noise and are dropped; images whose winner is "unknown" or "not a face" are left out. Training uses
-the distribution over the eight classes; accuracy is reported on the *majority* set (winner holds more than half of the
-votes) and on the *argmax* set (every image with a winner among the eight).
+Single votes count as noise and are dropped; images whose winner is "unknown" or "not a face" are left out. Training
+uses the distribution over the eight classes; accuracy is reported on the *majority* set (winner holds more than half
+of the votes) and on the *argmax* set (every image with a winner among the eight).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def from_votes(images: npt.NDArray[np.uint8], votes: npt.NDArray[np.integer]) ->
     """
     if images.shape[1:] != (SIDE, SIDE) or votes.shape != (len(images), len(CLASSES) + 2):
         raise ValueError(
-            f"expected images [n, {SIDE}, {SIDE}] and votes [n, {len(CLASSES) + 2}], got {images.shape} and {votes.shape}"
+            f"expected images [n, {SIDE}, {SIDE}] and votes [n, {len(CLASSES) + 2}], "
+            f"got {images.shape} and {votes.shape}"
         )
     kept = np.where(votes < 2, 0, votes).astype(np.float32)
     total = kept.sum(axis=1)

@@ -1,4 +1,4 @@
-"""The student that ships and the wider teacher that never does: plain 3x3 convolutions, so that int8 kernels run them well.
+"""The student that ships and the wider teacher that never does: plain 3x3 convolutions, which int8 kernels run well.
 
 Both are described by the same :class:`Layout`, which is also what the Keras export rebuilds the network from.
 """
@@ -13,7 +13,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Layer:
-    """A 3x3 convolution + batch norm + ReLU; ``residual`` adds the input back before the ReLU (same width, stride 1)."""
+    """A 3x3 convolution + batch norm + ReLU; ``residual`` adds the input before the ReLU (same width, stride 1)."""
 
     channels: int
     stride: int = 1

@@ -43,7 +43,7 @@ def predict(net: nn.Module, images: np.ndarray) -> torch.Tensor:
 
 
 def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """The temperature that makes ``softmax(logits / t)`` fit the vote distributions best (cross-entropy, golden section)."""
+    """The temperature at which ``softmax(logits / t)`` fits ``targets`` best (cross-entropy, golden section)."""
     low, high = 0.2, 4.0
     ratio = (5**0.5 - 1) / 2
 

@@ -1,0 +1,25 @@
+# The developer's whole interface. `make demo` and `make test` set up everything they need by themselves.
+VENV := .venv
+PY := $(VENV)/bin/python
+DEMO_SECONDS ?= 60
+
+.PHONY: demo test check bench clean setup setup-dev
+
+setup: ; scripts/setup demo
+setup-dev: ; scripts/setup dev
+
+demo: setup
+	$(VENV)/bin/edge-agent demo --seconds $(DEMO_SECONDS)
+
+test: setup-dev
+	$(PY) -m pytest $(ARGS)
+
+check: setup-dev
+	scripts/check
+
+bench: setup-dev
+	for bench in benchmarks/*.py; do $(PY) $$bench || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

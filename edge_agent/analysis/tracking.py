@@ -1,0 +1,278 @@
+"""Following faces from one search of the picture to the next, under identities that are random and soon forgotten.
+
+Each face moves by a Kalman filter (:mod:`edge_agent.analysis.motion`); detections are given to tracks at the least total
+cost (:mod:`edge_agent.analysis.assignment`), certain ones first and doubtful ones after, as in ByteTrack (Zhang et al.,
+2022): a doubtful detection can continue a track and never begins one. A track is
+
+- tentative until it was detected ``confirm`` times: it is nobody yet;
+- in view while it is detected, and for ``coast`` seconds after, so that one missed detection is no departure;
+- lost after that, for ``remember`` seconds: who turns up again near the place keeps the identity;
+- then gone, which is told once with how long it stayed.
+
+Nothing about how a person looks is kept: a person who leaves and comes back later is a new one.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from edge_agent.analysis.assignment import FORBIDDEN, assign
+from edge_agent.analysis.motion import Motion, Noise
+from edge_agent.domain.face import Box, Face, KeyPoints, Point, TrackedFace
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingRules:
+    """``strong``: least score to begin a track; ``weak``: to continue one. Times in seconds.
+
+    A detection may lie up to ``step`` face sizes from where its track is expected, plus twice the filter's doubt, and
+    never more than ``reach``; and be up to ``growth`` times larger or smaller. Who is confirmed within ``jump`` of where
+    somebody is missing is taken for that person.
+    """
+
+    strong: float = 0.5
+    weak: float = 0.2
+    confirm: int = 2
+    coast: float = 0.7
+    remember: float = 3.0
+    step: float = 0.5
+    jump: float = 1.0
+    reach: float = 2.0
+    growth: float = 1.8
+    noise: Noise = Noise()
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A person who was in view from ``since`` until ``until`` (monotonic seconds); ``score``: the best detection's."""
+
+    track: str
+    since: float
+    until: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """What a search amounted to.
+
+    ``faces`` are the people in view; those not in ``seen`` were missed now, and their boxes are expectations.
+    ``tentative``: a face is there that has yet to be confirmed.
+    """
+
+    faces: tuple[TrackedFace, ...] = ()
+    seen: frozenset[str] = frozenset()
+    arrived: tuple[TrackedFace, ...] = ()
+    departed: tuple[Departure, ...] = ()
+    tentative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    id: str
+    face: Face
+    motion: Motion
+    since: float
+    seen: float
+    at: float
+    hits: int
+    misses: int
+    best: float
+
+
+def random_id() -> str:
+    """Eight hexadecimal digits that mean nothing outside of this track's life."""
+    return secrets.token_hex(4)
+
+
+class Tracker:
+    """Assigns detections to tracks. ``new_id`` makes identities."""
+
+    def __init__(self, rules: TrackingRules | None = None, new_id: Callable[[], str] = random_id) -> None:
+        self._rules = rules or TrackingRules()
+        self._new_id = new_id
+        self._tracks: list[_Track] = []
+        self._departed: list[Departure] = []
+
+    def update(self, faces: Sequence[Face], time: float) -> Tracking:
+        """Account for everything the detector found at ``time`` (monotonic seconds, not decreasing)."""
+        expected = [_expect(track, time, self._rules.noise) for track in self._tracks]
+        found = self._associate(expected, faces, time)
+        hit = [self._hit(track, faces[found[i]], time) for i, track in enumerate(expected) if i in found]
+        missed = [
+            replace(track, misses=track.misses + 1)
+            for i, track in enumerate(expected)
+            if i not in found and self._survives(track, time)
+        ]
+        hit, missed, arrived = self._recognise(hit, missed)
+        born = self._births(hit, [f for j, f in enumerate(faces) if j not in set(found.values())], time)
+        self._tracks = [*hit, *missed, *born]
+        return self._outcome(arrived, time)
+
+    def hold(self, time: float) -> Tracking:
+        """Nothing has moved since the last search: everyone is where they were, and time passes for those lost."""
+        last = max((t.seen for t in self._tracks), default=time)
+        self._tracks = [
+            replace(t, seen=time, at=time) if t.seen == last and t.hits >= self._rules.confirm else t
+            for t in self._tracks
+            if t.seen == last or self._survives(t, time)
+        ]
+        return self._outcome([], time)
+
+    def reset(self) -> None:
+        """The stream broke off: everyone is gone, which the next update will tell."""
+        for track in self._tracks:
+            self._leave(track)
+        self._tracks = []
+
+    # ------------------------------------------------------------------ association
+
+    def _associate(self, tracks: Sequence[_Track], faces: Sequence[Face], time: float) -> dict[int, int]:
+        """Track index to face index."""
+        rules = self._rules
+        current = [i for i, t in enumerate(tracks) if t.hits >= rules.confirm and self._coasts(t, time)]
+        lost = [i for i, t in enumerate(tracks) if t.hits >= rules.confirm and not self._coasts(t, time)]
+        tentative = [i for i, t in enumerate(tracks) if t.hits < rules.confirm]
+        strong = [j for j, f in enumerate(faces) if f.score >= rules.strong]
+        weak = [j for j, f in enumerate(faces) if rules.weak <= f.score < rules.strong]
+        found: dict[int, int] = {}
+        for among, candidates in ((current, strong), (current, weak), (tentative, strong), (lost, strong)):
+            open_tracks = [i for i in among if i not in found]
+            taken = set(found.values())
+            open_faces = [j for j in candidates if j not in taken]
+            costs = [[self._cost(tracks[i], faces[j]) for j in open_faces] for i in open_tracks]
+            found |= {open_tracks[a]: open_faces[b] for a, b in assign(costs).items()}
+        return found
+
+    def _recognise(
+        self, hit: Sequence[_Track], missed: Sequence[_Track]
+    ) -> tuple[list[_Track], list[_Track], list[TrackedFace]]:
+        """Give those who are confirmed now the identity of a missed person nearby: a jump or a gap is no new arrival.
+
+        Returns the tracks detected now, those still missed, and who really arrived.
+        """
+        new = [i for i, t in enumerate(hit) if t.hits == self._rules.confirm]
+        old = [j for j, t in enumerate(missed) if t.hits >= self._rules.confirm]
+        costs = [[self._cost(missed[j], hit[i].face, self._rules.jump) for j in old] for i in new]
+        same = {new[a]: old[b] for a, b in assign(costs).items()}
+        result = list(hit)
+        for i, j in same.items():
+            result[i] = replace(hit[i], id=missed[j].id, since=missed[j].since, best=max(hit[i].best, missed[j].best))
+        recognised = set(same.values())
+        return (
+            result,
+            [t for j, t in enumerate(missed) if j not in recognised],
+            [_tracked(hit[i]) for i in new if i not in same],
+        )
+
+    def _cost(self, track: _Track, face: Face, step: float | None = None) -> float:
+        """0 for the expected place, size and pose; about 2 at the limits; FORBIDDEN beyond them."""
+        rules, box = self._rules, track.motion.box
+        size_x, size_y = (box.w + face.box.w) / 2, (box.h + face.box.h) / 2
+        dx, dy = box.centre.x - face.box.centre.x, box.centre.y - face.box.centre.y
+        distance = math.hypot(dx / max(size_x, 1e-6), dy / max(size_y, 1e-6))
+        limit = min(rules.reach, (rules.step if step is None else step) + 2 * track.motion.doubt)
+        growth = abs(math.log(max(face.box.area, 1e-9) / max(box.area, 1e-9))) / 2
+        if distance > limit or growth > math.log(rules.growth):
+            return FORBIDDEN
+        return distance / limit + growth / math.log(rules.growth) / 2 + _pose_change(track.face, face) / 2
+
+    def _births(self, tracks: Sequence[_Track], faces: Sequence[Face], time: float) -> list[_Track]:
+        """New tracks for certain detections that are not second looks at somebody already followed."""
+        taken = [t.face.box for t in tracks if t.seen == time]
+        born = []
+        for face in faces:
+            if face.score >= self._rules.strong and all(face.box.iou(box) < 0.4 for box in taken):
+                motion = Motion.begin(face.box, self._rules.noise)
+                born.append(_Track(self._new_id(), face, motion, time, time, time, 1, 0, face.score))
+                taken.append(face.box)
+        return born
+
+    # ------------------------------------------------------------------ life and death
+
+    def _hit(self, track: _Track, face: Face, time: float) -> _Track:
+        motion = track.motion.correct(face.box, self._rules.noise, face.score)
+        best = max(track.best, face.score)
+        return replace(track, face=face, motion=motion, seen=time, hits=track.hits + 1, misses=0, best=best)
+
+    def _coasts(self, track: _Track, time: float) -> bool:
+        """Whether a track counts as in view although it may be missed: one miss, or several in a short time."""
+        missed = time - track.seen
+        centre = track.motion.box.centre
+        inside = 0 <= centre.x <= 1 and 0 <= centre.y <= 1
+        return missed <= 0 or (inside and (missed <= self._rules.coast or (track.misses == 0 and missed <= 1.1)))
+
+    def _survives(self, track: _Track, time: float) -> bool:
+        """Whether a track that was missed is kept; a confirmed one's end is noted."""
+        if track.hits < self._rules.confirm:
+            return track.misses == 0 and time - track.seen <= self._rules.coast
+        if time - track.seen <= self._rules.remember:
+            return True
+        self._leave(track)
+        return False
+
+    def _leave(self, track: _Track) -> None:
+        if track.hits >= self._rules.confirm:
+            self._departed.append(Departure(track.id, track.since, track.seen, track.best))
+
+    def _outcome(self, arrived: Sequence[TrackedFace], time: float) -> Tracking:
+        confirmed = [t for t in self._tracks if t.hits >= self._rules.confirm]
+        seen = [t for t in confirmed if t.seen == time]
+        boxes = [t.face.box for t in seen]
+        # The missed are in view unless somebody is now where they should be: then they are behind, or that is them.
+        held = [
+            t
+            for t in confirmed
+            if t.seen < time and self._in_view_missed(t, time) and all(t.motion.box.iou(b) < 0.5 for b in boxes)
+        ]
+        departed, self._departed = tuple(self._departed), []
+        return Tracking(
+            faces=tuple(_tracked(t) for t in seen) + tuple(_tracked(t, coasting=True) for t in held),
+            seen=frozenset(t.id for t in seen),
+            arrived=tuple(arrived),
+            departed=departed,
+            tentative=any(t.hits < self._rules.confirm for t in self._tracks),
+        )
+
+    def _in_view_missed(self, track: _Track, time: float) -> bool:
+        return self._coasts(replace(track, misses=track.misses - 1), time)
+
+
+def _expect(track: _Track, time: float, noise: Noise) -> _Track:
+    dt = time - track.at
+    return replace(track, motion=track.motion.predict(dt, noise), at=time) if dt > 0 else track
+
+
+def _tracked(track: _Track, *, coasting: bool = False) -> TrackedFace:
+    return TrackedFace(track.id, _moved(track.face, track.motion.box) if coasting else track.face, track.since)
+
+
+def _moved(face: Face, box: Box) -> Face:
+    """``face`` as it would look at ``box``."""
+    return Face(box, face.score, _relocate(face.keypoints, face.box, box) if face.keypoints else None)
+
+
+def _relocate(points: KeyPoints, old: Box, new: Box) -> KeyPoints:
+    def move(p: Point) -> Point:
+        return Point(new.x + (p.x - old.x) * new.w / old.w, new.y + (p.y - old.y) * new.h / old.h)
+
+    return KeyPoints(*(move(p) for p in _points(points)))
+
+
+def _points(k: KeyPoints) -> tuple[Point, ...]:
+    return (k.right_eye, k.left_eye, k.nose, k.mouth, k.right_ear, k.left_ear)
+
+
+def _pose_change(old: Face, new: Face) -> float:
+    """How differently the key points lie in the two boxes, 0 to 1: two heads side by side seldom face the same way."""
+    if old.keypoints is None or new.keypoints is None:
+        return 0.0
+    total = 0.0
+    for p, q in zip(_points(old.keypoints), _points(new.keypoints), strict=True):
+        dx = (p.x - old.box.x) / old.box.w - (q.x - new.box.x) / new.box.w
+        dy = (p.y - old.box.y) / old.box.h - (q.y - new.box.y) / new.box.h
+        total += math.hypot(dx, dy)
+    return min(1.0, total / 6 / 0.3)

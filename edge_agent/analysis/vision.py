@@ -1,0 +1,225 @@
+"""The vision lane's step: look at the frame if it is time to, search it for faces and read them as far as there is cause.
+
+Synchronous and without threads; the daemon calls it from its vision thread, ``analyze`` in a plain loop. Time is the
+frames' own. What is decided, and why, is in :mod:`edge_agent.analysis.pacing`; this module carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from edge_agent.analysis import gate
+from edge_agent.analysis.flags import split_flags
+from edge_agent.analysis.gate import Change, MotionGate
+from edge_agent.analysis.governor import Governor
+from edge_agent.analysis.pacing import Bounds, Decision, Scene, Schedule, Why, plan_search
+from edge_agent.analysis.reading import ReadingPlan
+from edge_agent.analysis.tracking import Departure, Tracker, Tracking
+from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
+from edge_agent.domain.face import TrackedFace
+from edge_agent.domain.media import Frame
+from edge_agent.domain.observation import BLINDING, EMOTION, Observation, VisionReport
+from edge_agent.plugin import imaging
+from edge_agent.plugin.manager import ActiveAnalyzer
+from edge_agent.plugin.spec import Kind
+
+_AWAKE = 2.0
+"""Seconds after motion without a face during which the busy rate is kept."""
+
+
+class VisionLane:
+    """Owns the gate, the tracker, the schedules and the picture analyzers of one camera.
+
+    ``governor`` limits the rate under load and heat; without one, load does not matter (recordings).
+    """
+
+    def __init__(
+        self,
+        analyzers: Sequence[ActiveAnalyzer],
+        bounds: Bounds,
+        tracker: Tracker | None = None,
+        governor: Governor | None = None,
+    ) -> None:
+        self._detector = next((a for a in analyzers if a.spec.kind is Kind.DETECTOR), None)
+        self._scenes = [a for a in analyzers if a.spec.kind is Kind.SCENE]
+        self._readers = [a for a in analyzers if a.spec.kind is Kind.FACE]
+        self._others = [*self._scenes, *self._readers]
+        self._schedules = {a.spec.name: Schedule() for a in self._others}
+        self._emotional: set[str] = set()
+        self._flags: dict[str, frozenset[str]] = {}
+        self._governor = governor
+        self._tracker = tracker or Tracker()
+        self._gate = MotionGate()
+        self._captured = 0
+        self._next_index: int | None = None
+        self._dropped = 0
+        self._start(bounds)
+
+    def _start(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._plan = ReadingPlan(bounds)
+        self._schedule = Schedule()
+        self._tracking = Tracking()
+        self._searched = self._moved = -inf
+        self.why: Why | None = None
+        """The decisions of the last look."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any picture analyzer is active."""
+        return self._detector is not None or bool(self._others)
+
+    def offer(self, frame: Frame, overwritten: int = 0) -> VisionReport | None:
+        """Look at ``frame`` if it is time to; None when it was passed over.
+
+        ``overwritten`` counts frames that were captured since the last call but replaced before they got here.
+        """
+        self._count(frame, overwritten)
+        if not self._schedule.due(frame.time):
+            return None
+        observations = self._look_at_scene(frame)
+        blind = sorted(BLINDING.intersection(*[self._raised()]))
+        change = self._glance(frame, blind)
+        search = plan_search(self._scene(frame.time, change, blind), self._bounds)
+        tracking = self._follow(frame, search, blind=bool(blind))
+        reading, found = self._read(frame, tracking)
+        self._schedule_next(frame.time, search, reading)
+        return self._report(frame, tracking, [*observations, *found])
+
+    def reset(self) -> None:
+        """The stream was interrupted: forget tracks and due times."""
+        self._tracker.reset()
+        self._gate.reset()
+        self._flags.clear()
+        self._schedules = {name: Schedule() for name in self._schedules}
+        self._next_index = None
+        self._start(self._bounds)
+
+    def repace(self, bounds: Bounds) -> None:
+        """Change the rates while running: people keep their identities."""
+        self._bounds = bounds
+        self._plan = ReadingPlan(bounds)
+        self._schedule = Schedule()
+
+    # ------------------------------------------------------------------ looking and searching
+
+    def _look_at_scene(self, frame: Frame) -> list[Observation]:
+        found: list[Observation] = []
+        for active in self._scenes:
+            if not active.alive:
+                self._flags.pop(active.spec.name, None)
+            elif self._its_turn(active, frame.time):
+                others, flags = split_flags(active.call(lambda a: a.analyze(frame), ()))
+                found += others
+                self._flags[active.spec.name] = flags
+        return found
+
+    def _raised(self) -> frozenset[str]:
+        return frozenset().union(*self._flags.values())
+
+    def _glance(self, frame: Frame, blind: Sequence[str]) -> Change:
+        if self._bounds.fixed or blind or self._detector is None:
+            return Change(1.0, True)
+        change = self._gate.look(imaging.luma(frame, gate.WIDTH, gate.HEIGHT))
+        if change.moved:
+            self._moved = frame.time
+        return change
+
+    def _scene(self, now: float, change: Change, blind: Sequence[str]) -> Scene:
+        last = self._tracking
+        return Scene(
+            searched=now - self._searched,
+            moved=change.moved,
+            share=change.share,
+            people=len(last.faces),
+            missed=len(last.seen) < len(last.faces),
+            tentative=last.tentative,
+            blind=" and ".join(blind),
+        )
+
+    def _follow(self, frame: Frame, search: Decision, *, blind: bool) -> Tracking:
+        detector = self._detector
+        if blind or detector is None:
+            gone = self._tracker.update((), frame.time)
+            self._tracking = Tracking(departed=gone.departed)
+        elif search.go:
+            faces = detector.call(lambda a: a.detect(frame), ())
+            self._searched = frame.time
+            self._tracking = self._tracker.update(faces, frame.time)
+            if not self._bounds.fixed:
+                self._gate.searched(nobody=not faces)
+        else:
+            self._tracking = self._tracker.hold(frame.time)
+        return self._tracking
+
+    # ------------------------------------------------------------------ reading faces
+
+    def _read(self, frame: Frame, tracking: Tracking) -> tuple[dict[str, Decision], list[Observation]]:
+        """Ask the face analyzers; those that tell emotions only about the faces whose answer is open.
+
+        For a distribution it is known when it is settled. Other analyzers are asked about everyone who is seen, as
+        often as their ``max_fps`` allows.
+        """
+        seen = [face for face in tracking.faces if face.track in tracking.seen]
+        plan = dict(self._plan.decide(frame, tracking.faces, tracking.seen)) if self._readers else {}
+        due = [face for face in seen if plan[face.track].go] if plan else []
+        found: list[Observation] = []
+        for active in self._readers:
+            faces = due if active.spec.name in self._emotional else seen
+            if faces and self._its_turn(active, frame.time):
+                found += self._ask(active, frame, faces)
+        self._plan.learn(found)
+        return plan, found
+
+    def _ask(self, active: ActiveAnalyzer, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
+        observations: Sequence[Observation] = active.call(lambda a: a.analyze(frame, faces), ())
+        if any(o.name == EMOTION for o in observations):
+            self._emotional.add(active.spec.name)
+        return observations
+
+    def _its_turn(self, active: ActiveAnalyzer, now: float) -> bool:
+        if active.spec.max_fps is None:
+            return True
+        schedule = self._schedules[active.spec.name]
+        if not schedule.due(now):
+            return False
+        schedule.looked(now, 1 / active.spec.max_fps)
+        return True
+
+    # ------------------------------------------------------------------ when next, and what was found
+
+    def _schedule_next(self, now: float, search: Decision, reading: dict[str, Decision]) -> None:
+        awake = bool(self._tracking.faces) or self._tracking.tentative or now - self._moved < _AWAKE
+        allowance = self._governor.allowance(now) if self._governor else None
+        wait = self._bounds.interval(awake=awake, allowance=allowance.value if allowance else 1.0)
+        self._schedule.looked(now, wait)
+        self.why = Why(now, search, reading, wait, allowance.reason if allowance else "")
+
+    def _report(self, frame: Frame, tracking: Tracking, observations: Sequence[Observation]) -> VisionReport:
+        captured, self._captured = self._captured, 0
+        dropped, self._dropped = self._dropped, 0
+        return VisionReport(
+            frame.time,
+            frame.index,
+            tracking.faces,
+            tuple(observations),
+            tuple(_arrival(face) for face in tracking.arrived) + tuple(_departure(d) for d in tracking.departed),
+            self._raised(),
+            captured=captured,
+            dropped=dropped,
+        )
+
+    def _count(self, frame: Frame, overwritten: int) -> None:
+        self._captured += 1 + overwritten
+        if self._next_index is not None and frame.index >= self._next_index:
+            self._dropped += max(0, frame.index - self._next_index - overwritten)
+        self._next_index = frame.index + 1
+
+
+def _arrival(face: TrackedFace) -> Event:
+    return Event(ARRIVAL, PERSON, face.face.score, face.since, 0.0)
+
+
+def _departure(departure: Departure) -> Event:
+    return Event(DEPARTURE, PERSON, departure.score, departure.since, departure.until - departure.since)

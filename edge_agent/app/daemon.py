@@ -1,0 +1,116 @@
+"""The long-running process around the agent: one agent after another, a new one whenever the config changed.
+
+A reload is asked for by SIGHUP or by a changed file. The new config is checked completely, plugins included, before the
+running agent is touched; a bad one is reported on the health topic and the old one stays in force.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.app.agent import Agent
+from edge_agent.app.assembly import Assembly, Pull, pull_quietly
+from edge_agent.domain.errors import ConfigError
+from edge_agent.plugin.manager import Status
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.systemd import Notifier
+from edge_agent.settings import ConfigText, Settings, read
+
+log = logging.getLogger(__name__)
+
+RELOAD = "reload"
+
+
+class ConfigFile:
+    """A config file (None: defaults only) and whether it was written since it was last read."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen = self._stamp()
+
+    def read(self) -> tuple[ConfigText, Settings]:
+        """The text and the settings in it. Raises ConfigError."""
+        self._seen = self._stamp()
+        config = read(self._path)
+        return config, config.settings()
+
+    def changed(self) -> bool:
+        """Whether the file is another one than the one last read; a file that is missing for now has not changed."""
+        stamp = self._stamp()
+        return stamp is not None and stamp != self._seen
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+class Daemon:
+    """Runs agents until ``stop`` is requested or the recordings are over. ``on_settings`` is told what is in force."""
+
+    def __init__(
+        self,
+        file: ConfigFile,
+        stop: Stop,
+        hangup: threading.Event,
+        pull: Pull = pull_quietly,
+        on_settings: Callable[[Settings], None] = lambda _settings: None,
+    ) -> None:
+        self._file = file
+        self._stop = stop
+        self._hangup = hangup
+        self._pull = pull
+        self._on_settings = on_settings
+        self._notifier = Notifier()
+        self._next: tuple[ConfigText, Settings] | None = None
+
+    def run(self) -> None:
+        """Work. Raises EdgeAgentError when the first start is impossible."""
+        self._next = self._file.read()
+        while self._next is not None:
+            (config, settings), self._next = self._next, None
+            self._on_settings(settings)
+            assembly = Assembly(config, settings)
+            assembly.pull_missing(self._pull)
+            assembly.activate()
+            inner = Stop()
+            agent = Agent(settings, assembly)
+            agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings))  # noqa: B023 - ends with run
+            if inner.reason != RELOAD:
+                return
+
+    def _tick(self, agent: Agent, inner: Stop, settings: Settings) -> None:
+        """Once a second: pass on a stop, look for a reload."""
+        if self._stop.requested:
+            inner.request(self._stop.reason)
+            return
+        if not (self._hangup.is_set() or self._file.changed()):
+            return
+        self._hangup.clear()
+        try:
+            candidate = self._file.read()
+            _check_plugins(*candidate)
+        except ConfigError as error:
+            log.error("config not reloaded, the old one stays in force: %s", error)
+            agent.config_problem = str(error)
+            return
+        agent.config_problem = ""
+        if candidate[1] != settings:
+            log.info("config changed; reloading")
+            self._next = candidate
+            inner.request(RELOAD)
+
+
+def _check_plugins(config: ConfigText, settings: Settings) -> None:
+    """Raises ConfigError when an analyzer's table is wrong."""
+    reports = Assembly(config, settings).plugins.reports()
+    wrong = [r.detail for r in reports if r.status is Status.CONFIG_ERROR]
+    if wrong:
+        raise ConfigError("\n".join(wrong))

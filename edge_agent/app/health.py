@@ -1,0 +1,63 @@
+"""The ``health`` topic: what works, what does not and why, as one JSON document. Pure; the agent gathers the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.capture import SourceStatus
+from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.runtime.process import ProcessUse
+from edge_agent.runtime.supervisor import ComponentHealth
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """Everything health is judged from. ``delivery`` are the outbox's and the connection's own figures."""
+
+    uptime_s: float
+    components: Sequence[ComponentHealth]
+    stale: Sequence[str]
+    sources: Mapping[str, SourceStatus]
+    plugins: Sequence[PluginReport]
+    process: ProcessUse
+    delivery: Mapping[str, Any]
+    config_problem: str = ""
+
+
+def problems(vitals: Vitals) -> list[str]:
+    """One line for everything that is not as it should be; empty when all is well."""
+    found = [f"config: {line}" for line in vitals.config_problem.splitlines()]
+    found += [f"{name}: no heartbeat" for name in vitals.stale]
+    found += [f"{name}: {s.error or 'not available'}" for name, s in vitals.sources.items() if not s.available]
+    found += [
+        f"plugin {r.name}: {r.status.value}: {r.detail}"
+        for r in vitals.plugins
+        if r.status not in (Status.ENABLED, Status.DISABLED)
+    ]
+    use = vitals.process
+    if use.descriptors is not None and use.descriptors > 0.8 * use.descriptor_limit:
+        found.append(f"process: {use.descriptors} of {use.descriptor_limit} file descriptors in use")
+    return found
+
+
+def document(vitals: Vitals) -> dict[str, Any]:
+    """The document as published; ``status`` is ``ok`` or ``degraded``."""
+    wrong = problems(vitals)
+    use = vitals.process
+    return {
+        "v": 1,
+        "status": "degraded" if wrong else "ok",
+        "problems": wrong,
+        "uptime_s": round(vitals.uptime_s),
+        "components": {c.name: {"alive": c.alive, "restarts": c.restarts} for c in vitals.components},
+        "sources": {n: {"available": s.available, "reopens": s.reopens} for n, s in vitals.sources.items()},
+        "delivery": dict(vitals.delivery),
+        "process": {
+            "rss_mb": None if use.rss_mb is None else round(use.rss_mb, 1),
+            "cpu_s": round(use.cpu_s, 1),
+            "descriptors": use.descriptors,
+            "temperature_c": use.temperature_c,
+        },
+    }

@@ -1,0 +1,19 @@
+"""Cameras, microphones and recordings: the one place where pictures and sound come from."""
+
+from edge_agent.capture.media import AudioInfo, MediaInfo, VideoInfo, iter_media, read_media
+from edge_agent.capture.reopening import Reopening, SourceStatus
+from edge_agent.capture.replay import ReplayGroup
+from edge_agent.capture.select import make_audio, make_video
+
+__all__ = [
+    "AudioInfo",
+    "MediaInfo",
+    "Reopening",
+    "ReplayGroup",
+    "SourceStatus",
+    "VideoInfo",
+    "iter_media",
+    "make_audio",
+    "make_video",
+    "read_media",
+]

@@ -1,0 +1,253 @@
+"""Microphones through PortAudio; owner of sounddevice.
+
+The device is looked up by name at every opening, after PortAudio has scanned anew, so a microphone that was unplugged,
+moved to another port or renumbered is found again. It runs at its own rate; mixing, resampling and repair happen on
+the reading thread. PortAudio's calls may hang in a driver: use it inside :class:`~edge_agent.capture.watched.Watched`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge_agent.capture.pace import Pacer
+from edge_agent.capture.ring import Chunk, SampleClock, SampleRing
+from edge_agent.capture.sound import Resampler, Samples, replace_bad, to_mono
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock
+
+log = logging.getLogger(__name__)
+
+BUFFER_S = 5.0
+"""How much sound waits for a late reader before new sound is lost."""
+
+BLOCK_S = 0.1
+_MIX_CHANNELS = 8
+"""A device with more channels than this is a sound server's stand-in for any device: two are asked for."""
+
+Device = Mapping[str, Any]
+
+
+def stable_name(name: str) -> str:
+    """A device's name without ALSA's numbers, which change with the order of plugging: ``USB Mic: Audio (hw:2,0)``."""
+    return re.sub(r"\s*\((plug)?hw:\d+,\d+\)$", "", name)
+
+
+def choose_device(devices: Sequence[Device], wanted: str, default: int = -1, known: str | None = None) -> int:
+    """Index of the input device meant by ``wanted``: ``auto``, an index, or a name or part of it in any case.
+
+    ``devices`` is PortAudio's list and ``default`` its default input. ``known`` is the stable name that an index stood
+    for when it was first used; a device of that name is preferred to whatever has the index now.
+
+    Raises:
+        DeviceUnavailableError: no such device now.
+    """
+    inputs = {i: str(d["name"]) for i, d in enumerate(devices) if d["max_input_channels"] > 0}
+    if not inputs:
+        raise DeviceUnavailableError(
+            "no microphone: PortAudio lists no input device; plug one in, or check group audio"
+        )
+    if wanted == "auto":
+        return default if default in inputs else next(iter(inputs))
+    if wanted.isascii() and wanted.isdigit():
+        if known is not None:
+            named = [i for i, name in inputs.items() if stable_name(name) == known]
+            if named:
+                return named[0]
+            raise DeviceUnavailableError(f"microphone {wanted} ({known}) is not there; plug it in")
+        if int(wanted) in inputs:
+            return int(wanted)
+    exact = [i for i, name in inputs.items() if wanted.lower() in (name.lower(), stable_name(name).lower())]
+    part = [i for i, name in inputs.items() if wanted.lower() in name.lower()]
+    if exact or part:
+        return (exact or part)[0]
+    there = ", ".join(sorted({repr(stable_name(name)) for name in inputs.values()}))
+    raise DeviceUnavailableError(f"microphone {wanted!r} is not there; present: {there}")
+
+
+def channels_for(available: int, channel: int | None) -> int:
+    """How many channels to open: up to the wanted one, or those worth mixing."""
+    if channel is not None:
+        return channel + 1
+    return available if available <= _MIX_CHANNELS else 2
+
+
+class DeviceMemory:
+    """What one opening of a microphone leaves for the next: the name behind an index, and how PortAudio was left."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.openings = 0
+        self.streams = 0
+
+
+class Microphone:
+    """The input device meant by ``wanted`` (see :func:`choose_device`), in blocks of about 0.1 s.
+
+    Gives one opening's sound; make a new one with the same ``memory`` to open again. ``stall_s``: a device that gives
+    no samples for this long is lost. ``bad_samples`` counts the NaN and infinities that were replaced by silence.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        memory: DeviceMemory,
+        wanted: str = "auto",
+        channel: int | None = None,
+        stall_s: float = 5.0,
+    ) -> None:
+        self._clock = clock
+        self._memory = memory
+        self._wanted = wanted
+        self._channel = channel
+        self._stall_s = stall_s
+        self._label = "microphone"
+        self._stream: Any = None
+        self._assembler: Assembler | None = None
+        self._pacer: Pacer | None = None
+
+    @property
+    def bad_samples(self) -> int:
+        return self._assembler.bad_samples if self._assembler else 0
+
+    def open(self) -> None:
+        """Find the device and start it.
+
+        Raises:
+            DeviceUnavailableError: it is absent, busy or refuses.
+            MediaError: PortAudio is not installed.
+            ConfigError: it has no such channel.
+        """
+        portaudio = _portaudio()
+        try:
+            self._scan(portaudio)
+            self._start(portaudio)
+        except portaudio.PortAudioError as error:
+            raise DeviceUnavailableError(f"{self._label} cannot be opened: {error}") from error
+
+    def _scan(self, portaudio: Any) -> None:
+        """Let PortAudio look for devices anew, which it does only when initialised."""
+        if self._memory.openings and not self._memory.streams:
+            portaudio._terminate()
+            portaudio._initialize()
+        self._memory.openings += 1
+
+    def _start(self, portaudio: Any) -> None:
+        devices = list(portaudio.query_devices())
+        number = choose_device(devices, self._wanted, portaudio.default.device[0], self._memory.name)
+        device = devices[number]
+        self._memory.name = stable_name(device["name"])
+        self._label = f"microphone {self._memory.name!r}"
+        available = int(device["max_input_channels"])
+        channels = channels_for(available, self._channel)
+        if channels > available:
+            raise ConfigError(
+                f"microphone.channel = {self._channel}, but {self._label} has channels 0 to {available - 1}"
+            )
+        rate = float(device["default_samplerate"])
+        ring = SampleRing(int(BUFFER_S * rate), channels)
+        clock = self._clock
+
+        def receive(samples: Any, _frames: int, _time: Any, status: Any) -> None:
+            ring.write(samples, clock.monotonic(), bool(status.input_overflow))
+
+        stream = portaudio.InputStream(
+            device=number, channels=channels, samplerate=rate, dtype="float32", latency="high", callback=receive
+        )
+        self._memory.streams += 1
+        self._stream = stream
+        try:
+            stream.start()
+        except portaudio.PortAudioError:
+            self.close()
+            raise
+        self._assembler = Assembler(ring, rate, self._channel, latency=float(stream.latency))
+        self._pacer = Pacer(clock)
+        log.info("%s: %d channel(s) at %g Hz", self._label, channels, rate)
+
+    def read(self) -> AudioBlock | None:
+        """The next block. Raises DeviceUnavailableError when the device stopped or stalls."""
+        if self._pacer is None or self._assembler is None:
+            return None
+        heard = self._clock.monotonic()
+        while True:
+            block = self._assembler.take()
+            if block is not None:
+                return block
+            if not self._stream.active:
+                raise DeviceUnavailableError(f"{self._label} is gone; plug it in again")
+            if self._clock.monotonic() - heard > self._stall_s:
+                raise DeviceUnavailableError(f"{self._label} has given no sound for {self._stall_s:g} s")
+            if not self._pacer.wait(BLOCK_S / 2):
+                return None
+
+    def close(self) -> None:
+        """Release the device; to be called by the reading thread."""
+        if self._pacer is not None:
+            self._pacer.stop()
+            self._pacer = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close(ignore_errors=True)
+            self._memory.streams -= 1
+
+
+class Assembler:
+    """Turns what is in a ring into blocks of mono sound at :data:`AUDIO_RATE` with their times and gaps."""
+
+    def __init__(self, ring: SampleRing, rate: float, channel: int | None, latency: float = 0.0) -> None:
+        self._ring = ring
+        self._rate = rate
+        self._channel = channel
+        self._times = SampleClock(rate, latency)
+        self._resampler = Resampler(rate)
+        self._position = 0
+        """Where the next chunk begins, in frames of the device since it was started, lost ones included."""
+        self._begin = 0
+        """Where the current unbroken stretch began, likewise."""
+        self._made = 0
+        """Samples given out of that stretch."""
+        self._gap = 0.0
+        self.bad_samples = 0
+
+    def take(self) -> AudioBlock | None:
+        """The next block; None when there is not enough sound yet."""
+        size = round(self._rate * BLOCK_S)
+        while self._ring.ready >= size and (chunk := self._ring.take(size)) is not None:
+            self._mind(chunk)
+            self._position += len(chunk.samples)
+            mono, bad = replace_bad(to_mono(chunk.samples, self._channel))
+            self.bad_samples += bad
+            samples = self._resampler.push(mono)
+            if len(samples):
+                return self._block(samples)
+        return None
+
+    def _mind(self, chunk: Chunk) -> None:
+        """Account for sound that is missing before the chunk."""
+        delivered, at = self._ring.arrival
+        missing = chunk.lost / self._rate + self._times.observe(delivered, at, resync=chunk.flagged)
+        if not (chunk.lost or chunk.flagged or missing):
+            return
+        self._gap += missing
+        self._position += chunk.lost
+        self._begin, self._made = self._position, 0
+        self._resampler = Resampler(self._rate)
+
+    def _block(self, samples: Samples) -> AudioBlock:
+        begin = self._begin + self._made * self._rate / AUDIO_RATE
+        block = AudioBlock(samples, self._times.time(begin), self._gap)
+        self._made += len(samples)
+        self._gap = 0.0
+        return block
+
+
+def _portaudio() -> Any:
+    try:
+        import sounddevice
+    except OSError as error:
+        raise MediaError("the microphone needs PortAudio: sudo apt install libportaudio2") from error
+    return sounddevice

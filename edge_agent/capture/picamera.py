@@ -1,0 +1,134 @@
+"""Raspberry Pi cameras through picamera2, which this module owns together with libcamera.
+
+The ``lores`` stream gives YUV420 as the detector wants it, with nothing to convert; the ``main`` stream, which
+libcamera insists on, is configured alike and never looked at. Exposure, white balance and, where the lens has it, continuous
+autofocus are left to the camera. Each request goes back to the camera as soon as its planes are copied. picamera2 comes
+from the system (``apt install python3-picamera2``), since it needs the libcamera of the running Raspberry Pi OS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.errors import DeviceUnavailableError, MediaError
+from edge_agent.domain.media import Frame, PixelFormat
+
+_DARK_S = 0.1
+"""In the dark the camera may expose up to this long, and so deliver fewer frames."""
+
+
+class PiCamera:
+    """The first camera on a Raspberry Pi's CSI connector: I420 frames of about ``width`` x ``height`` at ``fps``.
+
+    ``timeout_s``: a camera that delivers nothing for this long is lost.
+    """
+
+    def __init__(self, clock: Clock, width: int, height: int, fps: float, timeout_s: float) -> None:
+        self._clock = clock
+        self._size = (width - width % 2, height - height % 2)
+        self._fps = fps
+        self._timeout_s = timeout_s
+        self._camera: Any = None
+        self._stream: Mapping[str, Any] = {}
+        self._index = 0
+
+    def open(self) -> None:
+        """Find, configure and start the camera.
+
+        Raises:
+            DeviceUnavailableError: there is none, or another program has it.
+            MediaError: picamera2 is not installed.
+        """
+        picamera2 = _picamera2()
+        number = csi_camera(picamera2.global_camera_info())
+        if number is None:
+            raise DeviceUnavailableError(
+                "no Raspberry Pi camera found; check its cable, and see 'rpicam-hello --list-cameras'"
+            )
+        try:
+            self._camera = picamera2(number)
+            self._configure(self._camera)
+            self._camera.start()
+        except (RuntimeError, IndexError, OSError) as error:
+            self.close()
+            raise DeviceUnavailableError(f"the Raspberry Pi camera does not start ({error}); is it in use?") from error
+        self._index = 0
+
+    def _configure(self, camera: Any) -> None:
+        period = 1.0 / self._fps
+        limits = (round(period * 1e6), round(max(period, _DARK_S) * 1e6))
+        controls: dict[str, Any] = {"FrameDurationLimits": limits}
+        if "AfMode" in camera.camera_controls:
+            controls["AfMode"] = _continuous_autofocus()
+        stream = {"size": self._size, "format": "YUV420"}
+        camera.configure(
+            camera.create_video_configuration(main=dict(stream), lores=dict(stream), buffer_count=4, controls=controls)
+        )
+        self._stream = camera.stream_configuration("lores")
+
+    def read(self) -> Frame | None:
+        """The next frame. Raises DeviceUnavailableError when none comes in time."""
+        camera = self._camera
+        if camera is None:
+            return None
+        try:
+            request = camera.wait(camera.capture_request(wait=False), timeout=self._timeout_s)
+        except (TimeoutError, FutureTimeoutError) as error:
+            raise DeviceUnavailableError(
+                f"the Raspberry Pi camera gave no picture for {self._timeout_s:g} s"
+            ) from error
+        now = self._clock.monotonic()
+        try:
+            buffer = request.make_buffer("lores")
+        finally:
+            request.release()
+        width, height = self._stream["size"]
+        planes = without_stride(buffer, width, height, self._stream["stride"])
+        self._index += 1
+        return Frame(planes, PixelFormat.I420, width, height, now, self._index - 1)
+
+    def close(self) -> None:
+        """Stop and release the camera; to be called by the reading thread."""
+        camera, self._camera = self._camera, None
+        if camera is not None:
+            camera.close()
+
+
+def csi_camera(cameras: Sequence[Mapping[str, Any]]) -> int | None:
+    """Number of the first camera that is not a USB one (libcamera lists those too, V4L2 serves them better)."""
+    return next((camera["Num"] for camera in cameras if "/usb" not in camera["Id"]), None)
+
+
+def without_stride(buffer: npt.NDArray[np.uint8], width: int, height: int, stride: int) -> npt.NDArray[np.uint8]:
+    """A YUV420 buffer whose lines are ``stride`` (luma) and ``stride / 2`` (chroma) bytes long, as plain I420.
+
+    ``width`` and ``height`` are even. Returns uint8 [height * 3 / 2, width].
+    """
+    luma, chroma = height * stride, height // 2 * (stride // 2)
+    y = buffer[:luma].reshape(height, stride)[:, :width]
+    u = buffer[luma : luma + chroma].reshape(height // 2, stride // 2)[:, : width // 2]
+    v = buffer[luma + chroma : luma + 2 * chroma].reshape(height // 2, stride // 2)[:, : width // 2]
+    return np.concatenate([y.reshape(-1), u.reshape(-1), v.reshape(-1)]).reshape(height * 3 // 2, width)
+
+
+def _picamera2() -> Any:
+    try:
+        from picamera2 import Picamera2
+    except ImportError as error:
+        raise MediaError(
+            "picamera2 is not installed: sudo apt install python3-picamera2, "
+            "and make the virtual environment with --system-site-packages"
+        ) from error
+    return Picamera2
+
+
+def _continuous_autofocus() -> Any:
+    from libcamera import controls
+
+    return controls.AfModeEnum.Continuous

@@ -1,0 +1,206 @@
+"""Cameras and microphones come and go: a source that reopens another one, with back-off, until it is closed.
+
+Only :class:`~edge_agent.domain.errors.DeviceUnavailableError` is worth another attempt; any other error, and the end of
+a recording, passes through. What was lost in between stays visible: frame indices never start again, and the first
+sound after an interruption carries it as its gap.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from edge_agent.capture.pace import Pacer
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.errors import DeviceUnavailableError
+from edge_agent.domain.media import AudioBlock, Frame
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """What a video and an audio source have in common; see :class:`edge_agent.plugin.spec.VideoSource`."""
+
+    def open(self) -> None: ...
+
+    def read(self) -> T_co | None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """Pauses between attempts: ``first``, then twice as long each time, at most ``most`` seconds.
+
+    ``most`` plus the time an attempt takes is how late a returned device is noticed.
+    """
+
+    first: float = 1.0
+    most: float = 15.0
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after that many failures in a row, counted from 1."""
+        return float(min(self.most, self.first * 2 ** min(failures - 1, 30)))
+
+
+class Seam(Protocol[T]):
+    """Makes the items of successive openings one stream."""
+
+    def join(self, item: T, *, fresh: bool) -> T:
+        """``item`` as it belongs into the whole; ``fresh``: it is the first one since an opening."""
+        ...
+
+
+class FrameSeam:
+    """Frame indices go on where the last opening left off, unless the source saw to that itself."""
+
+    def __init__(self) -> None:
+        self._base = 0
+        self._next = 0
+
+    def join(self, item: Frame, *, fresh: bool) -> Frame:
+        if fresh:
+            self._base = self._next if item.index < self._next else 0
+        self._next = self._base + item.index + 1
+        return replace(item, index=self._base + item.index) if self._base else item
+
+
+class BlockSeam:
+    """The first block after an interruption has a gap from the end of the block before."""
+
+    def __init__(self) -> None:
+        self._end: float | None = None
+
+    def join(self, item: AudioBlock, *, fresh: bool) -> AudioBlock:
+        end, self._end = self._end, item.end
+        if not fresh or end is None:
+            return item
+        return replace(item, gap=max(item.gap, item.time - end))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """``available``: open and delivering. ``error``: why it was lost or would not open last, empty if never."""
+
+    available: bool
+    reopens: int
+    error: str
+
+
+class Reopening(Generic[T]):
+    """``inner``, reopened for as long as it takes.
+
+    One thread calls ``open`` and ``read``; ``close`` may come from another. ``on_wait`` is called at least once a
+    second while the device is absent, so that a supervisor can tell waiting from hanging.
+    """
+
+    def __init__(
+        self,
+        inner: Source[T],
+        seam: Seam[T],
+        clock: Clock,
+        name: str,
+        back_off: BackOff = BackOff(),
+    ) -> None:
+        self._inner = inner
+        self._seam = seam
+        self._clock = clock
+        self._name = name
+        self._back_off = back_off
+        self._pacer = Pacer(clock)
+        self._lock = threading.Lock()
+        self._status = SourceStatus(available=False, reopens=0, error="")
+        self._opened: float | None = None
+        self._fresh = True
+        self._failures = 0
+        self.on_wait: Callable[[], None] = lambda: None
+
+    @property
+    def status(self) -> SourceStatus:
+        """How the source is now; from any thread."""
+        return self._status
+
+    def open(self) -> None:
+        """Make the first attempt. A device that is absent is no error here: :meth:`read` waits for it.
+
+        Raises:
+            MediaError: what waiting does not mend.
+        """
+        self._pacer = Pacer(self._clock)
+        self._failures = 0
+        self._opened = None
+        self._attempt(again=False)
+
+    def read(self) -> T | None:
+        """The next item, waiting for an absent device; None at the end of a recording or after :meth:`close`."""
+        pacer = self._pacer
+        while not pacer.stopped:
+            if self._opened is None and not (self._wait(pacer) and self._attempt(again=True)):
+                continue
+            try:
+                item = self._inner.read()
+            except DeviceUnavailableError as error:
+                if not pacer.stopped:
+                    self._lost(error)
+                continue
+            if item is None or pacer.stopped:
+                return None
+            item = self._seam.join(item, fresh=self._fresh)
+            self._fresh = False
+            return item
+        return None
+
+    def close(self) -> None:
+        """Release the device; interrupts :meth:`read`."""
+        self._pacer.stop()
+        self._inner.close()
+        self._set(available=False)
+
+    def _attempt(self, *, again: bool) -> bool:
+        """Open the device; False when that has to be tried again."""
+        pacer = self._pacer
+        try:
+            self._inner.open()
+        except DeviceUnavailableError as error:
+            self._failures += 1
+            if not pacer.stopped:
+                log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s: %s; waiting", self._name, error)
+                self._set(available=False, error=str(error))
+            return False
+        if pacer.stopped:  # close() came while the device was being opened, and found nothing to close
+            self._inner.close()
+            return False
+        self._opened = self._clock.monotonic()
+        self._fresh = True
+        self._set(available=True, reopens=self._status.reopens + (1 if again else 0))
+        log.info("%s: open", self._name)
+        return True
+
+    def _lost(self, error: DeviceUnavailableError) -> None:
+        """Let go of a device that failed. One that had worked for a while gets a quick first attempt."""
+        worked = self._opened is not None and self._clock.monotonic() - self._opened >= 2 * self._back_off.most
+        self._failures = 1 if worked else self._failures + 1
+        self._opened = None
+        self._inner.close()
+        self._set(available=False, error=str(error))
+        log.warning("%s: %s; reopening", self._name, error)
+
+    def _set(self, **changes: Any) -> None:
+        with self._lock:
+            self._status = replace(self._status, **changes)
+
+    def _wait(self, pacer: Pacer) -> bool:
+        until = self._clock.monotonic() + self._back_off.delay(max(1, self._failures))
+        while True:
+            self.on_wait()
+            now = self._clock.monotonic()
+            if now >= until:
+                return True
+            if not pacer.wait(min(1.0, until - now)):
+                return False

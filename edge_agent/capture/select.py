@@ -1,0 +1,169 @@
+"""From the settings to a camera and a microphone that can be opened, read and closed.
+
+Every source that is handed out is a :class:`~edge_agent.capture.reopening.Reopening`, so its status can be asked and an
+absent device is waited for; device and network sources run :class:`~edge_agent.capture.watched.Watched` inside.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from edge_agent.capture.choice import Choice, Kind, parse_camera, parse_microphone, redact
+from edge_agent.capture.demo import DemoCamera, DemoMicrophone
+from edge_agent.capture.microphone import DeviceMemory, Microphone
+from edge_agent.capture.picamera import PiCamera
+from edge_agent.capture.reopening import BlockSeam, FrameSeam, Reopening, Source
+from edge_agent.capture.replay import AudioReplay, ReplayGroup, VideoReplay
+from edge_agent.capture.stream import StreamCamera
+from edge_agent.capture.v4l2 import V4l2Camera, list_cameras
+from edge_agent.capture.watched import Limits, Watched
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
+from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.plugin.spec import AudioSource, VideoSource
+from edge_agent.settings.schema import CameraSettings, MicrophoneSettings
+
+T = TypeVar("T")
+
+
+def make_video(
+    settings: CameraSettings,
+    clock: Clock,
+    plugins: Mapping[str, Callable[[Clock], VideoSource]],
+    replays: ReplayGroup,
+) -> Reopening[Frame] | None:
+    """The camera that ``settings.source`` names, not opened yet; None for ``none``.
+
+    Raises:
+        ConfigError: the source cannot be understood, or there is no such plugin.
+    """
+    choice = parse_camera(settings.source)
+    if choice.kind is Kind.NONE:
+        return None
+    name = f"camera {redact(choice.value) if choice.kind is Kind.STREAM else settings.source}"
+    return Reopening(_video(choice, settings, clock, plugins, replays), FrameSeam(), clock, name)
+
+
+def make_audio(
+    settings: MicrophoneSettings,
+    clock: Clock,
+    plugins: Mapping[str, Callable[[Clock], AudioSource]],
+    replays: ReplayGroup,
+) -> Reopening[AudioBlock] | None:
+    """The microphone that ``settings.source`` names, not opened; None for ``none``; raises as :func:`make_video`."""
+    choice = parse_microphone(settings.source)
+    if choice.kind is Kind.NONE:
+        return None
+    return Reopening(
+        _audio(choice, settings, clock, plugins, replays), BlockSeam(), clock, f"microphone {settings.source}"
+    )
+
+
+def _video(
+    choice: Choice,
+    settings: CameraSettings,
+    clock: Clock,
+    plugins: Mapping[str, Callable[[Clock], VideoSource]],
+    replays: ReplayGroup,
+) -> Source[Frame]:
+    size_and_rate = (settings.width, settings.height, settings.fps)
+    if choice.kind is Kind.DEMO:
+        return DemoCamera(clock, *size_and_rate)
+    if choice.kind is Kind.FILE:
+        path = Path(choice.value).expanduser()
+        return VideoReplay(path, clock, replays.timeline(path), loop=settings.loop, still_fps=settings.fps)
+    device, timeout = choice.value, settings.timeout_s
+    make: Callable[[], Source[Frame]]
+    match choice.kind:
+        case Kind.PLUGIN:
+            make = partial(_plugin(plugins, device, "camera"), clock)
+        case Kind.STREAM:
+            make = partial(StreamCamera, device, clock, settings.fps, timeout, timeout)
+        case Kind.DEVICE:
+            make = partial(V4l2Camera, device, clock, *size_and_rate)
+        case Kind.PICAMERA:
+            make = partial(_pi_camera, settings, clock)
+        case _:
+            make = partial(_any_camera, settings, clock)
+    return Watched(make, "camera", Limits(open_s=timeout + 5.0, read_s=timeout), latest=True)
+
+
+def _pi_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
+    # Less than what the watcher allows: a camera that still answers to being closed can then be opened again.
+    return PiCamera(clock, settings.width, settings.height, settings.fps, settings.timeout_s * 0.8)
+
+
+def _any_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
+    return FirstThatOpens(_candidates(settings, clock))
+
+
+def _candidates(settings: CameraSettings, clock: Clock) -> Iterator[Source[Frame]]:
+    """Every camera that may serve, best first; looked up at each opening."""
+    yield _pi_camera(settings, clock)
+    for device in list_cameras():
+        yield V4l2Camera(device, clock, settings.width, settings.height, settings.fps)
+
+
+def _audio(
+    choice: Choice,
+    settings: MicrophoneSettings,
+    clock: Clock,
+    plugins: Mapping[str, Callable[[Clock], AudioSource]],
+    replays: ReplayGroup,
+) -> Source[AudioBlock]:
+    if choice.kind is Kind.DEMO:
+        return DemoMicrophone(clock)
+    if choice.kind is Kind.FILE:
+        path = Path(choice.value).expanduser()
+        return AudioReplay(path, clock, replays.timeline(path), loop=settings.loop, channel=settings.channel)
+    make: Callable[[], Source[AudioBlock]]
+    if choice.kind is Kind.PLUGIN:
+        make = partial(_plugin(plugins, choice.value, "microphone"), clock)
+    else:
+        make = partial(Microphone, clock, DeviceMemory(), choice.value or "auto", settings.channel, settings.timeout_s)
+    # Longer than the microphone's own limit, which it keeps unless a driver hangs.
+    limits = Limits(open_s=settings.timeout_s + 10.0, read_s=settings.timeout_s + 5.0)
+    return Watched(make, "microphone", limits, latest=False)
+
+
+def _plugin(plugins: Mapping[str, T], name: str, what: str) -> T:
+    if name in plugins:
+        return plugins[name]
+    close = difflib.get_close_matches(name, plugins, n=1)
+    known = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(plugins)) or 'none'}"
+    raise ConfigError(f"{what}.source: no plugin offers a {what} called {name!r}; {known}")
+
+
+class FirstThatOpens:
+    """The first of several cameras that works."""
+
+    def __init__(self, candidates: Iterable[Source[Frame]]) -> None:
+        self._candidates = candidates
+        self._chosen: Source[Frame] | None = None
+
+    def open(self) -> None:
+        """Try one after the other. Raises DeviceUnavailableError when none opens, also for a lack of software."""
+        problems = []
+        for source in self._candidates:
+            try:
+                source.open()
+            except MediaError as error:
+                problems.append(str(error))
+                continue
+            self._chosen = source
+            return
+        raise DeviceUnavailableError(f"no camera works; plug one in, or set camera.source [{'; '.join(problems)}]")
+
+    def read(self) -> Frame | None:
+        """As the chosen one."""
+        return self._chosen.read() if self._chosen else None
+
+    def close(self) -> None:
+        """Release the chosen one."""
+        if self._chosen is not None:
+            self._chosen.close()
+            self._chosen = None

@@ -1,0 +1,157 @@
+"""A source on a thread of its own, so that a device call that hangs is noticed, and given up, instead of hanging us.
+
+A native call cannot be killed. When the device says nothing for too long, ``read`` raises and the thread is left
+behind; it releases its device as soon as its call returns. A few may be left behind at a time, then opening is refused
+until one of them comes back, so a driver that hangs for ever cannot use up threads and descriptors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from edge_agent.capture.reopening import Source
+from edge_agent.domain.errors import DeviceUnavailableError, EdgeAgentError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds of real time that opening, reading one item, and closing may take; and how many threads may hang."""
+
+    open_s: float = 15.0
+    read_s: float = 10.0
+    close_s: float = 1.0
+    hanging: int = 3
+
+
+class Watched(Generic[T]):
+    """Runs what ``make`` makes, a new one per opening.
+
+    With ``latest`` only the newest item is kept for the reader (cameras); without, the source waits until its item is
+    taken (microphones, which have a buffer of their own). ``name`` is used in errors.
+    """
+
+    def __init__(self, make: Callable[[], Source[T]], name: str, limits: Limits, *, latest: bool) -> None:
+        self._make = make
+        self._name = name
+        self._limits = limits
+        self._latest = latest
+        self._session: _Session[T] | None = None
+        self._left: list[_Session[T]] = []
+
+    def open(self) -> None:
+        """Open on a new thread. Raises what the source's ``open`` raises, or DeviceUnavailableError when that hangs."""
+        self.close()
+        self._left = [session for session in self._left if session.alive]
+        if len(self._left) >= self._limits.hanging:
+            raise DeviceUnavailableError(
+                f"{self._name} hangs in {len(self._left)} calls; unplug it, or restart the agent"
+            )
+        session = self._session = _Session(self._make, self._name, self._latest)
+        if not session.wait_open(self._limits.open_s):
+            self.close()
+            raise DeviceUnavailableError(f"{self._name} did not open within {self._limits.open_s:g} s")
+
+    def read(self) -> T | None:
+        """The next item; None at the end or after :meth:`close`.
+
+        Raises:
+            DeviceUnavailableError: nothing came for ``read_s`` seconds.
+            MediaError: what the source raised.
+        """
+        session = self._session
+        return session.take(self._limits.read_s) if session else None
+
+    def close(self) -> None:
+        """Release the device, or leave it to its hanging thread after ``close_s``; interrupts :meth:`read`."""
+        session, self._session = self._session, None
+        if session is not None and not session.stop(self._limits.close_s):
+            self._left.append(session)
+
+
+class _Session(Generic[T]):
+    """One opening: a source, its thread, and the hand-over of one item."""
+
+    def __init__(self, make: Callable[[], Source[T]], name: str, latest: bool) -> None:
+        self._name = name
+        self._latest = latest
+        self._changed = threading.Condition()
+        self._item: T | None = None
+        self._opened = False
+        self._stopped = False
+        self._ended = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(make,), name=f"capture {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait_open(self, seconds: float) -> bool:
+        """Whether the source opened within that time. Raises what it raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._opened or self._ended or self._stopped, seconds)
+            if self._error is not None:
+                raise self._error
+            return self._opened or self._stopped
+
+    def take(self, seconds: float) -> T | None:
+        with self._changed:
+            ready = self._changed.wait_for(lambda: self._item is not None or self._ended or self._stopped, seconds)
+            if not ready:
+                raise DeviceUnavailableError(f"{self._name} hangs: nothing came for {seconds:g} s")
+            item, self._item = self._item, None
+            if item is None and self._error is not None and not self._stopped:
+                raise self._error
+            self._changed.notify_all()
+            return None if self._stopped else item
+
+    def stop(self, seconds: float) -> bool:
+        """Ask the thread to end; whether it did within that time."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self, make: Callable[[], Source[T]]) -> None:
+        try:
+            self._pump(make())
+        except EdgeAgentError as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001 - a driver or a stranger's plugin may raise anything; it must reach the reader
+            failure = DeviceUnavailableError(f"{self._name} failed: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            self._end(failure)
+        else:
+            self._end(None)
+
+    def _pump(self, source: Source[T]) -> None:
+        source.open()
+        try:
+            with self._changed:
+                self._opened = True
+                self._changed.notify_all()
+            while (item := source.read()) is not None and self._give(item):
+                pass
+        finally:
+            source.close()
+
+    def _give(self, item: T) -> bool:
+        with self._changed:
+            if not self._latest:
+                self._changed.wait_for(lambda: self._item is None or self._stopped)
+            self._item = item
+            self._changed.notify_all()
+            return not self._stopped
+
+    def _end(self, error: Exception | None) -> None:
+        with self._changed:
+            self._error = error
+            self._ended = True
+            self._changed.notify_all()

@@ -1,0 +1,89 @@
+"""``edge-agent analyze``: recordings in, the same summaries and events out that the daemon would publish."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edge_agent.app import Analysis, Assembly
+from edge_agent.app import analyze as analyze_file
+from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME
+from edge_agent.cli import results
+from edge_agent.cli.common import ConfigOption, configuration
+from edge_agent.cli.progress import positions, pull_with_progress
+from edge_agent.domain.errors import MediaError
+from edge_agent.runtime.logs import configure
+
+
+class Format(Enum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def analyze(
+    files: Annotated[list[Path], typer.Argument(help="Videos, sound files or pictures.", show_default=False)],
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="Default: table on a terminal, else json.", show_default=False),
+    ] = None,
+    fps: Annotated[
+        float, typer.Option("--fps", min=0.1, help="Analysed frames per second; 0.1 or more.")
+    ] = DEFAULT_FPS,
+    every_frame: Annotated[bool, typer.Option("--every-frame", help="Look at every frame.")] = False,
+    window: Annotated[
+        float | None, typer.Option("--window", min=1, help="Window length in seconds. Default: the config's.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Analyze recordings offline; nothing is sent, nothing but the result is written."""
+    text, settings = configuration(config)
+    if window is not None:
+        settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window})})
+    configure("warning", "text")
+    form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
+    rate = EVERY_FRAME if every_frame else fps
+    _refuse_missing(files)
+    done: list[Analysis] = []
+    for path in files:
+        # Analyzers keep state between calls, so every recording gets fresh ones.
+        assembly = Assembly(text, settings)
+        assembly.pull_missing(pull_with_progress)
+        assembly.activate()
+        try:
+            with positions(path.name) as progress:
+                done.append(analyze_file(path, assembly, rate, progress))
+        finally:
+            assembly.close()
+    _print(form, done, settings.device.id)
+
+
+def _refuse_missing(files: list[Path]) -> None:
+    """Fail before a long run rather than in the middle of it."""
+    missing = [str(path) for path in files if not path.exists()]
+    if missing:
+        raise MediaError("\n".join(f"{name}: no such file" for name in missing))
+
+
+def _print(form: Format, done: list[Analysis], device: str) -> None:
+    if form is Format.JSON:
+        documents = [results.document(a, device) for a in done]
+        typer.echo(results.to_json(documents[0] if len(documents) == 1 else documents))
+    elif form is Format.JSONL:
+        for analysis in done:
+            for line in results.lines(analysis, device):
+                typer.echo(line)
+    elif form is Format.CSV:
+        typer.echo(results.to_csv(done), nl=False)
+    else:
+        console = Console()
+        for analysis in done:
+            results.show(analysis, console)

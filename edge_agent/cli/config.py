@@ -1,0 +1,75 @@
+"""``edge-agent config``: check a file, show what is in effect, write a commented one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+import typer
+from pydantic import BaseModel
+
+from edge_agent.app import Assembly
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
+from edge_agent.domain.errors import ConfigError
+from edge_agent.plugin.manager import Status
+from edge_agent.settings import ConfigText, Settings
+from edge_agent.settings.sample import sample
+
+app = typer.Typer(help="The one local config file.", no_args_is_help=True)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Check the config file, the environment and every plugin's settings."""
+    text, settings = configuration(config)
+    assembly = Assembly(text, settings)
+    wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    out().print(f"{text.name}: ok", highlight=False)
+
+
+@app.command()
+def show(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Print the settings in effect, environment included; secrets are masked."""
+    text, settings = configuration(config)
+    assembly = Assembly(text, settings)
+    tables = _plain(settings)
+    tables["analyzers"] = {name: _plain(model) for name, model in assembly.plugins.analyzer_settings().items()}
+    if json:
+        print_json(tables)
+    else:
+        typer.echo(tomlkit.dumps(_without_none(tables)), nl=False)
+
+
+@app.command()
+def init(
+    path: Annotated[Path | None, typer.Argument(help="File to write; '-' or nothing prints it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a config file with every option, its default and its meaning, all commented out."""
+    defaults = ConfigText("defaults", "")
+    assembly = Assembly(defaults, defaults.settings())
+    text = sample(Settings, {spec: type(model) for spec, model in assembly.plugins.analyzer_settings().items()})
+    if path is None or str(path) == "-":
+        typer.echo(text, nl=False)
+        return
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists; --force replaces it") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    out().print(f"wrote {path}; check it with 'edge-agent config check -c {path}'", highlight=False, soft_wrap=True)
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json")
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value

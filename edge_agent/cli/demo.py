@@ -1,0 +1,121 @@
+"""``edge-agent demo``: the whole product on this machine, with nothing configured.
+
+An embedded broker on a free loopback port, the demo camera and microphone, the real models, and a subscriber that
+prints what arrives over MQTT. State lives in a temporary folder and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from edge_agent.app import Agent, Assembly
+from edge_agent.cli.broker import EmbeddedBroker
+from edge_agent.cli.common import out
+from edge_agent.cli.progress import pull_with_progress
+from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.listener import listening
+from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.runtime.logs import configure
+from edge_agent.runtime.stop import Stop, stop_on_signals
+from edge_agent.settings import ConfigText
+
+_CONFIG = """
+[device]
+id = "demo"
+state_dir = "{state}"
+[camera]
+source = "{camera}"
+[microphone]
+source = "{microphone}"
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+[summary]
+window_s = {window}
+"""
+
+
+class DemoError(EdgeAgentError):
+    """The demonstration did not show what it should."""
+
+
+class _Board:
+    """Prints messages as they arrive and remembers what the windows said."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self.dominant: Counter[str] = Counter()
+
+    @property
+    def windows(self) -> int:
+        with self._lock:
+            return self.dominant.total()
+
+    def show(self, message: InboundMessage) -> None:
+        topic, text = message.topic, message.payload.decode("utf-8", "replace")
+        with self._lock:
+            kind = topic.split("/", 2)[-1]
+            if kind == "summary":
+                summary = json.loads(text)
+                emotion = summary["emotion"]
+                self.dominant[emotion["dominant"] if emotion else "none"] += 1
+                self._console.print(f"[bold]{_line(summary)}[/bold]", highlight=False)
+            self._console.print(f"[dim]{escape(topic)}[/dim] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _line(summary: dict[str, Any]) -> str:
+    emotion = summary["emotion"]
+    faces = f"{summary['faces']['mean']:.1f} faces"
+    if emotion is None:
+        return f"{faces}, not enough evidence for an emotion"
+    return f"{faces}, {emotion['dominant']} {emotion['p'][emotion['dominant']]:.2f}, valence {emotion['valence']:+.2f}"
+
+
+def demo(
+    seconds: Annotated[float, typer.Option("--seconds", min=5, help="How long to run.")] = 60,
+    window: Annotated[float, typer.Option("--window", min=1, help="Length of a summary window in seconds.")] = 5,
+    camera: Annotated[str, typer.Option("--camera", help="As camera.source, e.g. 0 for the first webcam.")] = "demo",
+    microphone: Annotated[str, typer.Option("--microphone", help="As microphone.source.")] = "demo",
+) -> None:
+    """Run everything here for a while: embedded broker, demo camera, real models, live summaries."""
+    configure("warning", "text")
+    console = out()
+    board = _Board(console)
+    stop = Stop()
+    with tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state, EmbeddedBroker() as broker:
+        text = _CONFIG.format(state=Path(state), camera=camera, microphone=microphone, port=broker.port, window=window)
+        config = ConfigText("demo", text)
+        settings = config.settings()
+        # The demo's state is thrown away, its models are not: they belong into the user's cache.
+        settings = settings.model_copy(update={"models": settings.models.model_copy(update={"dir": _model_dir()})})
+        assembly = Assembly(config, settings)
+        assembly.pull_missing(pull_with_progress)
+        assembly.activate()
+        console.print(
+            f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s", highlight=False
+        )
+        timer = threading.Timer(seconds, stop.request, ("the demo's time is over",))
+        with listening(settings.mqtt, "edge-agent/#", board.show), stop_on_signals(stop):
+            timer.start()
+            Agent(settings, assembly).run(stop)
+            timer.cancel()
+    if not board.windows:
+        raise DemoError("no summary arrived over MQTT; run 'edge-agent plugins list' to see what is missing")
+    counts = ", ".join(f"{name} {count}" for name, count in board.dominant.most_common())
+    console.print(f"{board.windows} windows received: {counts}", highlight=False)
+
+
+def _model_dir() -> Path:
+    from edge_agent.models import default_dir
+
+    return default_dir(None, Path("/nonexistent"))

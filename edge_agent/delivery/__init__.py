@@ -1,0 +1,6 @@
+"""From a summary or event to a subscriber: payloads, the durable outbox, MQTT, and the service that joins them."""
+
+from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.service import DeliveryService, DeliveryStats
+
+__all__ = ["DeliveryService", "DeliveryStats", "InboundMessage"]

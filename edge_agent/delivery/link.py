@@ -1,0 +1,91 @@
+"""What passes between the sender and the connection to the broker, and what a broker's answers mean. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A QoS 1 publish. ``token`` comes back in :class:`Published`; ``correlation`` answers a request (MQTT 5 only)."""
+
+    token: int
+    topic: str
+    payload: bytes
+    retain: bool
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """A message from the broker. ``topic`` is the full topic, ``received`` monotonic seconds.
+
+    ``retain`` is set when the broker kept it from before we subscribed: for a command that means stale.
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool
+    received: float
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker accepted us. ``session`` numbers the connections; ``maximum_packet`` is in bytes, None: no limit."""
+
+    session: int
+    protocol: str
+    receive_maximum: int = 65_535
+    maximum_packet: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """No connection any more, or another attempt failed; whatever was not acknowledged must be sent again.
+
+    ``lasted`` is how long the connection stood in seconds, None when it never did. ``taken_over``: somebody else uses
+    our client id.
+    """
+
+    reason: str
+    lasted: float | None
+    retry_in: float
+    taken_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Acknowledgements in their order: ``(token, reason code)``; codes below 0x80 are successes."""
+
+    acks: tuple[tuple[int, int], ...]
+
+
+Report = Connected | Disconnected | Published
+
+
+class Verdict(Enum):
+    """What becomes of a message after its acknowledgement."""
+
+    DONE = "done"
+    RETRY = "retry"
+    REFUSED = "refused"
+
+
+REFUSALS = {0x90: "topic name invalid", 0x95: "packet too large", 0x99: "payload format invalid"}
+"""Reason codes that will be the same for the same message however often it is sent."""
+
+
+def verdict(code: int) -> Verdict:
+    """The verdict of a PUBACK's reason code. Not authorised, quota exceeded and the like are the operator's to mend."""
+    if code < 0x80:
+        return Verdict.DONE
+    return Verdict.REFUSED if code in REFUSALS else Verdict.RETRY
+
+
+def packet_size(topic: str, payload: bytes) -> int:
+    """Bytes of the QoS 1 PUBLISH packet (MQTT 5, no properties)."""
+    remaining = 2 + len(topic.encode()) + 2 + 1 + len(payload)
+    return 1 + sum(remaining >= limit for limit in (0, 1 << 7, 1 << 14, 1 << 21)) + remaining

@@ -1,0 +1,30 @@
+"""The other end: a subscriber that shows what an agent published, over the same kind of connection. Publishes nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from edge_agent.delivery.inbound import Dispatcher
+from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.mqtt import MqttLink
+from edge_agent.settings.schema import MqttSettings
+
+
+@contextmanager
+def listening(settings: MqttSettings, topic_filter: str, handler: Callable[[InboundMessage], None]) -> Iterator[None]:
+    """While inside, ``handler`` gets every message on ``topic_filter``, on a thread of its own.
+
+    Connects in the background and again whenever the connection is lost, under a random client id.
+    """
+    dispatcher = Dispatcher()
+    link = MqttLink(settings, f"edge-agent-watch-{secrets.token_hex(4)}", None, lambda _report: None, dispatcher.offer)
+    dispatcher.add(topic_filter, handler)
+    link.subscribe(topic_filter)
+    link.start()
+    try:
+        yield
+    finally:
+        link.stop(1.0)
+        dispatcher.stop(1.0)

@@ -1,0 +1,137 @@
+"""Reading what can still be read from a damaged outbox. The damaged file is moved aside, never deleted or emptied.
+
+Rows are read in order as far as the tree holds, then one by one around the holes. A destroyed first page (header and
+table of contents) is replaced by that of a new database, which is the same for every outbox of our schema; the
+original page is kept beside the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent.delivery.outbox.database import PAGE_BYTES, checksum, connect
+
+COLUMNS = 16
+PROBES = 300_000
+"""Most single look-ups around holes; bounds the time a salvage takes."""
+
+SEQ_MARGIN = 1_000_000
+"""Numbers skipped when the table that knew the next one is lost: a key must never be used twice."""
+
+
+@dataclass(slots=True)
+class Salvaged:
+    """What was read. ``rows`` are sound and in order; the rest is None or empty where it could not be read."""
+
+    rows: list[Sequence[Any]] = field(default_factory=list)
+    counters: Sequence[int] | None = None
+    salvages: int = 0
+    boots: dict[str, int] = field(default_factory=dict)
+    consumers: dict[str, int] = field(default_factory=dict)
+    gaps: list[Sequence[Any]] = field(default_factory=list)
+    dead: list[Sequence[Any]] = field(default_factory=list)
+
+    def next_seqs(self) -> dict[str, int]:
+        """Next number of every boot that still has rows, also where the table of them is lost."""
+        result = dict(self.boots)
+        for row in self.rows:
+            boot_id, seq = row[1], row[2]
+            if boot_id not in self.boots:
+                result[boot_id] = max(result.get(boot_id, 0), seq + SEQ_MARGIN)
+        return result
+
+
+def quarantine(path: Path) -> Path:
+    """Move the database at ``path`` and its WAL aside; the new path."""
+    number = 1
+    while (target := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(target)
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists():
+        wal.rename(target.with_name(target.name + "-wal"))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    return target
+
+
+def read(damaged: Path) -> Salvaged:
+    """Whatever can be read from ``damaged``; repairs its first page if that is what it takes. Raises OSError only."""
+    try:
+        return _read(damaged)
+    except sqlite3.Error:
+        pass  # not even the table of contents: try with a new one
+    try:
+        _replace_first_page(damaged)
+        return _read(damaged)
+    except sqlite3.Error:
+        return Salvaged()
+
+
+def _read(path: Path) -> Salvaged:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("SELECT 1 FROM items LIMIT 0").fetchall()  # raises when there is no such table: nothing to read here
+        found = Salvaged(rows=list(_rows(db)))
+        counters = _table(db, "SELECT produced, acked, merged_away, dropped, dead_lettered, salvages FROM counters")
+        if counters:
+            found.counters, found.salvages = counters[0][:5], counters[0][5]
+        found.boots = dict(_table(db, "SELECT boot_id, next_seq FROM boots"))
+        found.consumers = dict(_table(db, "SELECT name, bit FROM consumers"))
+        found.gaps = _table(db, "SELECT boot_id, first_seq, last_seq, start, end, count, reason FROM gaps ORDER BY id")
+        found.dead = _table(db, "SELECT boot_id, seq, kind, topic, consumer, reason, payload FROM dead ORDER BY id")
+        return found
+
+
+def _table(db: sqlite3.Connection, statement: str) -> list[Any]:
+    try:
+        return db.execute(statement).fetchall()
+    except sqlite3.Error:
+        return []
+
+
+def _rows(db: sqlite3.Connection) -> Iterator[Sequence[Any]]:
+    after = 0
+    while True:
+        try:
+            batch = db.execute("SELECT * FROM items WHERE id > ? ORDER BY id LIMIT 64", (after,)).fetchall()
+        except sqlite3.Error:
+            break
+        if not batch:
+            return
+        after = batch[-1][0]
+        yield from filter(_sound, batch)
+    for id_ in range(after + 1, min(_highest(db, after), after + PROBES) + 1):
+        yield from filter(_sound, _table(db, f"SELECT * FROM items WHERE id = {id_}"))
+
+
+def _highest(db: sqlite3.Connection, after: int) -> int:
+    last = _table(db, "SELECT id FROM items ORDER BY id DESC LIMIT 1")
+    return int(last[0][0]) if last else after + PROBES
+
+
+def _sound(row: Sequence[Any]) -> bool:
+    if len(row) != COLUMNS or not isinstance(row[1], str) or not isinstance(row[14], bytes):
+        return False
+    window = row[13]
+    return (window is None or isinstance(window, str)) and checksum(row[14], window) == row[15]
+
+
+def _replace_first_page(damaged: Path) -> None:
+    pattern = damaged.with_name(damaged.name + ".pattern")
+    try:
+        connect(pattern).close()
+        page = bytearray(pattern.read_bytes()[:PAGE_BYTES])
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            pattern.with_name(pattern.name + suffix).unlink(missing_ok=True)
+    page[28:32] = (damaged.stat().st_size // PAGE_BYTES).to_bytes(4, "big")  # size of the file in pages
+    page[32:40] = bytes(8)  # no free list: its pages are lost to this copy, which is only read
+    with damaged.open("r+b") as file:
+        original = file.read(PAGE_BYTES)
+        damaged.with_name(damaged.name + ".page1").write_bytes(original)
+        file.seek(0)
+        file.write(page)

@@ -1,0 +1,167 @@
+"""Summaries and events as the JSON that subscribers read; the shapes are fixed by the schemas beside this module.
+
+Numbers carry at most three decimals, probabilities of one distribution add up to one, times are RFC 3339 in UTC with
+milliseconds. Everything published is derived from a window's sums here, and nowhere else. Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from edge_agent.domain.event import Event
+from edge_agent.domain.message import MessageKind
+from edge_agent.domain.observation import EMOTIONS
+from edge_agent.domain.summary import (
+    ClockState,
+    EmotionSums,
+    FaceSums,
+    MeasureSums,
+    StreamSums,
+    Summary,
+    estimate_emotion,
+)
+
+VERSION = 1
+"""Value of ``v``: the version of the schemas."""
+
+LATEST = 253_402_300_799.0
+"""9999-12-31T23:59:59Z; a clock beyond it is broken and its times are clipped."""
+
+
+def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merged: int = 1) -> dict[str, Any]:
+    """The summary as published; ``merged`` is the number of windows it stands for."""
+    window = summary.window
+    document: dict[str, Any] = {
+        **_identity(device, boot_id, seq),
+        "start": timestamp(summary.start),
+        "seconds": _round(window.seconds),
+        "clock": summary.clock,
+        "faces": _faces(window.faces),
+        "emotion": _emotion(window.emotion),
+        "bursts": [
+            {"label": label, "count": sums.count, "peak": _round(sums.peak), "seconds": _round(sums.seconds)}
+            for label, sums in sorted(window.bursts.items())
+        ],
+        "quality": _quality(window.stream, window.seconds),
+    }
+    if window.measures:
+        document["measures"] = {name: _measure(sums) for name, sums in sorted(window.measures.items())}
+    if merged > 1:
+        document["merged"] = merged
+    return document
+
+
+def event_document(
+    event: Event, start: float, clock: ClockState, device: str, boot_id: str, seq: int
+) -> dict[str, Any]:
+    """The event as published. ``start`` is wall time, Unix seconds."""
+    document: dict[str, Any] = {
+        **_identity(device, boot_id, seq),
+        "kind": event.kind,
+        "label": event.label,
+        "score": _round(event.score),
+        "start": timestamp(start),
+        "seconds": _round(event.seconds),
+    }
+    if clock == "unsynced":
+        document["clock"] = clock
+    return document
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8 JSON. Raises ValueError for numbers that JSON cannot carry (nan, infinity)."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def restamp(payload: bytes, start: float) -> bytes:
+    """``payload`` with the right ``start``, its clock now known to be right."""
+    document = json.loads(payload)
+    document["start"] = timestamp(start)
+    if "faces" in document:
+        document["clock"] = "synced"
+    else:
+        document.pop("clock", None)
+    return encode(document)
+
+
+def mark_replayed(payload: bytes) -> bytes:
+    """``payload`` with ``"replayed": true`` appended; it must be a non-empty JSON object, as this module renders."""
+    return payload[:-1] + b',"replayed":true}'
+
+
+def timestamp(wall: float) -> str:
+    """RFC 3339 in UTC with milliseconds, of Unix seconds; clipped to the years 1970 to 9999."""
+    moment = datetime.fromtimestamp(min(max(wall, 0.0), LATEST), UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def schema(kind: MessageKind) -> dict[str, Any]:
+    """The JSON Schema of payloads of ``kind``."""
+    text = resources.files("edge_agent.delivery").joinpath(f"schema/{kind}-v{VERSION}.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def _identity(device: str, boot_id: str, seq: int) -> dict[str, Any]:
+    return {"v": VERSION, "device": device, "boot_id": boot_id, "seq": seq}
+
+
+def _faces(sums: FaceSums) -> dict[str, Any]:
+    return {
+        "max": sums.most,
+        "mean": _round(sums.person_seconds / sums.seconds) if sums.seconds > 0 else 0.0,
+        "person_seconds": _round(sums.person_seconds),
+        "tracks": sums.carried + sums.arrived,
+    }
+
+
+def _emotion(sums: EmotionSums) -> dict[str, Any] | None:
+    estimate = estimate_emotion(sums)
+    if estimate is None:
+        return None
+    return {
+        "dominant": estimate.dominant,
+        "p": dict(zip(EMOTIONS, _shares(estimate.p), strict=True)),
+        "valence": _round(estimate.valence),
+        "confidence": _round(estimate.confidence),
+        "readings": estimate.readings,
+    }
+
+
+def _quality(stream: StreamSums, seconds: float) -> dict[str, Any]:
+    def per_second(count: float) -> float:
+        return _round(count / seconds) if seconds > 0 else 0.0
+
+    return {
+        "video_fps": per_second(stream.captured),
+        "analysed_fps": per_second(stream.analysed),
+        "coverage": {
+            "video": min(1.0, per_second(stream.video_seconds)),
+            "audio": min(1.0, per_second(stream.audio_seconds)),
+        },
+        "dropped": stream.dropped,
+        "flags": sorted(stream.flags),
+    }
+
+
+def _measure(sums: MeasureSums) -> dict[str, Any]:
+    return {"mean": _round(sums.mean), "min": _round(sums.low), "max": _round(sums.high), "n": sums.count}
+
+
+def _shares(p: tuple[float, ...]) -> list[float]:
+    """``p`` in thousandths by the largest remainder, so that the published shares add up to exactly one."""
+    scaled = [value * 1000 for value in p]
+    floors = [math.floor(value) for value in scaled]
+    order = sorted(range(len(p)), key=lambda k: scaled[k] - floors[k], reverse=True)
+    for k in order[: max(0, 1000 - sum(floors))]:
+        floors[k] += 1
+    return [value / 1000 for value in floors]
+
+
+def _round(value: float) -> float:
+    return round(float(value), 3) + 0.0  # adding zero turns -0.0 into 0.0

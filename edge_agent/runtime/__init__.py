@@ -1,0 +1,1 @@
+"""Keeping a process of blocking stages alive: threads, hand-offs, stopping, health, logs, systemd."""

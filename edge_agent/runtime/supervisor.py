@@ -1,0 +1,164 @@
+"""Threads with a heartbeat, a restart budget and an orderly end.
+
+A component is a blocking function that loops until its stop flag is set and calls ``beat`` at least every
+``stale_after`` seconds. When it raises, it is started again after a growing pause, at most ``budget`` times within
+``budget_window`` seconds; then the agent stops, and systemd starts a fresh process. A native call that hangs cannot be
+killed from here: its heartbeat goes stale, :meth:`Supervisor.stale` names it, and the watchdog ping is withheld.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from edge_agent.domain.clock import Clock
+from edge_agent.runtime.stop import Stop
+
+log = logging.getLogger(__name__)
+
+
+class Beat:
+    """A component's pulse: calling it says "still alive"."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = clock.monotonic()
+
+    def __call__(self) -> None:
+        self._last = self._clock.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last beat."""
+        return self._clock.monotonic() - self._last
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """``run(beat, stop)`` blocks until ``stop`` is requested or its work is over; ``wake`` makes a blocked run return."""
+
+    name: str
+    run: Callable[[Beat, Stop], None]
+    wake: Callable[[], None] = lambda: None
+    stale_after: float = 20.0
+    stop_within: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most ``restarts`` in ``window`` seconds; the pause before the n-th is ``first * 2**n``, at most ``longest``."""
+
+    restarts: int = 5
+    window: float = 300.0
+    first: float = 0.5
+    longest: float = 30.0
+
+    def pause(self, recent: int) -> float | None:
+        """Seconds to wait before the next start after ``recent`` failures within the window; None: give up."""
+        if recent > self.restarts:
+            return None
+        return min(self.longest, self.first * 2.0 ** max(0, recent - 1))
+
+
+@dataclass(slots=True)
+class _Running:
+    component: Component
+    beat: Beat
+    stop: Stop
+    thread: threading.Thread | None = None
+    failures: deque[float] = field(default_factory=deque)
+    restarts: int = 0
+    finished: bool = False
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentHealth:
+    """For the health topic."""
+
+    name: str
+    alive: bool
+    restarts: int
+    beat_age: float
+    last_error: str
+
+
+class Supervisor:
+    """Starts components in the given order (downstream first) and stops them in reverse."""
+
+    def __init__(self, clock: Clock, stop: Stop, budget: Budget | None = None) -> None:
+        self._clock = clock
+        self._stop = stop
+        self._budget = budget or Budget()
+        self._running: list[_Running] = []
+
+    def start(self, components: Sequence[Component]) -> None:
+        """Start one thread per component."""
+        for component in components:
+            running = _Running(component, Beat(self._clock), Stop())
+            running.thread = threading.Thread(target=self._loop, args=(running,), name=component.name, daemon=True)
+            self._running.append(running)
+            running.thread.start()
+
+    def _loop(self, running: _Running) -> None:
+        name = running.component.name
+        while not running.stop.requested:
+            running.beat()
+            try:
+                running.component.run(running.beat, running.stop)
+            except Exception as error:
+                if running.stop.requested:
+                    break
+                running.last_error = f"{type(error).__name__}: {error}"
+                log.exception("%s failed", name)
+                if not self._pause_before_restart(running):
+                    break
+            else:
+                break
+        running.finished = True
+
+    def _pause_before_restart(self, running: _Running) -> bool:
+        now = self._clock.monotonic()
+        running.failures.append(now)
+        while running.failures and running.failures[0] < now - self._budget.window:
+            running.failures.popleft()
+        pause = self._budget.pause(len(running.failures))
+        if pause is None:
+            self._stop.request(f"{running.component.name} failed too often: {running.last_error}")
+            return False
+        running.restarts += 1
+        running.beat()
+        return not running.stop.wait(pause)
+
+    def finished(self, names: Sequence[str]) -> bool:
+        """Whether all named components ended by themselves (the recording is over)."""
+        wanted = set(names)
+        return all(r.finished for r in self._running if r.component.name in wanted)
+
+    def stale(self) -> list[str]:
+        """Components that should beat and have not for too long."""
+        return [r.component.name for r in self._running if not r.finished and r.beat.age > r.component.stale_after]
+
+    def health(self) -> list[ComponentHealth]:
+        """State of every component, in start order."""
+        return [
+            ComponentHealth(r.component.name, not r.finished, r.restarts, r.beat.age, r.last_error)
+            for r in self._running
+        ]
+
+    def stop(self) -> list[str]:
+        """Stop upstream first, each within its deadline; returns the names that did not end in time."""
+        late = []
+        for running in reversed(self._running):
+            running.stop.request("shutdown")
+            running.component.wake()
+            assert running.thread is not None
+            running.thread.join(running.component.stop_within)
+            if running.thread.is_alive():
+                log.warning("%s did not stop within %.1f s", running.component.name, running.component.stop_within)
+                late.append(running.component.name)
+        self._running.clear()
+        return late

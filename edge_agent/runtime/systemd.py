@@ -1,0 +1,56 @@
+"""The service manager's notification protocol (sd_notify), without a library: datagrams to ``$NOTIFY_SOCKET``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Sends READY, STATUS, WATCHDOG and so on; does nothing when not started by systemd."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        environment = os.environ if environment is None else environment
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        watchdog = environment.get("WATCHDOG_USEC", "")
+        self._watchdog = int(watchdog) / 1e6 if watchdog.isdigit() else None
+
+    @property
+    def watchdog_interval(self) -> float | None:
+        """Seconds between pings (a third of the limit), or None when no watchdog is set."""
+        return None if self._watchdog is None else self._watchdog / 3
+
+    def ready(self, status: str) -> None:
+        """The agent is up."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send(f"STATUS={text}")
+
+    def watchdog(self) -> None:
+        """Still alive."""
+        self._send("WATCHDOG=1")
+
+    def reloading(self, monotonic_usec: int) -> None:
+        """A reload began (``Type=notify-reload`` wants the time); :meth:`ready` ends it."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}")
+
+    def stopping(self) -> None:
+        """The agent is going down."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as client:
+                client.settimeout(1.0)
+                client.sendto(message.encode(), self._address)
+        except OSError as error:
+            log.warning("cannot notify systemd: %s", error)

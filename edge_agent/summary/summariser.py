@@ -1,0 +1,64 @@
+"""Turns reports into stamped summaries and events, on the injected clock.
+
+Wall time is read once, when a window closes or an event is known, and the start is counted back on the monotonic clock:
+a wall clock that jumps in between moves the stamp, never the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.event import Event
+from edge_agent.domain.observation import AudioReport, VisionReport
+from edge_agent.domain.summary import ClockState, Summary, Window
+from edge_agent.summary.window import WindowBuilder
+
+OnEvent = Callable[[Event, float, ClockState], None]
+"""Receives an event with its wall-clock start (Unix seconds) and whether that clock is synchronised."""
+
+
+class Summariser:
+    """Feed it reports and call :meth:`tick`; it calls back with what is finished. One thread only."""
+
+    def __init__(self, clock: Clock, window_s: float, on_summary: Callable[[Summary], None], on_event: OnEvent) -> None:
+        self._clock = clock
+        self._builder = WindowBuilder(clock.monotonic(), window_s)
+        self._on_summary = on_summary
+        self._on_event = on_event
+
+    @property
+    def due(self) -> float:
+        """Monotonic time at which the open window ends."""
+        return self._builder.end
+
+    def accept(self, report: VisionReport | AudioReport) -> None:
+        """Count a report; its events are passed on at once."""
+        if isinstance(report, VisionReport):
+            self._emit(self._builder.advance(report.time))
+            self._builder.vision(report)
+        else:
+            self._builder.audio(report)
+        for event in report.events:
+            self._on_event(event, self._wall(event.start), self._state())
+
+    def tick(self) -> None:
+        """Close windows that have ended by now."""
+        self._emit(self._builder.advance(self._clock.monotonic()))
+
+    def flush(self) -> None:
+        """Close the open window early: the agent stops."""
+        self.tick()
+        window = self._builder.flush(self._clock.monotonic())
+        if window is not None:
+            self._emit([window])
+
+    def _emit(self, windows: list[Window]) -> None:
+        for window in windows:
+            self._on_summary(Summary(self._wall(window.begin), self._state(), window))
+
+    def _wall(self, monotonic: float) -> float:
+        return self._clock.wall() - (self._clock.monotonic() - monotonic)
+
+    def _state(self) -> ClockState:
+        return "synced" if self._clock.synced() else "unsynced"

@@ -1,0 +1,221 @@
+"""Window arithmetic: integrate reports into sums, and merge neighbouring windows exactly.
+
+Between two looks the last known state holds (zero-order hold), but never longer than ``max_hold``: what was not watched
+is not counted as seen. The builder is a plain state machine in the reports' own time, so recordings and live streams
+give the same sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from edge_agent.domain.event import BURST, Event
+from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, Observation, VisionReport
+from edge_agent.domain.summary import BurstSums, EmotionSums, FaceSums, MeasureSums, StreamSums, Window
+
+MAX_HOLD = 2.0
+"""Seconds that one look at the camera stands for at most."""
+
+MAX_EMOTION_HOLD = 5.0
+"""Seconds that one emotion reading stands for at most while its face stays in view."""
+
+
+def merge(a: Window, b: Window) -> Window:
+    """The window that covers ``a`` and then ``b`` (same boot, ``a`` first). Exact and associative.
+
+    Raises:
+        ValueError: when ``b`` begins before ``a`` ends.
+    """
+    if b.begin < a.end - 1e-6:
+        raise ValueError(f"windows overlap: {a.begin:.3f}..{a.end:.3f} and {b.begin:.3f}..{b.end:.3f}")
+    return Window(
+        begin=a.begin,
+        end=b.end,
+        faces=FaceSums(
+            most=max(a.faces.most, b.faces.most),
+            person_seconds=a.faces.person_seconds + b.faces.person_seconds,
+            seconds=a.faces.seconds + b.faces.seconds,
+            carried=a.faces.carried,
+            arrived=a.faces.arrived + b.faces.arrived,
+        ),
+        emotion=EmotionSums(
+            weight=a.emotion.weight + b.emotion.weight,
+            p=_add(a.emotion.p, b.emotion.p),
+            square=_add(a.emotion.square, b.emotion.square),
+            readings=a.emotion.readings + b.emotion.readings,
+        ),
+        bursts={k: _merge_bursts(a.bursts, b.bursts, k) for k in sorted({*a.bursts, *b.bursts})},
+        measures={k: _merge_measures(a.measures, b.measures, k) for k in sorted({*a.measures, *b.measures})},
+        stream=StreamSums(
+            captured=a.stream.captured + b.stream.captured,
+            analysed=a.stream.analysed + b.stream.analysed,
+            dropped=a.stream.dropped + b.stream.dropped,
+            video_seconds=a.stream.video_seconds + b.stream.video_seconds,
+            audio_seconds=a.stream.audio_seconds + b.stream.audio_seconds,
+            flags=a.stream.flags | b.stream.flags,
+        ),
+    )
+
+
+def _add(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def _merge_bursts(a: Mapping[str, BurstSums], b: Mapping[str, BurstSums], label: str) -> BurstSums:
+    x, y = a.get(label, BurstSums()), b.get(label, BurstSums())
+    return BurstSums(x.count + y.count, max(x.peak, y.peak), x.seconds + y.seconds)
+
+
+def _merge_measures(a: Mapping[str, MeasureSums], b: Mapping[str, MeasureSums], name: str) -> MeasureSums:
+    if name not in a or name not in b:
+        return a.get(name) or b[name]
+    x, y = a[name], b[name]
+    return MeasureSums(x.count + y.count, x.total + y.total, min(x.low, y.low), max(x.high, y.high))
+
+
+@dataclass(slots=True)
+class _Reading:
+    p: tuple[float, ...]
+    time: float
+
+
+@dataclass(slots=True)
+class _Open:
+    """The window being filled."""
+
+    faces: FaceSums = FaceSums()
+    weight: float = 0.0
+    p: list[float] = field(default_factory=lambda: [0.0] * len(EMOTIONS))
+    square: list[float] = field(default_factory=lambda: [0.0] * len(EMOTIONS))
+    readings: int = 0
+    bursts: dict[str, BurstSums] = field(default_factory=dict)
+    measures: dict[str, MeasureSums] = field(default_factory=dict)
+    stream: StreamSums = StreamSums()
+
+
+class WindowBuilder:
+    """Fills consecutive windows of ``length`` seconds, the first beginning at ``begin``.
+
+    Feed reports in about the order of their time; :meth:`advance` returns the windows that are complete. A report that
+    comes after its window was closed counts in the open one.
+    """
+
+    def __init__(self, begin: float, length: float) -> None:
+        self._begin = begin
+        self._length = length
+        self._open = _Open()
+        self._now = begin
+        self._looked: float | None = None
+        self._in_view: tuple[str, ...] = ()
+        self._known: set[str] = set()
+        self._readings: dict[str, _Reading] = {}
+
+    @property
+    def end(self) -> float:
+        """When the open window is due to close."""
+        return self._begin + self._length
+
+    def vision(self, report: VisionReport) -> None:
+        """Count one look at the camera."""
+        self._integrate(report.time)
+        tracks = tuple(face.track for face in report.faces)
+        new = set(tracks) - self._known
+        self._known |= new
+        stream, faces = self._open.stream, self._open.faces
+        self._open.stream = replace(
+            stream,
+            captured=stream.captured + report.captured,
+            analysed=stream.analysed + 1,
+            dropped=stream.dropped + report.dropped,
+            flags=stream.flags | report.flags,
+        )
+        self._open.faces = replace(faces, most=max(faces.most, len(tracks)), arrived=faces.arrived + len(new))
+        self._looked, self._in_view = report.time, tracks
+        self._readings = {t: r for t, r in self._readings.items() if t in tracks}
+        for observation in report.observations:
+            self._observe(observation)
+        self._events(report.events)
+
+    def audio(self, report: AudioReport) -> None:
+        """Count one stretch of sound."""
+        stream = self._open.stream
+        self._open.stream = replace(
+            stream, audio_seconds=stream.audio_seconds + report.seconds, flags=stream.flags | report.flags
+        )
+        for observation in report.observations:
+            self._observe(observation)
+        self._events(report.events)
+
+    def advance(self, now: float) -> list[Window]:
+        """Close every window that ended by ``now``."""
+        closed = []
+        while now >= self.end:
+            closed.append(self._close(self.end))
+        return closed
+
+    def flush(self, now: float) -> Window | None:
+        """Close the open window early; None when it has no length yet."""
+        return self._close(now) if now > self._begin + 1e-6 else None
+
+    def _integrate(self, time: float) -> None:
+        """Let the last known state hold until ``time``."""
+        if self._looked is not None:
+            until = min(time, self._looked + MAX_HOLD)
+            if until > self._now:
+                self._hold(self._now, until)
+        self._now = max(self._now, time)
+
+    def _hold(self, since: float, until: float) -> None:
+        dt = until - since
+        faces, stream = self._open.faces, self._open.stream
+        self._open.faces = replace(
+            faces, person_seconds=faces.person_seconds + dt * len(self._in_view), seconds=faces.seconds + dt
+        )
+        self._open.stream = replace(stream, video_seconds=stream.video_seconds + dt)
+        for track in self._in_view:
+            reading = self._readings.get(track)
+            if reading is not None:
+                self._weigh(reading.p, max(0.0, min(dt, reading.time + MAX_EMOTION_HOLD - since)))
+
+    def _weigh(self, p: tuple[float, ...], weight: float) -> None:
+        self._open.weight += weight
+        for k, value in enumerate(p):
+            self._open.p[k] += weight * value
+            self._open.square[k] += weight * value * value
+
+    def _observe(self, observation: Observation) -> None:
+        if observation.name == EMOTION:
+            if observation.track is not None:
+                p = tuple(observation.values[name] for name in EMOTIONS)
+                self._readings[observation.track] = _Reading(p, observation.time)
+                self._open.readings += 1
+            return
+        for key, value in observation.values.items():
+            name = f"{observation.name}.{key}"
+            one = {name: MeasureSums(1, value, value, value)}
+            self._open.measures[name] = _merge_measures(self._open.measures, one, name)
+
+    def _events(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            if event.kind == BURST:
+                one = {event.label: BurstSums(1, event.score, event.seconds)}
+                self._open.bursts[event.label] = _merge_bursts(self._open.bursts, one, event.label)
+
+    def _close(self, end: float) -> Window:
+        self._integrate(end)
+        done, begin = self._open, self._begin
+        seconds = end - begin
+        window = Window(
+            begin=begin,
+            end=end,
+            faces=done.faces,
+            emotion=EmotionSums(done.weight, tuple(done.p), tuple(done.square), done.readings),
+            bursts=dict(sorted(done.bursts.items())),
+            measures=dict(sorted(done.measures.items())),
+            stream=replace(done.stream, audio_seconds=min(seconds, done.stream.audio_seconds)),
+        )
+        self._open = _Open(faces=FaceSums(carried=len(self._in_view), most=len(self._in_view)))
+        self._known = set(self._in_view)
+        self._begin = end
+        return window

@@ -1,0 +1,84 @@
+"""Loudness over time, to find where within a coarse segment a sound begins and ends.
+
+Keeps the level of every 10 ms frame for the last minute and a half: about 9,000 numbers, nothing from which sound
+could be heard again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain.media import AUDIO_RATE
+
+FRAME = AUDIO_RATE // 100
+"""Samples per frame."""
+STEP = FRAME / AUDIO_RATE
+_KEPT = 9_000
+_DEPTH_DB = 20.0
+_ABOVE_FLOOR_DB = 6.0
+_FLOOR_DB = -90.0
+
+
+class Envelope:
+    """Level in dB (full scale = 0) per 10 ms frame, addressed by seconds since the last :meth:`reset`."""
+
+    def __init__(self) -> None:
+        self._rest = np.zeros(0, np.float32)
+        self._levels = np.zeros(0, np.float32)
+        self._dropped = 0
+
+    def reset(self) -> None:
+        """Forget everything; time starts again at 0."""
+        self.__init__()  # type: ignore[misc]
+
+    def feed(self, samples: npt.NDArray[np.float32]) -> None:
+        """Append float32 [n]."""
+        samples = np.concatenate([self._rest, samples])
+        whole = len(samples) // FRAME * FRAME
+        self._rest = samples[whole:]
+        power = np.square(samples[:whole]).reshape(-1, FRAME).mean(axis=1)
+        level = 10.0 * np.log10(power + 10.0 ** (_FLOOR_DB / 10.0))
+        self._levels = np.concatenate([self._levels, level.astype(np.float32)])
+        surplus = len(self._levels) - _KEPT
+        if surplus > 0:
+            self._levels = self._levels[surplus:]
+            self._dropped += surplus
+
+    def edges(self, start: float, sure: float, end: float, gap: float) -> tuple[float, float]:
+        """Where the sound within ``start`` to ``end`` begins and ends, given that it has begun by ``sure``.
+
+        The beginning is found backwards from the loudest moment before ``sure``, the end forwards from the last moment
+        that is as loud; pauses of up to ``gap`` seconds are bridged. Without any sound the bounds come back.
+        """
+        first, last = self._index(start), self._index(end)
+        levels = self._levels[first:last]
+        head = levels[: max(1, self._index(sure) - first)]
+        if len(levels) == 0:
+            return start, end
+        threshold = max(float(head.max()) - _DEPTH_DB, self._floor(first, last) + _ABOVE_FLOOR_DB)
+        loud = levels >= min(threshold, float(head.max()))
+        bridge = max(1, round(gap / STEP))
+        onset = _walk(loud, int(head.argmax()), -1, bridge)
+        final = int(np.flatnonzero(loud)[-1])
+        return self._time(first + onset), min(end, self._time(first + final + 1))
+
+    def _floor(self, first: int, last: int) -> float:
+        around = self._levels[max(0, first - 200) : last]
+        return float(np.percentile(around, 10))
+
+    def _index(self, seconds: float) -> int:
+        return min(max(0, round(seconds / STEP) - self._dropped), len(self._levels))
+
+    def _time(self, index: int) -> float:
+        return (index + self._dropped) * STEP
+
+
+def _walk(loud: npt.NDArray[np.bool_], index: int, direction: int, bridge: int) -> int:
+    """Furthest loud frame reached from ``index`` without crossing more than ``bridge`` quiet ones."""
+    reached = index
+    while 0 <= index < len(loud) and abs(index - reached) <= bridge:
+        if loud[index]:
+            reached = index
+        index += direction
+    return reached

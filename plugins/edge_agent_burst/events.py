@@ -1,0 +1,177 @@
+"""From scores of overlapping windows to events: a small state machine per label. Pure; knows no model and no sound.
+
+A label opens when enough of its latest windows are above its ``on`` threshold, stays open while windows are above
+``off`` and closes when none was for ``release`` seconds or when it has lasted ``longest``. Labels compete: a segment
+mostly covered by another that is further above its threshold is dropped, because a sneeze is always a bit of a cough.
+A segment is as coarse as the windows it came from; :mod:`edge_agent_burst.envelope` finds its edges.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+_REMEMBERED_S = 60.0
+"""Decided segments older than this can no longer compete: none lasts that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPolicy:
+    """When a label is believed. Thresholds are scores, durations seconds.
+
+    ``agree`` of the latest ``among`` windows must reach ``on``. Segments of less than ``shortest`` are dropped, those
+    that reach ``longest`` are cut.
+    """
+
+    on: float
+    off: float
+    agree: int = 2
+    among: int = 3
+    shortest: float = 0.0
+    longest: float = 30.0
+    release: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.off <= self.on <= 1.0:
+            raise ValueError(f"thresholds must satisfy 0 < off <= on <= 1, not off={self.off}, on={self.on}")
+        if not 1 <= self.agree <= self.among:
+            raise ValueError(f"agree must be 1 to among, not {self.agree} of {self.among}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Scores of the sound between ``start`` and ``end`` (seconds), by label, 0 to 1."""
+
+    start: float
+    end: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch during which a label was believed.
+
+    It lies somewhere within ``start`` to ``end``; its beginning within ``start`` to ``sure`` (the end of the first
+    window above ``on``). ``score`` is the highest score, ``excess`` how far that is between ``on`` (0) and 1 (1).
+    """
+
+    label: str
+    start: float
+    sure: float
+    end: float
+    score: float
+    excess: float
+
+    def covers(self, other: Segment) -> bool:
+        """Whether more than half of ``other`` lies within this segment."""
+        shared = min(self.end, other.end) - max(self.start, other.start)
+        return shared > 0.5 * (other.end - other.start)
+
+
+class LabelMachine:
+    """Follows one label."""
+
+    def __init__(self, label: str, policy: LabelPolicy) -> None:
+        self._label = label
+        self._policy = policy
+        self._votes: deque[bool] = deque(maxlen=policy.among)
+        self._segment: Segment | None = None
+        self._opened = False
+        self._reported = float("-inf")
+
+    @property
+    def pending(self) -> Segment | None:
+        """The segment under way, when it is already believed."""
+        return self._segment if self._opened else None
+
+    def push(self, reading: Reading) -> Segment | None:
+        """Take one window's score; the segment when one has just ended."""
+        policy = self._policy
+        score = reading.scores[self._label]
+        self._votes.append(score >= policy.on)
+        if score >= policy.off:
+            self._extend(reading, score)
+            self._opened = self._opened or sum(self._votes) >= policy.agree
+            if self._segment is not None and self._segment.end - self._segment.start >= policy.longest:
+                return self.flush()
+            return None
+        if self._segment is not None and reading.end - self._segment.end >= policy.release:
+            return self.flush()
+        return None
+
+    def flush(self) -> Segment | None:
+        """End what is under way; the segment when it was believed and long enough."""
+        segment, opened = self._segment, self._opened
+        self._segment, self._opened = None, False
+        self._votes.clear()
+        if segment is None or not opened or segment.end - segment.start < self._policy.shortest:
+            return None
+        self._reported = segment.end
+        return segment
+
+    def _extend(self, reading: Reading, score: float) -> None:
+        policy, now = self._policy, self._segment
+        excess = (score - policy.on) / (1.0 - policy.on) if policy.on < 1.0 else 0.0
+        if now is None:
+            # Windows overlap: what follows a cut must not claim the same sound again.
+            start = max(reading.start, self._reported)
+            self._segment = Segment(self._label, start, reading.end, reading.end, score, excess)
+            return
+        # Until a window reaches `on`, each one moves the moment by which the sound must have begun.
+        sure = reading.end if now.excess < 0.0 else now.sure
+        self._segment = replace(
+            now, sure=sure, end=reading.end, score=max(now.score, score), excess=max(now.excess, excess)
+        )
+
+
+class Arbiter:
+    """Runs all labels side by side and lets overlapping segments compete.
+
+    A finished segment waits while another label that covers it is still under way, so the decision is final.
+    """
+
+    def __init__(self, policies: Mapping[str, LabelPolicy]) -> None:
+        self._policies = dict(policies)
+        self._machines = self._fresh_machines()
+        self._waiting: list[Segment] = []
+        self._decided: list[Segment] = []
+
+    def push(self, reading: Reading) -> Sequence[Segment]:
+        """Segments that became certain by this window, in order of their start."""
+        for machine in self._machines:
+            segment = machine.push(reading)
+            if segment is not None:
+                self._waiting.append(segment)
+        return self._settle()
+
+    def flush(self) -> Sequence[Segment]:
+        """Segments still open or undecided; afterwards nothing is remembered."""
+        for machine in self._machines:
+            segment = machine.flush()
+            if segment is not None:
+                self._waiting.append(segment)
+        settled = self._settle()
+        self._decided.clear()
+        self._machines = self._fresh_machines()
+        return settled
+
+    def _fresh_machines(self) -> list[LabelMachine]:
+        return [LabelMachine(label, policy) for label, policy in self._policies.items()]
+
+    def _settle(self) -> Sequence[Segment]:
+        pending = [segment for machine in self._machines if (segment := machine.pending) is not None]
+        settled: list[Segment] = []
+        for segment in sorted(self._waiting, key=lambda s: s.excess, reverse=True):
+            rivals = [rival for rival in pending if rival.covers(segment)]
+            stronger = [rival for rival in (*rivals, *self._decided) if rival.excess >= segment.excess]
+            if any(rival.covers(segment) for rival in stronger):
+                self._waiting.remove(segment)
+            elif not rivals:
+                self._waiting.remove(segment)
+                settled.append(segment)
+                self._decided.append(segment)
+        if settled:
+            oldest = max(segment.end for segment in settled) - _REMEMBERED_S
+            self._decided = [segment for segment in self._decided if segment.end >= oldest]
+        return sorted(settled, key=lambda s: s.start)

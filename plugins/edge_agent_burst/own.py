@@ -1,0 +1,95 @@
+"""The plugin's own int8 model: two seconds of log-mel frames to the probabilities of nine labels, speech and background.
+
+Frames are computed once, as the sound arrives; the network runs every ``hop`` on the latest two seconds, and not at all
+while they are quiet. The first window of a stretch of sound is preceded by silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain.media import AUDIO_RATE
+from edge_agent_burst.events import LabelPolicy, Reading
+from edge_agent_burst.frontend import BANDS, FLOOR_DB, FRAME, HOP, Frames, LogMel, level, relative
+from edge_agent_burst.labels import LABELS, REJECTIONS, Label
+
+MODEL = "burst"
+"""Name in the model catalogue."""
+WINDOW_FRAMES = 125
+"""Frames of one window: two seconds."""
+CLASSES = (*LABELS, *REJECTIONS)
+"""Order of the network's outputs."""
+QUIET_DB = -85.0
+"""Below this band level (about -65 dB full scale) nothing is judged."""
+RECENT_S = 1.2
+"""A sound that a window is the first to show began within its last stretch of this length."""
+
+POLICIES: Mapping[Label, LabelPolicy] = {
+    "laughter": LabelPolicy(on=0.7, off=0.4, agree=3, among=4),
+    "crying": LabelPolicy(on=0.6, off=0.35, agree=3, among=4),
+    "scream": LabelPolicy(on=0.7, off=0.4, agree=3, among=4),
+    "sigh": LabelPolicy(on=0.7, off=0.4, agree=3, among=4, longest=5.0),
+    "gasp": LabelPolicy(on=0.7, off=0.4, agree=3, among=4, longest=5.0),
+    "groan": LabelPolicy(on=0.7, off=0.4, agree=3, among=4, longest=10.0),
+    "cough": LabelPolicy(on=0.6, off=0.35, agree=3, among=4, longest=10.0),
+    "throat_clearing": LabelPolicy(on=0.7, off=0.4, agree=3, among=4, longest=5.0),
+    "sneeze": LabelPolicy(on=0.5, off=0.3, agree=3, among=4, longest=5.0),
+}
+
+Network = Callable[[npt.NDArray[np.float32]], Sequence[npt.NDArray[np.float32]]]
+"""The model: float32 [1, 125, 64, 1] in -1..1 to a list whose first member is float32 [1, 11], summing to 1."""
+
+
+class OwnEngine:
+    """The own model on the latest two seconds, every ``hop`` samples."""
+
+    def __init__(self, network: Network, hop: int) -> None:
+        self._network = network
+        self._every = max(1, round(hop / HOP))
+        self.reset()
+
+    @property
+    def policies(self) -> Mapping[Label, LabelPolicy]:
+        return POLICIES
+
+    def reset(self) -> None:
+        self._spectrum = LogMel()
+        self._window: Frames = np.full((WINDOW_FRAMES, BANDS), FLOOR_DB, np.float32)
+        self._frames = 0
+        self._unseen = 0
+
+    def feed(self, samples: npt.NDArray[np.float32]) -> Iterable[Reading]:
+        for reading, _ in self.probabilities(samples):
+            yield reading
+
+    def drain(self) -> Iterable[Reading]:
+        if self._unseen > 0:
+            yield self._read()[0]
+
+    def probabilities(
+        self, samples: npt.NDArray[np.float32]
+    ) -> Iterable[tuple[Reading, npt.NDArray[np.float32]]]:
+        """Like :meth:`feed`, each reading with the probabilities in the order of :data:`CLASSES`."""
+        frames = self._spectrum.feed(samples)
+        while len(frames):
+            part, frames = frames[: self._every - self._unseen], frames[self._every - self._unseen :]
+            self._window = np.concatenate([self._window[len(part) :], part])
+            self._frames += len(part)
+            self._unseen += len(part)
+            if self._unseen >= self._every:
+                yield self._read()
+
+    def _read(self) -> tuple[Reading, npt.NDArray[np.float32]]:
+        self._unseen = 0
+        end = (self._frames * HOP + FRAME - HOP) / AUDIO_RATE
+        probabilities = self._judge()
+        scores = {label: float(p) for label, p in zip(LABELS, probabilities, strict=False)}
+        return Reading(max(0.0, end - RECENT_S), end, scores), probabilities
+
+    def _judge(self) -> npt.NDArray[np.float32]:
+        if level(self._window) < QUIET_DB:
+            return np.zeros(len(CLASSES), np.float32)
+        return self._network(relative(self._window)[None, :, :, None])[0].reshape(-1)

@@ -1,0 +1,46 @@
+"""First-party plugin ``emotion``: how an average observer would label each tracked face's expression.
+
+Runs our own int8 network on a 48x48 grey crop that is levelled by the eyes and framed as the training data is. It gives
+a distribution over the eight FER+ classes, calibrated on FER+; it does not know what a person feels. See MODEL_CARD.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from edge_agent.plugin import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, FaceAnalyzer, Kind, hookimpl
+
+MODEL = "emotion"
+"""Name in the model catalogue; the file comes with the package."""
+
+
+class EmotionSettings(AnalyzerSettings):
+    """``[analyzers.emotion]``"""
+
+    min_face_px: int = Field(
+        default=28, ge=12, le=1024, description="Faces with a box narrower than this many pixels are not judged."
+    )
+    min_score: float = Field(default=0.5, ge=0, le=1, description="Least detector score of a face to be judged.")
+
+
+def _make(settings: EmotionSettings, context: AnalyzerContext) -> FaceAnalyzer:
+    from edge_agent_emotion.analyzer import EmotionAnalyzer
+
+    return EmotionAnalyzer(settings, context)
+
+
+@hookimpl
+def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
+    """Offer the analyzer."""
+    return [
+        AnalyzerSpec(
+            name="emotion",
+            kind=Kind.FACE,
+            summary="facial expression as a distribution over the eight FER+ classes",
+            settings=EmotionSettings,
+            models=lambda _settings: (MODEL,),
+            factory=_make,
+        )
+    ]

@@ -1,0 +1,26 @@
+"""The table ``[analyzers.face]``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edge_agent.plugin import AnalyzerSettings
+
+Range = Literal["near", "far"]
+
+
+class FaceSettings(AnalyzerSettings):
+    """How faces are looked for, and which count."""
+
+    range: Range = Field(
+        default="near", description="near: to about 2 m, fastest. far: to about 5 m, at about four times the cost."
+    )
+    min_score: float = Field(default=0.5, ge=0.05, le=0.99, description="Least probability of being a face.")
+    min_face: float = Field(
+        default=0.0, ge=0, lt=1, description="Faces narrower than this fraction of the picture's width do not count."
+    )
+    max_faces: int = Field(
+        default=10, ge=1, le=50, description="Most faces reported for a picture, most certain first."
+    )

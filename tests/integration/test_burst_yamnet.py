@@ -1,0 +1,83 @@
+"""YAMNet through the product's runtime on the recording with known sounds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from edge_agent.domain.errors import ModelError
+from edge_agent.domain.event import Event
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock
+from edge_agent.plugin import AnalyzerContext
+from edge_agent_burst import edge_agent_register_analyzers
+from edge_agent_burst.analyzer import BurstAnalyzer
+from edge_agent_burst.labels import LABELS
+
+
+class OneModel:
+    """Finds YAMNet in a folder, or nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def locate(self, name: str) -> Path:
+        if self._folder is None:
+            raise ModelError(f"model {name} is not installed: 'edge-agent models pull {name}' gets it")
+        return self._folder / f"{name}.tflite"
+
+
+@pytest.fixture(scope="module")
+def kiosk(shared: Path) -> np.ndarray:
+    parts = []
+    with av.open(str(shared / "media" / "kiosk.mp4")) as container:
+        resampler = av.AudioResampler("flt", "mono", AUDIO_RATE)
+        for frame in container.decode(audio=0):
+            parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+    return np.concatenate(parts)
+
+
+def make(folder: Path | None, **settings: object) -> BurstAnalyzer:
+    (spec,) = edge_agent_register_analyzers()
+    subject = spec.factory(spec.settings(**settings), AnalyzerContext(OneModel(folder)))
+    assert isinstance(subject, BurstAnalyzer)
+    return subject
+
+
+def hear(subject: BurstAnalyzer, samples: np.ndarray, block: int) -> list[Event]:
+    found = []
+    for position in range(0, len(samples), block):
+        found += subject.analyze(AudioBlock(samples[position : position + block], position / AUDIO_RATE))
+    return [event for event in [*found, *subject.finish()] if isinstance(event, Event)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"labels": LABELS}, {"hop_s": 0.12}], ids=["default", "all", "dense"])
+def test_the_bursts_and_nothing_else(shared: Path, kiosk: np.ndarray, settings: dict[str, object]) -> None:
+    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    bursts = [event for event in truth if event["label"] != "speech"]
+    subject = make(shared / "models", **settings)
+    subject.self_check()
+    events = hear(subject, kiosk, 1_024)
+    assert [event.label for event in events] == [burst["label"] for burst in bursts]
+    assert [event.start for event in events] == pytest.approx([burst["start_s"] for burst in bursts], abs=0.3)
+    ends = [event.start + event.seconds for event in events]
+    assert ends == pytest.approx([burst["end_s"] for burst in bursts], abs=0.5)
+    assert all(0.0 < event.score <= 1.0 for event in events)
+
+
+def test_speech_is_no_burst(shared: Path) -> None:
+    paths = sorted((shared / "data" / "bursts" / "speech").glob("*.ogg"))[::60]
+    subject = make(shared / "models", labels=LABELS)
+    for path in paths:
+        with av.open(str(path)) as container:
+            resampler = av.AudioResampler("flt", "mono", AUDIO_RATE)
+            parts = [p.to_ndarray()[0] for f in container.decode(audio=0) for p in resampler.resample(f)]
+        assert hear(subject, np.concatenate(parts), 4_096) == []
+
+
+def test_without_a_model_the_error_says_how_to_get_one() -> None:
+    with pytest.raises(ModelError, match="models pull"):
+        make(None)

@@ -1,0 +1,109 @@
+"""What a user does wrong ends in one line that says what to do, and in a distinct exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_agent import __version__
+from tests.support.cli import Cli
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").stdout.strip() == f"edge-agent {__version__}"
+
+
+@pytest.mark.parametrize(
+    "command", [(), ("run",), ("analyze",), ("models",), ("plugins",), ("config",), ("outbox",), ("demo",)]
+)
+def test_every_command_explains_itself(cli: Cli, command: tuple[str, ...]) -> None:
+    result = cli(*command, "--help")
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
+    assert "edge-agent" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("[mqtt\n", "line 1", "not valid TOML"),
+        ("[mqtt]\n\nhots = 'broker'\n", "line 3", "did you mean 'host'"),
+        ("[camera]\nfps = 'fast'\n", "line 2", "camera.fps"),
+        ("[analyzers.face]\nmin_scor = 1\n", "line 2", "did you mean 'min_score'"),
+        ("[analyzers.fase]\nenabled = true\n", "line 1", "did you mean 'face'"),
+    ],
+)
+def test_bad_configuration_names_the_line(cli: Cli, tmp_path: Path, text: str, line: str, hint: str) -> None:
+    result = cli("config", "check", "-c", write(tmp_path / "c.toml", text))
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert line in result.stderr
+    assert hint in result.stderr
+
+
+def test_a_missing_config_file_says_how_to_make_one(cli: Cli, tmp_path: Path) -> None:
+    result = cli("run", "-c", str(tmp_path / "none.toml"))
+    assert result.returncode == 2
+    assert "config init" in result.stderr
+
+
+def test_an_unknown_environment_variable_is_refused(cli: Cli) -> None:
+    result = cli("config", "check", EDGE_AGENT__MQQT__HOST="x")
+    assert result.returncode == 2
+    assert "did you mean 'mqtt'" in result.stderr
+
+
+def test_init_check_show_make_a_round(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    assert cli("config", "init", str(path)).returncode == 0
+    assert cli("config", "init", str(path)).returncode == 2  # never overwrites silently
+    assert cli("config", "check", "-c", str(path)).returncode == 0
+    shown = cli("config", "show", "-c", str(path), "--json")
+    assert json.loads(shown.stdout)["mqtt"]["host"] == "localhost"
+
+
+def test_show_masks_the_password(cli: Cli, tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "[mqtt]\nusername = 'me'\npassword = 'correct horse'\n")
+    for arguments in (("--json",), ()):
+        result = cli("config", "show", "-c", path, *arguments)
+        assert result.returncode == 0, result.stderr
+        assert "correct horse" not in result.stdout + result.stderr
+
+
+def test_a_damaged_model_costs_its_analyzer_only(cli: Cli, tmp_path: Path) -> None:
+    store = tmp_path / "models"
+    store.mkdir()
+    (store / "blazeface-short.tflite").write_bytes(b"not the model")
+    (store / "blazeface-full.tflite").write_bytes(b"not the model")
+    result = cli("plugins", "list", "--json", EDGE_AGENT__MODELS__DIR=str(store))
+    assert result.returncode == 0, result.stderr
+    by_name = {row["name"]: row for row in json.loads(result.stdout)}
+    assert by_name["face"]["status"] == "load-error"
+    assert "edge-agent models pull" in by_name["face"]["detail"]
+    assert by_name["emotion"]["status"] == "enabled"
+
+
+def test_an_unwritable_state_directory_is_explained(cli: Cli, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    config = write(
+        tmp_path / "c.toml",
+        f'[device]\nstate_dir = "{blocked}/state"\n[camera]\nsource = "none"\n[microphone]\nsource = "none"\n'
+        "[mqtt]\nport = 1\n[models]\nauto_pull = false\n",
+    )
+    agent = cli.start("run", "-c", config)
+    try:
+        with pytest.raises(Exception, match="timed out"):
+            agent.wait(6)  # it works from memory rather than not at all
+    finally:
+        agent.terminate()
+        output, _ = agent.communicate(timeout=20)
+    assert "Traceback" not in output
+    assert str(blocked) in output

@@ -1,0 +1,79 @@
+"""What happens between a mouth and the samples: distance and room, microphone, clipping, noise, gain, speed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import fftconvolve, lfilter
+
+from training.burst.synth.draw import Draw
+from training.burst.synth.rejections import coloured_noise
+
+RATE = 16_000
+Array = npt.NDArray[np.float64]
+
+
+def record(
+    samples: npt.NDArray[np.float32],
+    rng: np.random.Generator,
+    noise: npt.NDArray[np.float32] | None = None,
+    *,
+    mild: bool = False,
+) -> npt.NDArray[np.float32]:
+    """``samples`` as a microphone in a room would have recorded them.
+
+    ``noise`` (of any length, repeated as needed) replaces synthetic noise. ``mild`` is for sounds that were recorded
+    once already: no change of speed, less room. The result is a little longer when there is reverberation.
+    """
+    draw = Draw(rng)
+    x = samples.astype(float)
+    if not mild and draw.chance(0.5):
+        x = np.interp(np.arange(0, len(x) - 1, draw.flat(0.92, 1.08)), np.arange(len(x)), x)
+    if draw.chance(0.25 if mild else 0.6):
+        x = _room(x, draw)
+    if draw.chance(0.5 if mild else 0.7):
+        x = _microphone(x, draw)
+    x = x / (np.abs(x).max() + 1e-9)
+    if draw.chance(0.12):
+        x = np.tanh(x * draw.flat(1.5, 6))
+    ratio_db = float(np.clip(rng.normal(24, 12), 0, 60))
+    x = x + _noise(len(x), draw, noise) * _loudness(x) * 10 ** (-ratio_db / 20)
+    return (x / (np.abs(x).max() + 1e-9) * draw.log(0.03, 0.95)).astype(np.float32)
+
+
+def _loudness(x: Array) -> float:
+    """Root mean square of the louder third."""
+    loud = np.sort(x**2)[-max(1, len(x) // 3) :]
+    return float(np.sqrt(loud.mean()))
+
+
+def _noise(count: int, draw: Draw, noise: npt.NDArray[np.float32] | None) -> Array:
+    if noise is None:
+        return coloured_noise(draw, count)
+    repeated = np.resize(np.roll(noise, int(draw.rng.integers(len(noise)))), count).astype(float)
+    return np.asarray(repeated / (np.sqrt(np.mean(repeated**2)) + 1e-9))
+
+
+def _microphone(x: Array, draw: Draw, depth_db: float = 6.0) -> Array:
+    """A random smooth frequency response with a low cut and sometimes a high cut."""
+    n = 1 << int(np.ceil(np.log2(len(x) + 512)))
+    hertz = np.maximum(np.fft.rfftfreq(n, 1 / RATE), 1)
+    knots = int(draw.rng.integers(3, 9))
+    octaves = np.linspace(np.log2(50), 13, knots)
+    gain = np.interp(np.log2(np.maximum(hertz, 50)), octaves, draw.rng.normal(0, depth_db, knots))
+    gain -= 10 * np.log10(1 + (draw.log(30, 250) / hertz) ** 4)
+    if draw.chance(0.5):
+        gain -= 10 * np.log10(1 + (hertz / draw.log(3000, 9000)) ** 8)
+    return np.asarray(np.fft.irfft(np.fft.rfft(x, n) * 10 ** (np.clip(gain, -60, 25) / 20), n)[: len(x)])
+
+
+def _room(x: Array, draw: Draw) -> Array:
+    """Exponentially decaying noise as the impulse response, behind the direct sound."""
+    decay = draw.log(0.08, 0.9)
+    count = int(RATE * min(decay, 0.7))
+    tail = draw.rng.standard_normal(count) * 10 ** (-3 * np.arange(count) / RATE / decay)
+    tail = lfilter([1], [1, -draw.flat(0, 0.6)], tail)
+    tail *= draw.log(0.03, 0.9) / (np.sqrt((tail**2).sum()) + 1e-9)
+    tail[: int(RATE * draw.flat(0.001, 0.01))] = 0
+    tail[0] = 1
+    return np.asarray(fftconvolve(x, tail)[: len(x) + count // 2])

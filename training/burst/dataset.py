@@ -1,0 +1,194 @@
+"""Training windows of two seconds, cut and varied afresh every time from the stored log-mel frames.
+
+What can be done to a spectrogram is done here (position, bed of noise, speech before, pitch and speed, tone colour, masks);
+rooms and microphones were simulated on the samples. Labels are balanced; within a label, clips that YAMNet recognises
+are drawn more often, where YAMNet can be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent_burst.frontend import BANDS, HOP, relative
+from edge_agent_burst.labels import LABELS, REJECTIONS
+from edge_agent_burst.own import WINDOW_FRAMES
+from edge_agent_burst.yamnet import WINDOW as YAMNET_WINDOW
+from training.burst.corpus import CLASSES
+from training.burst.features import STRIDE
+
+Array = npt.NDArray[np.float32]
+
+SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "speech": 0.16, "background": 0.165}
+"""How often a class is drawn."""
+REAL_SHARE: Mapping[str, float] = {"cough": 0.6, "crying": 0.4, "sneeze": 0.3, "speech": 0.85, "background": 0.6}
+"""How much of it is drawn from recordings, where there are any."""
+UNJUDGED = ("throat_clearing", "groan", *REJECTIONS)
+"""Labels on which YAMNet is no credible critic."""
+_CRITIC_FLOOR = 0.06
+_LOUD_DB = 15.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """``frames`` float16 [n, 64] dB; ``embeddings`` float16 [m, 1024]."""
+
+    frames: npt.NDArray[np.float16]
+    embeddings: npt.NDArray[np.float16]
+    label: int
+    real: bool
+    critic: float
+
+
+def load(paths: Sequence[Path]) -> list[Clip]:
+    """All clips of feature files."""
+    clips: list[Clip] = []
+    for path in paths:
+        data = np.load(path)
+        frames = np.split(data["frames"], np.cumsum(data["lengths"])[:-1])
+        embeddings = np.split(data["embeddings"], np.cumsum(data["windows"])[:-1])
+        columns = zip(frames, embeddings, data["labels"], data["real"], data["critic"], strict=True)
+        clips += [Clip(f, e, int(label), bool(real), float(c)) for f, e, label, real, c in columns if len(f)]
+    return clips
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """``windows`` float32 [n, 125, 64] in -1..1, ``embeddings`` float32 [n, 1024], ``labels`` int64 [n]."""
+
+    windows: Array
+    embeddings: Array
+    labels: npt.NDArray[np.int64]
+
+
+class Sampler:
+    """Draws batches from ``clips`` without end."""
+
+    def __init__(self, clips: Sequence[Clip], seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._pools = {
+            (label, real): [c for c in clips if c.label == label and c.real == real]
+            for label in range(len(CLASSES))
+            for real in (False, True)
+        }
+        self._chances = {key: _chances(pool, CLASSES[key[0]]) for key, pool in self._pools.items() if pool}
+        share = np.array([SHARE[name] for name in CLASSES])
+        self._share = share / share.sum()
+
+    def batch(self, size: int) -> Batch:
+        """``size`` fresh windows."""
+        labels = self._rng.choice(len(CLASSES), size, p=self._share)
+        windows, embeddings = np.empty((size, WINDOW_FRAMES, BANDS), np.float32), []
+        for k, label in enumerate(labels):
+            clip = self._clip(int(label))
+            windows[k], begin = self._window(clip)
+            embeddings.append(embedding_at(clip, begin))
+        windows = relative(windows)
+        for window in windows:
+            self._mask(window)
+        return Batch(windows, np.stack(embeddings), labels.astype(np.int64))
+
+    def _clip(self, label: int) -> Clip:
+        real = self._rng.random() < REAL_SHARE.get(CLASSES[label], 0.0)
+        key = (label, real) if (label, real) in self._chances else (label, not real)
+        pool = self._pools[key]
+        return pool[int(self._rng.choice(len(pool), p=self._chances[key]))]
+
+    def _window(self, clip: Clip) -> tuple[Array, int]:
+        """Two seconds of dB with the clip somewhere in it, and the clip's frame at which they begin."""
+        rng, frames = self._rng, clip.frames.astype(np.float32)
+        begin = self._place(frames, clip.label)
+        window = np.full((WINDOW_FRAMES, BANDS), -100.0, np.float32)
+        first, last = max(0, -begin), min(WINDOW_FRAMES, len(frames) - begin)
+        window[first:last] = frames[begin + first : begin + last]
+        peak = float(window.mean(axis=1).max())
+        if rng.random() < 0.65:
+            window = _add(window, self._bed(), peak - rng.uniform(20.0, 55.0))
+        if CLASSES[clip.label] not in REJECTIONS and first > 12 and rng.random() < 0.12:
+            talk = self._stretch(CLASSES.index("speech"))
+            talk[first:] = -100.0
+            window = _add(window, talk, peak - rng.uniform(-3.0, 15.0))
+        elif CLASSES[clip.label] == "speech" and rng.random() < 0.2:
+            window = _add(window, self._bed(), peak - rng.uniform(0.0, 20.0))
+        return self._vary(window), begin
+
+    def _place(self, frames: Array, label: int) -> int:
+        rng, spare = self._rng, len(frames) - WINDOW_FRAMES
+        if CLASSES[label] in REJECTIONS and spare > 0:
+            return int(rng.integers(spare + 1))
+        levels = frames.mean(axis=1)
+        anchor = int(rng.choice(np.flatnonzero(levels >= levels.max() - _LOUD_DB)))
+        return anchor - int(rng.integers(15, WINDOW_FRAMES - 14))
+
+    def _stretch(self, label: int) -> Array:
+        """Two seconds of any clip of ``label``."""
+        frames = self._clip(label).frames
+        begin = int(self._rng.integers(max(1, len(frames) - WINDOW_FRAMES)))
+        part = frames[begin : begin + WINDOW_FRAMES].astype(np.float32)
+        return np.resize(part, (WINDOW_FRAMES, BANDS)) if len(part) else part
+
+    def _bed(self) -> Array:
+        """Background: a recorded or synthetic one, or steady noise of any colour."""
+        rng = self._rng
+        if rng.random() < 0.5:
+            return self._stretch(CLASSES.index("background"))
+        colour = np.linspace(0.0, rng.uniform(-40.0, 15.0), BANDS) + _curve(rng, 4.0)
+        return np.asarray(colour + rng.gumbel(0.0, 4.0, (WINDOW_FRAMES, BANDS)), np.float32)
+
+    def _vary(self, window: Array) -> Array:
+        """Pitch, speed and tone colour."""
+        rng = self._rng
+        if rng.random() < 0.35:
+            factor = rng.uniform(0.85, 1.18)
+            middle = WINDOW_FRAMES / 2
+            source = np.rint((np.arange(WINDOW_FRAMES) - middle) * factor + middle).astype(int)
+            window = window[np.clip(source, 0, WINDOW_FRAMES - 1)]
+        if rng.random() < 0.35:
+            shift = int(rng.integers(-3, 4))
+            window = window[:, np.clip(np.arange(BANDS) + shift, 0, BANDS - 1)]
+        if rng.random() < 0.6:
+            window = window + _curve(rng, 4.0)
+        return window
+
+    def _mask(self, window: Array) -> None:
+        rng = self._rng
+        if rng.random() < 0.4:
+            begin, count = int(rng.integers(BANDS)), int(rng.integers(1, 10))
+            window[:, begin : begin + count] = window.mean()
+        if rng.random() < 0.4:
+            begin, count = int(rng.integers(WINDOW_FRAMES)), int(rng.integers(1, 14))
+            window[begin : begin + count] = window.mean()
+
+
+def embedding_at(clip: Clip, begin: int) -> Array:
+    """Mean embedding of YAMNet's windows whose middle lies in the two seconds from frame ``begin`` on."""
+    middles = (np.arange(len(clip.embeddings)) * STRIDE + YAMNET_WINDOW / 2) / HOP
+    inside = (middles >= begin) & (middles < begin + WINDOW_FRAMES)
+    if not inside.any():
+        inside[np.abs(middles - begin - WINDOW_FRAMES / 2).argmin()] = True
+    return np.asarray(clip.embeddings[inside].astype(np.float32).mean(axis=0))
+
+
+def _chances(pool: Sequence[Clip], label: str) -> npt.NDArray[np.float64]:
+    if label in UNJUDGED or pool[0].real:
+        weights = np.ones(len(pool))
+    else:
+        weights = _CRITIC_FLOOR + np.array([clip.critic for clip in pool])
+    return np.asarray(weights / weights.sum())
+
+
+def _add(window: Array, bed: Array, level: float) -> Array:
+    """Power sum with ``bed`` scaled so that its loudest frame has ``level`` dB."""
+    bed = bed + (level - float(bed.mean(axis=1).max()))
+    return np.asarray(np.logaddexp2(window / 3.0103, bed / 3.0103) * 3.0103, np.float32)
+
+
+def _curve(rng: np.random.Generator, depth_db: float) -> Array:
+    """A smooth random response over the bands."""
+    knots = int(rng.integers(2, 7))
+    values = rng.normal(0.0, depth_db, knots)
+    return np.interp(np.linspace(0, knots - 1, BANDS), np.arange(knots), values).astype(np.float32)

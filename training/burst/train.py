@@ -1,0 +1,163 @@
+"""Train the burst network, first fitting a linear teacher on YAMNet's embedding.
+
+    python -m training.burst.train --corpus runs/corpus --out runs/v1 --steps 3000
+
+The network learns from the labels, from the teacher's opinion and, through an auxiliary projection that is thrown away, to
+predict YAMNet's embedding. AdamW, one cycle, bfloat16 autocast, exponential moving average of the weights. Nothing is
+selected on validation data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from edge_agent_burst.yamnet import EMBEDDING
+from training.burst.corpus import CLASSES
+from training.burst.dataset import Sampler, load
+from training.burst.layers import LAYERS
+from training.burst.network import BurstNet
+
+PROJECTED = 64
+SMOOTHING = 0.05
+
+
+class Teacher(nn.Module):
+    """A linear classifier on the compressed embedding, and its principal components for the auxiliary task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(EMBEDDING, len(CLASSES))
+        self.register_buffer("mean", torch.zeros(EMBEDDING))
+        self.register_buffer("scale", torch.ones(EMBEDDING))
+        self.register_buffer("components", torch.zeros(EMBEDDING, PROJECTED))
+
+    def standardise(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Square roots (embeddings are sparse and heavy-tailed), centred and scaled."""
+        return (embeddings.sqrt() - self.mean) / self.scale
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        return self.linear(self.standardise(embeddings))
+
+    def project(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Principal components, unit length."""
+        return F.normalize(self.standardise(embeddings) @ self.components, dim=1)
+
+
+def fit_teacher(sampler: Sampler, windows: int, seed: int, decay: float = 0.02) -> Teacher:
+    """A teacher fitted on ``windows`` windows of the sampler."""
+    torch.manual_seed(seed)
+    batches = [sampler.batch(500) for _ in range(max(1, windows // 500))]
+    x = torch.from_numpy(np.concatenate([b.embeddings for b in batches]))
+    y = torch.from_numpy(np.concatenate([b.labels for b in batches]))
+    teacher = Teacher()
+    roots = x.sqrt()
+    teacher.mean, teacher.scale = roots.mean(0), roots.std(0) + 0.05
+    with torch.no_grad():
+        teacher.components = torch.pca_lowrank(teacher.standardise(x), PROJECTED)[2]
+    optimiser = torch.optim.AdamW(teacher.linear.parameters(), lr=2e-3, weight_decay=decay)
+    for epoch in range(12):
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * (1 - epoch / 12)
+        order = torch.randperm(len(x))
+        for part in order.split(250):
+            loss = F.cross_entropy(teacher(x[part]), y[part], label_smoothing=SMOOTHING)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return teacher.eval()
+
+
+def train(sampler: Sampler, teacher: Teacher, steps: int, batch: int, seed: int, distil: float, out: Path) -> BurstNet:
+    """The moving average of the weights after ``steps`` steps."""
+    torch.manual_seed(seed)
+    net = BurstNet(len(CLASSES)).to(memory_format=torch.channels_last)
+    auxiliary = nn.Linear(2 * LAYERS[-1].channels, PROJECTED)
+    parameters = [*net.parameters(), *auxiliary.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps, pct_start=0.15)
+    average = copy.deepcopy(net)
+    begun, losses = time.monotonic(), []
+    for step in range(steps):
+        net.train()
+        data = sampler.batch(batch)
+        x = torch.from_numpy(data.windows)[:, None].contiguous(memory_format=torch.channels_last)
+        labels, embeddings = torch.from_numpy(data.labels), torch.from_numpy(data.embeddings)
+        with torch.no_grad():
+            opinion, target = teacher(embeddings).softmax(1), teacher.project(embeddings)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, pooled = net(x)
+            guess = auxiliary(pooled)
+        loss = _loss(logits.float(), labels, opinion, distil) + 0.5 * _distance(guess.float(), target)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 5.0)
+        optimiser.step()
+        schedule.step()
+        _follow(average, net, min(0.998, 1 - 1 / (step + 1)))
+        losses.append(loss.item())
+        if step % 100 == 99:
+            line = {
+                "step": step + 1,
+                "loss": round(float(np.mean(losses[-100:])), 4),
+                "s": int(time.monotonic() - begun),
+            }
+            print(json.dumps(line), flush=True)
+            torch.save(average.state_dict(), out / "weights.pt")
+    return average.eval()
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, opinion: torch.Tensor, distil: float) -> torch.Tensor:
+    hard = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+    return (1 - distil) * hard + distil * F.cross_entropy(logits, opinion)
+
+
+def _distance(guess: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return 1 - F.cosine_similarity(guess, target, dim=1).mean()
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, net: nn.Module, keep: float) -> None:
+    for mine, theirs in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mine.dtype.is_floating_point:
+            mine.lerp_(theirs, 1 - keep)
+        else:
+            mine.copy_(theirs)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--distil", type=float, default=0.4)
+    parser.add_argument("--teacher-windows", type=int, default=60_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    sampler = Sampler(load(sorted(args.corpus.glob("features-*.npz"))), args.seed)
+    if (args.out / "teacher.pt").exists():
+        teacher = Teacher()
+        teacher.load_state_dict(torch.load(args.out / "teacher.pt"))
+    else:
+        teacher = fit_teacher(sampler, args.teacher_windows, args.seed)
+        torch.save(teacher.state_dict(), args.out / "teacher.pt")
+    net = train(sampler, teacher, args.steps, args.batch, args.seed, args.distil, args.out)
+    torch.save(net.state_dict(), args.out / "weights.pt")
+
+
+if __name__ == "__main__":
+    main()
