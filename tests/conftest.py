@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+from edge_agent.models import ModelStore
+from tests.support.cli import Cli
+
+pytest_plugins = ["tests.fixtures_models"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -22,3 +28,20 @@ def shared() -> Path:
     if not (folder / "media").is_dir():
         pytest.skip("needs ../shared (recordings and data sets that are not part of the repository)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cli(model_store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """The installed command with its own state directory and every model that this machine can have."""
+    folder = tmp_path_factory.mktemp("cli")
+    models = shutil.copytree(model_store.directory, folder / "models")
+    yamnet = REPOSITORY.parent / "shared" / "models" / "yamnet.tflite"
+    if yamnet.exists():
+        shutil.copy(yamnet, models / "yamnet.tflite")
+    return Cli(
+        {
+            "EDGE_AGENT__MODELS__DIR": str(models),
+            "EDGE_AGENT__MODELS__AUTO_PULL": "false",
+            "EDGE_AGENT__DEVICE__STATE_DIR": str(folder / "state"),
+        }
+    )

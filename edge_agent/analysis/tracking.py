@@ -96,6 +96,7 @@ class Tracker:
         self._new_id = new_id
         self._tracks: list[_Track] = []
         self._departed: list[Departure] = []
+        self._updated = -math.inf
 
     def update(self, faces: Sequence[Face], time: float) -> Tracking:
         """Account for everything the detector found at ``time`` (monotonic seconds, not decreasing)."""
@@ -114,12 +115,10 @@ class Tracker:
 
     def hold(self, time: float) -> Tracking:
         """Nothing has moved since the last search: everyone is where they were, and time passes for those lost."""
-        last = max((t.seen for t in self._tracks), default=time)
-        self._tracks = [
-            replace(t, seen=time, at=time) if t.seen == last and t.hits >= self._rules.confirm else t
-            for t in self._tracks
-            if t.seen == last or self._survives(t, time)
-        ]
+        confirm, last = self._rules.confirm, self._updated
+        there = [replace(t, seen=time, at=time) for t in self._tracks if t.seen == last and t.hits >= confirm]
+        away = [t for t in self._tracks if not (t.seen == last and t.hits >= confirm) and self._survives(t, time)]
+        self._tracks = [*there, *away]
         return self._outcome([], time)
 
     def reset(self) -> None:
@@ -229,6 +228,7 @@ class Tracker:
             if t.seen < time and self._in_view_missed(t, time) and all(t.motion.box.iou(b) < 0.5 for b in boxes)
         ]
         departed, self._departed = tuple(self._departed), []
+        self._updated = time
         return Tracking(
             faces=tuple(_tracked(t) for t in seen) + tuple(_tracked(t, coasting=True) for t in held),
             seen=frozenset(t.id for t in seen),

@@ -79,7 +79,7 @@ class VisionLane:
         if not self._schedule.due(frame.time):
             return None
         observations = self._look_at_scene(frame)
-        blind = sorted(BLINDING.intersection(*[self._raised()]))
+        blind = sorted(BLINDING & self._raised())
         change = self._glance(frame, blind)
         search = plan_search(self._scene(frame.time, change, blind), self._bounds)
         tracking = self._follow(frame, search, blind=bool(blind))

@@ -130,10 +130,10 @@ class Agent:
         self.delivery.publish_state(topics.HEALTH, document)
         wrong = document["problems"]
         notifier.status(wrong[0] if wrong else f"watching as {self.settings.device.id}")
-        if wrong != self._last_problems:
-            for line in wrong:
+        for line in wrong:
+            if line not in self._last_problems and not line.startswith(health.PLUGIN):  # those log their own failures
                 log.warning("%s", line)
-            self._last_problems = wrong
+        self._last_problems = wrong
 
     def _components(self) -> list[Component]:
         parts = [Component("summariser", self._summarise, self._reports.close)]

@@ -23,7 +23,7 @@ from edge_agent.settings import ConfigText, Settings
 log = logging.getLogger(__name__)
 
 S = TypeVar("S")
-Pull = Callable[[ModelStore, Sequence[str]], None]
+Pull = Callable[[ModelStore, Sequence[str]], object]
 """Fetches models by name; the command line's shows a progress bar."""
 
 

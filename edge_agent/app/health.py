@@ -11,6 +11,9 @@ from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.runtime.process import ProcessUse
 from edge_agent.runtime.supervisor import ComponentHealth
 
+PLUGIN = "plugin "
+"""How a problem of a plugin begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
@@ -32,7 +35,7 @@ def problems(vitals: Vitals) -> list[str]:
     found += [f"{name}: no heartbeat" for name in vitals.stale]
     found += [f"{name}: {s.error or 'not available'}" for name, s in vitals.sources.items() if not s.available]
     found += [
-        f"plugin {r.name}: {r.status.value}: {r.detail}"
+        f"{PLUGIN}{r.name}: {r.status.value}: {r.detail}"
         for r in vitals.plugins
         if r.status not in (Status.ENABLED, Status.DISABLED)
     ]

@@ -86,7 +86,10 @@ class BlockSeam:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """``available``: open and delivering. ``error``: why it was lost or would not open last, empty if never."""
+    """``available``: the device is open. ``error``: why it last was lost or would not open; empty if that never was.
+
+    ``reopens`` counts successful openings after the first.
+    """
 
     available: bool
     reopens: int
@@ -119,6 +122,7 @@ class Reopening(Generic[T]):
         self._opened: float | None = None
         self._fresh = True
         self._failures = 0
+        self._openings = 0
         self.on_wait: Callable[[], None] = lambda: None
 
     @property
@@ -135,13 +139,13 @@ class Reopening(Generic[T]):
         self._pacer = Pacer(self._clock)
         self._failures = 0
         self._opened = None
-        self._attempt(again=False)
+        self._attempt()
 
     def read(self) -> T | None:
         """The next item, waiting for an absent device; None at the end of a recording or after :meth:`close`."""
         pacer = self._pacer
         while not pacer.stopped:
-            if self._opened is None and not (self._wait(pacer) and self._attempt(again=True)):
+            if self._opened is None and not (self._wait(pacer) and self._attempt()):
                 continue
             try:
                 item = self._inner.read()
@@ -162,7 +166,7 @@ class Reopening(Generic[T]):
         self._inner.close()
         self._set(available=False)
 
-    def _attempt(self, *, again: bool) -> bool:
+    def _attempt(self) -> bool:
         """Open the device; False when that has to be tried again."""
         pacer = self._pacer
         try:
@@ -170,7 +174,7 @@ class Reopening(Generic[T]):
         except DeviceUnavailableError as error:
             self._failures += 1
             if not pacer.stopped:
-                log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s: %s; waiting", self._name, error)
+                log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s; waiting for it", error)
                 self._set(available=False, error=str(error))
             return False
         if pacer.stopped:  # close() came while the device was being opened, and found nothing to close
@@ -178,7 +182,8 @@ class Reopening(Generic[T]):
             return False
         self._opened = self._clock.monotonic()
         self._fresh = True
-        self._set(available=True, reopens=self._status.reopens + (1 if again else 0))
+        self._openings += 1
+        self._set(available=True, reopens=self._openings - 1)
         log.info("%s: open", self._name)
         return True
 
@@ -189,7 +194,7 @@ class Reopening(Generic[T]):
         self._opened = None
         self._inner.close()
         self._set(available=False, error=str(error))
-        log.warning("%s: %s; reopening", self._name, error)
+        log.warning("%s; reopening", error)
 
     def _set(self, **changes: Any) -> None:
         with self._lock:

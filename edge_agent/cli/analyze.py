@@ -13,10 +13,10 @@ from rich.console import Console
 from edge_agent.app import Analysis, Assembly
 from edge_agent.app import analyze as analyze_file
 from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME
+from edge_agent.capture import read_media
 from edge_agent.cli import results
 from edge_agent.cli.common import ConfigOption, configuration
-from edge_agent.cli.progress import positions, pull_with_progress
-from edge_agent.domain.errors import MediaError
+from edge_agent.cli.progress import positions, pull_showing_progress
 from edge_agent.runtime.logs import configure
 
 
@@ -51,12 +51,13 @@ def analyze(
     configure("warning", "text")
     form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
     rate = EVERY_FRAME if every_frame else fps
-    _refuse_missing(files)
+    for path in files:  # fail before a long run rather than in the middle of it
+        read_media(path)
     done: list[Analysis] = []
     for path in files:
         # Analyzers keep state between calls, so every recording gets fresh ones.
         assembly = Assembly(text, settings)
-        assembly.pull_missing(pull_with_progress)
+        assembly.pull_missing(pull_showing_progress)
         assembly.activate()
         try:
             with positions(path.name) as progress:
@@ -64,13 +65,6 @@ def analyze(
         finally:
             assembly.close()
     _print(form, done, settings.device.id)
-
-
-def _refuse_missing(files: list[Path]) -> None:
-    """Fail before a long run rather than in the middle of it."""
-    missing = [str(path) for path in files if not path.exists()]
-    if missing:
-        raise MediaError("\n".join(f"{name}: no such file" for name in missing))
 
 
 def _print(form: Format, done: list[Analysis], device: str) -> None:

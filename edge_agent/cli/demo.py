@@ -20,10 +20,11 @@ from rich.markup import escape
 from edge_agent.app import Agent, Assembly
 from edge_agent.cli.broker import EmbeddedBroker
 from edge_agent.cli.common import out
-from edge_agent.cli.progress import pull_with_progress
+from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
 from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.models import cache_dir
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings import ConfigText
@@ -39,6 +40,7 @@ source = "{microphone}"
 [mqtt]
 host = "127.0.0.1"
 port = {port}
+protocol = "3.1.1"
 [summary]
 window_s = {window}
 """
@@ -97,9 +99,9 @@ def demo(
         config = ConfigText("demo", text)
         settings = config.settings()
         # The demo's state is thrown away, its models are not: they belong into the user's cache.
-        settings = settings.model_copy(update={"models": settings.models.model_copy(update={"dir": _model_dir()})})
+        settings = settings.model_copy(update={"models": settings.models.model_copy(update={"dir": cache_dir()})})
         assembly = Assembly(config, settings)
-        assembly.pull_missing(pull_with_progress)
+        assembly.pull_missing(pull_showing_progress)
         assembly.activate()
         console.print(
             f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s", highlight=False
@@ -113,9 +115,3 @@ def demo(
         raise DemoError("no summary arrived over MQTT; run 'edge-agent plugins list' to see what is missing")
     counts = ", ".join(f"{name} {count}" for name, count in board.dominant.most_common())
     console.print(f"{board.windows} windows received: {counts}", highlight=False)
-
-
-def _model_dir() -> Path:
-    from edge_agent.models import default_dir
-
-    return default_dir(None, Path("/nonexistent"))

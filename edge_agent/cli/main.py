@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from edge_agent import __version__
-from edge_agent.cli import analyze, config, demo, models, plugins, run
+from edge_agent.cli import analyze, config, demo, models, outbox, plugins, run
 from edge_agent.cli.common import err
 from edge_agent.domain.errors import EdgeAgentError
 
@@ -31,6 +31,7 @@ app.command("analyze")(analyze.analyze)
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(config.app, name="config")
+app.add_typer(outbox.app, name="outbox")
 
 
 def _version(wanted: bool) -> None:

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, err, out, print_json
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
+from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.domain.errors import ModelError
-from edge_agent.models import Catalogue, ModelState, ModelStatus, ModelStore, Pulled, Transfer, default_dir
+from edge_agent.models import Catalogue, ModelState, ModelStatus, ModelStore, default_dir
 from edge_agent.models.bench import BenchResult
 from edge_agent.models.bench import bench as time_model
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, check and time the model files.")
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; see 'models list'.", show_default=False)
+    list[str] | None, typer.Argument(metavar="NAME", help="Models; see 'models list'.", show_default=False)
 ]
 SourceDir = Annotated[
     Path | None,
@@ -103,30 +103,6 @@ def bench(
         print_json([asdict(result) for result in results])
     else:
         out().print(_bench_table(results))
-
-
-def pull_showing_progress(
-    store: ModelStore, names: Sequence[str], source_dir: Path | None = None
-) -> tuple[Pulled, ...]:
-    """:meth:`ModelStore.pull` with a bar for each download on standard error when that is a terminal."""
-    console = err()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        return store.pull(names, source_dir, _Bars(bars))
-
-
-class _Bars:
-    """Turns transfers into rows of a progress display, one for each model and source."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __call__(self, transfer: Transfer) -> None:
-        key = (transfer.name, transfer.source)
-        if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(f"{transfer.name} from {transfer.source}")
-        self._bars.update(self._tasks[key], completed=transfer.done, total=transfer.total)
 
 
 def _store(config: Path | None) -> ModelStore:

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from edge_agent.cli.common import err
-from edge_agent.models import ModelStore, Transfer
-
-
-@contextmanager
-def downloads() -> Iterator[Callable[[Transfer], None]]:
-    """A bar for every model and source; call what it yields with each transfer."""
-    console = err()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    tasks: dict[tuple[str, str], TaskID] = {}
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-
-        def show(transfer: Transfer) -> None:
-            key = (transfer.name, transfer.source)
-            if key not in tasks:
-                tasks[key] = bars.add_task(f"{transfer.name} from {transfer.source}")
-            bars.update(tasks[key], completed=transfer.done, total=transfer.total)
-
-        yield show
+from edge_agent.models import ModelStore, Pulled, Transfer
 
 
 @contextmanager
@@ -47,7 +31,25 @@ def positions(title: str) -> Iterator[Callable[[float, float], None]]:
         yield show
 
 
-def pull_with_progress(store: ModelStore, names: Sequence[str]) -> None:
-    """Fetch models, showing how far each has come."""
-    with downloads() as progress:
-        store.pull(names, progress=progress)
+def pull_showing_progress(
+    store: ModelStore, names: Sequence[str], source_dir: Path | None = None
+) -> tuple[Pulled, ...]:
+    """:meth:`ModelStore.pull` with a bar for each download on standard error when that is a terminal."""
+    console = err()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        return store.pull(names, source_dir, Bars(bars))
+
+
+class Bars:
+    """Turns transfers into rows of a progress display, one for each model and source."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __call__(self, transfer: Transfer) -> None:
+        key = (transfer.name, transfer.source)
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(f"{transfer.name} from {transfer.source}", total=transfer.total)
+        self._bars.update(self._tasks[key], completed=transfer.done, total=transfer.total)

@@ -27,11 +27,11 @@ def document(analysis: Analysis, device: str) -> dict[str, Any]:
     """``{"source", "duration", "windows", "events", "report"}``; offsets and durations in seconds."""
     windows = [
         {**summary_document(s, device, BOOT_ID, seq), "offset": round(s.window.begin, 3)}
-        for seq, s in enumerate(analysis.summaries)
+        for seq, s in enumerate(analysis.summaries, 1)
     ]
     events = [
-        {**event_document(e, e.start, "unsynced", device, BOOT_ID, len(windows) + n), "offset": round(e.start, 3)}
-        for n, e in enumerate(analysis.events)
+        {**event_document(e, e.start, "unsynced", device, BOOT_ID, seq), "offset": round(e.start, 3)}
+        for seq, e in enumerate(analysis.events, len(windows) + 1)
     ]
     return {
         "source": analysis.source,

@@ -6,7 +6,7 @@ import threading
 
 from edge_agent.app import ConfigFile, Daemon
 from edge_agent.cli.common import ConfigOption
-from edge_agent.cli.progress import pull_with_progress
+from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings import Settings, default_path
@@ -16,7 +16,7 @@ def run(config: ConfigOption = None) -> None:
     """Watch, listen and publish until told to stop (SIGTERM or Ctrl-C); SIGHUP or a changed file reloads the config."""
     stop, hangup = Stop(), threading.Event()
     with stop_on_signals(stop, hangup):
-        Daemon(ConfigFile(config or default_path()), stop, hangup, pull_with_progress, _log_as_told).run()
+        Daemon(ConfigFile(config or default_path()), stop, hangup, pull_showing_progress, _log_as_told).run()
 
 
 def _log_as_told(settings: Settings) -> None:

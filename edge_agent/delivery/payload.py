@@ -127,8 +127,8 @@ def _emotion(sums: EmotionSums) -> dict[str, Any] | None:
     return {
         "dominant": estimate.dominant,
         "p": dict(zip(EMOTIONS, _shares(estimate.p), strict=True)),
-        "valence": _round(estimate.valence),
-        "confidence": _round(estimate.confidence),
+        "valence": _round(estimate.valence, 2),
+        "confidence": _round(estimate.confidence, 2),
         "readings": estimate.readings,
     }
 
@@ -154,14 +154,14 @@ def _measure(sums: MeasureSums) -> dict[str, Any]:
 
 
 def _shares(p: tuple[float, ...]) -> list[float]:
-    """``p`` in thousandths by the largest remainder, so that the published shares add up to exactly one."""
-    scaled = [value * 1000 for value in p]
+    """``p`` in hundredths by the largest remainder, so that the published shares add up to exactly one."""
+    scaled = [value * 100 for value in p]
     floors = [math.floor(value) for value in scaled]
     order = sorted(range(len(p)), key=lambda k: scaled[k] - floors[k], reverse=True)
-    for k in order[: max(0, 1000 - sum(floors))]:
+    for k in order[: max(0, 100 - sum(floors))]:
         floors[k] += 1
-    return [value / 1000 for value in floors]
+    return [value / 100 for value in floors]
 
 
-def _round(value: float) -> float:
-    return round(float(value), 3) + 0.0  # adding zero turns -0.0 into 0.0
+def _round(value: float, digits: int = 3) -> float:
+    return round(float(value), digits) + 0.0  # adding zero turns -0.0 into 0.0

@@ -35,8 +35,8 @@ MIN_READINGS = 3
 class FaceSums:
     """``seconds`` is observed time, ``person_seconds`` the integral of the head count over it.
 
-    Distinct tracks stay exact under merging without keeping identities: ``carried`` were already there when the
-    window began, ``arrived`` came during it.
+    Distinct tracks stay exact under merging without keeping identities: of those seen in this window, ``carried`` were
+    also seen in the one before, ``arrived`` were not. (Nobody is missing for a whole window and keeps the identity.)
     """
 
     most: int = 0

@@ -124,7 +124,10 @@ def _make(model: Path | bytes, name: str, threads: int, runtimes: Sequence[str])
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{name} cannot be prepared to run: {_first_line(error)}") from error
         return package, interpreter
-    raise ModelError(f"no TFLite runtime works here ({'; '.join(unusable)}): run 'pip install ai-edge-litert'")
+    raise ModelError(
+        f"no TFLite runtime works here ({'; '.join(unusable)}): run 'pip install ai-edge-litert', "
+        f"or where that has no wheel 'pip install tflite-runtime \"numpy<2\"'"
+    )
 
 
 def _info(detail: dict[str, Any], name: str) -> TensorInfo:

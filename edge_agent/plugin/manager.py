@@ -2,33 +2,52 @@
 
 An entry point may load only when the allow-list names it. Whatever goes wrong with one plugin ends in its status and a
 line of explanation; it never reaches the caller. The manager does not run analyzers: it hands out
-:class:`ActiveAnalyzer` guards, which turn the first exception into status ``crashed``.
+:class:`ActiveAnalyzer` guards, which turn the first failure into status ``crashed``.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import logging
+import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 from typing import Any, TypeVar
 
 import pluggy
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.errors import EdgeAgentError, PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import Summary
 from edge_agent.plugin import hookspecs
-from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec, Kind, SinkSpec, SourceSpec
+from edge_agent.plugin.output import check_output
+from edge_agent.plugin.spec import (
+    Analyzer,
+    AnalyzerContext,
+    AnalyzerSettings,
+    AnalyzerSpec,
+    Kind,
+    SinkSettings,
+    SinkSpec,
+    SourceSettings,
+    SourceSpec,
+)
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Describe = Callable[[ErrorDetails, type[BaseModel], tuple[str, ...]], str]
 """Turns a validation error of the model at a place in the config into one line."""
+
+_NOTIFICATIONS = ("edge_agent_on_event", "edge_agent_on_summary")
+_BUSY_S = 1.0
+"""Seconds that closing an analyzer waits for a call in another thread."""
 
 
 class Status(Enum):
@@ -55,39 +74,51 @@ class PluginReport:
 
 
 class ActiveAnalyzer:
-    """An analyzer that runs, guarded: the first exception closes it and marks it crashed."""
+    """An analyzer that runs, guarded: the first failure closes it and marks it crashed.
+
+    One thread calls it; another may close it.
+    """
 
     def __init__(self, spec: AnalyzerSpec, analyzer: Analyzer, on_crash: Callable[[str], None]) -> None:
         self.spec = spec
         self._analyzer: Analyzer | None = analyzer
         self._on_crash = on_crash
+        self._busy = threading.RLock()
 
     @property
     def alive(self) -> bool:
         """False after a crash or close."""
         return self._analyzer is not None
 
-    def call(self, use: Callable[[Any], T], default: T) -> T:
-        """``use(analyzer)``, or ``default`` when the analyzer is gone or fails now."""
-        if self._analyzer is None:
-            return default
-        try:
-            return use(self._analyzer)
-        except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything; isolating it is this class's job
-            log.exception("analyzer %s crashed", self.spec.name)
+    def call(self, use: Callable[[Any], Sequence[T]], default: Sequence[T]) -> Sequence[T]:
+        """What ``use(analyzer)`` finds, or ``default`` when the analyzer is gone, fails now or finds nonsense."""
+        with self._busy:
+            if self._analyzer is None:
+                return default
+            try:
+                return check_output(self.spec.kind, use(self._analyzer))
+            except BaseException as error:  # a stranger's code may raise anything; see _reason
+                reason = _reason(error)
+                log.exception("analyzer %s crashed", self.spec.name)
             self.close()
-            self._on_crash(f"{type(error).__name__}: {error}")
+            self._on_crash(reason)
             return default
 
     def close(self) -> None:
         """Close the analyzer once; a failing close is logged only."""
-        analyzer, self._analyzer = self._analyzer, None
-        if analyzer is None:
+        if not self._busy.acquire(timeout=_BUSY_S):
+            # Freeing a model in use would end the whole process; the call that hangs keeps it.
+            log.warning("analyzer %s is stuck in a call and was not closed", self.spec.name)
+            self._analyzer = None
             return
         try:
-            analyzer.close()
-        except Exception:  # noqa: BLE001 - nothing can be done about a stranger's failing close
-            log.exception("analyzer %s failed to close", self.spec.name)
+            analyzer, self._analyzer = self._analyzer, None
+            if analyzer is not None:
+                analyzer.close()
+        except BaseException as error:  # noqa: BLE001 - nothing can be done about a stranger's failing close
+            log.warning("analyzer %s failed to close: %s", self.spec.name, _reason(error))
+        finally:
+            self._busy.release()
 
 
 class PluginManager:
@@ -102,9 +133,10 @@ class PluginManager:
         self._describe = describe
         self._hooks = pluggy.PluginManager(hookspecs.PROJECT)
         self._hooks.add_hookspecs(hookspecs)
-        self._reports: dict[str, PluginReport] = {}
+        # By section and name: a plugin, an analyzer and a sink may share a name without sharing a fate.
+        self._reports: dict[tuple[str, str], PluginReport] = {}
         self._analyzers: dict[str, AnalyzerSpec] = {}
-        self._settings: dict[str, BaseModel] = {}
+        self._settings: dict[str, AnalyzerSettings] = {}
         self._sources: dict[str, SourceSpec] = {}
         self._sinks: dict[str, SinkSpec] = {}
 
@@ -113,70 +145,114 @@ class PluginManager:
     def discover(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
         """Import the allowed entry points, collect what they register and check the analyzers' settings."""
         found = importlib.metadata.entry_points(group=hookspecs.PROJECT) if entry_points is None else entry_points
-        seen: set[str] = set()
-        for entry_point in sorted(found, key=lambda e: e.name):
-            if entry_point.name not in seen:
-                seen.add(entry_point.name)
-                self._load(entry_point)
+        names = []
+        for name, namesakes in groupby(sorted(found, key=lambda e: (e.name, _origin(e))), key=lambda e: e.name):
+            names.append(name)
+            self._consider(name, list(namesakes))
+        for name in sorted(self._allow.difference(names, "*")):
+            self._report("plugin", name, Status.LOAD_ERROR, _not_installed(name, names))
         for name in self._tables:
-            if name not in self._analyzers and name not in self._reports:
-                self._report(name, "", "", Status.CONFIG_ERROR, self._unknown_table(name))
+            if name not in self._analyzers and ("plugin", name) not in self._reports:
+                self._report("analyzer", name, Status.CONFIG_ERROR, self._unknown_table(name))
+        self._keep_one_detector()
 
-    def _unknown_table(self, name: str) -> str:
-        model = type("Analyzers", (BaseModel,), {"__annotations__": dict.fromkeys(self._analyzers, dict[str, Any])})
-        error = ErrorDetails(type="extra_forbidden", loc=(name,), msg="", input=None)
-        return self._describe(error, model, ("analyzers",)) + " (no allowed plugin registers it)"
-
-    def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
-        name, dist = entry_point.name, entry_point.dist
-        origin = f"{dist.name} {dist.version}" if dist else ""
+    def _consider(self, name: str, namesakes: Sequence[importlib.metadata.EntryPoint]) -> None:
+        origin = " and ".join(_origin(e) for e in namesakes)
         if name not in self._allow and "*" not in self._allow:
             detail = f"not on the allow-list: add {name!r} to plugins.allow"
-            self._report(name, name, "", Status.DISABLED, detail, origin)
-            return
+            self._report("plugin", name, Status.DISABLED, detail, origin=origin)
+        elif len(namesakes) > 1:
+            # The allow-list cannot say which one is meant, and guessing would run code that nobody allowed.
+            detail = f"{origin} both offer a plugin {name!r}: uninstall one of them"
+            self._report("plugin", name, Status.LOAD_ERROR, detail, origin=origin)
+        else:
+            self._load(namesakes[0], origin)
+
+    def _load(self, entry_point: importlib.metadata.EntryPoint, origin: str) -> None:
+        name = entry_point.name
         try:
-            module = entry_point.load()
-            self._hooks.register(module, name=name)
+            self._hooks.register(entry_point.load(), name=name)
             self._hooks.check_pending()
-            registered = (
-                _collect(module, "edge_agent_register_analyzers", AnalyzerSpec),
-                _collect(module, "edge_agent_register_sources", SourceSpec),
-                _collect(module, "edge_agent_register_sinks", SinkSpec),
-            )
-        except Exception as error:  # noqa: BLE001 - importing a stranger's module may raise anything
+            analyzers = self._collect(name, "edge_agent_register_analyzers", AnalyzerSpec, AnalyzerSettings)
+            sources = self._collect(name, "edge_agent_register_sources", SourceSpec, SourceSettings)
+            sinks = self._collect(name, "edge_agent_register_sinks", SinkSpec, SinkSettings)
+            told = [hook for hook in _NOTIFICATIONS if self._implementations(hook, name)]
+            if not (analyzers or sources or sinks or told):
+                raise PluginError("it registers nothing: are its functions marked with @hookimpl?")
+        except BaseException as error:  # importing a stranger's module may raise anything; see _reason
             log.debug("plugin %s did not load", name, exc_info=True)
             if self._hooks.has_plugin(name):
                 self._hooks.unregister(name=name)
-            self._report(name, name, "", Status.LOAD_ERROR, f"{type(error).__name__}: {error}", origin)
+            self._report("plugin", name, Status.LOAD_ERROR, _reason(error), origin=origin)
             return
-        analyzers, sources, sinks = registered
         for analyzer in analyzers:
-            self._accept(analyzer, name, origin)
+            if self._is_free("analyzer", analyzer.name, name, analyzer.kind.value, origin):
+                self._accept(analyzer, name, origin)
         for source in sources:
-            self._sources[source.name] = source
-            self._report(source.name, name, "source", Status.ENABLED, source.summary, origin)
+            if self._is_free("source", source.name, name, "source", origin):
+                self._sources[source.name] = source
+                self._report("source", source.name, Status.ENABLED, source.summary, name, "source", origin)
         for sink in sinks:
-            self._sinks[sink.name] = sink
-            self._report(sink.name, name, "sink", Status.ENABLED, sink.summary, origin)
+            if self._is_free("sink", sink.name, name, "sink", origin):
+                self._sinks[sink.name] = sink
+                self._report("sink", sink.name, Status.ENABLED, sink.summary, name, "sink", origin)
+        if told:
+            detail = " and ".join(f"told about {'events' if 'event' in hook else 'summaries'}" for hook in told)
+            self._report("hook", name, Status.ENABLED, detail, name, "hook", origin)
+
+    def _collect(self, plugin: str, hook: str, kind: type[T], settings: type[BaseModel]) -> list[T]:
+        """What ``plugin`` registers through ``hook``, type-checked."""
+        items: list[T] = []
+        for implementation in self._implementations(hook, plugin):
+            offered: Iterable[object] = implementation.function()  # type: ignore[assignment]
+            for item in offered:
+                if not isinstance(item, kind):
+                    raise TypeError(f"{hook} returned {type(item).__name__}, expected {kind.__name__}")
+                _check_spec(item, settings)
+                items.append(item)
+        return items
+
+    def _implementations(self, hook: str, plugin: str | None = None) -> list[pluggy.HookImpl]:
+        implementations = getattr(self._hooks.hook, hook).get_hookimpls()
+        return [i for i in implementations if plugin in (None, i.plugin_name)]
+
+    def _is_free(self, section: str, name: str, plugin: str, kind: str, origin: str) -> bool:
+        taken = self._reports.get((section, name))
+        if taken is None:
+            return True
+        detail = f"{section} name {name!r} is taken by plugin {taken.plugin!r}"
+        self._report(section, f"{plugin}:{name}", Status.LOAD_ERROR, detail, plugin, kind, origin)
+        return False
 
     def _accept(self, spec: AnalyzerSpec, plugin: str, origin: str) -> None:
-        if spec.name in self._analyzers:
-            taken = self._reports[spec.name].plugin
-            detail = f"analyzer name {spec.name!r} is taken by plugin {taken!r}"
-            self._report(f"{plugin}:{spec.name}", plugin, spec.kind.value, Status.LOAD_ERROR, detail, origin)
-            return
+        kind = spec.kind.value
         self._analyzers[spec.name] = spec
         try:
             settings = spec.settings.model_validate(dict(self._tables.get(spec.name, {})))
         except ValidationError as error:
             prefix = ("analyzers", spec.name)
             detail = "; ".join(self._describe(e, spec.settings, prefix) for e in error.errors())
-            self._report(spec.name, plugin, spec.kind.value, Status.CONFIG_ERROR, detail, origin)
+            self._report("analyzer", spec.name, Status.CONFIG_ERROR, detail, plugin, kind, origin)
+            return
+        except BaseException as error:  # noqa: BLE001 - a stranger's validator may raise anything; see _reason
+            self._report("analyzer", spec.name, Status.LOAD_ERROR, _reason(error), plugin, kind, origin)
             return
         self._settings[spec.name] = settings
         status = Status.ENABLED if settings.enabled else Status.DISABLED
         detail = spec.summary if settings.enabled else f"analyzers.{spec.name}.enabled = false"
-        self._report(spec.name, plugin, spec.kind.value, status, detail, origin)
+        self._report("analyzer", spec.name, status, detail, plugin, kind, origin)
+
+    def _unknown_table(self, name: str) -> str:
+        model = type("Analyzers", (BaseModel,), {"__annotations__": dict.fromkeys(self._analyzers, dict[str, Any])})
+        error = ErrorDetails(type="extra_forbidden", loc=(name,), msg="", input=None)
+        return self._describe(error, model, ("analyzers",)) + " (no allowed plugin registers it)"
+
+    def _keep_one_detector(self) -> None:
+        detectors = sorted(n for n, s in self._enabled() if s.kind is Kind.DETECTOR)
+        for name in detectors[1:]:
+            first = detectors[0]
+            detail = f"detector {first!r} is in use: set analyzers.{first}.enabled = false to use this one"
+            self._update(name, Status.DISABLED, detail)
 
     # ------------------------------------------------------------------ use
 
@@ -184,7 +260,12 @@ class PluginManager:
         """Catalogue names that the enabled analyzers would load."""
         names: list[str] = []
         for name, spec in self._enabled():
-            names.extend(n for n in spec.models(self._settings[name]) if n not in names)
+            try:
+                wanted = [str(model) for model in spec.models(self._settings[name])]
+            except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything; see _reason
+                self._update(name, Status.LOAD_ERROR, _reason(error))
+                continue
+            names.extend(n for n in wanted if n not in names)
         return names
 
     def activate(self, context: AnalyzerContext) -> list[ActiveAnalyzer]:
@@ -196,20 +277,22 @@ class PluginManager:
         return active
 
     def _enabled(self) -> list[tuple[str, AnalyzerSpec]]:
-        return [(n, s) for n, s in self._analyzers.items() if self._reports[n].status is Status.ENABLED]
+        return [(n, s) for n, s in self._analyzers.items() if self._reports["analyzer", n].status is Status.ENABLED]
 
     def _build(self, name: str, spec: AnalyzerSpec, context: AnalyzerContext) -> ActiveAnalyzer | None:
         try:
             analyzer = spec.factory(self._settings[name], context)
-        except Exception as error:  # noqa: BLE001 - a stranger's factory may raise anything
-            self._fail(name, Status.LOAD_ERROR, error)
+        except BaseException as error:  # a stranger's factory may raise anything; see _reason
+            log.debug("analyzer %s could not be made", name, exc_info=True)
+            self._update(name, Status.LOAD_ERROR, _reason(error))
             return None
         active = ActiveAnalyzer(spec, analyzer, lambda detail: self._update(name, Status.CRASHED, detail))
         try:
             analyzer.self_check()
-        except Exception as error:  # noqa: BLE001 - likewise
+        except BaseException as error:  # likewise
+            log.debug("analyzer %s failed its self-check", name, exc_info=True)
+            self._update(name, Status.SELF_CHECK_FAILED, _reason(error))
             active.close()
-            self._fail(name, Status.SELF_CHECK_FAILED, error)
             return None
         return active
 
@@ -227,13 +310,9 @@ class PluginManager:
         """Registered delivery targets."""
         return self._sinks
 
-    def analyzer_settings(self) -> Mapping[str, BaseModel]:
+    def analyzer_settings(self) -> Mapping[str, AnalyzerSettings]:
         """The validated settings of every analyzer that has valid ones."""
         return self._settings
-
-    def detector_name(self) -> str | None:
-        """The detector in use: the first enabled one by name."""
-        return next((n for n, s in self._enabled() if s.kind is Kind.DETECTOR), None)
 
     def on_event(self, event: Event) -> None:
         """Tell plugins about an event."""
@@ -244,37 +323,58 @@ class PluginManager:
         self._notify("edge_agent_on_summary", summary=summary)
 
     def _notify(self, hook: str, **value: object) -> None:
-        for implementation in getattr(self._hooks.hook, hook).get_hookimpls():
+        for implementation in self._implementations(hook):
             try:
                 implementation.function(**{k: v for k, v in value.items() if k in implementation.argnames})
-            except Exception as error:  # noqa: BLE001 - one plugin's failing hook must not silence the others
+            except BaseException as error:  # one plugin's hook must not silence the others; see _reason
+                detail = f"{hook}: {_reason(error)}"
                 name = implementation.plugin_name
-                log.exception("plugin %s failed in %s; unregistered", name, hook)
+                log.exception("plugin %s failed in %s and is told nothing any more", name, hook)
                 self._hooks.unregister(name=name)
-                self._report(name, name, "hook", Status.CRASHED, f"{hook}: {type(error).__name__}: {error}")
+                origin = self._reports["hook", name].distribution
+                self._report("hook", name, Status.CRASHED, detail, name, "hook", origin)
 
     # ------------------------------------------------------------------ status
 
-    def _fail(self, name: str, status: Status, error: Exception) -> None:
-        expected = isinstance(error, EdgeAgentError)
-        log.debug("analyzer %s: %s", name, status.value, exc_info=True)
-        self._update(name, status, str(error) if expected else f"{type(error).__name__}: {error}")
+    def _update(self, analyzer: str, status: Status, detail: str) -> None:
+        old = self._reports["analyzer", analyzer]
+        self._report("analyzer", analyzer, status, detail, old.plugin, old.kind, old.distribution)
 
-    def _update(self, name: str, status: Status, detail: str) -> None:
-        old = self._reports[name]
-        self._report(name, old.plugin, old.kind, status, detail, old.distribution)
-
-    def _report(self, name: str, plugin: str, kind: str, status: Status, detail: str = "", dist: str = "") -> None:
-        self._reports[name] = PluginReport(name, plugin, kind, status, detail, dist)
+    def _report(
+        self, section: str, name: str, status: Status, detail: str, plugin: str = "", kind: str = "", origin: str = ""
+    ) -> None:
+        plugin = plugin or (name if section == "plugin" else "")
+        self._reports[section, name] = PluginReport(name, plugin, kind, status, detail, origin)
 
 
-def _collect(module: object, hook: str, kind: type[T]) -> list[T]:
-    """What ``module`` registers through ``hook``, type-checked."""
-    function = getattr(module, hook, None)
-    if function is None:
-        return []
-    items = list(function())
-    for item in items:
-        if not isinstance(item, kind):
-            raise TypeError(f"{hook} returned {type(item).__name__}, expected {kind.__name__}")
-    return items
+def _reason(error: BaseException) -> str:
+    """What a stranger's code raised, in one line. sys.exit() and native panics count; only Ctrl-C is passed on."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    text = " ".join(str(error).split())
+    return text if isinstance(error, EdgeAgentError) else f"{type(error).__name__}: {text}"
+
+
+def _origin(entry_point: importlib.metadata.EntryPoint) -> str:
+    return f"{entry_point.dist.name} {entry_point.dist.version}" if entry_point.dist else ""
+
+
+def _not_installed(name: str, installed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, installed, n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else "pip install the one that does, or take it off the list"
+    return f"plugins.allow names {name!r}, which no installed package offers: {remedy}"
+
+
+def _check_spec(spec: Any, settings: type[BaseModel]) -> None:
+    """What the type of a spec does not guarantee at run time.
+
+    Raises:
+        TypeError: its settings or kind are of the wrong type.
+        ValueError: its name cannot be a table of the config file.
+    """
+    if not isinstance(spec.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", spec.name):
+        raise ValueError(f"{spec.name!r} cannot be a name: use lower-case letters, digits and _")
+    if not (isinstance(spec.settings, type) and issubclass(spec.settings, settings)):
+        raise TypeError(f"the settings of {spec.name!r} are no subclass of {settings.__name__}")
+    if isinstance(spec, AnalyzerSpec) and not isinstance(spec.kind, Kind):
+        raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")

@@ -1,4 +1,4 @@
-"""What plugins register: frozen descriptions of analyzers, sources and sinks, and the protocols their objects follow.
+"""What plugins register: frozen descriptions of analyzers, sources and sinks, and what their objects must do.
 
 A spec is cheap to make; the factory does the heavy imports. An analyzer is called from one thread only, never sleeps,
 never starts threads and never touches the network. What it raises marks it ``crashed``; the agent goes on without it.
@@ -6,6 +6,7 @@ never starts threads and never touches the network. What it raises marks it ``cr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -63,8 +64,8 @@ class AnalyzerContext:
     threads: int = 1
 
 
-class Analyzer(Protocol):
-    """Common to all kinds; inherit from the kind's protocol to get these defaults."""
+class Analyzer:
+    """Common to all kinds, with defaults; inherit from the kind's class."""
 
     def self_check(self) -> None:
         """Prove that the analyzer works (a blank frame through the model). Raises when it does not."""
@@ -73,36 +74,36 @@ class Analyzer(Protocol):
         """Free what the analyzer holds; called once, also after a crash."""
 
 
-class FaceDetector(Analyzer, Protocol):
+class FaceDetector(Analyzer, ABC):
     """Kind ``detector``."""
 
+    @abstractmethod
     def detect(self, frame: Frame) -> Sequence[Face]:
         """Faces in the frame, most certain first."""
-        ...
 
 
-class FaceAnalyzer(Analyzer, Protocol):
+class FaceAnalyzer(Analyzer, ABC):
     """Kind ``face``."""
 
+    @abstractmethod
     def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
         """Observations about those of ``faces`` that can be judged; each carries the face's track."""
-        ...
 
 
-class SceneAnalyzer(Analyzer, Protocol):
+class SceneAnalyzer(Analyzer, ABC):
     """Kind ``scene``."""
 
+    @abstractmethod
     def analyze(self, frame: Frame) -> Sequence[Observation]:
         """Observations about the picture."""
-        ...
 
 
-class AudioAnalyzer(Analyzer, Protocol):
+class AudioAnalyzer(Analyzer, ABC):
     """Kind ``audio``. Gets every block in order, of any length, and keeps what context it needs."""
 
+    @abstractmethod
     def analyze(self, block: AudioBlock) -> Sequence[Observation | Event]:
         """What became known by this block. A block with ``gap > 0`` follows lost sound: forget the context."""
-        ...
 
     def finish(self) -> Sequence[Observation | Event]:
         """The sound is over: report what was still open. Default: nothing."""

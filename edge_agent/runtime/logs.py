@@ -39,15 +39,24 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
-def formatter(style: LogFormat, environment: Mapping[str, str]) -> logging.Formatter:
-    """The formatter for ``style``; ``auto`` asks whether stderr is journald's."""
+def formatter(style: LogFormat, environment: Mapping[str, str], descriptor: int = 2) -> logging.Formatter:
+    """The formatter for ``style``; ``auto`` asks whether ``descriptor`` (stderr) is journald's."""
     if style == "json":
         return JsonFormatter()
-    if style == "auto" and "JOURNAL_STREAM" in environment:
+    if style == "auto" and _is_journal(environment.get("JOURNAL_STREAM", ""), descriptor):
         return JournalFormatter("%(name)s: %(message)s")
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     text.converter = time.gmtime
     return text
+
+
+def _is_journal(stream: str, descriptor: int) -> bool:
+    """Whether ``descriptor`` is the ``device:inode`` that systemd named; children inherit the name in any case."""
+    try:
+        stat = os.fstat(descriptor)
+    except OSError:
+        return False
+    return stream == f"{stat.st_dev}:{stat.st_ino}"
 
 
 def configure(level: str, style: LogFormat = "auto") -> None:

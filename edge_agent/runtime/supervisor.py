@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """``run(beat, stop)`` blocks until ``stop`` is requested or its work is over; ``wake`` makes a blocked run return."""
+    """``run(beat, stop)`` blocks until ``stop`` is requested or its work is over; ``wake`` makes a blocked run return.
+
+    Times in seconds.
+    """
 
     name: str
     run: Callable[[Beat, Stop], None]
@@ -49,7 +53,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """At most ``restarts`` in ``window`` seconds; the pause before the n-th is ``first * 2**n``, at most ``longest``."""
+    """At most ``restarts`` within ``window`` seconds, after pauses that double from ``first`` up to ``longest``."""
 
     restarts: int = 5
     window: float = 300.0
@@ -68,9 +72,10 @@ class _Running:
     component: Component
     beat: Beat
     stop: Stop
-    thread: threading.Thread | None = None
+    thread: threading.Thread = field(init=False)
     failures: deque[float] = field(default_factory=deque)
     restarts: int = 0
+    pausing: bool = False
     finished: bool = False
     last_error: str = ""
 
@@ -109,8 +114,8 @@ class Supervisor:
             running.beat()
             try:
                 running.component.run(running.beat, running.stop)
-            except Exception as error:
-                if running.stop.requested:
+            except BaseException as error:  # nothing is above this frame: sys.exit() is a failure, too
+                if running.stop.wait(0):
                     break
                 running.last_error = f"{type(error).__name__}: {error}"
                 log.exception("%s failed", name)
@@ -130,8 +135,11 @@ class Supervisor:
             self._stop.request(f"{running.component.name} failed too often: {running.last_error}")
             return False
         running.restarts += 1
+        running.pausing = True  # waiting longer than stale_after is no hang
+        stopped = running.stop.wait(pause)
         running.beat()
-        return not running.stop.wait(pause)
+        running.pausing = False
+        return not stopped
 
     def finished(self, names: Sequence[str]) -> bool:
         """Whether all named components ended by themselves (the recording is over)."""
@@ -140,7 +148,8 @@ class Supervisor:
 
     def stale(self) -> list[str]:
         """Components that should beat and have not for too long."""
-        return [r.component.name for r in self._running if not r.finished and r.beat.age > r.component.stale_after]
+        beating = [r for r in self._running if not (r.finished or r.pausing)]
+        return [r.component.name for r in beating if r.beat.age > r.component.stale_after]
 
     def health(self) -> list[ComponentHealth]:
         """State of every component, in start order."""
@@ -151,14 +160,27 @@ class Supervisor:
 
     def stop(self) -> list[str]:
         """Stop upstream first, each within its deadline; returns the names that did not end in time."""
-        late = []
-        for running in reversed(self._running):
-            running.stop.request("shutdown")
-            running.component.wake()
-            assert running.thread is not None
-            running.thread.join(running.component.stop_within)
-            if running.thread.is_alive():
-                log.warning("%s did not stop within %.1f s", running.component.name, running.component.stop_within)
-                late.append(running.component.name)
+        late = [running.component.name for running in reversed(self._running) if not self._end(running)]
         self._running.clear()
         return late
+
+    def _end(self, running: _Running) -> bool:
+        """Whether the component ended within its deadline."""
+        component = running.component
+        deadline = time.monotonic() + component.stop_within
+        running.stop.request("shutdown")
+        # Releasing a device can hang as well as reading it, so this has a thread of its own.
+        waker = threading.Thread(target=_wake, args=(component,), name=f"wake-{component.name}", daemon=True)
+        waker.start()
+        for thread in (waker, running.thread):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if running.thread.is_alive():
+            log.warning("%s did not stop within %.1f s", component.name, component.stop_within)
+        return not running.thread.is_alive()
+
+
+def _wake(component: Component) -> None:
+    try:
+        component.wake()
+    except Exception:
+        log.exception("%s could not be woken", component.name)

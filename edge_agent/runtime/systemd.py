@@ -17,21 +17,14 @@ class Notifier:
         environment = os.environ if environment is None else environment
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        watchdog = environment.get("WATCHDOG_USEC", "")
-        self._watchdog = int(watchdog) / 1e6 if watchdog.isdigit() else None
-
-    @property
-    def watchdog_interval(self) -> float | None:
-        """Seconds between pings (a third of the limit), or None when no watchdog is set."""
-        return None if self._watchdog is None else self._watchdog / 3
 
     def ready(self, status: str) -> None:
         """The agent is up."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""
-        self._send(f"STATUS={text}")
+        self._send(f"STATUS={_line(text)}")
 
     def watchdog(self) -> None:
         """Still alive."""
@@ -54,3 +47,8 @@ class Notifier:
                 client.sendto(message.encode(), self._address)
         except OSError as error:
             log.warning("cannot notify systemd: %s", error)
+
+
+def _line(text: str) -> str:
+    """``text`` in one line: a line break in it would begin another assignment."""
+    return " ".join(text.split())

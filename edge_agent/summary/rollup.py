@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.domain.summary import Summary
+from edge_agent.domain.summary import ClockState, Summary
 from edge_agent.summary.window import merge
 
 
@@ -11,5 +11,5 @@ def merge_summaries(a: Summary, b: Summary) -> Summary:
 
     It starts when ``a`` did; its clock is trusted only if both were. Raises ValueError when the windows overlap.
     """
-    clock = "synced" if a.clock == b.clock == "synced" else "unsynced"
+    clock: ClockState = "synced" if a.clock == b.clock == "synced" else "unsynced"
     return Summary(a.start, clock, merge(a.window, b.window))

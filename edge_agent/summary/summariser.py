@@ -7,6 +7,7 @@ a wall clock that jumps in between moves the stamp, never the length.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
@@ -33,9 +34,10 @@ class Summariser:
         return self._builder.end
 
     def accept(self, report: VisionReport | AudioReport) -> None:
-        """Count a report; its events are passed on at once."""
+        """Count a report; its events are passed on at once. One that claims to come from the future is of now."""
+        report = replace(report, time=min(report.time, self._clock.monotonic()))
+        self._emit(self._builder.advance(report.time))
         if isinstance(report, VisionReport):
-            self._emit(self._builder.advance(report.time))
             self._builder.vision(report)
         else:
             self._builder.audio(report)

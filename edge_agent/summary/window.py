@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from edge_agent.domain.event import BURST, Event
-from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, Observation, VisionReport
+from edge_agent.domain.observation import BLINDING, EMOTION, EMOTIONS, AudioReport, Observation, VisionReport
 from edge_agent.domain.summary import BurstSums, EmotionSums, FaceSums, MeasureSums, StreamSums, Window
 
 MAX_HOLD = 2.0
@@ -82,23 +82,25 @@ class _Reading:
 
 @dataclass(slots=True)
 class _Open:
-    """The window being filled."""
+    """The window being filled; ``seen`` are its distinct tracks."""
 
-    faces: FaceSums = FaceSums()
+    faces: FaceSums = field(default_factory=FaceSums)
+    seen: set[str] = field(default_factory=set)
     weight: float = 0.0
     p: list[float] = field(default_factory=lambda: [0.0] * len(EMOTIONS))
     square: list[float] = field(default_factory=lambda: [0.0] * len(EMOTIONS))
     readings: int = 0
     bursts: dict[str, BurstSums] = field(default_factory=dict)
     measures: dict[str, MeasureSums] = field(default_factory=dict)
-    stream: StreamSums = StreamSums()
+    stream: StreamSums = field(default_factory=StreamSums)
 
 
 class WindowBuilder:
     """Fills consecutive windows of ``length`` seconds, the first beginning at ``begin``.
 
     Feed reports in about the order of their time; :meth:`advance` returns the windows that are complete. A report that
-    comes after its window was closed counts in the open one.
+    comes after its window was closed counts in the open one. A report of sound counts where it began: the sum of
+    ``audio_seconds`` over windows is exact, a single window may hold a little more of it than its length.
     """
 
     def __init__(self, begin: float, length: float) -> None:
@@ -108,7 +110,7 @@ class WindowBuilder:
         self._now = begin
         self._looked: float | None = None
         self._in_view: tuple[str, ...] = ()
-        self._known: set[str] = set()
+        self._seen_before: set[str] = set()
         self._readings: dict[str, _Reading] = {}
 
     @property
@@ -120,9 +122,7 @@ class WindowBuilder:
         """Count one look at the camera."""
         self._integrate(report.time)
         tracks = tuple(face.track for face in report.faces)
-        new = set(tracks) - self._known
-        self._known |= new
-        stream, faces = self._open.stream, self._open.faces
+        stream = self._open.stream
         self._open.stream = replace(
             stream,
             captured=stream.captured + report.captured,
@@ -130,8 +130,10 @@ class WindowBuilder:
             dropped=stream.dropped + report.dropped,
             flags=stream.flags | report.flags,
         )
-        self._open.faces = replace(faces, most=max(faces.most, len(tracks)), arrived=faces.arrived + len(new))
-        self._looked, self._in_view = report.time, tracks
+        self._see(tracks)
+        # What a covered camera shows does not hold: until the next clear look nothing is watched.
+        self._looked = None if BLINDING & report.flags else report.time
+        self._in_view = tracks
         self._readings = {t: r for t, r in self._readings.items() if t in tracks}
         for observation in report.observations:
             self._observe(observation)
@@ -166,8 +168,22 @@ class WindowBuilder:
                 self._hold(self._now, until)
         self._now = max(self._now, time)
 
+    def _see(self, tracks: tuple[str, ...]) -> None:
+        """Count who is in view. Someone already seen in the window before this one is carried over, not new."""
+        fresh = set(tracks) - self._open.seen
+        self._open.seen |= fresh
+        carried = len(fresh & self._seen_before)
+        faces = self._open.faces
+        self._open.faces = replace(
+            faces,
+            most=max(faces.most, len(tracks)),
+            carried=faces.carried + carried,
+            arrived=faces.arrived + len(fresh) - carried,
+        )
+
     def _hold(self, since: float, until: float) -> None:
         dt = until - since
+        self._see(self._in_view)
         faces, stream = self._open.faces, self._open.stream
         self._open.faces = replace(
             faces, person_seconds=faces.person_seconds + dt * len(self._in_view), seconds=faces.seconds + dt
@@ -204,18 +220,17 @@ class WindowBuilder:
 
     def _close(self, end: float) -> Window:
         self._integrate(end)
-        done, begin = self._open, self._begin
-        seconds = end - begin
+        done = self._open
         window = Window(
-            begin=begin,
+            begin=self._begin,
             end=end,
             faces=done.faces,
             emotion=EmotionSums(done.weight, tuple(done.p), tuple(done.square), done.readings),
             bursts=dict(sorted(done.bursts.items())),
             measures=dict(sorted(done.measures.items())),
-            stream=replace(done.stream, audio_seconds=min(seconds, done.stream.audio_seconds)),
+            stream=done.stream,
         )
-        self._open = _Open(faces=FaceSums(carried=len(self._in_view), most=len(self._in_view)))
-        self._known = set(self._in_view)
+        self._open = _Open()
+        self._seen_before = done.seen
         self._begin = end
         return window

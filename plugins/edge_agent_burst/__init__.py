@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from edge_agent.plugin import AnalyzerContext, AnalyzerSpec, AudioAnalyzer, Kind, hookimpl
 from edge_agent_burst.settings import BurstSettings
 
-_YAMNET = "yamnet"
-
 
 @hookimpl
 def edge_agent_register_analyzers() -> Sequence[AnalyzerSpec]:
@@ -25,16 +23,12 @@ def edge_agent_register_analyzers() -> Sequence[AnalyzerSpec]:
     )
 
 
-def _models(_settings: BurstSettings) -> Sequence[str]:
-    return (_YAMNET,)
+def _models(settings: BurstSettings) -> Sequence[str]:
+    return ("yamnet",) if settings.engine == "yamnet" else ("burst",)
 
 
 def _make(settings: BurstSettings, context: AnalyzerContext) -> AudioAnalyzer:
-    from edge_agent.domain.media import AUDIO_RATE
-    from edge_agent.models.tflite import TfliteModel
     from edge_agent_burst.analyzer import BurstAnalyzer
-    from edge_agent_burst.yamnet import YamnetEngine
+    from edge_agent_burst.factory import make_engine
 
-    network = TfliteModel(context.models.locate(_YAMNET), context.threads)
-    engine = YamnetEngine(network, round(settings.hop_s * AUDIO_RATE))
-    return BurstAnalyzer(engine, settings.labels, settings.thresholds)
+    return BurstAnalyzer(make_engine(settings, context), settings.labels, settings.thresholds)

@@ -50,7 +50,7 @@ class LogMel:
 def relative(frames: Frames) -> Frames:
     """dB [..., frames, 64] to -1..1: 60 dB below to 20 dB above the band mean of the loudest frame."""
     loudest = frames.mean(axis=-1).max(axis=-1)[..., None, None]
-    return np.clip((frames - loudest + _OFFSET_DB) / _DEPTH_DB, -1.0, 1.0)
+    return np.asarray(np.clip((frames - loudest + _OFFSET_DB) / _DEPTH_DB, -1.0, 1.0), np.float32)
 
 
 def level(frames: Frames) -> float:

@@ -1,4 +1,4 @@
-"""Makes an inner tensor of a TFLite model its output: YAMNet's embedding, which the file computes but does not give out.
+"""Makes an inner tensor of a TFLite model its output: YAMNet's embedding, which the file computes and keeps to itself.
 
 A TFLite file is a FlatBuffer; only its tables of tensors, operators and outputs are read here, and four bytes (the
 index of the output tensor) are changed in a copy. Field numbers are those of TensorFlow Lite's ``schema.fbs``, which

@@ -1,4 +1,4 @@
-"""The plugin's own int8 model: two seconds of log-mel frames to the probabilities of nine labels, speech and background.
+"""The plugin's own int8 model: probabilities of nine labels, speech and background from two seconds of log-mel frames.
 
 Frames are computed once, as the sound arrives; the network runs every ``hop`` on the latest two seconds, and not at all
 while they are quiet. The first window of a stretch of sound is preceded by silence.
@@ -26,6 +26,7 @@ QUIET_DB = -85.0
 """Below this band level (about -65 dB full scale) nothing is judged."""
 RECENT_S = 1.2
 """A sound that a window is the first to show began within its last stretch of this length."""
+_TRAIL_S = 1.0
 
 POLICIES: Mapping[Label, LabelPolicy] = {
     "laughter": LabelPolicy(on=0.7, off=0.4, agree=3, among=4),
@@ -41,6 +42,11 @@ POLICIES: Mapping[Label, LabelPolicy] = {
 
 Network = Callable[[npt.NDArray[np.float32]], Sequence[npt.NDArray[np.float32]]]
 """The model: float32 [1, 125, 64, 1] in -1..1 to a list whose first member is float32 [1, 11], summing to 1."""
+
+
+def by_label(probabilities: npt.NDArray[np.float32]) -> dict[str, float]:
+    """The part of ``probabilities`` (in the order of :data:`CLASSES`) that can be reported."""
+    return {label: float(p) for label, p in zip(LABELS, probabilities, strict=False)}
 
 
 class OwnEngine:
@@ -66,12 +72,23 @@ class OwnEngine:
             yield reading
 
     def drain(self) -> Iterable[Reading]:
-        if self._unseen > 0:
-            yield self._read()[0]
+        for reading, _ in self.rest():
+            yield reading
 
-    def probabilities(
-        self, samples: npt.NDArray[np.float32]
-    ) -> Iterable[tuple[Reading, npt.NDArray[np.float32]]]:
+    @property
+    def hop(self) -> int:
+        """Samples between two windows."""
+        return self._every * HOP
+
+    def rest(self) -> Iterable[tuple[Reading, npt.NDArray[np.float32]]]:
+        """Like :meth:`drain`, with probabilities as in :meth:`probabilities`.
+
+        The sound is followed by silence, so that its last moments are judged as often as all others.
+        """
+        if self._frames > 0:
+            yield from self.probabilities(np.zeros(round(_TRAIL_S * AUDIO_RATE), np.float32))
+
+    def probabilities(self, samples: npt.NDArray[np.float32]) -> Iterable[tuple[Reading, npt.NDArray[np.float32]]]:
         """Like :meth:`feed`, each reading with the probabilities in the order of :data:`CLASSES`."""
         frames = self._spectrum.feed(samples)
         while len(frames):
@@ -86,8 +103,7 @@ class OwnEngine:
         self._unseen = 0
         end = (self._frames * HOP + FRAME - HOP) / AUDIO_RATE
         probabilities = self._judge()
-        scores = {label: float(p) for label, p in zip(LABELS, probabilities, strict=False)}
-        return Reading(max(0.0, end - RECENT_S), end, scores), probabilities
+        return Reading(max(0.0, end - RECENT_S), end, by_label(probabilities)), probabilities
 
     def _judge(self) -> npt.NDArray[np.float32]:
         if level(self._window) < QUIET_DB:

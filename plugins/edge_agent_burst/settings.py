@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,11 @@ TRUSTED: tuple[Label, ...] = ("laughter", "crying", "scream", "cough", "sneeze")
 class BurstSettings(AnalyzerSettings):
     """What is listened for and how sure it must be."""
 
+    engine: Literal["auto", "own", "yamnet"] = Field(
+        default="yamnet",
+        description="own: the bundled model; yamnet: YAMNet alone; auto: the bundled model, with YAMNet's second "
+        "opinion where it is installed.",
+    )
     labels: tuple[Label, ...] = Field(
         default=TRUSTED,
         description="Bursts to report. sigh, gasp, groan and throat_clearing can be added but are often wrong.",

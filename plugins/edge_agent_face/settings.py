@@ -15,7 +15,7 @@ class FaceSettings(AnalyzerSettings):
     """How faces are looked for, and which count."""
 
     range: Range = Field(
-        default="near", description="near: to about 2 m, fastest. far: to about 5 m, at about four times the cost."
+        default="near", description="near: to about 2 m, fastest. far: to about 5 m, at about three times the cost."
     )
     min_score: float = Field(default=0.5, ge=0.05, le=0.99, description="Least probability of being a face.")
     min_face: float = Field(

@@ -95,10 +95,9 @@ def test_an_unwritable_state_directory_is_explained(cli: Cli, tmp_path: Path) ->
     blocked.write_text("in the way")
     config = write(
         tmp_path / "c.toml",
-        f'[device]\nstate_dir = "{blocked}/state"\n[camera]\nsource = "none"\n[microphone]\nsource = "none"\n'
-        "[mqtt]\nport = 1\n[models]\nauto_pull = false\n",
+        '[camera]\nsource = "none"\n[microphone]\nsource = "none"\n[mqtt]\nport = 1\n[models]\nauto_pull = false\n',
     )
-    agent = cli.start("run", "-c", config)
+    agent = cli.start("run", "-c", config, EDGE_AGENT__DEVICE__STATE_DIR=f"{blocked}/state")
     try:
         with pytest.raises(Exception, match="timed out"):
             agent.wait(6)  # it works from memory rather than not at all

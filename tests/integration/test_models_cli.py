@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from edge_agent.cli.models import app
+from edge_agent.cli.progress import Bars
 from edge_agent.domain.errors import ConfigError, ModelError
-from edge_agent.models import ModelStore
+from edge_agent.models import ModelStore, Transfer
 
 
 @pytest.fixture
@@ -81,6 +83,18 @@ def test_failures_are_raised_in_one_line(config: Path, words: tuple[str, ...], r
 
 def test_config_is_respected(tmp_path: Path) -> None:
     assert isinstance(call("list", "--config", tmp_path / "absent.toml").exception, ConfigError)
+
+
+def test_progress_of_known_and_unknown_length() -> None:
+    display = Progress(disable=True)
+    bars = Bars(display)
+    for done in (10, 20):
+        bars(Transfer("a", "host", done, 100))
+        bars(Transfer("a", "package", done, None))
+    assert [(task.description, task.completed, task.total) for task in display.tasks] == [
+        ("a from host", 20, 100),
+        ("a from package", 20, None),
+    ]
 
 
 def test_bench_for_programs_and_people(config: Path, model_store: ModelStore) -> None:

@@ -1,9 +1,12 @@
-"""What happens between a mouth and the samples: distance and room, microphone, clipping, noise, gain, speed."""
+"""What happens between a mouth and the samples: distance and room, microphone, clipping, noise, codec, gain, speed."""
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import numpy.typing as npt
+import soundfile
 from scipy.signal import fftconvolve, lfilter
 
 from training.burst.synth.draw import Draw
@@ -38,6 +41,9 @@ def record(
         x = np.tanh(x * draw.flat(1.5, 6))
     ratio_db = float(np.clip(rng.normal(24, 12), 0, 60))
     x = x + _noise(len(x), draw, noise) * _loudness(x) * 10 ** (-ratio_db / 20)
+    x = x / (np.abs(x).max() + 1e-9)
+    if draw.chance(0.5):
+        x = _coded(x, draw)
     return (x / (np.abs(x).max() + 1e-9) * draw.log(0.03, 0.95)).astype(np.float32)
 
 
@@ -77,3 +83,12 @@ def _room(x: Array, draw: Draw) -> Array:
     tail[: int(RATE * draw.flat(0.001, 0.01))] = 0
     tail[0] = 1
     return np.asarray(fftconvolve(x, tail)[: len(x) + count // 2])
+
+
+def _coded(x: Array, draw: Draw) -> Array:
+    """Through a lossy codec and back, as sounds that were sent or stored have been."""
+    container, codec = draw.pick((("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")), (3, 1, 1))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, x, RATE, format=container, subtype=codec, compression_level=draw.flat(0.3, 1))
+    buffer.seek(0)
+    return np.asarray(soundfile.read(buffer)[0])

@@ -2,8 +2,8 @@
 
     python -m training.burst.corpus --data PATH --out runs/corpus --shards 8
 
-Every shard is an ``.npz`` with ``samples`` (int16, all clips one after the other), ``lengths``, ``labels`` (indices into
-:data:`CLASSES`), ``kinds`` and ``real``. Shard ``k`` depends on the seed and ``k`` alone, so more shards can be added.
+Every shard is an ``.npz`` with ``samples`` (int16, all clips one after the other), ``lengths``, ``labels`` (indices
+into :data:`CLASSES`), ``kinds`` and ``real``. Shard ``k`` depends on the seed and ``k`` alone, so more can be added.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Training windows of two seconds, cut and varied afresh every time from the stored log-mel frames.
 
-What can be done to a spectrogram is done here (position, bed of noise, speech before, pitch and speed, tone colour, masks);
+What can be done to a spectrogram is done here (position, noise, speech before, pitch, speed, tone colour, masks);
 rooms and microphones were simulated on the samples. Labels are balanced; within a label, clips that YAMNet recognises
 are drawn more often, where YAMNet can be trusted.
 """
@@ -78,6 +78,7 @@ class Sampler:
         self._chances = {key: _chances(pool, CLASSES[key[0]]) for key, pool in self._pools.items() if pool}
         share = np.array([SHARE[name] for name in CLASSES])
         self._share = share / share.sum()
+        self._grain = self._rng.gumbel(0.0, 4.0, (64, WINDOW_FRAMES, BANDS)).astype(np.float32)
 
     def batch(self, size: int) -> Batch:
         """``size`` fresh windows."""
@@ -137,7 +138,8 @@ class Sampler:
         if rng.random() < 0.5:
             return self._stretch(CLASSES.index("background"))
         colour = np.linspace(0.0, rng.uniform(-40.0, 15.0), BANDS) + _curve(rng, 4.0)
-        return np.asarray(colour + rng.gumbel(0.0, 4.0, (WINDOW_FRAMES, BANDS)), np.float32)
+        grain = self._grain[int(rng.integers(len(self._grain)))]
+        return np.asarray(colour, np.float32) + np.roll(grain, int(rng.integers(WINDOW_FRAMES)), axis=0)
 
     def _vary(self, window: Array) -> Array:
         """Pitch, speed and tone colour."""
@@ -182,9 +184,8 @@ def _chances(pool: Sequence[Clip], label: str) -> npt.NDArray[np.float64]:
 
 
 def _add(window: Array, bed: Array, level: float) -> Array:
-    """Power sum with ``bed`` scaled so that its loudest frame has ``level`` dB."""
-    bed = bed + (level - float(bed.mean(axis=1).max()))
-    return np.asarray(np.logaddexp2(window / 3.0103, bed / 3.0103) * 3.0103, np.float32)
+    """The two together, ``bed`` scaled so that its loudest frame has ``level`` dB; the louder masks the other."""
+    return np.maximum(window, bed + np.float32(level - float(bed.mean(axis=1).max())))
 
 
 def _curve(rng: np.random.Generator, depth_db: float) -> Array:

@@ -1,9 +1,9 @@
 """From PyTorch weights to the int8 model: the same network in Keras, batch normalization folded, converted.
 
-    python -m training.burst.export --weights runs/v1/weights.npz --calibration runs/v1/calibration.npy --out burst.tflite
+    python -m training.burst.export --run runs/v1 --out burst.tflite
 
-Runs where TensorFlow is installed and PyTorch need not be: ``--dump`` in :mod:`training.burst.dump` writes the two
-inputs. Padding is made explicit because Keras pads strided layers asymmetrically.
+Runs where TensorFlow is installed and PyTorch need not be: :mod:`training.burst.dump` writes what it reads. Padding is
+made explicit because Keras pads strided layers asymmetrically.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ def convert(model: tf.keras.Model, calibration: npt.NDArray[np.float32]) -> byte
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder with weights.npz and calibration.npz")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    model = build(np.load(args.weights))
-    calibration = np.load(args.calibration)
+    model = build(np.load(args.run / "weights.npz"))
+    calibration = np.load(args.run / "calibration.npz")
     content = convert(model, calibration["windows"])
     args.out.write_bytes(content)
-    difference = float(np.abs(model.predict(calibration["windows"][:64, :, :, None], batch_size=1, verbose=0) - calibration["probabilities"][:64]).max())
     print(f"{args.out}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+    ours = model.predict(calibration["windows"][:64, :, :, None], batch_size=1, verbose=0)
+    difference = float(np.abs(ours - calibration["probabilities"][:64]).max())
     print(f"largest difference between Keras and PyTorch: {difference:.5f}")
 
 

@@ -1,7 +1,7 @@
-"""The network: five strided convolutions over two seconds of log-mel, three over time alone, mean and maximum over time.
+"""The network: five strided convolutions over two seconds of log-mel, then over time, then mean and maximum over time.
 
-About 256 k parameters and 18 M multiplications a window. Only operators with an int8 kernel in TensorFlow Lite are used,
-and padding is symmetric, so :mod:`training.burst.export` can rebuild it in Keras.
+About 256 k parameters and 18 M multiplications a window. Only operators with an int8 kernel in TensorFlow Lite are
+used, and padding is symmetric, so :mod:`training.burst.export` can rebuild it in Keras.
 """
 
 from __future__ import annotations

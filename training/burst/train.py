@@ -2,9 +2,9 @@
 
     python -m training.burst.train --corpus runs/corpus --out runs/v1 --steps 3000
 
-The network learns from the labels, from the teacher's opinion and, through an auxiliary projection that is thrown away, to
-predict YAMNet's embedding. AdamW, one cycle, bfloat16 autocast, exponential moving average of the weights. Nothing is
-selected on validation data.
+The network learns from the labels, from the teacher's opinion and, through an auxiliary projection that is thrown
+away, to predict YAMNet's embedding. AdamW, one cycle, bfloat16 autocast, exponential moving average of the weights.
+Nothing is selected on validation data.
 """
 
 from __future__ import annotations

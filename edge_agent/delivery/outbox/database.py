@@ -8,7 +8,6 @@ and not a SIGBUS.
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from pathlib import Path
 
 from edge_agent.domain.errors import DeliveryError
@@ -116,6 +115,8 @@ def _configure(connection: sqlite3.Connection, path: Path | None) -> None:
         connection.execute("PRAGMA wal_autocheckpoint = 100")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     connection.execute("PRAGMA mmap_size = 0")
+    # A flipped bit in a text must cost that row and not raise from the middle of a query.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     connection.execute("PRAGMA temp_store = MEMORY")
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
@@ -143,8 +144,3 @@ def classify(error: sqlite3.Error) -> StoreError:
     ):
         return StoreDamagedError(str(error))
     return StoreFailedError(str(error))
-
-
-def checksum(payload: bytes, window: str | None) -> int:
-    """The ``crc`` of a row: SQLite notices a broken page structure, not a flipped bit in a value."""
-    return zlib.crc32(payload, zlib.crc32(window.encode() if window else b""))

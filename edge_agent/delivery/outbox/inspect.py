@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_agent.delivery.outbox.database import SCHEMA_VERSION, NewerSchemaError
-from edge_agent.delivery.outbox.store import Origin
+from edge_agent.delivery.outbox.records import Origin
 from edge_agent.delivery.outbox.vault import FILE, Vault
 from edge_agent.domain.errors import DeliveryError
 from edge_agent.domain.summary import Summary
@@ -30,9 +30,9 @@ def export(directory: Path, *, dead: bool = False) -> Iterator[dict[str, Any]]:
     with closing(_connect(directory)) as db:
         try:
             for kind, topic, payload, consumer, reason in db.execute(f"SELECT {columns} FROM {table} ORDER BY id"):
-                record = {"kind": kind, "topic": topic, "payload": json.loads(payload)}
+                record = {"kind": kind, "topic": topic, "payload": _parsed(payload)}
                 yield record | ({"consumer": consumer, "reason": reason} if dead else {})
-        except (sqlite3.Error, ValueError) as error:
+        except sqlite3.Error as error:
             raise DeliveryError(f"{directory / FILE}: cannot be read to its end: {error}") from error
 
 
@@ -54,6 +54,13 @@ def purge(directory: Path, *, dead_only: bool = False) -> tuple[int, int]:
         return store.purge(dead_only=dead_only)
     finally:
         vault.close(store)
+
+
+def _parsed(payload: Any) -> Any:
+    try:
+        return json.loads(payload)
+    except ValueError:  # damaged: as much as can be shown
+        return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else str(payload)
 
 
 def _no_merge(_first: Summary, _second: Summary) -> Summary:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from edge_agent.delivery.outbox import recovery
 from edge_agent.delivery.outbox.database import (
     WAL_BYTES,
     StoreDamagedError,
@@ -24,8 +25,9 @@ from edge_agent.delivery.outbox.database import (
     connect,
 )
 from edge_agent.delivery.outbox.files import BALLAST_BYTES
+from edge_agent.delivery.outbox.records import Origin
 from edge_agent.delivery.outbox.retention import KEPT_FINE, TIERS, buckets, complete
-from edge_agent.delivery.outbox.store import Origin, Store
+from edge_agent.delivery.outbox.store import Store
 from edge_agent.delivery.outbox.vault import Vault
 from edge_agent.delivery.rows import Counters, Draft, OutboxStats, Row
 from edge_agent.domain.clock import Clock
@@ -275,7 +277,7 @@ class Outbox:
         self._retry_at = self._clock.monotonic() + self._retry_s
         log.error("outbox: cannot use the disk (%s): keeping the newest messages in memory only", self._degraded)
         memory = Store(connect(None), self._origin, next_id)
-        memory.catch_up(boot_id, next_seq, Counters(), "")
+        recovery.catch_up(memory, boot_id, next_seq, Counters(), "")
         self._use(memory)
 
     def _recover(self) -> None:
@@ -289,7 +291,7 @@ class Outbox:
         memory = self._store
         try:
             store.consumers(list(self._consumers))
-            store.adopt(memory)
+            recovery.adopt(store, memory)
         except StoreError as error:
             self._retry_at = self._clock.monotonic() + self._retry_s
             log.warning("outbox: still in memory: %s", error)
@@ -317,7 +319,7 @@ class Outbox:
     # -- leases -------------------------------------------------------------------------------------------------------
 
     def _lease_fresh(self, name: str, consumer: _Consumer, limit: int, horizon: float) -> list[Row]:
-        while consumer.fresh and self._put_at.get(consumer.fresh[0], -1.0) < horizon:
+        while consumer.fresh and self._put_at.get(consumer.fresh[0], -1.0) <= horizon:
             consumer.fresh.popleft()
         ids = [consumer.fresh.popleft() for _ in range(min(limit, len(consumer.fresh)))]
         ids = [id_ for id_ in ids if id_ not in consumer.leased]
@@ -346,7 +348,7 @@ class Outbox:
         consumer.leased.update(row.id for row in found)
         if not skip:
             consumer.at = max(consumer.at, after)
-        return [replace(row, live=self._put_at.get(row.id, float("-inf")) >= horizon) for row in found]
+        return [replace(row, live=self._put_at.get(row.id, float("-inf")) > horizon) for row in found]
 
     def _finish(self, name: str, ids: Collection[int], settle: Callable[[Store, int], None]) -> None:
         with self._lock:
@@ -366,7 +368,7 @@ class Outbox:
         room = MEMORY_BYTES if self._degraded else self._room
         if self._store.used() <= share * room:
             return
-        target = (share - 0.07) * room
+        target = (share - 0.03) * room
         while self._store.used() > target:
             if not self._merge_some() and not self._drop_some():
                 return

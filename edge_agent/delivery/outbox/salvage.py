@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent.delivery.outbox.database import PAGE_BYTES, checksum, connect
+from edge_agent.delivery.outbox.database import PAGE_BYTES, connect
+from edge_agent.delivery.outbox.records import Record, load
+from edge_agent.delivery.rows import Counters, Gap
 
-COLUMNS = 16
 PROBES = 300_000
 """Most single look-ups around holes; bounds the time a salvage takes."""
 
@@ -26,23 +27,22 @@ SEQ_MARGIN = 1_000_000
 
 @dataclass(slots=True)
 class Salvaged:
-    """What was read. ``rows`` are sound and in order; the rest is None or empty where it could not be read."""
+    """What was read. ``rows`` are sound and in order; the rest is empty where it could not be read."""
 
-    rows: list[Sequence[Any]] = field(default_factory=list)
-    counters: Sequence[int] | None = None
+    rows: list[Record] = field(default_factory=list)
+    counters: Counters = Counters()
     salvages: int = 0
     boots: dict[str, int] = field(default_factory=dict)
     consumers: dict[str, int] = field(default_factory=dict)
-    gaps: list[Sequence[Any]] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     dead: list[Sequence[Any]] = field(default_factory=list)
 
     def next_seqs(self) -> dict[str, int]:
         """Next number of every boot that still has rows, also where the table of them is lost."""
         result = dict(self.boots)
-        for row in self.rows:
-            boot_id, seq = row[1], row[2]
-            if boot_id not in self.boots:
-                result[boot_id] = max(result.get(boot_id, 0), seq + SEQ_MARGIN)
+        for record in self.rows:
+            if record.boot_id not in self.boots:
+                result[record.boot_id] = max(result.get(record.boot_id, 0), record.seq + SEQ_MARGIN)
         return result
 
 
@@ -74,14 +74,16 @@ def read(damaged: Path) -> Salvaged:
 
 def _read(path: Path) -> Salvaged:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         db.execute("SELECT 1 FROM items LIMIT 0").fetchall()  # raises when there is no such table: nothing to read here
         found = Salvaged(rows=list(_rows(db)))
         counters = _table(db, "SELECT produced, acked, merged_away, dropped, dead_lettered, salvages FROM counters")
         if counters:
-            found.counters, found.salvages = counters[0][:5], counters[0][5]
+            found.counters, found.salvages = Counters(*counters[0][:5]), counters[0][5]
         found.boots = dict(_table(db, "SELECT boot_id, next_seq FROM boots"))
         found.consumers = dict(_table(db, "SELECT name, bit FROM consumers"))
-        found.gaps = _table(db, "SELECT boot_id, first_seq, last_seq, start, end, count, reason FROM gaps ORDER BY id")
+        gaps = _table(db, "SELECT boot_id, first_seq, last_seq, start, end, count, reason FROM gaps ORDER BY id")
+        found.gaps = [Gap(*row) for row in gaps]
         found.dead = _table(db, "SELECT boot_id, seq, kind, topic, consumer, reason, payload FROM dead ORDER BY id")
         return found
 
@@ -93,7 +95,7 @@ def _table(db: sqlite3.Connection, statement: str) -> list[Any]:
         return []
 
 
-def _rows(db: sqlite3.Connection) -> Iterator[Sequence[Any]]:
+def _rows(db: sqlite3.Connection) -> Iterator[Record]:
     after = 0
     while True:
         try:
@@ -103,21 +105,14 @@ def _rows(db: sqlite3.Connection) -> Iterator[Sequence[Any]]:
         if not batch:
             return
         after = batch[-1][0]
-        yield from filter(_sound, batch)
+        yield from filter(None, map(load, batch))
     for id_ in range(after + 1, min(_highest(db, after), after + PROBES) + 1):
-        yield from filter(_sound, _table(db, f"SELECT * FROM items WHERE id = {id_}"))
+        yield from filter(None, map(load, _table(db, f"SELECT * FROM items WHERE id = {id_}")))
 
 
 def _highest(db: sqlite3.Connection, after: int) -> int:
     last = _table(db, "SELECT id FROM items ORDER BY id DESC LIMIT 1")
     return int(last[0][0]) if last else after + PROBES
-
-
-def _sound(row: Sequence[Any]) -> bool:
-    if len(row) != COLUMNS or not isinstance(row[1], str) or not isinstance(row[14], bytes):
-        return False
-    window = row[13]
-    return (window is None or isinstance(window, str)) and checksum(row[14], window) == row[15]
 
 
 def _replace_first_page(damaged: Path) -> None:

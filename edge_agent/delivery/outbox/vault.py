@@ -10,10 +10,11 @@ import logging
 import sqlite3
 from pathlib import Path
 
-from edge_agent.delivery.outbox import salvage
+from edge_agent.delivery.outbox import recovery, salvage
 from edge_agent.delivery.outbox.database import StoreDamagedError, StoreError, check, connect
 from edge_agent.delivery.outbox.files import Ballast, Lock, Mark, MarkValue
-from edge_agent.delivery.outbox.store import Origin, Store
+from edge_agent.delivery.outbox.records import Origin
+from edge_agent.delivery.outbox.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Vault:
             store = self._open()
         if mark is not None:
             reason = "write-ahead log lost" if wal_vanished else "not in the file any more"
-            store.catch_up(mark.boot_id, mark.next_seq, mark.counters, reason)
+            recovery.catch_up(store, mark.boot_id, mark.next_seq, mark.counters, reason)
         self.mark(store)
         return store
 
@@ -74,7 +75,7 @@ class Vault:
         next_seq = broken.next_seq(boot_id)
         self._close_quietly(broken)
         store = self._salvage(reason)
-        store.catch_up(boot_id, next_seq, counters, "damaged")
+        recovery.catch_up(store, boot_id, next_seq, counters, "damaged")
         self.mark(store)
         return store
 
@@ -108,7 +109,7 @@ class Vault:
         log.error("outbox: damaged (%s): kept as %s, reading what is left of it", reason, aside.name)
         found = salvage.read(aside)
         store = Store(connect(self._path), self._origin)
-        store.restore(found)
+        recovery.restore(store, found, self._origin.boot_id)
         log.warning("outbox: salvaged %d messages", len(found.rows))
         return store
 

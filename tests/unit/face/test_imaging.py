@@ -73,7 +73,9 @@ def test_letterbox_shows_the_whole_picture_in_the_middle(pixel_format: PixelForm
     if pixel_format is PixelFormat.GRAY:
         picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     expected = cv2.resize(picture, (w, h), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
-    assert np.abs(canvas[top : top + h, left : left + w].astype(int) - expected).mean() < 3
+    # Colour has half the resolution in I420, which shows when a few rows are left of the picture.
+    limit = 6 if min(w, h) < 10 else 3
+    assert np.abs(canvas[top : top + h, left : left + w].astype(int) - expected).mean() < limit
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (1920, 1080)])

@@ -6,10 +6,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from tiny_model import relu
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.models.bench import Spread, bench
+from tests.unit.models.tiny_model import relu
 
 
 def test_parts_are_told_apart(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import relu
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import TfliteModel
 from edge_agent.models.tflite import RUNTIMES
+from tests.unit.models.tiny_model import relu
 
 
 def test_float_model_computes() -> None:

@@ -39,7 +39,8 @@ _HIGH = (5500.0, 6500.0, 7500.0)
 class Speaker:
     """``tract`` scales formants (1 = adult male); ``breath`` is the level of aspiration against voice.
 
-    ``voice_tilt`` and ``breath_tilt`` are dB per octave added to every utterance; ``open_quotient`` belongs to the glottis.
+    ``voice_tilt`` and ``breath_tilt`` are dB per octave added to every utterance; ``open_quotient`` is the
+    share of a glottal cycle during which air flows.
     """
 
     kind: str

@@ -1,0 +1,52 @@
+"""``edge-agent doctor``: what is wrong with this installation, and what mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from edge_agent.cli.common import ConfigOption, JsonOption, out, print_json
+from edge_agent.doctor import CheckResult, CheckStatus, documents, examine, worst, write_bundle
+from edge_agent.settings import default_path
+
+_STYLES = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "red"}
+
+
+def doctor(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    devices: Annotated[bool, typer.Option(help="Open the camera and the microphone for two seconds each.")] = True,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", help="Also write a support bundle (tar.gz) without secrets or media."),
+    ] = None,
+) -> None:
+    """Check camera, microphone, models, broker, disk, clock, heat and permissions. Exit code 1 when something fails."""
+    found = examine(config or default_path(), try_devices=devices)
+    if bundle is not None:
+        write_bundle(bundle, documents(found.settings, found.results), found.redactor)
+    if json:
+        print_json({"status": worst(found.results).value, "checks": [result.as_dict() for result in found.results]})
+    else:
+        out().print(_table(found.results))
+        if bundle is not None:
+            out().print(f"wrote {bundle}; look through it before you send it", markup=False, highlight=False)
+    if worst(found.results) is CheckStatus.FAIL:
+        raise typer.Exit(1)
+
+
+def _table(results: tuple[CheckResult, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for result in results:
+        detail = Text(result.detail)
+        if result.remedy:
+            detail.append(f"\n→ {result.remedy}", style="bold")
+        table.add_row(Text(result.status.value, style=_STYLES[result.status]), result.name, detail)
+    return table

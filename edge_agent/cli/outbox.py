@@ -1,0 +1,82 @@
+"""``edge-agent outbox``: what waits for delivery, what was lost and why. Reading works while the agent runs."""
+
+from __future__ import annotations
+
+import json as json_module
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, err, out, print_json
+from edge_agent.delivery.outbox import inspect
+from edge_agent.delivery.service import outbox_folder
+
+app = typer.Typer(help="The durable buffer between the agent and the broker.", no_args_is_help=True)
+
+DeadOption = Annotated[bool, typer.Option("--dead", help="Dead letters only: what the broker refused for good.")]
+
+
+@app.command()
+def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Print the counters, what is pending, and the gaps in what was delivered."""
+    figures = inspect.figures(_folder(config))
+    if json:
+        print_json(figures)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name in ("produced", "acked", "pending", "merged_away", "dropped", "dead_lettered"):
+        table.add_row(name.replace("_", " "), str(figures[name]))
+    if figures["pending"]:
+        table.add_row("reaches from", f"{_time(figures['oldest'])} to {_time(figures['newest'])}")
+    table.add_row("size", f"{figures['bytes'] / 1e6:.1f} MB")
+    if figures["salvages"]:
+        table.add_row("salvages", str(figures["salvages"]))
+    out().print(table)
+    for gap in figures["gaps"]:
+        out().print(f"gap: {gap['count']} messages, {gap['reason']}{_span(gap)}", highlight=False)
+
+
+@app.command()
+def export(config: ConfigOption = None, dead: DeadOption = False) -> None:
+    """Print everything that waits for delivery, oldest first, one JSON object a line. Nothing is removed."""
+    for record in inspect.export(_folder(config), dead=dead):
+        typer.echo(json_module.dumps(record, ensure_ascii=False))
+
+
+@app.command()
+def purge(
+    config: ConfigOption = None,
+    dead: DeadOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Delete what waits for delivery (it counts as dropped) and the dead letters. The agent must be stopped."""
+    folder = _folder(config)
+    if not yes:
+        waiting = inspect.figures(folder)
+        what = f"{waiting['dead_letters']} dead letters"
+        if not dead:
+            what = f"{waiting['pending']} messages that were never delivered, and {what}"
+        typer.confirm(f"Delete {what}?", abort=True, err=True)
+    letters, rows = inspect.purge(folder, dead_only=dead)
+    if json:
+        print_json({"dead_letters": letters, "dropped": rows})
+    else:
+        err().print(f"deleted {rows} messages and {letters} dead letters")
+
+
+def _folder(config: Path | None) -> Path:
+    return outbox_folder(configuration(config)[1])
+
+
+def _time(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _span(gap: dict[str, Any]) -> str:
+    return f", {_time(gap['start'])} to {_time(gap['end'])}" if gap["end"] else ""

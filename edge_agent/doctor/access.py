@@ -1,0 +1,127 @@
+"""Checks of what this process may touch: device nodes, the state directory, and who else may read the secrets.
+
+They speak for the user that runs the doctor. For the service that is ``sudo -u edge-agent edge-agent doctor``.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.doctor.disk import existing
+from edge_agent.doctor.result import CheckResult, fail, ok, warn
+from edge_agent.settings import Settings
+
+SERVICE_USER = "edge-agent"
+
+_NODES = ("video*", "media*", "dma_heap/*", "snd/pcm*c", "snd/control*")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A device node and the group that owns it. ``allowed``: this process may read and write it."""
+
+    path: Path
+    group: str
+    allowed: bool
+
+
+def check_account() -> CheckResult:
+    """Whether the doctor runs as the user that the service runs as."""
+    try:
+        pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        return judge_account(_user(), service_user=False)
+    return judge_account(_user(), service_user=True)
+
+
+def judge_account(user: str, *, service_user: bool) -> CheckResult:
+    """``service_user``: this machine has the service's account."""
+    if service_user and user != SERVICE_USER:
+        detail = f"this is {user}; the service is {SERVICE_USER}, who may see other devices, models and secrets"
+        return warn("account", detail, f"sudo -u {SERVICE_USER} edge-agent doctor")
+    return ok("account", user)
+
+
+def check_devices() -> CheckResult:
+    """Whether this process may use the cameras and sound cards that are there."""
+    return judge_devices(_user(), list(read_nodes(Path("/dev"))))
+
+
+def read_nodes(dev: Path, may_use: Callable[[Path], bool] | None = None) -> Iterable[Node]:
+    """The camera and sound nodes below ``dev``."""
+    allowed = may_use or (lambda path: os.access(path, os.R_OK | os.W_OK))
+    for path in sorted(path for pattern in _NODES for path in dev.glob(pattern)):
+        yield Node(path, _group(path.stat().st_gid), allowed(path))
+
+
+def judge_devices(user: str, nodes: list[Node]) -> CheckResult:
+    """``nodes``: what is there, usable or not."""
+    barred = [node for node in nodes if not node.allowed]
+    if barred:
+        names = ", ".join(str(node.path) for node in barred)
+        groups = ",".join(sorted({node.group for node in barred}))
+        return fail("devices", f"{user} may not use {names}", f"sudo usermod -aG {groups} {user}, then log in again")
+    if not nodes:
+        return ok("devices", "no camera and no sound card is connected to this machine")
+    return ok("devices", f"{user} may use all {len(nodes)} camera and sound nodes")
+
+
+def check_state(settings: Settings) -> CheckResult:
+    """Whether the state directory can be used."""
+    state = settings.device.state_dir
+    folder = existing(state)
+    return judge_state(state, folder, folder.is_dir() and os.access(folder, os.W_OK | os.X_OK), _user())
+
+
+def judge_state(state: Path, folder: Path, writable: bool, user: str) -> CheckResult:
+    """``folder``: the state directory, or its closest parent that is there."""
+    if not writable:
+        remedy = f"sudo install -d -m 750 -o {user} {state}, or set device.state_dir"
+        purpose = "" if folder == state else f" to make {state}"
+        return fail("state", f"{user} cannot write to {folder}{purpose}", remedy)
+    return ok("state", f"{state}{'' if folder == state else ' will be made'}")
+
+
+def check_secrets(settings: Settings, config: Path | None) -> list[CheckResult]:
+    """Files with secrets that others may read. ``config``: the config file, which may hold the password itself."""
+    mqtt = settings.mqtt
+    holds_password = config if mqtt.password is not None and "EDGE_AGENT__MQTT__PASSWORD" not in os.environ else None
+    files = [path for path in (holds_password, mqtt.password_file, mqtt.tls.key_file) if path is not None]
+    return [judge_secret(path, _mode(path)) for path in files]
+
+
+def judge_secret(path: Path, mode: int | None) -> CheckResult:
+    """``mode``: the file's permission bits, None when it cannot be looked at."""
+    if mode is None:
+        return fail("secrets", f"{path} is not there, or may not be read", f"ls -l {path}")
+    if mode & (stat.S_IRWXO):
+        return warn("secrets", f"{path} can be read by everyone on this machine", f"sudo chmod o= {path}")
+    return ok("secrets", f"{path} is private")
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        with path.open("rb"):
+            return path.stat().st_mode
+    except OSError:
+        return None

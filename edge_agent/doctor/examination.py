@@ -1,0 +1,111 @@
+"""The order of the checks. Those that need a configuration are left out when there is none that can be used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.app import Assembly
+from edge_agent.doctor import access, broker, devices, disk, host, software
+from edge_agent.doctor.redact import Redactor, known_secrets
+from edge_agent.doctor.result import CheckResult, fail, ok, warn
+from edge_agent.domain.errors import ConfigError, ModelError
+from edge_agent.plugin.manager import Status
+from edge_agent.settings import ConfigText, Settings, read
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found. ``settings``: None when the configuration cannot be used."""
+
+    results: tuple[CheckResult, ...]
+    settings: Settings | None
+    redactor: Redactor
+
+
+def examine(path: Path | None, *, try_devices: bool = True) -> Examination:
+    """Check this machine with the config file ``path`` (None: all defaults).
+
+    ``try_devices``: open the camera and the microphone; they are not opened while the service holds them. Every text
+    in the result has secrets taken out.
+    """
+    text, settings, problem = _configuration(path)
+    redactor = Redactor(known_secrets(text.text if text else "", settings))
+    found = [software.check_versions()]
+    service = software.read_service()
+    found.append(software.judge_service(service))
+    found += [access.check_account(), access.check_devices(), host.check_clock(), host.check_heat(), host.check_swap()]
+    if problem is not None:
+        found.append(problem)
+    if text is not None and settings is not None:
+        busy = service is not None and service.active == "active"
+        with _quiet():
+            found += _configured(path, text, settings, try_devices=try_devices, busy=busy)
+    redacted = (CheckResult(r.name, r.status, redactor.text(r.detail), redactor.text(r.remedy)) for r in found)
+    return Examination(tuple(redacted), settings, redactor)
+
+
+def _configuration(path: Path | None) -> tuple[ConfigText | None, Settings | None, CheckResult | None]:
+    text = None
+    try:
+        text = read(path)
+        return text, text.settings(), None
+    except ConfigError as error:
+        return (
+            text,
+            None,
+            fail("config", str(error), "edge-agent config check; 'edge-agent config init -' prints every option"),
+        )
+
+
+def _configured(
+    path: Path | None, text: ConfigText, settings: Settings, *, try_devices: bool, busy: bool
+) -> Iterator[CheckResult]:
+    yield from access.check_secrets(settings, path)
+    yield access.check_state(settings)
+    yield disk.check_space(settings)
+    yield disk.check_wear(settings)
+    try:
+        assembly = Assembly(text, settings)
+    except ModelError as error:
+        yield fail("models", str(error), "set models.dir")
+        return
+    try:
+        yield from _plugins(text, assembly)
+        if not try_devices:
+            yield warn("camera and microphone", "not tried: --no-devices")
+        elif busy:
+            remedy = f"sudo systemctl stop {software.UNIT}, and run this again"
+            yield warn("camera and microphone", "not tried: the running service holds them", remedy)
+        else:
+            yield devices.check_camera(settings, assembly.video_plugins())
+            yield devices.check_microphone(settings, assembly.audio_plugins())
+    finally:
+        assembly.close()
+    yield from broker.check_broker(settings)
+
+
+def _plugins(text: ConfigText, assembly: Assembly) -> Iterator[CheckResult]:
+    wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
+    if wrong:
+        yield fail("config", "; ".join(wrong), "edge-agent config check")
+    else:
+        yield ok("config", f"{text.name} is valid")
+    needed = assembly.plugins.required_models()
+    statuses = assembly.store.status(needed) if needed else ()
+    yield from software.check_models(statuses, auto_pull=assembly.settings.models.auto_pull)
+    assembly.activate()
+    yield from software.check_plugins(assembly.plugins.reports())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines meanwhile: every failure that they would tell is in a result."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,107 @@
+"""Checks of the installation: versions, the service, plugins and models."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_agent import __version__
+from edge_agent.doctor.result import CheckResult, fail, ok, warn
+from edge_agent.models import ModelState, ModelStatus
+from edge_agent.plugin.manager import PluginReport, Status
+
+UNIT = "edge-agent.service"
+
+_FINE = (Status.ENABLED, Status.DISABLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What systemd says about the unit. ``active`` is its word: active, failed, inactive …"""
+
+    active: str
+    restarts: int
+    status: str = ""
+
+
+def check_versions() -> CheckResult:
+    """Which program runs on what."""
+    return ok("version", f"edge-agent {__version__}, Python {platform.python_version()}, {platform.machine()}")
+
+
+def read_service() -> Service | None:
+    """The unit's state; None where it is not installed or there is no systemd."""
+    systemctl = shutil.which("systemctl")
+    if systemctl is None:
+        return None
+    fields = "LoadState,ActiveState,NRestarts,StatusText"
+    try:
+        answer = subprocess.run(
+            [systemctl, "show", UNIT, "-p", fields], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_service(answer.stdout)
+
+
+def parse_service(answer: str) -> Service | None:
+    """``answer``: lines of ``systemctl show``."""
+    values: Mapping[str, str] = dict(line.partition("=")[::2] for line in answer.splitlines())
+    if values.get("LoadState") != "loaded":
+        return None
+    restarts = values.get("NRestarts", "")
+    return Service(
+        values.get("ActiveState", ""), int(restarts) if restarts.isdigit() else 0, values.get("StatusText", "")
+    )
+
+
+def judge_service(service: Service | None) -> CheckResult:
+    """``service``: None when the agent is not installed as one."""
+    look = f"journalctl -u {UNIT} -n 50"
+    if service is None:
+        return ok("service", "not installed as a systemd service")
+    if service.active == "failed":
+        return fail("service", "failed", f"{look}; then: sudo systemctl restart {UNIT}")
+    if service.restarts:
+        return warn("service", f"{service.active}, restarted {service.restarts} times by systemd", look)
+    return ok("service", f"{service.active} {service.status}".strip())
+
+
+def check_plugins(reports: Sequence[PluginReport]) -> list[CheckResult]:
+    """``reports``: after activation and self-check."""
+    broken = [
+        fail("plugins", f"{r.name}: {r.status.value}: {r.detail}", _plugin_remedy(r))
+        for r in reports
+        if r.status not in _FINE
+    ]
+    enabled = [r.name for r in reports if r.status is Status.ENABLED]
+    if not enabled:
+        broken.append(fail("plugins", "no analyzer is enabled", "see plugins.allow and the tables [analyzers.*]"))
+    return broken or [ok("plugins", f"{', '.join(enabled)} passed their self-check")]
+
+
+def _plugin_remedy(report: PluginReport) -> str:
+    if report.status is Status.CONFIG_ERROR:
+        return f"correct [analyzers.{report.name}]; 'edge-agent config init -' prints its options"
+    return "edge-agent plugins list; edge-agent models verify"
+
+
+def check_models(statuses: Sequence[ModelStatus], *, auto_pull: bool) -> list[CheckResult]:
+    """``statuses``: of the models that the enabled analyzers need; running them is the self-check's part."""
+    results = []
+    for status in statuses:
+        name = status.entry.name
+        if status.problem is None:
+            continue
+        remedy = f"sudo -u edge-agent edge-agent models pull {name}, or with --from DIR without internet"
+        if status.state is ModelState.MISSING and auto_pull:
+            results.append(warn("models", f"{name} is not here yet: it is downloaded at the next start", remedy))
+        else:
+            results.append(fail("models", status.problem, remedy))
+    good = [status.entry.name for status in statuses if status.problem is None]
+    if good:
+        results.append(ok("models", f"{', '.join(good)}: sha256 right"))
+    return results or [ok("models", "none is needed")]

@@ -1,0 +1,94 @@
+"""A second opinion: where the own model suspects a burst, YAMNet's embedding of the same two seconds is asked too.
+
+The head is one linear layer trained with the own model's training sounds; it comes with the plugin, YAMNet does not.
+YAMNet runs only on suspicious windows, so its cost is that of the moments when something happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain.media import AUDIO_RATE
+from edge_agent_burst.events import LabelPolicy, Reading
+from edge_agent_burst.labels import LABELS, Label
+from edge_agent_burst.own import OwnEngine, by_label
+from edge_agent_burst.yamnet import WINDOW
+
+SUSPICION = 0.15
+"""Own probability of any burst from which YAMNet is asked."""
+HEARD = 2 * AUDIO_RATE
+"""Samples both judge."""
+_STRIDE = 7_680
+_WEIGHTS = "second_opinion.npz"
+
+Samples = npt.NDArray[np.float32]
+Embedder = Callable[[Samples], Sequence[npt.NDArray[np.float32]]]
+"""YAMNet with its embedding as output: float32 [15600] to a list whose first member is float32 [1, 1024]."""
+
+POLICIES: Mapping[Label, LabelPolicy] = {}
+
+
+class Head:
+    """The linear layer: an embedding, averaged over windows, to probabilities in the order of ``own.CLASSES``."""
+
+    def __init__(self, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
+        self._weight = weight
+        self._bias = bias
+
+    @classmethod
+    def bundled(cls) -> Head:
+        """The head that comes with the plugin."""
+        with resources.files(__package__).joinpath(_WEIGHTS).open("rb") as file, np.load(file) as data:
+            return cls(data["weight"].astype(np.float32), data["bias"].astype(np.float32))
+
+    def __call__(self, embedding: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        # Square roots, because the embedding is sparse and heavy-tailed; the head was trained on them.
+        logits = self._weight @ np.sqrt(embedding) + self._bias
+        exponentials = np.exp(logits - logits.max())
+        return np.asarray(exponentials / exponentials.sum(), np.float32)
+
+
+class SecondOpinionEngine:
+    """The own engine whose suspicions are confirmed or corrected: the two probabilities' geometric mean counts."""
+
+    def __init__(self, own: OwnEngine, embedder: Embedder, head: Head) -> None:
+        self._own = own
+        self._embedder = embedder
+        self._head = head
+        self._recent: Samples = np.zeros(HEARD, np.float32)
+
+    @property
+    def policies(self) -> Mapping[Label, LabelPolicy]:
+        return POLICIES
+
+    def reset(self) -> None:
+        self._own.reset()
+        self._recent = np.zeros(HEARD, np.float32)
+
+    def feed(self, samples: Samples) -> Iterable[Reading]:
+        # In steps no longer than the own model's hop, so that each window is heard at its own moment.
+        for begin in range(0, len(samples), self._own.hop):
+            part = samples[begin : begin + self._own.hop]
+            self._recent = np.concatenate([self._recent, part])[-HEARD:]
+            for reading, probabilities in self._own.probabilities(part):
+                yield self._reconsider(reading, probabilities)
+
+    def drain(self) -> Iterable[Reading]:
+        for reading, probabilities in self._own.rest():
+            self._recent = np.concatenate([self._recent, np.zeros(self._own.hop, np.float32)])[-HEARD:]
+            yield self._reconsider(reading, probabilities)
+
+    def _reconsider(self, reading: Reading, probabilities: npt.NDArray[np.float32]) -> Reading:
+        if max(probabilities[: len(LABELS)]) < SUSPICION:
+            return reading
+        together = np.sqrt(probabilities * self._head(self._embedding()))
+        return Reading(reading.start, reading.end, by_label(together / together.sum()))
+
+    def _embedding(self) -> npt.NDArray[np.float32]:
+        begins = range(HEARD - WINDOW, -1, -_STRIDE)
+        embeddings = [self._embedder(self._recent[begin : begin + WINDOW])[0].reshape(-1) for begin in begins]
+        return np.asarray(np.mean(embeddings, axis=0), np.float32)

@@ -1,0 +1,155 @@
+"""The microphone through real PortAudio and ALSA: exact samples from a file device, real time from PulseAudio.
+
+Each case runs in a child process because ALSA reads its configuration once per process. What needs a Debian package that
+is missing is skipped with its name.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import json
+import os
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.sound_server import PACKAGES, SoundServer
+
+pytestmark = pytest.mark.skipif(
+    ctypes.util.find_library("portaudio") is None, reason="needs PortAudio (Debian: apt install libportaudio2)"
+)
+
+ALSA_RATE = 44_100
+"""What PortAudio takes an ALSA device's rate to be when it supports any."""
+
+
+class Listener:
+    """A child that listens; its report arrives line by line."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+        command = [sys.executable, "-m", "tests.support.listen", *arguments]
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield json.loads(line)
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def environment(repository: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(repository)}
+
+
+@pytest.fixture
+def sound_server(tmp_path: Path, environment: dict[str, str]) -> Iterator[SoundServer]:
+    if not SoundServer.available():
+        pytest.skip(f"needs PulseAudio and its ALSA plugin ({PACKAGES})")
+    server = SoundServer(tmp_path / "pulse")
+    server.environment |= {"PYTHONPATH": environment["PYTHONPATH"]}
+    server.start()
+    yield server
+    server.stop()
+
+
+def sine(rate: int, seconds: float, frequency: float = 440.0) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)
+
+
+def file_device(folder: Path, samples: np.ndarray[Any, Any], name: str = "testmic") -> Path:
+    """An ALSA configuration whose only device is fed from a file: exact, but as fast as it is read."""
+    raw, config = folder / "samples.raw", folder / "asound.conf"
+    raw.write_bytes(samples.astype(np.float32).tobytes())
+    config.write_text(
+        f'pcm.{name} {{ type file slave {{ pcm null }} file /dev/null infile "{raw}" format raw }}\n'
+        f"pcm.null {{ type null }}\npcm.!default {name}\n"
+    )
+    return config
+
+
+@pytest.mark.parametrize(("channel", "factor"), [("1", -0.25), (None, 0.125)])
+def test_exact_samples_resampled_from_44100(
+    tmp_path: Path, environment: dict[str, str], channel: str | None, factor: float
+) -> None:
+    tone = sine(ALSA_RATE, 8.0)
+    config = file_device(tmp_path, np.stack([0.5 * tone, -0.25 * tone], axis=1))
+    saved = tmp_path / "heard.npy"
+    arguments = ["TestMic", "--seconds", "3", "--save", str(saved)] + (["--channel", channel] if channel else [])
+    listener = Listener(environment | {"ALSA_CONFIG_PATH": str(config)}, *arguments)
+    lines = list(listener)
+    listener.end()
+    assert lines, "the microphone delivered nothing"
+    heard = np.load(saved)[: 3 * 16_000]
+    expected = factor * sine(16_000, 3.0)[: len(heard)]
+    settled = slice(200, None)  # the resampling filter sees the tone's sudden start
+    assert np.abs(heard[settled] - expected[settled]).max() < 1e-4
+
+
+def test_real_time_sound_is_heard_at_its_time(sound_server: SoundServer, tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(22_050)
+        file.writeframes((sine(22_050, 1.0) * 16_000).astype("<i2").tobytes())
+    listener = Listener(sound_server.environment, "auto", "--seconds", "4")
+    blocks, player = [], None
+    for line in listener:
+        blocks.append(line)
+        if len(blocks) == 10:
+            player = sound_server.play(path)
+    listener.end()
+    assert player is not None
+    player.wait(10)
+    closing = blocks.pop()
+    loud = sum(block["seconds"] for block in blocks if block["peak"] > 0.3)
+    assert 0.7 < loud < 1.4, "one second of tone was played"
+    assert sum(block["gap"] for block in blocks) == 0
+    for earlier, later in zip(blocks, blocks[1:], strict=False):
+        assert later["time"] == pytest.approx(earlier["time"] + earlier["seconds"], abs=0.1)
+    # A block is delivered after its last sample and within a buffer's length of it.
+    assert all(0 < block["wall"] - block["time"] - block["seconds"] < 2 for block in blocks[5:])
+    assert closing["closed_in"] < 3
+
+
+def test_unplugged_and_plugged_in_again_is_reopened_with_a_gap(sound_server: SoundServer) -> None:
+    listener = Listener(sound_server.environment, "auto", "--seconds", "4")
+    blocks: list[dict[str, Any]] = []
+    for line in listener:
+        blocks.append(line)
+        if len(blocks) == 10:
+            sound_server.unplug()
+            sound_server.plug()
+    listener.end()
+    closing = blocks.pop()
+    assert closing["error"], "the loss is told"
+    assert blocks[-1]["reopens"] >= 1
+    first = next(i for i, block in enumerate(blocks) if block["reopens"])
+    before, after = blocks[first - 1], blocks[first]
+    assert after["gap"] == pytest.approx(after["time"] - before["time"] - before["seconds"], abs=1e-3)
+    assert 0.5 < after["gap"] < 30
+    assert sum(block["gap"] for block in blocks) == pytest.approx(after["gap"])
+
+
+def test_absent_microphone_is_waited_for_and_named(tmp_path: Path, environment: dict[str, str]) -> None:
+    config = file_device(tmp_path, np.zeros((16, 2)))
+    listener = Listener(environment | {"ALSA_CONFIG_PATH": str(config)}, "Snowball", "--deadline", "2.5")
+    lines = list(listener)
+    listener.end()
+    assert len(lines) == 1
+    assert "'Snowball' is not there" in lines[0]["error"]
+    assert "'testmic'" in lines[0]["error"]
+    assert lines[0]["closed_in"] < 2

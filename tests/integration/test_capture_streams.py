@@ -1,0 +1,129 @@
+"""Network cameras against real servers: MJPEG over HTTP, H.264 over HTTP and over RTSP."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.capture import ReplayGroup, make_video
+from edge_agent.capture.stream import StreamCamera
+from edge_agent.domain.clock import SystemClock
+from edge_agent.domain.errors import DeviceUnavailableError
+from edge_agent.domain.media import Frame
+from edge_agent.settings import CameraSettings
+from tests.support.cameras import (
+    FfmpegCamera,
+    MjpegCamera,
+    RtspCamera,
+    collecting,
+    free_port,
+    have_ffmpeg,
+    jpeg,
+    wait_for,
+)
+
+CLOCK = SystemClock(lambda: True)
+needs_ffmpeg = pytest.mark.skipif(not have_ffmpeg(), reason="needs ffmpeg (Debian: apt install ffmpeg)")
+
+
+@pytest.fixture
+def rtsp(tmp_path: Path) -> Iterator[RtspCamera]:
+    camera = RtspCamera(tmp_path)
+    yield camera
+    camera.stop()
+
+
+def read_frames(url: str, count: int, fps: float = 60.0) -> list[Frame]:
+    camera = StreamCamera(url, CLOCK, fps, open_s=10, read_s=10)
+    camera.open()
+    try:
+        return [frame for _ in range(count) if (frame := camera.read())]
+    finally:
+        camera.close()
+
+
+def test_mjpeg_frames_have_size_time_and_rising_index() -> None:
+    with MjpegCamera() as server:
+        before = time.monotonic()
+        frames = read_frames(server.url, 10)
+        after = time.monotonic()
+    assert [f.data.shape for f in frames] == [(120, 160, 3)] * 10
+    assert [f.index for f in frames] == list(range(10))
+    assert before < frames[0].time < frames[-1].time < after
+
+
+def test_a_stream_faster_than_asked_for_is_thinned_and_that_is_no_drop() -> None:
+    with MjpegCamera(fps=40) as server:
+        frames = read_frames(server.url, 8, fps=10)
+        # The first frames come in one burst: they were buffered while the stream was examined.
+        assert server.sent >= 16
+    assert [f.index for f in frames] == list(range(8))
+
+
+def test_resolution_change_gives_frames_of_the_new_size() -> None:
+    def changing(n: int) -> bytes:
+        return jpeg(n, 160, 120) if n < 30 else jpeg(n, 320, 240)
+
+    with MjpegCamera(changing, fps=40) as server:
+        sizes = [(f.width, f.height) for f in read_frames(server.url, 60)]
+    assert sizes[0] == (160, 120)
+    assert sizes[-1] == (320, 240)
+    assert sizes == sorted(sizes)
+
+
+@needs_ffmpeg
+def test_rtsp_is_read_and_its_url_stays_secret(rtsp: RtspCamera, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    source = make_video(CameraSettings(source=rtsp.url, timeout_s=10), CLOCK, {}, ReplayGroup(CLOCK))
+    assert source is not None
+    with collecting(source) as collected:
+        wait_for(lambda: collected.count >= 10, what="ten frames over RTSP")
+        rtsp.stop()
+        wait_for(lambda: not source.status.available, what="noticing the loss")
+    assert (collected.items[0].width, collected.items[0].height) == (320, 240)
+    assert "127.0.0.1" in source.status.error
+    assert "canary-secret" not in caplog.text + source.status.error
+
+
+@needs_ffmpeg
+def test_ffmpeg_server_killed_and_restarted() -> None:
+    port = free_port()
+    server = FfmpegCamera(port)
+    source = make_video(CameraSettings(source=server.url, fps=30), CLOCK, {}, ReplayGroup(CLOCK))
+    assert source is not None
+    try:
+        with collecting(source) as collected:
+            wait_for(lambda: collected.count >= 10, 30, "ten frames before the kill")
+            server.kill()
+            wait_for(lambda: not source.status.available, what="noticing the kill")
+            lost, killed = collected.count, time.monotonic()
+            server = FfmpegCamera(port, size="640x360")
+            wait_for(lambda: collected.count >= lost + 10, 30, "frames after the restart")
+            assert time.monotonic() - killed < 30
+    finally:
+        server.kill()
+    assert source.status.reopens == 1
+    indices = [frame.index for frame in collected.items]
+    assert indices == sorted(set(indices)), "indices go on across the reopening"
+    assert (collected.items[-1].width, collected.items[-1].height) == (640, 360)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (lambda: f"http://127.0.0.1:{free_port()}/x", "refused"),
+        (lambda: "http://camera.invalid/x", "camera.invalid"),
+        (lambda: f"rtsp://user:canary-secret@127.0.0.1:{free_port()}/x", "refused"),
+    ],
+)
+def test_unreachable_stream_says_so_in_one_line(url: Callable[[], str], words: str) -> None:
+    camera = StreamCamera(url(), CLOCK, 15, open_s=3, read_s=3)
+    with pytest.raises(DeviceUnavailableError) as raised:
+        camera.open()
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "canary-secret" not in str(raised.value)

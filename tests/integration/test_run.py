@@ -1,0 +1,204 @@
+"""``edge-agent run`` as a process of its own: a recording as its devices, a real broker, a real subscriber."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edge_agent.delivery.payload import schema
+from tests.support.cli import Cli
+from tests.support.mosquitto import Mosquitto, free_port
+
+WITHIN_S = 60.0
+
+
+def wait_for(condition: Callable[[], bool], what: str, within: float = WITHIN_S) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+Start = Callable[[str], subprocess.Popen[str]]
+
+
+@dataclass
+class MosquittoSub:
+    """``mosquitto_sub`` writing every message to a file, one line each: retain flag, topic, payload."""
+
+    process: subprocess.Popen[bytes]
+    file: Path
+
+    def messages(self, topic: str) -> list[str]:
+        lines = self.file.read_text(encoding="utf-8").splitlines()
+        rows = [line.split(" ", 2) for line in lines]
+        return [row[2] if len(row) > 2 else "" for row in rows if row[1] == topic]
+
+
+@contextmanager
+def subscribed(port: int, file: Path) -> Iterator[MosquittoSub]:
+    command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", "edge-agent/#", "-F", "%r %t %p"]
+    with file.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink)
+    try:
+        yield MosquittoSub(process, file)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    if not Mosquitto.available() or shutil.which("mosquitto_sub") is None:
+        pytest.skip("needs the Debian packages mosquitto and mosquitto-clients")
+    with Mosquitto(tmp_path / "mosquitto") as running:
+        yield running
+
+
+@pytest.fixture
+def subscriber(broker: Mosquitto, tmp_path: Path) -> Iterator[MosquittoSub]:
+    with subscribed(broker.port, tmp_path / "received") as found:
+        yield found
+
+
+def configure(tmp_path: Path, port: int, media: Path | str, **more: str) -> str:
+    path = tmp_path / "config.toml"
+    tables = {
+        "device": 'id = "kiosk-1"',
+        "camera": f'source = "{media}"\nloop = true',
+        "microphone": f'source = "{media}"\nloop = true',
+        "summary": "window_s = 4",
+        "mqtt": f'host = "127.0.0.1"\nport = {port}',
+        **more,
+    }
+    path.write_text("".join(f"[{name}]\n{body}\n" for name, body in tables.items()))
+    return str(path)
+
+
+@pytest.fixture
+def running(cli: Cli) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(config: str) -> subprocess.Popen[str]:
+        state = Path(config).with_name("state")
+        started.append(cli.start("run", "--config", config, EDGE_AGENT__DEVICE__STATE_DIR=str(state)))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=10)
+
+
+def test_pictures_and_sound_reach_a_subscriber(
+    running: Start,
+    broker: Mosquitto,
+    subscriber: MosquittoSub,
+    tmp_path: Path,
+    shared: Path,
+) -> None:
+    agent = running(configure(tmp_path, broker.port, shared / "media" / "kiosk.mp4"))
+    base = "edge-agent/kiosk-1"
+
+    def summaries() -> list[dict[str, Any]]:
+        return [json.loads(text) for text in subscriber.messages(f"{base}/summary")]
+
+    def with_two_faces() -> bool:
+        return any(s["faces"]["max"] == 2 and s["emotion"] is not None for s in summaries())
+
+    wait_for(with_two_faces, "a summary with two faces and an emotion")
+    wait_for(lambda: bool(subscriber.messages(f"{base}/event/burst")), "the first cough")
+    for summary in summaries():
+        jsonschema.validate(summary, schema("summary"))
+    for text in subscriber.messages(f"{base}/event/burst"):
+        event = json.loads(text)
+        jsonschema.validate(event, schema("event"))
+        assert event["label"] == "cough"
+    keys = [(s["boot_id"], s["seq"]) for s in summaries()]
+    assert len(set(keys)) == len(keys)
+    assert subscriber.messages(f"{base}/status")[-1] == "online"
+    info = json.loads(subscriber.messages(f"{base}/info")[-1])
+    assert info["analyzers"]["face"] == "enabled"
+    health = json.loads(subscriber.messages(f"{base}/health")[-1])
+    assert health["status"] == "ok", health["problems"]
+    agent.kill()
+    wait_for(lambda: subscriber.messages(f"{base}/status")[-1] == "offline", "the last will")
+
+
+def test_sigterm_ends_within_five_seconds_and_flushes_the_open_window(
+    running: Start, broker: Mosquitto, subscriber: MosquittoSub, tmp_path: Path
+) -> None:
+    agent = running(configure(tmp_path, broker.port, "demo", summary="window_s = 600"))
+    status = "edge-agent/kiosk-1/status"
+    wait_for(lambda: subscriber.messages(status) == ["online"], "online")
+    time.sleep(2)
+    began = time.monotonic()
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(20) == 0
+    assert time.monotonic() - began < 5
+    wait_for(lambda: subscriber.messages(status)[-1] == "offline", "goodbye", 5)
+    (text,) = subscriber.messages("edge-agent/kiosk-1/summary")
+    assert 1 < json.loads(text)["seconds"] < 600
+
+
+def test_an_unreachable_broker_is_waited_for_and_the_buffer_drains(running: Start, tmp_path: Path) -> None:
+    port = free_port()
+    config = configure(tmp_path, port, "demo", summary="window_s = 1", microphone='source = "none"')
+    agent = running(config)
+    time.sleep(22)  # what is older than 15 s is late
+    assert agent.poll() is None, agent.communicate()[0]
+    with Mosquitto(tmp_path / "late", port=port), subscribed(port, tmp_path / "received") as late:
+        topic = "edge-agent/kiosk-1/backfill/summary"
+        wait_for(lambda: len(late.messages(topic)) >= 3, "the buffered windows")
+        backlog = [json.loads(text) for text in late.messages(topic)]
+        assert all(s["replayed"] for s in backlog)
+        assert [s["seq"] for s in backlog] == sorted(s["seq"] for s in backlog)
+
+
+def test_a_second_agent_on_the_same_state_is_refused(
+    running: Start, broker: Mosquitto, subscriber: MosquittoSub, tmp_path: Path
+) -> None:
+    config = configure(tmp_path, broker.port, "demo", microphone='source = "none"')
+    running(config)
+    wait_for(lambda: subscriber.messages("edge-agent/kiosk-1/status") == ["online"], "online")
+    second = running(config)
+    output, _ = second.communicate(timeout=30)
+    assert second.returncode == 7, output
+    assert output.strip().splitlines()[-1].startswith("edge-agent: ")
+
+
+def test_a_changed_config_is_reloaded_and_a_bad_one_is_not(
+    running: Start, broker: Mosquitto, subscriber: MosquittoSub, tmp_path: Path
+) -> None:
+    config = configure(tmp_path, broker.port, "demo", microphone='source = "none"', summary="window_s = 600")
+    agent = running(config)
+    base = "edge-agent/kiosk-1"
+    wait_for(lambda: subscriber.messages(f"{base}/status") == ["online"], "online")
+    good = Path(config).read_text()
+    Path(config).write_text(good.replace("window_s = 600", "window_s = 0"))
+    agent.send_signal(signal.SIGHUP)
+
+    def complained() -> bool:
+        texts = subscriber.messages(f"{base}/health")
+        return bool(texts) and any("summary.window_s" in p for p in json.loads(texts[-1])["problems"])
+
+    wait_for(complained, "the refused config on the health topic")
+    assert agent.poll() is None
+    Path(config).write_text(good.replace("window_s = 600", "window_s = 1"))
+    agent.send_signal(signal.SIGHUP)
+    wait_for(
+        lambda: any(json.loads(t)["seconds"] == 1 for t in subscriber.messages(f"{base}/summary")),
+        "windows of one second",
+    )

@@ -1,0 +1,71 @@
+"""A PulseAudio of the test's own, whose null sink's monitor is the default microphone: real time, no hardware."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+PACKAGES = "Debian: apt install libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins"
+
+
+class SoundServer:
+    """Runs in ``folder``; :attr:`environment` makes a child process use it as its only sound device."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "asound.conf"
+        config.write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+        self.environment = os.environ | {
+            "HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(folder),
+            "PULSE_RUNTIME_PATH": str(folder),
+            "PULSE_SERVER": f"unix:{folder}/native",
+            "ALSA_CONFIG_PATH": str(config),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def available() -> bool:
+        """Whether the needed Debian packages are there."""
+        plugin = any(Path(root).glob("*/alsa-lib/libasound_module_pcm_pulse.so") for root in ("/usr/lib", "/usr/lib64"))
+        return plugin and all(shutil.which(tool) for tool in ("pulseaudio", "pactl", "paplay"))
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        modules = [f"module-native-protocol-unix socket={self._folder}/native", "module-null-sink sink_name=virt"]
+        self._process = subprocess.Popen(
+            ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"]
+            + [part for module in modules for part in ("-L", module)],
+            env=self.environment,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while self._pactl("info").returncode:
+            assert time.monotonic() < deadline, "PulseAudio did not start"
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def unplug(self) -> None:
+        """Take the only device away."""
+        self._pactl("unload-module", "module-null-sink").check_returncode()
+
+    def plug(self) -> None:
+        """Bring it back."""
+        self._pactl("load-module", "module-null-sink", "sink_name=virt").check_returncode()
+
+    def play(self, path: Path) -> subprocess.Popen[bytes]:
+        """Let the microphone hear a file."""
+        return subprocess.Popen(["paplay", str(path)], env=self.environment)
+
+    def _pactl(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["pactl", *arguments], env=self.environment, capture_output=True, timeout=20, check=False)

@@ -1,0 +1,65 @@
+"""Hands a trained network over to the export, which runs where PyTorch need not be installed.
+
+    python -m training.burst.dump --weights runs/v1/weights.pt --corpus runs/corpus --out runs/v1
+
+Several ``--weights`` are averaged. Writes ``weights.npz``; ``calibration.npz`` with windows as in training and the
+network's probabilities for them; and, given ``--teacher``, the plugin's ``second_opinion.npz``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.burst.corpus import CLASSES
+from training.burst.dataset import Sampler, load
+from training.burst.network import BurstNet
+from training.burst.train import Teacher
+
+
+def average(paths: list[Path]) -> dict[str, torch.Tensor]:
+    """Mean of the weights in ``paths``: of one run, at different times."""
+    states = [torch.load(path) for path in paths]
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(0).to(states[0][name].dtype)
+        for name in states[0]
+    }
+
+
+def head(teacher: Teacher) -> dict[str, np.ndarray]:
+    """The teacher as one linear layer on the square roots of YAMNet's embedding."""
+    weight = teacher.linear.weight / teacher.scale
+    bias = teacher.linear.bias - weight @ teacher.mean
+    return {"weight": weight.detach().numpy().astype(np.float16), "bias": bias.detach().numpy().astype(np.float32)}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--weights", type=Path, nargs="+", required=True)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path)
+    parser.add_argument("--windows", type=int, default=600)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    net = BurstNet(len(CLASSES))
+    net.load_state_dict(average(args.weights))
+    net.eval()
+    batch = Sampler(load(sorted(args.corpus.glob("features-*.npz"))[:2]), seed=99).batch(args.windows)
+    with torch.no_grad():
+        probabilities = net(torch.from_numpy(batch.windows)[:, None])[0].softmax(1).numpy()
+    args.out.mkdir(parents=True, exist_ok=True)
+    np.savez(args.out / "weights.npz", **{name: value.numpy() for name, value in net.state_dict().items()})
+    np.savez(args.out / "calibration.npz", windows=batch.windows, probabilities=probabilities)
+    if args.teacher:
+        teacher = Teacher()
+        teacher.load_state_dict(torch.load(args.teacher))
+        np.savez(args.out / "second_opinion.npz", **head(teacher))
+
+
+if __name__ == "__main__":
+    main()

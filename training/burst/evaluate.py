@@ -1,0 +1,181 @@
+"""What the shipped models do with recordings, through the plugin's own engines and event logic.
+
+A data folder holds one sub-folder of sound files per label; ``speech`` and ``background`` measure false events. On the
+project's own recordings only those whose source was never trained on count for recall; false events are counted over
+everything. Engines: ``own``, and ``auto`` and ``yamnet`` where YAMNet is installed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain.errors import ModelError
+from edge_agent.models import ModelStore, default_dir
+from edge_agent.plugin import AnalyzerContext
+from edge_agent_burst.engine import Engine
+from edge_agent_burst.events import Arbiter, LabelPolicy, Reading
+from edge_agent_burst.factory import make_engine
+from edge_agent_burst.labels import BACKGROUND, LABELS, REJECTIONS
+from edge_agent_burst.settings import BurstSettings
+from training.burst import recordings
+from training.burst.recordings import RATE, Recording
+
+DEFAULT_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "bursts"
+ENGINES = ("own", "auto", "yamnet")
+_BLOCK = RATE // 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A recording and what an engine made of it."""
+
+    recording: Recording
+    seconds: float
+    readings: Sequence[Reading]
+
+    def choice(self) -> str | None:
+        """The label with the highest score, whether or not it would be believed; None without any reading."""
+        if not self.readings:
+            return None
+        scores = np.array([[reading.scores[label] for label in LABELS] for reading in self.readings])
+        return LABELS[int(clip_scores(scores).argmax())]
+
+    def events(self, policies: Mapping[str, LabelPolicy]) -> list[str]:
+        """Labels of the events that would be reported."""
+        arbiter = Arbiter(policies)
+        found = [segment.label for reading in self.readings for segment in arbiter.push(reading)]
+        return found + [segment.label for segment in arbiter.flush()]
+
+
+def clip_scores(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """One score per label from [windows, labels]: the mean of its three highest windows."""
+    return np.sort(scores, axis=0)[-3:].mean(axis=0)
+
+
+def listen(engine: Engine, recording: Recording) -> Heard:
+    """Play a recording to an engine."""
+    samples = recordings.read(recording.path)
+    readings: list[Reading] = []
+    for begin in range(0, len(samples), _BLOCK):
+        readings += engine.feed(samples[begin : begin + _BLOCK])
+    readings += engine.drain()
+    engine.reset()
+    return Heard(recording, len(samples) / RATE, readings)
+
+
+def evaluate(data: Path) -> dict[str, Any]:
+    """The report of every engine that can run here."""
+    found = [r for r in recordings.find(data) if r.label in (*LABELS, *REJECTIONS)]
+    ours = data.resolve() == DEFAULT_DATA
+    report: dict[str, Any] = {}
+    for name in ENGINES:
+        try:
+            engine = _engine(name)
+        except ModelError as error:
+            report[name] = {"unavailable": str(error)}
+            continue
+        heard = [listen(engine, r) for r in found if not ours or r.label in REJECTIONS or r.split == "valid"]
+        report[name] = summarise(heard, engine.policies)
+    return {"data": data.name, "split": "valid" if ours else "all", "engines": report}
+
+
+def _engine(name: str) -> Engine:
+    """The engine called ``name``; YAMNet may also lie beside the project's own recordings."""
+    context = AnalyzerContext(_Models(), threads=1)
+    return make_engine(BurstSettings(engine=name), context)
+
+
+class _Models:
+    """The user's store, then the folder beside the recordings."""
+
+    def locate(self, name: str) -> Path:
+        beside = DEFAULT_DATA.parents[1] / "models" / f"{name}.tflite"
+        try:
+            return ModelStore(default_dir()).locate(name)
+        except ModelError:
+            if beside.exists():
+                return beside
+            raise
+
+
+def summarise(heard: Sequence[Heard], policies: Mapping[str, LabelPolicy]) -> dict[str, Any]:
+    """Forced choice, thresholded detection and false events."""
+    bursts = [h for h in heard if h.recording.label in LABELS]
+    others = [h for h in heard if h.recording.label in REJECTIONS]
+    trusted = {label: policies[label] for label in BurstSettings().labels}
+    return {
+        "forced_choice": _confusion(bursts, lambda h: [h.choice() or BACKGROUND]),
+        "detected": _confusion(bursts, lambda h: sorted(set(h.events(policies))) or ["none"]),
+        "false_events": {
+            "default_labels": _false_events(others, trusted),
+            "all_labels": _false_events(others, policies),
+        },
+    }
+
+
+def _confusion(heard: Sequence[Heard], judge: Callable[[Heard], Sequence[str]]) -> dict[str, Any]:
+    rows: dict[str, Counter[str]] = {}
+    for h in heard:
+        rows.setdefault(h.recording.label, Counter()).update(judge(h))
+    sizes = Counter(h.recording.label for h in heard)
+    recall = {label: round(rows[label][label] / sizes[label], 4) for label in rows}
+    hits = sum(rows[label][label] for label in rows)
+    return {
+        "clips": dict(sizes),
+        "recall": recall,
+        "accuracy": round(hits / len(heard), 4) if heard else None,
+        "macro": round(float(np.mean(list(recall.values()))), 4) if recall else None,
+        "confusion": {label: dict(row.most_common()) for label, row in rows.items()},
+    }
+
+
+def _false_events(heard: Sequence[Heard], policies: Mapping[str, LabelPolicy]) -> dict[str, Any]:
+    events: dict[str, Counter[str]] = {label: Counter() for label in REJECTIONS}
+    hours = dict.fromkeys(REJECTIONS, 0.0)
+    for h in heard:
+        events[h.recording.label].update(h.events(policies))
+        hours[h.recording.label] += h.seconds / 3600
+    total = sum(hours.values())
+    return {
+        "hours": {label: round(value, 3) for label, value in hours.items()},
+        "events": {label: dict(counts) for label, counts in events.items()},
+        "per_hour": {
+            label: round(sum(events[label].values()) / hours[label], 2) for label in REJECTIONS if hours[label] > 0
+        },
+        "per_hour_overall": round(sum(sum(c.values()) for c in events.values()) / total, 2) if total else None,
+    }
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report as Markdown."""
+    lines = [f"Recordings: {report['data']} ({report['split']})", ""]
+    for name, result in report["engines"].items():
+        lines.append(f"engine {name}")
+        if "unavailable" in result:
+            lines += [f"  not available: {result['unavailable']}", ""]
+            continue
+        lines += _rows(result)
+    return "\n".join(lines)
+
+
+def _rows(result: Mapping[str, Any]) -> list[str]:
+    forced, detected = result["forced_choice"], result["detected"]
+    lines = ["", "| label | clips | forced choice | detected | detected as |", "|---|---|---|---|---|"]
+    for label, clips in forced["clips"].items():
+        also = ", ".join(f"{name} {count}" for name, count in detected["confusion"][label].items())
+        lines.append(
+            f"| {label} | {clips} | {forced['recall'][label]:.3f} | {detected['recall'][label]:.3f} | {also} |"
+        )
+    lines.append(f"| all | {sum(forced['clips'].values())} | {forced['accuracy']} | {detected['accuracy']} | |")
+    lines.append("")
+    for which, counts in result["false_events"].items():
+        text = f"false events, {which.replace('_', ' ')}: {counts['per_hour_overall']} an hour over {counts['hours']} h"
+        lines.append(f"{text}: {counts['events']}")
+    return [*lines, ""]
