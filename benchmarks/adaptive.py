@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.adaptive_report import write_report
-from benchmarks.adaptive_streams import FPS, Clip, Stream, TracedAnalyzers, nobody, trace, visits
+from benchmarks.adaptive_streams import EMPTY, FPS, Clip, Stream, TracedAnalyzers, load, shrink, trace, visits
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.errors import ModelError
@@ -58,8 +58,8 @@ STRATEGIES = (
     ),
     *(Strategy(f"ours {name}", Bounds.of(name)) for name in ("monitor", "standard", "detail")),
     *(
-        Strategy(f"ours standard, tolerance {t:g}", replace(Bounds.of("standard"), tolerance=t))
-        for t in (0.015, 0.02, 0.025, 0.03, 0.04, 0.06, 0.1)
+        Strategy(f"ours standard, evidence {e:g}", replace(Bounds.of("standard"), evidence=e))
+        for e in (0.05, 0.1, 0.2, 0.4, 1.0, 2.0, 4.0)
     ),
 )
 
@@ -130,7 +130,7 @@ def run(stream: Stream, strategy: Strategy) -> Outcome:
 
 def first_faces(stream: Stream) -> list[tuple[float, float]]:
     """For each visit with a face for at least a second: when the first was there, and when the last."""
-    visible = [i / FPS for i, sight in enumerate(stream.sights) if any(face.score >= 0.5 for face, _ in sight.faces)]
+    visible = [i / FPS for i, found in enumerate(stream.found) if any(face.score >= 0.5 for face, _ in found)]
     found: list[tuple[float, float]] = []
     for t in visible:
         if found and t - found[-1][1] < 2.5:
@@ -198,20 +198,24 @@ def empty_cost(detector: FaceDetector, picture: Frame, bounds: Bounds, seconds: 
     return spent
 
 
-def traces(media: Path, store: ModelStore, cache: Path | None, face_range: str) -> list[Clip]:
-    """All recordings, from the cache if there is one."""
+def traced_streams(media: Path, store: ModelStore, cache: Path | None, face_range: str, minutes: float) -> list[Stream]:
+    """All streams with what is to be found in them, from the cache if there is one."""
     if cache is not None and cache.exists():
-        clips: list[Clip] = pickle.loads(cache.read_bytes())  # noqa: S301 - a file this program wrote itself
-        return clips
+        kept: list[Stream] = pickle.loads(cache.read_bytes())  # noqa: S301 - a file this program wrote itself
+        return kept
     from edge_agent_emotion import EmotionSettings
     from edge_agent_emotion.analyzer import EmotionAnalyzer
 
+    detector = make_detector(store, face_range, 0.3)
     reader = EmotionAnalyzer(EmotionSettings(min_face_px=12, min_score=0.0), AnalyzerContext(store))
-    files = sorted(p for p in media.iterdir() if p.suffix in (".gif", ".mkv", ".mp4"))
-    clips = [trace(path, make_detector(store, face_range, 0.3), reader) for path in files]
+    clips = {path.stem: load(path) for path in sorted(media.iterdir()) if path.suffix in (".gif", ".mkv", ".mp4")}
+    clips[EMPTY] = Clip(EMPTY, clips["kiosk"].pictures[:1])
+    made = streams(clips, minutes)
+    for stream in made:
+        trace(stream, clips, detector, reader)
     if cache is not None:
-        cache.write_bytes(pickle.dumps(clips))
-    return clips
+        cache.write_bytes(pickle.dumps(made))
+    return made
 
 
 def make_detector(store: ModelStore, face_range: str, min_score: float = 0.5) -> FaceDetector:
@@ -223,15 +227,17 @@ def make_detector(store: ModelStore, face_range: str, min_score: float = 0.5) ->
     return BlazeFaceDetector(settings, AnalyzerContext(store))
 
 
-def streams(clips: Sequence[Clip], minutes: float) -> list[Stream]:
+def streams(clips: Mapping[str, Clip], minutes: float) -> list[Stream]:
     """The long recordings as they are, and composed ones: short and long visits, and nobody."""
-    by_name = {clip.name: clip for clip in clips}
-    kiosk = by_name["kiosk"]
-    empty = kiosk.sights[0]
-    casts = [clip for clip in clips if clip.name not in ("kiosk", "one-by-one-person-detection")]
-    real = [Stream(clip.name, clip.sights) for clip in clips if len(clip.sights) > 600]
-    composed = [visits(casts, empty, minutes, stay, gap, seed) for stay, gap, seed in ((6, 20, 1), (20, 30, 2), (90, 60, 3))]
-    return [*real, *composed, nobody(empty, minutes)]
+    small = {name: shrink(clip) for name, clip in clips.items()}
+    lengths = {name: len(clip.pictures) for name, clip in clips.items()}
+    cast = {name: n for name, n in lengths.items() if n < 600 and name != EMPTY}
+    real = [Stream(name, [(name, i) for i in range(n)], small, sway=False) for name, n in lengths.items() if n >= 600]
+    composed = [
+        Stream(f"visits of {stay:.0f} s", visits(cast, minutes, stay, gap, seed), small)
+        for stay, gap, seed in ((6.0, 20.0, 1), (20.0, 30.0, 2), (90.0, 60.0, 3))
+    ]
+    return [*real, *composed, Stream("nobody", [(EMPTY, 0)] * round(minutes * 60 * FPS), small)]
 
 
 def main() -> None:
@@ -245,8 +251,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keep the traces here (a few hundred MB)")
     options = parser.parse_args()
     store = ModelStore(options.models, Catalogue.load())
-    clips = traces(options.media, store, options.cache, options.range)
-    played = streams(clips, options.minutes)
+    played = traced_streams(options.media, store, options.cache, options.range, options.minutes)
     reference = [run(stream, STRATEGIES[0]) for stream in played]
     scores = []
     for strategy in (s for s in STRATEGIES if options.only in s.name):

@@ -162,7 +162,7 @@ install_files() {
   [ -e "$etc/config.toml" ] || "$opt/bin/edge-agent" config init "$etc/config.toml" >/dev/null
   if [ -z "$root" ]; then
     systemd-sysusers edge-agent.conf
-    systemd-tmpfiles --create edge-agent.conf
+    systemd-tmpfiles --create edge-agent.conf || true
   fi
 }
 

@@ -6,11 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from edge_agent.models import ModelStore
 from tests.support.cli import Cli
 
 pytest_plugins = ["tests.fixtures_models"]
+
+# Machines under test are slow and busy: how long an example takes says nothing here.
+hypothesis_settings.register_profile("edge-agent", deadline=None)
+hypothesis_settings.load_profile("edge-agent")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -1,9 +1,10 @@
-"""How many readings of a face its window needs: a sequential test in the spirit of Savchenko (ICML 2023). Pure.
+"""What a face's past readings say about how it looks now, and whether that settles it. Pure.
 
-A window publishes the time average of the readings. What it would gain from one more is known from how much successive
-readings differ: a face that reads the same each time is settled after two, a lively one is read on. The error that
-matters is that of the pooled distribution, so several people share the readings one would need; and readings are spread
-evenly over the time a person has been there, since neighbours in time say the same.
+An emotion reading is a function of the picture of the face, so a face that looks as it did when it was read would read
+the same. Each reading is therefore remembered with the tiny look it was made of (:mod:`edge_agent.analysis.appearance`),
+for as long as its track lives. A new look is answered from the readings of similar looks as far as they go (Nadaraya and
+Watson's kernel regression), and read when they do not: this is the sequential test of Savchenko (ICML 2023) with evidence
+counted where it is needed. An old reading counts less, so that what slowly changes is read again.
 """
 
 from __future__ import annotations
@@ -12,73 +13,57 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_agent.analysis.appearance import Look, difference
 from edge_agent.domain.observation import EMOTIONS
 
-HORIZON = 10.0
-"""Seconds of the past that count: the usual window."""
-
-MAX_GAP = 4.0
-"""A face in view is read at least this often (seconds), whatever the test says: one reading holds for five."""
-
-_PRIOR_VARIANCE = 0.05**2
-_PRIOR_WEIGHT = 2.0
-_FLOOR = 0.02
-"""Least probability a class is taken to have, so that a rare one cannot ask for readings on its own."""
+MEMORY = 16
+"""Readings remembered of a face."""
 
 
 @dataclass(frozen=True, slots=True)
+class Likeness:
+    """How much a reading says about another look: half of ``alike`` in appearance or ``fade`` seconds of age make it
+    count 1/e. Looks that differ by more than ``apart`` say nothing about each other."""
+
+    alike: float = 0.4
+    apart: float = 0.6
+    fade: float = 30.0
+
+    def weight(self, distance: float, age: float) -> float:
+        """0 to 1."""
+        if distance > self.apart:
+            return 0.0
+        return math.exp(-((2 * distance / self.alike) ** 2) / 2 - max(0.0, age) / self.fade)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """A distribution over the emotions at a moment."""
+    """A distribution over the emotions, read at ``time`` of a face that looked like ``look``."""
 
     time: float
     p: tuple[float, ...]
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """The readings of one face that are younger than the horizon, oldest first."""
+class Answer:
+    """What the past says: a distribution (None: nothing) and how many full readings' worth of evidence it rests on."""
 
-    readings: tuple[Reading, ...] = ()
-
-    def add(self, reading: Reading, horizon: float = HORIZON) -> History:
-        """With one more, without those that are too old."""
-        kept = tuple(r for r in self.readings if r.time > reading.time - horizon)
-        return History((*kept, reading))
-
-    @property
-    def last(self) -> float:
-        """Time of the latest; minus infinity without any."""
-        return self.readings[-1].time if self.readings else -math.inf
+    p: tuple[float, ...] | None
+    evidence: float
 
 
-def liveliness(readings: Sequence[Reading]) -> float:
-    """Expected Jensen-Shannon divergence in bits between one reading and the average it belongs to.
-
-    From half the mean squared difference of successive readings (von Neumann): a slow drift, which evenly spread
-    readings follow anyway, hardly counts. With few readings a prior speaks.
-    """
-    count = len(readings)
-    total = 0.0
-    for k in range(len(EMOTIONS)):
-        values = [r.p[k] for r in readings]
-        steps = sum((b - a) ** 2 for a, b in zip(values, values[1:], strict=False)) / 2
-        mean = sum(values) / count if count else 1 / len(EMOTIONS)
-        share = max(mean, _FLOOR)
-        prior = _PRIOR_VARIANCE * share * (1 - share) * 4
-        variance = (steps + _PRIOR_WEIGHT * prior) / (max(count - 1, 0) + _PRIOR_WEIGHT)
-        total += variance / share
-    return total / (8 * math.log(2))
+def recall(readings: Sequence[Reading], look: Look, now: float, likeness: Likeness) -> Answer:
+    """Answer ``look`` from ``readings``."""
+    weights = [likeness.weight(difference(r.look, look), now - r.time) for r in readings]
+    total = sum(weights)
+    if total <= 1e-6:
+        return Answer(None, 0.0)
+    p = [sum(w * r.p[k] for w, r in zip(weights, readings, strict=True)) / total for k in range(len(EMOTIONS))]
+    scale = sum(p)
+    return Answer(tuple(value / scale for value in p), total)
 
 
-def readings_needed(readings: Sequence[Reading], tolerance: float, people: int = 1) -> float:
-    """Readings of this face within the horizon that bring the expected error of the pooled average to ``tolerance``.
-
-    ``tolerance`` is a Jensen-Shannon distance (the root of the divergence, base 2). At least one, and not an integer.
-    """
-    return max(1.0, liveliness(readings) / (tolerance * tolerance) / max(1, people))
-
-
-def reading_interval(history: History, since: float, now: float, tolerance: float, people: int = 1) -> float:
-    """Seconds after its last reading at which a face that is in view since ``since`` is due, if it looks the same."""
-    present = min(HORIZON, max(now - since, 0.0))
-    return min(MAX_GAP, present / readings_needed(history.readings, tolerance, people))
+def remember(readings: Sequence[Reading], reading: Reading) -> tuple[Reading, ...]:
+    """``readings`` and one more, without the oldest when there are too many."""
+    return (*readings, reading)[-MEMORY:]

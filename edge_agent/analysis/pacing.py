@@ -7,20 +7,25 @@ made when the one before gives cause, or when the last of its kind is too old to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edge_agent.analysis.evidence import MAX_GAP, History, reading_interval
+from edge_agent.analysis.evidence import Answer
 
 Profile = Literal["monitor", "standard", "detail"]
+Pace = Literal["idle", "busy", "burst"]
+
+BURST = 8.0
+"""Looks a second while it shows whether somebody came, unless the operator bounds the rate."""
 
 PROFILES: Mapping[str, tuple[float, float, float]] = {
-    "monitor": (1.0, 2.0, 0.05),
-    "standard": (2.0, 3.0, 0.035),
-    "detail": (5.0, 10.0, 0.02),
+    "monitor": (1.0, 2.0, 0.5),
+    "standard": (2.0, 3.0, 0.7),
+    "detail": (5.0, 10.0, 1.5),
 }
-"""Looks a second while nobody is there, and while somebody is; and the tolerance of a window's distribution."""
+"""Looks a second while nobody is there, and while somebody is; and the evidence that settles how a look reads."""
 
 RECHECK = 5.0
 """Seconds after which an unmoving picture without people is searched all the same."""
@@ -28,20 +33,22 @@ RECHECK = 5.0
 RECHECK_PEOPLE = 1.0
 """Likewise with people in view."""
 
-CHANGE = 0.35
-"""Difference in appearance (:mod:`edge_agent.analysis.appearance`) that alone makes a face due."""
+MAX_AGE = 3.0
+"""Seconds after which a face is read again whatever is remembered of it: a window of ten has three readings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """``idle`` and ``busy`` looks per second, ``idle <= busy``. Equal: every look searches and reads everybody.
 
-    ``tolerance``: Jensen-Shannon distance that a window's distribution may be off by, for want of readings.
+    ``burst`` is the rate for the moments in which it shows whether somebody came. ``evidence``: readings of similar
+    looks that settle a look (:mod:`edge_agent.analysis.evidence`).
     """
 
     idle: float
     busy: float
-    tolerance: float = PROFILES["standard"][2]
+    evidence: float = PROFILES["standard"][2]
+    burst: float = BURST
 
     @classmethod
     def of(
@@ -49,7 +56,7 @@ class Bounds:
         profile: Profile,
         min_fps: float | None = None,
         max_fps: float | None = None,
-        tolerance: float | None = None,
+        evidence: float | None = None,
     ) -> Bounds:
         """The profile's bounds, overridden by the operator's."""
         idle, busy, usual = PROFILES[profile]
@@ -57,17 +64,28 @@ class Bounds:
             idle, busy = min_fps, max(busy, min_fps)
         if max_fps is not None:
             idle, busy = min(idle, max_fps), max_fps
-        return cls(idle, busy, usual if tolerance is None else tolerance)
+        return cls(idle, busy, usual if evidence is None else evidence, BURST if max_fps is None else max_fps)
 
     @property
     def fixed(self) -> bool:
         """Whether the rate does not adapt: what recordings are analysed with."""
         return self.idle == self.busy
 
-    def interval(self, *, awake: bool, allowance: float = 1.0) -> float:
+    def interval(self, pace: Pace, allowance: float = 1.0) -> float:
         """Seconds to the next look; ``allowance`` (0 to 1) is the part of the rate above idle that load permits."""
-        rate = self.idle + min(max(allowance, 0.0), 1.0) * (self.busy - self.idle) if awake else self.idle
-        return 1.0 / rate
+        if self.fixed or pace == "idle":
+            return 1.0 / self.idle
+        top = self.busy if pace == "busy" else max(self.busy, self.burst)
+        return 1.0 / (self.idle + min(max(allowance, 0.0), 1.0) * (top - self.idle))
+
+
+def pace_of(scene: Scene, since_motion: float) -> Pace:
+    """How fast to look on. Something that moved where nobody was may be a person who is gone in two seconds."""
+    if scene.blind:
+        return "idle"
+    if scene.tentative or (not scene.people and since_motion < 0.5):
+        return "burst"
+    return "busy" if scene.people or since_motion < 2.0 else "idle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +98,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Every decision of one look, for ``edge-agent watch --why``. ``reading`` is by track; ``wait`` in seconds."""
+    """Every decision of one look, for ``edge-agent watch --why``. ``reading`` is by track; ``wait`` is seconds to the
+    next look at ``pace``, under the governor's ``limit``."""
 
     time: float
     search: Decision
     reading: Mapping[str, Decision] = field(default_factory=dict)
     wait: float = 0.0
-    rate: str = ""
+    pace: Pace = "idle"
+    limit: str = "no limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +141,17 @@ def plan_search(scene: Scene, bounds: Bounds) -> Decision:
     return Decision(False, "nothing has changed")
 
 
-def plan_reading(history: History, since: float, now: float, change: float, people: int, bounds: Bounds) -> Decision:
-    """Whether a face that is in view since ``since`` and looks different by ``change`` is read now."""
+def plan_reading(answer: Answer, age: float, bounds: Bounds) -> Decision:
+    """Whether a face is read now. ``answer`` is what its earlier readings say; the last is ``age`` seconds old."""
     if bounds.fixed:
         return Decision(True, "fixed rate")
-    if not history.readings:
+    if math.isinf(age):
         return Decision(True, "never read")
-    age = now - history.last
-    interval = reading_interval(history, since, now, bounds.tolerance, people)
-    # Time and change add up: half the interval and half the change make a whole cause.
-    cause = age / max(interval, 1e-6) + change / CHANGE
-    if age >= MAX_GAP - 1e-6:
-        return Decision(True, f"read {age:.1f} s ago")
-    if cause >= 1:
-        if age >= interval:
-            return Decision(True, f"open: needs a reading every {interval:.1f} s")
-        return Decision(True, f"looks different by {change:.2f}")
-    return Decision(False, f"settled: {len(history.readings)} readings, next in {interval - age:.1f} s")
+    if age >= MAX_AGE - 1e-6:
+        return Decision(True, f"last read {age:.1f} s ago")
+    if answer.evidence < bounds.evidence:
+        return Decision(True, f"open: {answer.evidence:.1f} of {bounds.evidence:g} readings of such a look")
+    return Decision(False, f"settled: {answer.evidence:.1f} readings of such a look")
 
 
 class Schedule:

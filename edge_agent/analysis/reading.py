@@ -1,11 +1,12 @@
-"""Which faces are read now: keeps, for each track, what was read and how it looked then. Decides by pacing's rules."""
+"""Which faces are read now, and what is said about the others: one camera's memory of readings and looks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-from edge_agent.analysis.appearance import Look, difference, look_of
-from edge_agent.analysis.evidence import History, Reading
+from edge_agent.analysis.appearance import Look, look_of
+from edge_agent.analysis.evidence import Answer, Likeness, Reading, recall, remember
 from edge_agent.analysis.pacing import Bounds, Decision, plan_reading
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import Frame
@@ -13,43 +14,45 @@ from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
 
 
 class ReadingPlan:
-    """The memory of one camera's readings; forgets a track as soon as it is out of view."""
+    """Decides about the faces of a frame, then learns what was read. Forgets a track as soon as it is out of view."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, likeness: Likeness | None = None) -> None:
         self._bounds = bounds
-        self._histories: dict[str, History] = {}
-        self._read_as: dict[str, Look] = {}
+        self._likeness = likeness or Likeness()
+        self._readings: dict[str, tuple[Reading, ...]] = {}
         self._looks: dict[str, Look] = {}
+        self._answers: dict[str, Answer] = {}
 
     def decide(self, frame: Frame, faces: Sequence[TrackedFace], seen: frozenset[str]) -> Mapping[str, Decision]:
         """A decision for every face in ``faces``, which is everyone in view; those not in ``seen`` cannot be read."""
         present = {face.track for face in faces}
-        self._histories = {track: h for track, h in self._histories.items() if track in present}
-        self._read_as = {track: look for track, look in self._read_as.items() if track in present}
-        self._looks = {}
-        return {face.track: self._decide(frame, face, face.track in seen, len(faces)) for face in faces}
+        self._readings = {track: r for track, r in self._readings.items() if track in present}
+        self._looks, self._answers = {}, {}
+        return {face.track: self._decide(frame, face, face.track in seen) for face in faces}
 
-    def learn(self, observations: Sequence[Observation]) -> None:
-        """Account for what was read of the frame last decided on."""
+    def learn(self, observations: Sequence[Observation], now: float) -> list[Observation]:
+        """Account for what was read of the frame last decided on; returns what is recalled about the other faces."""
         for observation in observations:
             track = observation.track
             if observation.name == EMOTION and track is not None:
-                reading = Reading(observation.time, tuple(observation.values[name] for name in EMOTIONS))
-                self._histories[track] = self._histories.get(track, History()).add(reading)
-                if track in self._looks:
-                    self._read_as[track] = self._looks[track]
+                self._answers.pop(track, None)
+                look = self._looks.get(track)
+                if look is not None:
+                    reading = Reading(now, tuple(observation.values[name] for name in EMOTIONS), look)
+                    self._readings[track] = remember(self._readings.get(track, ()), reading)
+        return [
+            Observation(EMOTION, dict(zip(EMOTIONS, answer.p, strict=True)), now, track, recalled=True)
+            for track, answer in self._answers.items()
+            if answer.p is not None
+        ]
 
-    def reset(self) -> None:
-        """Forget everyone."""
-        self._histories, self._read_as, self._looks = {}, {}, {}
-
-    def _decide(self, frame: Frame, face: TrackedFace, seen: bool, people: int) -> Decision:
+    def _decide(self, frame: Frame, face: TrackedFace, seen: bool) -> Decision:
         if not seen:
             return Decision(False, "not detected now")
-        change = 0.0
-        if not self._bounds.fixed:
-            look = self._looks[face.track] = look_of(frame, face.face)
-            if face.track in self._read_as:
-                change = difference(self._read_as[face.track], look)
-        history = self._histories.get(face.track, History())
-        return plan_reading(history, face.since, frame.time, change, people, self._bounds)
+        if self._bounds.fixed:
+            return plan_reading(Answer(None, 0.0), math.inf, self._bounds)
+        look = self._looks[face.track] = look_of(frame, face.face)
+        readings = self._readings.get(face.track, ())
+        answer = self._answers[face.track] = recall(readings, look, frame.time, self._likeness)
+        age = frame.time - readings[-1].time if readings else math.inf
+        return plan_reading(answer, age, self._bounds)

@@ -138,7 +138,7 @@ class Tracker:
         strong = [j for j, f in enumerate(faces) if f.score >= rules.strong]
         weak = [j for j, f in enumerate(faces) if rules.weak <= f.score < rules.strong]
         found: dict[int, int] = {}
-        for among, candidates in ((current, strong), (current, weak), (tentative, strong), (lost, strong)):
+        for among, candidates in ((current, strong), (current, weak), (tentative, strong), (tentative, weak), (lost, strong)):
             open_tracks = [i for i in among if i not in found]
             taken = set(found.values())
             open_faces = [j for j in candidates if j not in taken]
@@ -207,7 +207,7 @@ class Tracker:
     def _survives(self, track: _Track, time: float) -> bool:
         """Whether a track that was missed is kept; a confirmed one's end is noted."""
         if track.hits < self._rules.confirm:
-            return track.misses == 0 and time - track.seen <= self._rules.coast
+            return time - track.seen <= self._rules.coast
         if time - track.seen <= self._rules.remember:
             return True
         self._leave(track)

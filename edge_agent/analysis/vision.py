@@ -13,7 +13,7 @@ from edge_agent.analysis import gate
 from edge_agent.analysis.flags import split_flags
 from edge_agent.analysis.gate import Change, MotionGate
 from edge_agent.analysis.governor import Governor
-from edge_agent.analysis.pacing import Bounds, Decision, Scene, Schedule, Why, plan_search
+from edge_agent.analysis.pacing import Bounds, Decision, Pace, Scene, Schedule, Why, pace_of, plan_search
 from edge_agent.analysis.reading import ReadingPlan
 from edge_agent.analysis.tracking import Departure, Tracker, Tracking
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
@@ -23,10 +23,6 @@ from edge_agent.domain.observation import BLINDING, EMOTION, Observation, Vision
 from edge_agent.plugin import imaging
 from edge_agent.plugin.manager import ActiveAnalyzer
 from edge_agent.plugin.spec import Kind
-
-_AWAKE = 2.0
-"""Seconds after motion without a face during which the busy rate is kept."""
-
 
 class VisionLane:
     """Owns the gate, the tracker, the schedules and the picture analyzers of one camera.
@@ -84,7 +80,8 @@ class VisionLane:
         search = plan_search(self._scene(frame.time, change, blind), self._bounds)
         tracking = self._follow(frame, search, blind=bool(blind))
         reading, found = self._read(frame, tracking)
-        self._schedule_next(frame.time, search, reading)
+        pace = pace_of(self._scene(frame.time, change, blind), frame.time - self._moved)
+        self._schedule_next(frame.time, search, reading, pace)
         return self._report(frame, tracking, [*observations, *found])
 
     def reset(self) -> None:
@@ -169,7 +166,7 @@ class VisionLane:
             faces = due if active.spec.name in self._emotional else seen
             if faces and self._its_turn(active, frame.time):
                 found += self._ask(active, frame, faces)
-        self._plan.learn(found)
+        found += self._plan.learn(found, frame.time)
         return plan, found
 
     def _ask(self, active: ActiveAnalyzer, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
@@ -189,12 +186,11 @@ class VisionLane:
 
     # ------------------------------------------------------------------ when next, and what was found
 
-    def _schedule_next(self, now: float, search: Decision, reading: dict[str, Decision]) -> None:
-        awake = bool(self._tracking.faces) or self._tracking.tentative or now - self._moved < _AWAKE
+    def _schedule_next(self, now: float, search: Decision, reading: dict[str, Decision], pace: Pace) -> None:
         allowance = self._governor.allowance(now) if self._governor else None
-        wait = self._bounds.interval(awake=awake, allowance=allowance.value if allowance else 1.0)
+        wait = self._bounds.interval(pace, allowance.value if allowance else 1.0)
         self._schedule.looked(now, wait)
-        self.why = Why(now, search, reading, wait, allowance.reason if allowance else "")
+        self.why = Why(now, search, reading, wait, pace, allowance.reason if allowance else "no limit")
 
     def _report(self, frame: Frame, tracking: Tracking, observations: Sequence[Observation]) -> VisionReport:
         captured, self._captured = self._captured, 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.capture import SourceStatus
@@ -17,7 +17,10 @@ PLUGIN = "plugin "
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """Everything health is judged from. ``delivery`` are the outbox's and the connection's own figures."""
+    """Everything health is judged from. ``delivery`` are the outbox's and the connection's own figures.
+
+    ``off`` names sources that are switched off and therefore not missed; ``commands`` counts them by outcome.
+    """
 
     uptime_s: float
     components: Sequence[ComponentHealth]
@@ -27,13 +30,22 @@ class Vitals:
     process: ProcessUse
     delivery: Mapping[str, Any]
     config_problem: str = ""
+    choice_problem: str = ""
+    off: Collection[str] = ()
+    commands: Mapping[str, int] = field(default_factory=dict)
 
 
 def problems(vitals: Vitals) -> list[str]:
     """One line for everything that is not as it should be; empty when all is well."""
     found = [f"config: {line}" for line in vitals.config_problem.splitlines()]
+    if vitals.choice_problem:
+        found.append(f"choices: {vitals.choice_problem}")
     found += [f"{name}: no heartbeat" for name in vitals.stale]
-    found += [f"{name}: {s.error or 'not available'}" for name, s in vitals.sources.items() if not s.available]
+    found += [
+        f"{name}: {s.error or 'not available'}"
+        for name, s in vitals.sources.items()
+        if not (s.available or name in vitals.off)
+    ]
     found += [
         f"{PLUGIN}{r.name}: {r.status.value}: {r.detail}"
         for r in vitals.plugins
@@ -55,8 +67,12 @@ def document(vitals: Vitals) -> dict[str, Any]:
         "problems": wrong,
         "uptime_s": round(vitals.uptime_s),
         "components": {c.name: {"alive": c.alive, "restarts": c.restarts} for c in vitals.components},
-        "sources": {n: {"available": s.available, "reopens": s.reopens} for n, s in vitals.sources.items()},
+        "sources": {
+            n: {"available": s.available, "reopens": s.reopens, "off": n in vitals.off}
+            for n, s in vitals.sources.items()
+        },
         "delivery": dict(vitals.delivery),
+        "commands": dict(vitals.commands),
         "process": {
             "rss_mb": None if use.rss_mb is None else round(use.rss_mb, 1),
             "cpu_s": round(use.cpu_s, 1),

@@ -179,7 +179,7 @@ def open_file(path: Path) -> Iterator[Any]:
     with container:
         # FFmpeg "plays" any text file as terminal art.
         if container.format.name == "tty" or not (_video(container) or _audio(container)):
-            raise MediaError(f"{path}: holds neither picture nor sound")
+            raise MediaError(f"{path}: holds no picture and no sound that can be decoded")
         yield container
 
 

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from edge_agent.capture.pace import Pacer
 from edge_agent.domain.clock import Clock
@@ -32,6 +32,14 @@ class Source(Protocol[T_co]):
     def read(self) -> T_co | None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class MayHang(Protocol):
+    """A source that leaves a device to a call that does not return; see :class:`edge_agent.capture.watched.Watched`."""
+
+    @property
+    def hanging(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,11 @@ class Reopening(Generic[T]):
     def status(self) -> SourceStatus:
         """How the source is now; from any thread."""
         return self._status
+
+    @property
+    def hanging(self) -> bool:
+        """Whether the source was closed but may still hold the device, because a call of its driver does not return."""
+        return isinstance(self._inner, MayHang) and self._inner.hanging
 
     def open(self) -> None:
         """Make the first attempt. A device that is absent is no error here: :meth:`read` waits for it.

@@ -43,6 +43,11 @@ class Watched(Generic[T]):
         self._session: _Session[T] | None = None
         self._left: list[_Session[T]] = []
 
+    @property
+    def hanging(self) -> bool:
+        """Whether a thread that was left behind still is in a call of the device's driver, and may hold it."""
+        return any(session.alive for session in self._left)
+
     def open(self) -> None:
         """Open on a new thread. Raises what the source's ``open`` raises, or DeviceUnavailableError when that hangs."""
         self.close()

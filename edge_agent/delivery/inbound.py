@@ -59,5 +59,5 @@ class Dispatcher:
     def _call(self, handler: Handler, message: InboundMessage) -> None:
         try:
             handler(message)
-        except Exception:
+        except Exception:  # whatever a message makes a handler do, the next message must be served
             log.exception("handling a message on %s", message.topic)

@@ -165,7 +165,7 @@ class MqttLink:
                 ending = error
             except (OSError, ssl.SSLError, ConfigError) as error:
                 ending = ConnectionFailed(explain(error, self._settings))
-            except Exception as error:
+            except Exception as error:  # a bug in paho or in a callback costs this connection, not delivery
                 log.exception("mqtt: the connection broke on an unexpected error")
                 ending = ConnectionFailed(f"internal error: {type(error).__name__}")
             if not self._stopping.is_set():

@@ -112,6 +112,11 @@ class Sender:
         if self.connected is not None:
             self._once.append(Outgoing(0, topic, payload, False, correlation))
 
+    def refresh_state(self, topic: str) -> None:
+        """Publish ``topic`` once more though its value did not change."""
+        if topic in self._states:
+            self._unsent[topic] = None
+
     def forget_state(self, topic: str) -> None:
         """Do not publish ``topic`` on the next connection any more."""
         self._states.pop(topic, None)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.delivery import topics
@@ -24,9 +24,11 @@ from edge_agent.delivery.outbox import Merge, Origin, Outbox
 from edge_agent.delivery.payload import encode, timestamp
 from edge_agent.delivery.rows import Draft, Gap, OutboxStats
 from edge_agent.delivery.sender import CONSUMER, Sender
+from edge_agent.delivery.sinks import SinkHealth, SinkSender, consumer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import ClockState, Summary
+from edge_agent.plugin.spec import Sink
 from edge_agent.settings.schema import Settings
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ UPKEEP_S = 1.0
 GOODBYE_S = 0.7
 """Part of the time to stop that is kept for saying ``offline``."""
 
+SINK_S = 1.0
+"""Patience with each sink when stopping."""
+
 GAPS_SHOWN = 10
 
 
@@ -62,10 +67,14 @@ class DeliveryStats:
     inbound_dropped: int
     refused_topics: tuple[str, ...]
     outbox: OutboxStats | None
+    sinks: Mapping[str, SinkHealth] = field(default_factory=dict)
 
 
 class DeliveryService:
-    """One device's delivery. ``info`` is published, retained; ``merge`` joins neighbouring summaries exactly."""
+    """One device's delivery. ``info`` is published, retained; ``merge`` joins neighbouring summaries exactly.
+
+    ``sinks`` take delivery besides the broker; they are closed with the service.
+    """
 
     def __init__(
         self,
@@ -74,10 +83,12 @@ class DeliveryService:
         boot_id: str,
         info: Mapping[str, object],
         merge: Merge,
+        sinks: Mapping[str, Sink] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._enabled = settings.mqtt.enabled
+        sinks = sinks or {}
+        self._enabled = settings.mqtt.enabled or bool(sinks)
         self.topics = topics.Topics(settings.mqtt.prefix, settings.device.id)
         self._info = dict(info)
         self._dispatcher = Dispatcher()
@@ -88,10 +99,17 @@ class DeliveryService:
         self._wake = threading.Condition()
         self._stop_by: float | None = None
         self._said_goodbye = False
+        self._last_error = ""
         self._thread: threading.Thread | None = None
+        mine = [CONSUMER] if settings.mqtt.enabled or not sinks else []
         self._outbox = Outbox(
-            outbox_folder(settings), Origin(settings.device.id, boot_id, merge), clock, settings.outbox, [CONSUMER]
+            outbox_folder(settings),
+            Origin(settings.device.id, boot_id, merge),
+            clock,
+            settings.outbox,
+            [*mine, *map(consumer, sinks)],
         )
+        self._sinks = {name: SinkSender(name, sink, self._outbox, clock, boot_id) for name, sink in sinks.items()}
         self._link = MqttLink(
             settings.mqtt,
             settings.mqtt.client_id or f"edge-agent-{settings.device.id}",
@@ -120,7 +138,10 @@ class DeliveryService:
         self._sender.publish_state(self.topics.full(topics.INFO), _bytes(self._info), retain=True)
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self._thread.start()
-        self._link.start()
+        if self._settings.mqtt.enabled:
+            self._link.start()
+        for sink in self._sinks.values():
+            sink.start()
 
     def stop(self, deadline_s: float = 5.0) -> None:
         """Store what was submitted, send what is live, say ``offline`` and close, within ``deadline_s``; idempotent."""
@@ -157,6 +178,14 @@ class DeliveryService:
         data = _bytes(payload)
         self._call(lambda: self._sender.publish_state(full, data, retain=retain))
 
+    def refresh_state(self, topic: str) -> None:
+        """Publish the present value of the full ``topic`` once more. Never blocks."""
+        self._call(lambda: self._sender.refresh_state(topic))
+
+    def forget_state(self, topic: str) -> None:
+        """Do not publish the full ``topic`` on the next connection any more. Never blocks."""
+        self._call(lambda: self._sender.forget_state(topic))
+
     def reply(self, request: InboundMessage, topic: str, payload: Mapping[str, object] | str | bytes) -> None:
         """Answer ``request`` on its response topic, else on ``topic`` (below the prefix); lost when offline."""
         full = request.response_topic or self.topics.full(topic)
@@ -168,7 +197,7 @@ class DeliveryService:
         ``topic_filter``.
         """
         self._dispatcher.add(topic_filter, handler)
-        if self._enabled:
+        if self._settings.mqtt.enabled:
             self._link.subscribe(topic_filter)
 
     def stats(self) -> DeliveryStats:
@@ -185,6 +214,7 @@ class DeliveryService:
             inbound_dropped=self._dispatcher.dropped,
             refused_topics=self._sender.refused_topics,
             outbox=self._outbox.stats() if self._enabled else None,
+            sinks={name: sink.health for name, sink in self._sinks.items()},
         )
 
     # -- hand-offs ----------------------------------------------------------------------------------------------------
@@ -217,22 +247,30 @@ class DeliveryService:
         upkeep_due = 0.0
         while True:
             idle = self._wait()
-            try:
-                self._store()
-                self._react()
-                if idle:
-                    self._sender.flush()
-                if time.monotonic() >= upkeep_due:
-                    upkeep_due = time.monotonic() + UPKEEP_S
-                    self._outbox.maintain()
-                    self._publish_gaps()
-                self._sender.send()
-            except Exception:
-                log.exception("delivery: unexpected error")
-                time.sleep(1.0)
+            self._guarded(self._store)
+            self._guarded(self._react)
+            if idle:
+                self._guarded(self._sender.flush)
+            self._guarded(self._sender.send)
+            if time.monotonic() >= upkeep_due:
+                upkeep_due = time.monotonic() + UPKEEP_S
+                self._guarded(self._upkeep)
             if self._stop_by is not None and self._may_end(self._stop_by):
                 break
         self._close()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # a bug must cost one step, and not the delivery of the following days
+            if repr(error) != self._last_error:
+                log.exception("delivery: unexpected error")
+            self._last_error = repr(error)
+            time.sleep(0.5)
+
+    def _upkeep(self) -> None:
+        self._outbox.maintain()
+        self._publish_gaps()
 
     def _wait(self) -> bool:
         """Wait for work or a tick; whether there was none."""
@@ -286,6 +324,8 @@ class DeliveryService:
 
     def _close(self) -> None:
         self._link.stop(1.0)
+        for sink in self._sinks.values():
+            sink.stop(SINK_S)
         try:
             self._react()
             self._sender.flush()

@@ -10,6 +10,7 @@ STATUS = "status"
 INFO = "info"
 HEALTH = "health"
 GAPS = "gaps"
+STATE = "state"
 SUMMARY = "summary"
 BACKFILL = "backfill"
 

@@ -38,7 +38,8 @@ class Box:
         h = min(self.y + self.h, other.y + other.h) - max(self.y, other.y)
         if w <= 0 or h <= 0:
             return 0.0
-        return w * h / (self.area + other.area - w * h)
+        union = self.area + other.area - w * h
+        return w * h / union if union > 0 else 0.0  # the area of a tiny box can vanish
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ BLINDING = frozenset({"dark", "covered", "frozen"})
 class Observation:
     """Named numbers at one moment.
 
-    ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. Observations
+    ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. ``recalled`` is
+    set on an emotion that was not read now but of a similar look before: it is no new evidence. Observations
     named :data:`EMOTION` feed the window's distribution and :data:`ATTENTION` its attention; a :data:`FLAG` becomes a flag of
     the report; all others are averaged under their name.
     """
@@ -37,6 +38,7 @@ class Observation:
     values: Mapping[str, float]
     time: float
     track: str | None = None
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

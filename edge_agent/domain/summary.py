@@ -27,8 +27,8 @@ VALENCE: Mapping[str, float] = {
 }
 """Valence of each class on -1..1, rounded from the circumplex of Russell (1980); contempt by its neighbours."""
 
-MIN_READINGS = 3
-"""Fewer emotion readings than this in a window are not evidence."""
+MIN_READINGS = 2
+"""Fewer emotion readings than this in force during a window are not evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,21 @@ class FaceSums:
 
 @dataclass(frozen=True, slots=True)
 class EmotionSums:
-    """``weight``: person-seconds that the readings stand for; ``p`` and ``square``: weighted sums per class."""
+    """``weight``: person-seconds that the readings stand for; ``p`` and ``square``: weighted sums per class.
+
+    ``readings`` were taken during the window; ``carried`` were taken before and still held when it began.
+    """
 
     weight: float = 0.0
     p: tuple[float, ...] = (0.0,) * len(EMOTIONS)
     square: tuple[float, ...] = (0.0,) * len(EMOTIONS)
     readings: int = 0
+    carried: int = 0
+
+    @property
+    def evidence(self) -> int:
+        """Readings that the sums rest on."""
+        return self.carried + self.readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,7 @@ class Summary:
 
 def estimate_emotion(sums: EmotionSums, min_readings: int = MIN_READINGS) -> EmotionEstimate | None:
     """The window's distribution, or None when there is too little evidence to give one."""
-    if sums.readings < min_readings or sums.weight <= 0:
+    if sums.evidence < min_readings or sums.weight <= 0:
         return None
     total = sum(sums.p)
     p = tuple(value / total for value in sums.p)
@@ -148,12 +157,12 @@ def estimate_emotion(sums: EmotionSums, min_readings: int = MIN_READINGS) -> Emo
     first, second = order[0], order[1]
     variance = sum(max(0.0, sums.square[k] / sums.weight - (sums.p[k] / sums.weight) ** 2) for k in (first, second))
     # The floor stands for what repeated readings of one face cannot average away: the model's own error.
-    spread = math.sqrt(variance / sums.readings + 0.15**2)
+    spread = math.sqrt(variance / sums.evidence + 0.15**2)
     confidence = 0.5 * (1 + math.erf((p[first] - p[second]) / spread / math.sqrt(2)))
     return EmotionEstimate(
         dominant=EMOTIONS[first],
         p=p,
         valence=sum(value * VALENCE[name] for value, name in zip(p, EMOTIONS, strict=True)),
         confidence=confidence,
-        readings=sums.readings,
+        readings=sums.evidence,
     )

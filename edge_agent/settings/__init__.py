@@ -3,7 +3,10 @@
 from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
 from edge_agent.settings.schema import (
     CameraSettings,
+    CommandName,
+    CommandSettings,
     DeviceSettings,
+    HomeAssistantSettings,
     LogSettings,
     MicrophoneSettings,
     ModelSettings,
@@ -18,8 +21,11 @@ from edge_agent.settings.schema import (
 
 __all__ = [
     "CameraSettings",
+    "CommandName",
+    "CommandSettings",
     "ConfigText",
     "DeviceSettings",
+    "HomeAssistantSettings",
     "LogSettings",
     "MicrophoneSettings",
     "ModelSettings",

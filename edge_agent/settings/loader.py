@@ -36,15 +36,15 @@ _TABLE_ERRORS = ("model_type", "dict_type")
 _EXAMPLES = """'["face", "burst"]' or '{"host": "broker"}'"""
 
 
-def default_path() -> Path | None:
+def default_path(system: Path = SYSTEM_FILE) -> Path | None:
     """The config file used when none is given: ``$EDGE_AGENT_CONFIG``, else the system's when it exists."""
     named = os.environ.get(ENV_FILE)
     if named:
         return Path(named)
     try:
-        return SYSTEM_FILE if SYSTEM_FILE.exists() else None
+        return system if system.exists() else None
     except PermissionError:  # its folder is closed to us: let reading the file say so
-        return SYSTEM_FILE
+        return system
 
 
 @dataclass(frozen=True, slots=True)

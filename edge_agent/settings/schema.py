@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -164,6 +164,49 @@ class MqttSettings(Section):
         return self
 
 
+CommandName = Literal[
+    "status",
+    "privacy",
+    "camera",
+    "microphone",
+    "profile",
+    "max_fps",
+    "pause",
+    "resume",
+    "reset",
+    "reload",
+    "log_level",
+]
+"""Everything that can be asked of a running agent."""
+
+
+class CommandSettings(Section):
+    """What others may make this device do over MQTT. Whoever may publish to ``cmd/`` on the broker may do it."""
+
+    enabled: bool = Field(default=False, description="Obey commands on <prefix>/<device>/cmd/<name>.")
+    allow: tuple[CommandName, ...] = Field(
+        default=get_args(CommandName), description="Commands that are obeyed; the others are refused."
+    )
+    per_minute: int = Field(default=60, ge=1, le=6000, description="Commands obeyed per minute; more are refused.")
+    max_age_s: float = Field(
+        default=30.0, ge=1, le=3600, description="A command that says it was sent longer ago than this is refused."
+    )
+
+
+class HomeAssistantSettings(Section):
+    """Making this device known to Home Assistant over the same broker."""
+
+    enabled: bool = Field(default=False, description="Announce the device; switching it off takes it away again.")
+    discovery: Literal["device", "component"] = Field(
+        default="device", description="device: one message for everything. component: for versions before 2024.12."
+    )
+    prefix: str = Field(
+        default="homeassistant",
+        pattern=r"^[^+#\s/][^+#\s]*$",
+        description="Home Assistant's discovery prefix; its birth message is expected on <prefix>/status.",
+    )
+
+
 class OutboxSettings(Section):
     """The durable buffer between the summariser and the broker."""
 
@@ -225,6 +268,8 @@ class Settings(BaseSettings):
     pacing: PacingSettings = PacingSettings()
     summary: SummarySettings = SummarySettings()
     mqtt: MqttSettings = MqttSettings()
+    commands: CommandSettings = CommandSettings()
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
     outbox: OutboxSettings = OutboxSettings()
     log: LogSettings = LogSettings()
     analyzers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per analyzer.")

@@ -44,6 +44,7 @@ def merge(a: Window, b: Window) -> Window:
             p=_add(a.emotion.p, b.emotion.p),
             square=_add(a.emotion.square, b.emotion.square),
             readings=a.emotion.readings + b.emotion.readings,
+            carried=a.emotion.carried,
         ),
         bursts={k: _merge_bursts(a.bursts, b.bursts, k) for k in sorted({*a.bursts, *b.bursts})},
         measures={k: _merge_measures(a.measures, b.measures, k) for k in sorted({*a.measures, *b.measures})},
@@ -90,6 +91,7 @@ class _Open:
     p: list[float] = field(default_factory=lambda: [0.0] * len(EMOTIONS))
     square: list[float] = field(default_factory=lambda: [0.0] * len(EMOTIONS))
     readings: int = 0
+    carried: int = 0
     bursts: dict[str, BurstSums] = field(default_factory=dict)
     measures: dict[str, MeasureSums] = field(default_factory=dict)
     stream: StreamSums = field(default_factory=StreamSums)
@@ -205,7 +207,7 @@ class WindowBuilder:
             if observation.track is not None:
                 p = tuple(observation.values[name] for name in EMOTIONS)
                 self._readings[observation.track] = _Reading(p, observation.time)
-                self._open.readings += 1
+                self._open.readings += not observation.recalled
             return
         for key, value in observation.values.items():
             name = f"{observation.name}.{key}"
@@ -218,6 +220,11 @@ class WindowBuilder:
                 one = {event.label: BurstSums(1, event.score, event.seconds)}
                 self._open.bursts[event.label] = _merge_bursts(self._open.bursts, one, event.label)
 
+    def _still_held(self, now: float) -> int:
+        """Readings of faces in view that speak for the time after ``now``."""
+        readings = (self._readings.get(track) for track in self._in_view)
+        return sum(1 for reading in readings if reading is not None and now < reading.time + MAX_EMOTION_HOLD)
+
     def _close(self, end: float) -> Window:
         self._integrate(end)
         done = self._open
@@ -225,12 +232,12 @@ class WindowBuilder:
             begin=self._begin,
             end=end,
             faces=done.faces,
-            emotion=EmotionSums(done.weight, tuple(done.p), tuple(done.square), done.readings),
+            emotion=EmotionSums(done.weight, tuple(done.p), tuple(done.square), done.readings, done.carried),
             bursts=dict(sorted(done.bursts.items())),
             measures=dict(sorted(done.measures.items())),
             stream=done.stream,
         )
-        self._open = _Open()
+        self._open = _Open(carried=self._still_held(end))
         self._seen_before = done.seen
         self._begin = end
         return window

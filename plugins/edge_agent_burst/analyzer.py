@@ -21,9 +21,9 @@ from edge_agent_burst.envelope import Envelope
 from edge_agent_burst.events import Arbiter, LabelPolicy, Reading, Segment
 from edge_agent_burst.labels import LABELS, Label
 
-_BRIDGE_S: Mapping[str, float] = {"laughter": 0.3, "crying": 0.3, "gasp": 0.3}
-"""Longest pause inside one sound of a label, seconds; single sounds have shorter ones."""
-_BRIDGE_DEFAULT_S = 0.15
+_PAUSE_S: Mapping[str, float] = {"laughter": 0.8, "crying": 1.0, "gasp": 0.6, "cough": 0.6}
+"""Longest pause inside one event of a label, seconds."""
+_PAUSE_DEFAULT_S = 0.3
 
 
 class BurstAnalyzer(AudioAnalyzer):
@@ -34,10 +34,10 @@ class BurstAnalyzer(AudioAnalyzer):
         policies: dict[str, LabelPolicy] = {
             label: _with_threshold(engine.policies[label], thresholds.get(label)) for label in LABELS if label in labels
         }
-        self._arbiter = Arbiter(policies)
         self._envelope = Envelope()
         self._heard = 0
         self._origin = 0.0
+        self._arbiter = Arbiter(policies, self._refine)
 
     def analyze(self, block: AudioBlock) -> Sequence[Event]:
         """Events that ended within this block."""
@@ -82,12 +82,15 @@ class BurstAnalyzer(AudioAnalyzer):
     def _judge(self, readings: Iterable[Reading]) -> list[Event]:
         return [self._event(segment) for reading in readings for segment in self._arbiter.push(reading)]
 
-    def _event(self, segment: Segment) -> Event:
-        bridge = _BRIDGE_S.get(segment.label, _BRIDGE_DEFAULT_S)
+    def _refine(self, segment: Segment) -> Segment:
+        pause = _PAUSE_S.get(segment.label, _PAUSE_DEFAULT_S)
         heard = self._heard / AUDIO_RATE
-        start, end = self._envelope.edges(segment.start, segment.sure, min(segment.end, heard), bridge)
-        seconds = round(max(end - start, 0.0), 3)
-        return Event(BURST, segment.label, round(segment.score, 3), self._origin + start, seconds)
+        start, end = self._envelope.edges(segment.start, segment.sure, min(segment.end, heard), pause)
+        return replace(segment, start=start, end=max(start, end))
+
+    def _event(self, segment: Segment) -> Event:
+        seconds = round(segment.end - segment.start, 3)
+        return Event(BURST, segment.label, round(segment.score, 3), self._origin + segment.start, seconds)
 
 
 def _with_threshold(policy: LabelPolicy, on: float | None) -> LabelPolicy:

@@ -18,6 +18,8 @@ _KEPT = 9_000
 _DEPTH_DB = 20.0
 _ABOVE_FLOOR_DB = 6.0
 _FLOOR_DB = -90.0
+_LATE_S = 0.8
+_ONSET_PAUSE_S = 0.3
 
 
 class Envelope:
@@ -45,23 +47,25 @@ class Envelope:
             self._levels = self._levels[surplus:]
             self._dropped += surplus
 
-    def edges(self, start: float, sure: float, end: float, gap: float) -> tuple[float, float]:
+    def edges(self, start: float, sure: float, end: float, pause: float) -> tuple[float, float]:
         """Where the sound within ``start`` to ``end`` begins and ends, given that it has begun by ``sure``.
 
-        The beginning is found backwards from the loudest moment before ``sure``, the end forwards from the last moment
-        that is as loud; pauses of up to ``gap`` seconds are bridged. Without any sound the bounds come back.
+        Both are found from the loudest moment before ``sure``: backwards across short pauses (up to a little before
+        ``start``, for windows may notice late) and forwards across pauses of up to ``pause`` seconds. Without any
+        sound the bounds come back.
         """
         first, last = self._index(start), self._index(end)
-        levels = self._levels[first:last]
-        head = levels[: max(1, self._index(sure) - first)]
-        if len(levels) == 0:
+        if first >= last:
             return start, end
-        threshold = max(float(head.max()) - _DEPTH_DB, self._floor(first, last) + _ABOVE_FLOOR_DB)
-        loud = levels >= min(threshold, float(head.max()))
-        bridge = max(1, round(gap / STEP))
-        onset = _walk(loud, int(head.argmax()), -1, bridge)
-        final = int(np.flatnonzero(loud)[-1])
-        return self._time(first + onset), min(end, self._time(first + final + 1))
+        earliest = self._index(start - _LATE_S)
+        levels = self._levels[earliest:last]
+        head = slice(first - earliest, max(first + 1, self._index(sure)) - earliest)
+        peak = head.start + int(levels[head].argmax())
+        threshold = max(float(levels[peak]) - _DEPTH_DB, self._floor(first, last) + _ABOVE_FLOOR_DB)
+        loud = levels >= min(threshold, float(levels[peak]))
+        onset = _walk(loud, peak, -1, round(min(pause, _ONSET_PAUSE_S) / STEP))
+        final = _walk(loud, peak, 1, round(pause / STEP))
+        return self._time(earliest + onset), min(end, self._time(earliest + final + 1))
 
     def _floor(self, first: int, last: int) -> float:
         around = self._levels[max(0, first - 200) : last]

@@ -9,7 +9,7 @@ A segment is as coarse as the windows it came from; :mod:`edge_agent_burst.envel
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 _REMEMBERED_S = 60.0
@@ -81,9 +81,14 @@ class LabelMachine:
         self._reported = float("-inf")
 
     @property
-    def pending(self) -> Segment | None:
-        """The segment under way, when it is already believed."""
-        return self._segment if self._opened else None
+    def candidate(self) -> Segment | None:
+        """The segment under way, believed or not."""
+        return self._segment
+
+    @property
+    def believed(self) -> bool:
+        """Whether the segment under way has opened."""
+        return self._opened
 
     def push(self, reading: Reading) -> Segment | None:
         """Take one window's score; the segment when one has just ended."""
@@ -125,14 +130,23 @@ class LabelMachine:
         )
 
 
+Refine = Callable[[Segment], Segment]
+
+
+def _unrefined(segment: Segment) -> Segment:
+    return segment
+
+
 class Arbiter:
     """Runs all labels side by side and lets overlapping segments compete.
 
     A finished segment waits while another label that covers it is still under way, so the decision is final.
+    ``refine`` sharpens the edges of a segment before it is compared: long windows blur them.
     """
 
-    def __init__(self, policies: Mapping[str, LabelPolicy]) -> None:
+    def __init__(self, policies: Mapping[str, LabelPolicy], refine: Refine = _unrefined) -> None:
         self._policies = dict(policies)
+        self._refine = refine
         self._machines = self._fresh_machines()
         self._waiting: list[Segment] = []
         self._decided: list[Segment] = []
@@ -142,7 +156,7 @@ class Arbiter:
         for machine in self._machines:
             segment = machine.push(reading)
             if segment is not None:
-                self._waiting.append(segment)
+                self._waiting.append(self._refine(segment))
         return self._settle()
 
     def flush(self) -> Sequence[Segment]:
@@ -150,7 +164,7 @@ class Arbiter:
         for machine in self._machines:
             segment = machine.flush()
             if segment is not None:
-                self._waiting.append(segment)
+                self._waiting.append(self._refine(segment))
         settled = self._settle()
         self._decided.clear()
         self._machines = self._fresh_machines()
@@ -160,14 +174,20 @@ class Arbiter:
         return [LabelMachine(label, policy) for label, policy in self._policies.items()]
 
     def _settle(self) -> Sequence[Segment]:
-        pending = [segment for machine in self._machines if (segment := machine.pending) is not None]
+        if not self._waiting:
+            return ()
+        under_way = [
+            (self._refine(candidate), machine.believed)
+            for machine in self._machines
+            if (candidate := machine.candidate) is not None
+        ]
         settled: list[Segment] = []
         for segment in sorted(self._waiting, key=lambda s: s.excess, reverse=True):
-            rivals = [rival for rival in pending if rival.covers(segment)]
-            stronger = [rival for rival in (*rivals, *self._decided) if rival.excess >= segment.excess]
+            certain = [rival for rival, believed in under_way if believed]
+            stronger = [rival for rival in (*certain, *self._decided) if rival.excess >= segment.excess]
             if any(rival.covers(segment) for rival in stronger):
                 self._waiting.remove(segment)
-            elif not rivals:
+            elif not any(rival.covers(segment) for rival, _ in under_way):
                 self._waiting.remove(segment)
                 settled.append(segment)
                 self._decided.append(segment)

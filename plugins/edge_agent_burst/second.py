@@ -29,8 +29,6 @@ Samples = npt.NDArray[np.float32]
 Embedder = Callable[[Samples], Sequence[npt.NDArray[np.float32]]]
 """YAMNet with its embedding as output: float32 [15600] to a list whose first member is float32 [1, 1024]."""
 
-POLICIES: Mapping[Label, LabelPolicy] = {}
-
 
 class Head:
     """The linear layer: an embedding, averaged over windows, to probabilities in the order of ``own.CLASSES``."""
@@ -63,7 +61,7 @@ class SecondOpinionEngine:
 
     @property
     def policies(self) -> Mapping[Label, LabelPolicy]:
-        return POLICIES
+        return self._own.policies
 
     def reset(self) -> None:
         self._own.reset()

@@ -18,7 +18,7 @@ class BurstSettings(AnalyzerSettings):
     """What is listened for and how sure it must be."""
 
     engine: Literal["auto", "own", "yamnet"] = Field(
-        default="yamnet",
+        default="auto",
         description="own: the bundled model; yamnet: YAMNet alone; auto: the bundled model, with YAMNet's second "
         "opinion where it is installed.",
     )

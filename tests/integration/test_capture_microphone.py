@@ -1,16 +1,14 @@
 """The microphone through real PortAudio and ALSA: exact samples from a file device, real time from PulseAudio.
 
-Each case runs in a child process because ALSA reads its configuration once per process. What needs a Debian package that
-is missing is skipped with its name.
+Each case runs in a child process because ALSA reads its configuration once per process. What needs a Debian package
+that is missing is skipped with its name.
 """
 
 from __future__ import annotations
 
 import ctypes.util
-import json
+import itertools
 import os
-import subprocess
-import sys
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.sound_server import PACKAGES, SoundServer
+from tests.support.sound_server import PACKAGES, Listener, SoundServer, file_device
 
 pytestmark = pytest.mark.skipif(
     ctypes.util.find_library("portaudio") is None, reason="needs PortAudio (Debian: apt install libportaudio2)"
@@ -27,26 +25,6 @@ pytestmark = pytest.mark.skipif(
 
 ALSA_RATE = 44_100
 """What PortAudio takes an ALSA device's rate to be when it supports any."""
-
-
-class Listener:
-    """A child that listens; its report arrives line by line."""
-
-    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
-        command = [sys.executable, "-m", "tests.support.listen", *arguments]
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            yield json.loads(line)
-
-    def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
 
 
 @pytest.fixture
@@ -67,17 +45,6 @@ def sound_server(tmp_path: Path, environment: dict[str, str]) -> Iterator[SoundS
 
 def sine(rate: int, seconds: float, frequency: float = 440.0) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)
-
-
-def file_device(folder: Path, samples: np.ndarray[Any, Any], name: str = "testmic") -> Path:
-    """An ALSA configuration whose only device is fed from a file: exact, but as fast as it is read."""
-    raw, config = folder / "samples.raw", folder / "asound.conf"
-    raw.write_bytes(samples.astype(np.float32).tobytes())
-    config.write_text(
-        f'pcm.{name} {{ type file slave {{ pcm null }} file /dev/null infile "{raw}" format raw }}\n'
-        f"pcm.null {{ type null }}\npcm.!default {name}\n"
-    )
-    return config
 
 
 @pytest.mark.parametrize(("channel", "factor"), [("1", -0.25), (None, 0.125)])
@@ -118,7 +85,7 @@ def test_real_time_sound_is_heard_at_its_time(sound_server: SoundServer, tmp_pat
     loud = sum(block["seconds"] for block in blocks if block["peak"] > 0.3)
     assert 0.7 < loud < 1.4, "one second of tone was played"
     assert sum(block["gap"] for block in blocks) == 0
-    for earlier, later in zip(blocks, blocks[1:], strict=False):
+    for earlier, later in itertools.pairwise(blocks):
         assert later["time"] == pytest.approx(earlier["time"] + earlier["seconds"], abs=0.1)
     # A block is delivered after its last sample and within a buffer's length of it.
     assert all(0 < block["wall"] - block["time"] - block["seconds"] < 2 for block in blocks[5:])

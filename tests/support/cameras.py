@@ -1,4 +1,4 @@
-"""Network cameras for tests: real servers on the loopback that can be stopped, restarted, stalled and made to send damage."""
+"""Network cameras for tests: real servers on the loopback that can be stopped, stalled and made to send damage."""
 
 from __future__ import annotations
 

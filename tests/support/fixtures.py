@@ -89,7 +89,7 @@ def make_delivery(tmp_path: Path) -> Iterator[MakeDelivery]:
 
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
-    """``eventually(condition, timeout=20)``: the first true value of ``condition()``; fails after ``timeout`` seconds."""
+    """``eventually(condition, timeout=20)``: the first true value of ``condition()``, within that many seconds."""
 
     def wait(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
         deadline = time.monotonic() + timeout

@@ -1,7 +1,8 @@
-"""Run as a process of its own, because ALSA and PulseAudio read their environment once: reports what a microphone hears.
+"""Reports what a microphone hears; a process of its own because ALSA and PulseAudio read their environment once.
 
 One JSON line per block, ``{"time", "wall", "seconds", "gap", "peak", "reopens", "available"}`` (``time`` on the same
-monotonic clock as ``wall``); with ``--save`` the samples go to a .npy file at the end. Ends after ``--seconds`` of sound.
+monotonic clock as ``wall``); with ``--save`` the samples go to a .npy file at the end. Ends after ``--seconds`` of
+sound.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def main() -> None:
     settings = MicrophoneSettings(source=options.source, channel=options.channel, timeout_s=2)
     source = make_audio(settings, clock, {}, ReplayGroup(clock))
     assert source is not None
-    threading.Timer(options.deadline, source.close).start()
+    timer = threading.Timer(options.deadline, source.close)
+    timer.daemon = True
+    timer.start()
     source.open()
     heard, samples = 0.0, []
     while heard < options.seconds and (block := source.read()) is not None:
@@ -47,7 +50,6 @@ def main() -> None:
     source.close()
     sys.stdout.write(json.dumps({"closed_in": time.monotonic() - start, "error": source.status.error}) + "\n")
     sys.stdout.flush()
-    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -42,7 +43,9 @@ class Mosquitto:
         folder.chmod(0o777)
         self._log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
-        lines = [
+        # As root mosquitto would become another user, who may not read the test's folder.
+        lines = ["user root"] if os.geteuid() == 0 else []
+        lines += [
             "per_listener_settings false",
             "connection_messages true",
             "log_dest stderr",

@@ -1,18 +1,27 @@
-"""A PulseAudio of the test's own, whose null sink's monitor is the default microphone: real time, no hardware."""
+"""Microphones without hardware: a PulseAudio of the test's own (real time), and ALSA's file device (exact samples)."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 PACKAGES = "Debian: apt install libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins"
 
 
 class SoundServer:
-    """Runs in ``folder``; :attr:`environment` makes a child process use it as its only sound device."""
+    """PulseAudio with a null sink whose monitor is the default source; its files are in ``folder``.
+
+    :attr:`environment` makes a child process use it as its only sound device.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -69,3 +78,35 @@ class SoundServer:
 
     def _pactl(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(["pactl", *arguments], env=self.environment, capture_output=True, timeout=20, check=False)
+
+
+class Listener:
+    """A child process that listens (:mod:`tests.support.listen`); its report arrives line by line."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+        command = [sys.executable, "-m", "tests.support.listen", *arguments]
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield json.loads(line)
+
+    def end(self) -> None:
+        """Do not wait for it any longer."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def file_device(folder: Path, samples: np.ndarray[Any, Any], name: str = "testmic") -> Path:
+    """An ALSA configuration whose only device is fed from a file: exact, but as fast as it is read."""
+    raw, config = folder / "samples.raw", folder / "asound.conf"
+    raw.write_bytes(samples.astype(np.float32).tobytes())
+    config.write_text(
+        f'pcm.{name} {{ type file slave {{ pcm null }} file /dev/null infile "{raw}" format raw }}\n'
+        f"pcm.null {{ type null }}\npcm.!default {name}\n"
+    )
+    return config

@@ -25,8 +25,8 @@ Array = npt.NDArray[np.float32]
 
 SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "speech": 0.16, "background": 0.165}
 """How often a class is drawn."""
-REAL_SHARE: Mapping[str, float] = {"cough": 0.6, "crying": 0.4, "sneeze": 0.3, "speech": 0.85, "background": 0.6}
-"""How much of it is drawn from recordings, where there are any."""
+REAL_SHARE: Mapping[str, float] = {"cough": 0.4, "crying": 0.3, "sneeze": 0.25, "speech": 0.85, "background": 0.6}
+"""How much of it is drawn from recordings, where there are any: not more, lest what is recorded be taken for them."""
 UNJUDGED = ("throat_clearing", "groan", *REJECTIONS)
 """Labels on which YAMNet is no credible critic."""
 _CRITIC_FLOOR = 0.06
@@ -76,6 +76,7 @@ class Sampler:
             for real in (False, True)
         }
         self._chances = {key: _chances(pool, CLASSES[key[0]]) for key, pool in self._pools.items() if pool}
+        self._recorded = [clip for clip in clips if clip.real and CLASSES[clip.label] not in REJECTIONS]
         share = np.array([SHARE[name] for name in CLASSES])
         self._share = share / share.sum()
         self._grain = self._rng.gumbel(0.0, 4.0, (64, WINDOW_FRAMES, BANDS)).astype(np.float32)
@@ -133,13 +134,21 @@ class Sampler:
         return np.resize(part, (WINDOW_FRAMES, BANDS)) if len(part) else part
 
     def _bed(self) -> Array:
-        """Background: a recorded or synthetic one, or steady noise of any colour."""
-        rng = self._rng
-        if rng.random() < 0.5:
+        """Background: a recorded or synthetic one, the quiet moments of a recording, or steady noise of any colour."""
+        rng, choice = self._rng, self._rng.random()
+        if choice < 0.35:
             return self._stretch(CLASSES.index("background"))
+        if choice < 0.7 and self._recorded:
+            return self._quiet(self._recorded[int(rng.integers(len(self._recorded)))])
         colour = np.linspace(0.0, rng.uniform(-40.0, 15.0), BANDS) + _curve(rng, 4.0)
         grain = self._grain[int(rng.integers(len(self._grain)))]
         return np.asarray(colour, np.float32) + np.roll(grain, int(rng.integers(WINDOW_FRAMES)), axis=0)
+
+    def _quiet(self, clip: Clip) -> Array:
+        """Two seconds made of the quietest frames of ``clip``: its room and microphone without its sound."""
+        frames = clip.frames.astype(np.float32)
+        order = np.argsort(frames.mean(axis=1))[: max(8, len(frames) // 4)]
+        return np.asarray(frames[np.resize(self._rng.permutation(order), WINDOW_FRAMES)])
 
     def _vary(self, window: Array) -> Array:
         """Pitch, speed and tone colour."""

@@ -137,7 +137,7 @@ def _follow(average: nn.Module, net: nn.Module, keep: float) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=96)
@@ -148,7 +148,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    sampler = Sampler(load(sorted(args.corpus.glob("features-*.npz"))), args.seed)
+    sampler = Sampler(
+        load([path for corpus in args.corpus for path in sorted(corpus.glob("features-*.npz"))]), args.seed
+    )
     if (args.out / "teacher.pt").exists():
         teacher = Teacher()
         teacher.load_state_dict(torch.load(args.out / "teacher.pt"))

@@ -44,6 +44,12 @@ MEMORY_BYTES = 2 << 20
 RETRY_S = (15.0, 600.0)
 """First and longest pause between attempts to use the file again."""
 
+PUT_ROWS = 64
+"""Most rows stored in one transaction."""
+
+ROW_BYTES = 2048
+"""What a row takes at most, as a rule: room for it is made before it is stored."""
+
 MERGE_ROWS = 240
 """Rows looked at in one merging transaction; keeps it, and the WAL, small."""
 
@@ -130,7 +136,10 @@ class Outbox:
     def put(self, drafts: Sequence[Draft]) -> None:
         """Store ``drafts`` in order; when this returns they survive a power cut (unless degraded)."""
         with self._lock:
-            ids = self._run(lambda store: self._put(store, drafts))
+            ids: list[int] = []
+            for k in range(0, len(drafts), PUT_ROWS):
+                part = drafts[k : k + PUT_ROWS]
+                ids += self._run(lambda store: self._put(store, part))  # noqa: B023
             now = self._clock.monotonic()
             for id_ in ids:
                 self._put_at[id_] = now
@@ -211,7 +220,7 @@ class Outbox:
                 pending=base.pending + store.pending,
                 size=size,
                 limit=self._limit(),
-                salvages=base.salvages + store.salvages,
+                salvages=base.salvages + store.tables.salvages,
                 ballast=self._vault.ballast.present,
                 degraded=self._degraded,
                 oldest=oldest if base.oldest is None else base.oldest,
@@ -232,7 +241,7 @@ class Outbox:
             return operation(self._store)
         except StoreFullError as error:
             if self._degraded:
-                self._shrink(0.7)
+                self._shrink(self._limit() * 0.7)
                 return operation(self._store)
             return self._run_relieved(operation, error)
         except StoreDamagedError as error:
@@ -246,7 +255,7 @@ class Outbox:
             self._vault.ballast.release()
             self._room = min(self._room, self._store.used())
             log.warning("outbox: no space (%s): merging, then dropping the oldest", error)
-            self._shrink(0.9)
+            self._shrink(self._room * 0.9)
             return operation(self._store)
         except StoreError as again:
             self._degrade(again)
@@ -267,7 +276,7 @@ class Outbox:
         durable, self._current = self._current, None
         next_id, next_seq, boot_id = 1, 1, self._origin.boot_id
         if durable is not None:
-            self._base = OutboxStats(durable.counters, durable.pending, 0, 0, durable.salvages)
+            self._base = OutboxStats(durable.counters, durable.pending, 0, 0, durable.tables.salvages)
             next_id, next_seq = durable.next_id, durable.next_seq(boot_id)
             try:
                 durable.close()
@@ -313,7 +322,9 @@ class Outbox:
             self._degrade(again)
 
     def _put(self, store: Store, drafts: Sequence[Draft]) -> list[int]:
-        self._shrink()
+        room = MEMORY_BYTES if self._degraded else self._room
+        if store.used() + len(drafts) * ROW_BYTES > room:
+            self._shrink(room * 0.97 - len(drafts) * ROW_BYTES)
         return store.put(drafts, sum(consumer.bit for consumer in self._consumers.values()))
 
     # -- leases -------------------------------------------------------------------------------------------------------
@@ -363,12 +374,8 @@ class Outbox:
     def _limit(self) -> int:
         return MEMORY_BYTES if self._degraded else self._cap
 
-    def _shrink(self, share: float = 0.97) -> None:
-        """Bring the store below ``share`` of its room when it is above, with some slack so that this is rare."""
-        room = MEMORY_BYTES if self._degraded else self._room
-        if self._store.used() <= share * room:
-            return
-        target = (share - 0.03) * room
+    def _shrink(self, target: float) -> None:
+        """Merge, then drop, until no more than ``target`` bytes are in use."""
         while self._store.used() > target:
             if not self._merge_some() and not self._drop_some():
                 return

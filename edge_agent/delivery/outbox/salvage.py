@@ -1,6 +1,6 @@
 """Reading what can still be read from a damaged outbox. The damaged file is moved aside, never deleted or emptied.
 
-Rows are read in order as far as the tree holds, then one by one around the holes. A destroyed first page (header and
+Rows are read from both ends as far as the tree holds, then one by one between the holes. A destroyed first page (header and
 table of contents) is replaced by that of a new database, which is the same for every outbox of our schema; the
 original page is kept beside the file.
 """
@@ -18,8 +18,8 @@ from edge_agent.delivery.outbox.database import PAGE_BYTES, connect
 from edge_agent.delivery.outbox.records import Record, load
 from edge_agent.delivery.rows import Counters, Gap
 
-PROBES = 300_000
-"""Most single look-ups around holes; bounds the time a salvage takes."""
+PROBES = 5_000
+"""Fruitless single look-ups after which the rest is given up; more than the rows below one inner page of the tree."""
 
 SEQ_MARGIN = 1_000_000
 """Numbers skipped when the table that knew the next one is lost: a key must never be used twice."""
@@ -30,7 +30,7 @@ class Salvaged:
     """What was read. ``rows`` are sound and in order; the rest is empty where it could not be read."""
 
     rows: list[Record] = field(default_factory=list)
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     salvages: int = 0
     boots: dict[str, int] = field(default_factory=dict)
     consumers: dict[str, int] = field(default_factory=dict)
@@ -96,23 +96,32 @@ def _table(db: sqlite3.Connection, statement: str) -> list[Any]:
 
 
 def _rows(db: sqlite3.Connection) -> Iterator[Record]:
-    after = 0
+    head = list(_run_of_rows(db, "id > ? ORDER BY id", 0))
+    yield from filter(None, map(load, head))
+    first_missing = head[-1][0] + 1 if head else 1
+    tail = list(_run_of_rows(db, f"id >= {first_missing} AND id < ? ORDER BY id DESC", 1 << 62))[::-1]
+    # What lies between is looked up one by one: a lost page costs the rows on it and not those behind it.
+    end = tail[0][0] if tail else 1 << 62
+    failures, id_ = 0, first_missing
+    while id_ < end and failures < PROBES:
+        found = _table(db, f"SELECT * FROM items WHERE id = {id_}")
+        failures = 0 if found else failures + 1
+        yield from filter(None, map(load, found))
+        id_ += 1
+    yield from filter(None, map(load, tail))
+
+
+def _run_of_rows(db: sqlite3.Connection, condition: str, start: int) -> Iterator[Sequence[Any]]:
+    """Rows in the order of ``condition`` from id ``start`` on, until the end or the first error."""
     while True:
         try:
-            batch = db.execute("SELECT * FROM items WHERE id > ? ORDER BY id LIMIT 64", (after,)).fetchall()
+            batch = db.execute(f"SELECT * FROM items WHERE {condition} LIMIT 32", (start,)).fetchall()
         except sqlite3.Error:
-            break
+            return
+        yield from batch
         if not batch:
             return
-        after = batch[-1][0]
-        yield from filter(None, map(load, batch))
-    for id_ in range(after + 1, min(_highest(db, after), after + PROBES) + 1):
-        yield from filter(None, map(load, _table(db, f"SELECT * FROM items WHERE id = {id_}")))
-
-
-def _highest(db: sqlite3.Connection, after: int) -> int:
-    last = _table(db, "SELECT id FROM items ORDER BY id DESC LIMIT 1")
-    return int(last[0][0]) if last else after + PROBES
+        start = batch[-1][0]
 
 
 def _replace_first_page(damaged: Path) -> None:

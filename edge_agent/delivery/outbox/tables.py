@@ -23,7 +23,7 @@ DEAD_KEPT = 500
 class Work:
     """What one transaction will have changed once it is committed."""
 
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     next_seq: dict[str, int] = field(default_factory=dict)
     next_id: int = 0
 
@@ -127,11 +127,12 @@ class Tables:
     def drop(self, condition: str, reason: str, work: Work) -> int:
         """Give up the rows that meet ``condition``, counted and noted; how many it were."""
         dropped = 0
-        for *span, count in self.all(
+        for row in self.all(
             "SELECT boot_id, min(seq), max(seq), min(start), max(start + seconds), count(*)"
             f" FROM items WHERE {condition} GROUP BY boot_id ORDER BY min(id)"
         ):
-            self.note_gap(Gap(*span, count=count, reason=reason))
+            boot_id, first, last, start, end, count = row
+            self.note_gap(Gap(boot_id, first, last, start, end, count, reason))
             dropped += count
         self.run(f"DELETE FROM items WHERE {condition}")
         work.count(dropped=dropped)

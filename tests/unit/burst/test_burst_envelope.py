@@ -21,7 +21,7 @@ def sound(*spans: tuple[float, float], seconds: float = 4.0, noise: float = 0.00
 def test_edges_of_one_sound() -> None:
     envelope = Envelope()
     envelope.feed(sound((1.5, 2.1)))
-    assert envelope.edges(0.8, 2.2, 3.0, gap=0.15) == pytest.approx((1.5, 2.1), abs=0.03)
+    assert envelope.edges(0.8, 2.2, 3.0, pause=0.15) == pytest.approx((1.5, 2.1), abs=0.03)
 
 
 def test_blocks_of_any_length_give_the_same() -> None:
@@ -36,14 +36,14 @@ def test_blocks_of_any_length_give_the_same() -> None:
 def test_pause_is_bridged_only_when_short_enough() -> None:
     envelope = Envelope()
     envelope.feed(sound((1.0, 1.4), (1.6, 2.0)))
-    assert envelope.edges(0.5, 2.1, 2.5, gap=0.3)[0] == pytest.approx(1.0, abs=0.03)
+    assert envelope.edges(0.5, 2.1, 2.5, pause=0.3)[0] == pytest.approx(1.0, abs=0.03)
 
 
 def test_an_earlier_sound_is_not_the_onset() -> None:
     envelope = Envelope()
     samples = sound((0.6, 1.0)) * 0.3 + sound((2.0, 2.4))
     envelope.feed(samples)
-    assert envelope.edges(0.5, 2.5, 3.0, gap=0.15)[0] == pytest.approx(2.0, abs=0.03)
+    assert envelope.edges(0.5, 2.5, 3.0, pause=0.15)[0] == pytest.approx(2.0, abs=0.03)
 
 
 def test_without_sound_the_bounds_come_back() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from functools import reduce
 from pathlib import Path
 
@@ -300,17 +302,17 @@ def test_what_cannot_be_rendered_is_dropped_and_counted_and_stops_nothing(tmp_pa
 
 def test_a_flipped_bit_in_a_payload_is_noticed_and_never_sent(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
-    outbox.put([summary_draft(0.0), summary_draft(10.0)])
-    query_ = "UPDATE items SET payload = replace(payload, 'kiosk-1', 'kiosk-2') WHERE seq = 1"
+    outbox.put([summary_draft(0.0), summary_draft(10.0), summary_draft(20.0)])
     outbox.close()
-    import sqlite3
-
-    with sqlite3.connect(tmp_path / "outbox.db") as db:
-        db.execute(query_)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
+        db.execute("UPDATE items SET payload = CAST(replace(payload, 'kiosk-1', 'kiosk-2') AS BLOB) WHERE seq = 1")
+        db.execute("UPDATE items SET topic = CAST(x'73756dff617279' AS TEXT) WHERE seq = 3")
+        db.commit()
     again = make_outbox(tmp_path)
     assert seqs(again) == [2]
-    assert again.stats().counters.dead_lettered == 1
+    assert again.stats().counters.dead_lettered == 2
     assert_balanced(again)
+    assert [letter["reason"] for letter in inspect.export(tmp_path, dead=True)] == ["damaged", "damaged"]
 
 
 def test_inspection_works_beside_a_running_agent_and_purging_does_not(tmp_path: Path) -> None:

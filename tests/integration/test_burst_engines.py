@@ -1,8 +1,9 @@
-"""YAMNet through the product's runtime on the recording with known sounds."""
+"""The engines through the product's runtime on the recording with known sounds."""
 
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import av
@@ -18,13 +19,15 @@ from edge_agent_burst.analyzer import BurstAnalyzer
 from edge_agent_burst.labels import LABELS
 
 
-class OneModel:
-    """Finds YAMNet in a folder, or nothing."""
+class Models:
+    """The bundled model, and YAMNet when a folder is given."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def locate(self, name: str) -> Path:
+        if name == "burst":
+            return Path(str(resources.files("edge_agent_burst"))) / "burst.tflite"
         if self._folder is None:
             raise ModelError(f"model {name} is not installed: 'edge-agent models pull {name}' gets it")
         return self._folder / f"{name}.tflite"
@@ -42,7 +45,7 @@ def kiosk(shared: Path) -> np.ndarray:
 
 def make(folder: Path | None, **settings: object) -> BurstAnalyzer:
     (spec,) = edge_agent_register_analyzers()
-    subject = spec.factory(spec.settings(**settings), AnalyzerContext(OneModel(folder)))
+    subject = spec.factory(spec.settings(**settings), AnalyzerContext(Models(folder)))
     assert isinstance(subject, BurstAnalyzer)
     return subject
 
@@ -54,7 +57,20 @@ def hear(subject: BurstAnalyzer, samples: np.ndarray, block: int) -> list[Event]
     return [event for event in [*found, *subject.finish()] if isinstance(event, Event)]
 
 
-@pytest.mark.parametrize("settings", [{}, {"labels": LABELS}, {"hop_s": 0.12}], ids=["default", "all", "dense"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"engine": "own"},
+        {"engine": "own", "labels": LABELS},
+        {"engine": "own", "hop_s": 0.16},
+        {"engine": "auto"},
+        {"engine": "auto", "labels": LABELS},
+        {"engine": "yamnet"},
+        {"engine": "yamnet", "labels": LABELS},
+        {"engine": "yamnet", "hop_s": 0.12},
+    ],
+    ids=lambda s: "-".join(str(v) if not isinstance(v, tuple) else "all" for v in s.values()),
+)
 def test_the_bursts_and_nothing_else(shared: Path, kiosk: np.ndarray, settings: dict[str, object]) -> None:
     truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
     bursts = [event for event in truth if event["label"] != "speech"]
@@ -68,9 +84,10 @@ def test_the_bursts_and_nothing_else(shared: Path, kiosk: np.ndarray, settings: 
     assert all(0.0 < event.score <= 1.0 for event in events)
 
 
-def test_speech_is_no_burst(shared: Path) -> None:
+@pytest.mark.parametrize("engine", ["own", "auto", "yamnet"])
+def test_speech_is_no_burst(shared: Path, engine: str) -> None:
     paths = sorted((shared / "data" / "bursts" / "speech").glob("*.ogg"))[::60]
-    subject = make(shared / "models", labels=LABELS)
+    subject = make(shared / "models", engine=engine, labels=LABELS)
     for path in paths:
         with av.open(str(path)) as container:
             resampler = av.AudioResampler("flt", "mono", AUDIO_RATE)
@@ -78,6 +95,20 @@ def test_speech_is_no_burst(shared: Path) -> None:
         assert hear(subject, np.concatenate(parts), 4_096) == []
 
 
-def test_without_a_model_the_error_says_how_to_get_one() -> None:
+def test_without_yamnet_the_error_says_how_to_get_it() -> None:
     with pytest.raises(ModelError, match="models pull"):
-        make(None)
+        make(None, engine="yamnet")
+
+
+def test_auto_without_yamnet_is_the_own_model(kiosk: np.ndarray) -> None:
+    """Needs the recording but no second model: a fresh install hears."""
+    part = kiosk[15 * AUDIO_RATE : 40 * AUDIO_RATE]
+    alone, auto = (hear(make(None, engine=engine), part, 1_024) for engine in ("own", "auto"))
+    assert alone == auto
+    assert [event.label for event in auto] == ["cough", "cough", "crying"]
+
+
+def test_a_damaged_yamnet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "yamnet.tflite").write_bytes(b"\0" * 64)
+    with pytest.raises(ModelError, match="pull it again"):
+        make(tmp_path, engine="auto")

@@ -1,0 +1,222 @@
+"""The one place where choices made while running live: privacy, devices, rate, pause, log level.
+
+MQTT commands, Home Assistant and the web page all go through :class:`Control`, so none of them can do what the config
+forbids, and all see the same state. Control decides; the agent, told by a listener, lets go of devices and changes
+rates. Choices survive a restart (:mod:`edge_agent.app.choices`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edge_agent.analysis.pacing import Bounds, Profile
+from edge_agent.app.choices import ChoiceFile, Choices, LogLevel, Pause
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.settings import PacingSettings, Settings
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 86_400.0
+LEAST_FPS = 0.1
+MOST_FPS = 60.0
+
+
+class RefusedError(EdgeAgentError):
+    """What was asked for is not allowed, or makes no sense now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the config of this device forbids. ``camera`` and ``microphone`` say why it cannot be on, or are empty."""
+
+    camera: str
+    microphone: str
+    least_fps: float
+    most_fps: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits in ``settings``."""
+        pacing = settings.pacing
+        return cls(
+            "camera.source is none" if settings.camera.source == "none" else "",
+            "microphone.source is none" if settings.microphone.source == "none" else "",
+            pacing.min_fps or LEAST_FPS,
+            pacing.max_fps or MOST_FPS,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ControlState:
+    """What holds now. ``camera`` and ``microphone`` are the choices; :attr:`watching` and :attr:`listening` what follows.
+
+    ``max_fps`` is in analysed frames per second, ``paused_until`` a wall time or None.
+    """
+
+    privacy: bool
+    camera: bool
+    microphone: bool
+    profile: Profile
+    max_fps: float
+    paused_until: float | None
+    log_level: LogLevel
+
+    @property
+    def watching(self) -> bool:
+        """Whether the camera may be open."""
+        return self.camera and not self.privacy and self.paused_until is None
+
+    @property
+    def listening(self) -> bool:
+        """Whether the microphone may be open."""
+        return self.microphone and not self.privacy and self.paused_until is None
+
+
+Listener = Callable[[ControlState], None]
+
+
+class Control:
+    """Choices within :class:`Limits`; may be called from any thread. Refused wishes raise :class:`RefusedError`."""
+
+    def __init__(self, settings: Settings, clock: Clock, file: ChoiceFile) -> None:
+        self._pacing = settings.pacing
+        self._level: LogLevel = settings.log.level
+        self._clock = clock
+        self._file = file
+        self._lock = threading.RLock()
+        self._listeners: list[Listener] = []
+        self.limits = Limits.of(settings)
+        self._choices = self._still_valid(file.read())
+        self._resume_at: float | None = None
+        if self._choices.pause is not None:
+            pause = self._choices.pause
+            # A wall clock that jumped may end a pause early, never make it longer than it was to be.
+            left = min(max(pause.until - clock.wall(), 0.0), pause.seconds)
+            self._resume_at = clock.monotonic() + left
+        if self._choices != Choices():
+            log.info("choices made earlier are in force: %s", self._choices)
+
+    @property
+    def state(self) -> ControlState:
+        """What holds now."""
+        chosen = self._choices
+        return ControlState(
+            privacy=chosen.privacy,
+            camera=chosen.camera and not self.limits.camera,
+            microphone=chosen.microphone and not self.limits.microphone,
+            profile=chosen.profile or self._pacing.profile,
+            max_fps=self.bounds().busy,
+            paused_until=chosen.pause.until if chosen.pause else None,
+            log_level=chosen.log_level or self._level,
+        )
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with remembering choices, or empty."""
+        return self._file.problem
+
+    def bounds(self) -> Bounds:
+        """The rates to work at."""
+        chosen, pacing = self._choices, self._pacing
+        return Bounds.of(chosen.profile or pacing.profile, pacing.min_fps, chosen.max_fps or pacing.max_fps)
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` now and after every change, one call at a time; it must be quick."""
+        with self._lock:
+            self._listeners.append(listener)
+            listener(self.state)
+
+    # -- what can be chosen -------------------------------------------------------------------------------------------
+
+    def set_privacy(self, on: bool) -> None:
+        """Let go of camera and microphone, or take them up again."""
+        self._change(privacy=on)
+
+    def set_camera(self, on: bool) -> None:
+        """Use the camera or let go of it."""
+        self._refuse_on(on, "camera", self.limits.camera)
+        self._change(camera=on)
+
+    def set_microphone(self, on: bool) -> None:
+        """Use the microphone or let go of it."""
+        self._refuse_on(on, "microphone", self.limits.microphone)
+        self._change(microphone=on)
+
+    def set_profile(self, profile: Profile) -> None:
+        """Work at the rates of ``profile``, within the configured bounds."""
+        self._change(profile=None if profile == self._pacing.profile else profile)
+
+    def set_max_fps(self, fps: float | None) -> None:
+        """Look at most ``fps`` times a second; None: as configured."""
+        limits = self.limits
+        if fps is not None and not limits.least_fps <= fps <= limits.most_fps:
+            raise RefusedError(f"max_fps must be from {limits.least_fps:g} to {limits.most_fps:g} on this device")
+        self._change(max_fps=fps)
+
+    def pause(self, seconds: float) -> None:
+        """Let go of both devices for ``seconds``."""
+        if not 0 < seconds <= LONGEST_PAUSE_S:
+            raise RefusedError(f"a pause lasts more than 0 and at most {LONGEST_PAUSE_S:g} seconds")
+        with self._lock:
+            self._resume_at = self._clock.monotonic() + seconds
+            self._change(pause=Pause(self._clock.wall() + seconds, seconds))
+
+    def resume(self) -> None:
+        """End a pause."""
+        with self._lock:
+            self._resume_at = None
+            self._change(pause=None)
+
+    def set_log_level(self, level: LogLevel) -> None:
+        """Log from ``level`` upwards."""
+        self._change(log_level=None if level == self._level else level)
+
+    def tick(self) -> None:
+        """End a pause that is over; to be called about once a second."""
+        with self._lock:
+            if self._resume_at is not None and self._clock.monotonic() >= self._resume_at:
+                self.resume()
+
+    # -- within -------------------------------------------------------------------------------------------------------
+
+    def _refuse_on(self, on: bool, name: str, forbidden: str) -> None:
+        if on and forbidden:
+            raise RefusedError(f"the {name} cannot be switched on from here: {forbidden} in this device's config")
+        if on and self._choices.privacy:
+            raise RefusedError(f"the {name} stays off while privacy is on: switch privacy off first")
+
+    def _change(self, **changes: object) -> None:
+        with self._lock:
+            chosen = replace(self._choices, **changes)  # type: ignore[arg-type]
+            chosen = replace(chosen, over=_overridden(chosen, self._configured()))
+            if chosen == self._choices and not self._file.problem:
+                return
+            self._choices = chosen
+            self._file.write(chosen)
+            state = self.state
+            log.info("chosen: %s", state)
+            for listener in self._listeners:
+                listener(state)
+
+    def _configured(self) -> dict[str, str | float | None]:
+        pacing: PacingSettings = self._pacing
+        return {"profile": pacing.profile, "max_fps": pacing.max_fps, "log_level": self._level}
+
+    def _still_valid(self, chosen: Choices) -> Choices:
+        """Without what the config has overtaken since, or forbids now."""
+        configured = self._configured()
+        outdated: dict[str, None] = {
+            name: None for name, value in chosen.over.items() if name in configured and configured[name] != value
+        }
+        if chosen.max_fps is not None and not self.limits.least_fps <= chosen.max_fps <= self.limits.most_fps:
+            outdated["max_fps"] = None
+        chosen = replace(chosen, **outdated)  # type: ignore[arg-type]
+        return replace(chosen, over=_overridden(chosen, configured))
+
+
+def _overridden(chosen: Choices, configured: dict[str, str | float | None]) -> dict[str, str | float | None]:
+    return {name: value for name, value in configured.items() if getattr(chosen, name) is not None}

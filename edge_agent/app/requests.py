@@ -1,0 +1,108 @@
+"""Named commands as calls of the control: what each expects, and what it answers. MQTT and the web page share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from edge_agent.analysis.pacing import Profile
+from edge_agent.app.choices import LogLevel
+from edge_agent.app.control import LONGEST_PAUSE_S, Control, RefusedError
+from edge_agent.delivery.commands import Command, Outcome, Status
+
+RELEASE_S = 3.0
+"""How long an answer waits for a device to be released."""
+
+DEFAULT_PAUSE_S = 900.0
+
+_SWITCH: TypeAdapter[bool] = TypeAdapter(bool)
+_PROFILE: TypeAdapter[Profile] = TypeAdapter(Profile)
+_FPS: TypeAdapter[float | None] = TypeAdapter(Annotated[float | None, Field(allow_inf_nan=False)])
+_PAUSE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, le=LONGEST_PAUSE_S, allow_inf_nan=False)])
+_LEVEL: TypeAdapter[LogLevel] = TypeAdapter(LogLevel)
+_TARGET: TypeAdapter[str] = TypeAdapter(Literal["stream"])
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What is not a choice but is done once. ``reload`` is None where nothing can be read again.
+
+    ``state`` is the document of the ``state`` topic; ``settle`` waits until what should be released is, at most so many
+    seconds.
+    """
+
+    state: Callable[[], Mapping[str, Any]]
+    settle: Callable[[float], bool]
+    reset_stream: Callable[[], None]
+    reload: Callable[[], None] | None = None
+
+
+class Requests:
+    """Performs commands by name; raises :class:`RefusedError` with what to do instead."""
+
+    def __init__(self, control: Control, actions: Actions) -> None:
+        self._control = control
+        self._actions = actions
+        self._table: dict[str, Callable[[object], Status]] = {
+            "status": lambda _value: "done",
+            "privacy": self._privacy,
+            "camera": lambda value: self._device(control.set_camera, value),
+            "microphone": lambda value: self._device(control.set_microphone, value),
+            "profile": lambda value: _done(control.set_profile(_valid(_PROFILE, value))),
+            "max_fps": lambda value: _done(control.set_max_fps(_valid(_FPS, None if value == "auto" else value))),
+            "pause": self._pause,
+            "resume": lambda _value: _done(control.resume()),
+            "reset": self._reset,
+            "reload": self._reload,
+            "log_level": lambda value: _done(control.set_log_level(_valid(_LEVEL, value))),
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every command there is."""
+        return tuple(self._table)
+
+    def perform(self, command: Command) -> Outcome:
+        """Do it. ``accepted`` where a device was not released yet when the answer was due, or the result comes later."""
+        status = self._table[command.name](command.value)
+        return Outcome(status, {"state": dict(self._actions.state())})
+
+    def _privacy(self, value: object) -> Status:
+        return self._device(self._control.set_privacy, value)
+
+    def _device(self, switch: Callable[[bool], None], value: object) -> Status:
+        switch(_valid(_SWITCH, value))
+        return self._settled()
+
+    def _pause(self, value: object) -> Status:
+        self._control.pause(_valid(_PAUSE, DEFAULT_PAUSE_S if value is None else value))
+        return self._settled()
+
+    def _settled(self) -> Status:
+        return "done" if self._actions.settle(RELEASE_S) else "accepted"
+
+    def _reset(self, value: object) -> Status:
+        _valid(_TARGET, value)
+        self._actions.reset_stream()
+        return "accepted"
+
+    def _reload(self, _value: object) -> Status:
+        if self._actions.reload is None:
+            raise RefusedError("there is no config file to read again")
+        self._actions.reload()
+        return "accepted"
+
+
+def _valid(expected: TypeAdapter[Any], value: object) -> Any:
+    """``value`` as the command needs it. Raises RefusedError."""
+    try:
+        return expected.validate_python(value)
+    except ValidationError as error:
+        raise RefusedError(f"value: {error.errors()[0]['msg'].lower()}") from None
+
+
+def _done(_nothing: None) -> Status:
+    return "done"

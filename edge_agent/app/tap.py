@@ -1,0 +1,124 @@
+"""A camera or microphone that can be shut and opened again while the agent runs.
+
+One supervised thread reads the source and hands on what it reads; ``turn`` and ``cycle`` come from other threads. Shut
+means released: :attr:`Tap.released` is true only once the source was closed and no call is left hanging in its driver.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from edge_agent.capture import Reopening, SourceStatus
+from edge_agent.runtime.mailbox import Mailbox
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Beat, Component
+
+T = TypeVar("T")
+
+IDLE_S = 1.0
+"""How often a shut tap beats."""
+
+
+class Tap(Generic[T]):
+    """Moves what ``source`` gives into ``into`` while it is open. ``on_open`` is called before each opening."""
+
+    def __init__(
+        self, name: str, source: Reopening[T], into: Mailbox[T], on_open: Callable[[], None] = lambda: None
+    ) -> None:
+        self._name = name
+        self._source = source
+        self._into = into
+        self._on_open = on_open
+        self._changed = threading.Condition()
+        self._on = True
+        self._turns = 0
+        self._in_use = False
+
+    @property
+    def status(self) -> SourceStatus:
+        """How the source is."""
+        return self._source.status
+
+    @property
+    def on(self) -> bool:
+        """Whether the source may be open."""
+        return self._on
+
+    @property
+    def released(self) -> bool:
+        """Whether nothing of ours holds the device, and nothing will until the next turn."""
+        return not (self._on or self._in_use or self._source.hanging)
+
+    def turn(self, on: bool) -> None:
+        """Open or shut; returns before the device is released, see :meth:`wait_released`."""
+        with self._changed:
+            if on == self._on:
+                return
+            self._on = on
+            self._turns += 1
+            self._changed.notify_all()
+        if not on:
+            self._source.close()
+
+    def cycle(self) -> None:
+        """Release the device and open it anew, unless shut."""
+        with self._changed:
+            self._turns += 1
+        self._source.close()
+
+    def wait_released(self, seconds: float) -> bool:
+        """Whether the device was released within that time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._on or not self._in_use, seconds)
+        return self.released
+
+    def component(self) -> Component:
+        """The thread that reads the source."""
+        return Component(self._name, self._run, self._wake, stale_after=60.0)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        self._source.close()
+
+    def _run(self, beat: Beat, stop: Stop) -> None:
+        self._source.on_wait = beat  # waiting for an absent device is not hanging
+        ended = False
+        while not ended and self._wait_open(beat, stop):
+            ended = self._flow(beat, stop)
+        self._into.close()
+
+    def _wait_open(self, beat: Beat, stop: Stop) -> bool:
+        """Wait while shut; False when stopping."""
+        with self._changed:
+            while not (self._on or stop.requested):
+                beat()
+                self._changed.wait(IDLE_S)
+        return not stop.requested
+
+    def _flow(self, beat: Beat, stop: Stop) -> bool:
+        """One opening from beginning to end; True at the end of a recording."""
+        with self._changed:
+            turn = self._turns
+            if not self._on:
+                return False
+            self._in_use = True
+        self._on_open()
+        try:
+            self._source.open()
+            while turn == self._turns and not stop.requested:
+                beat()
+                item = self._source.read()
+                if turn != self._turns or stop.requested:  # what was read while being shut is nobody's any more
+                    return False
+                if item is None:
+                    return True
+                self._into.put(item)
+            return False
+        finally:
+            self._source.close()
+            with self._changed:
+                self._in_use = False
+                self._changed.notify_all()

@@ -1,0 +1,123 @@
+"""Keeps Home Assistant told: announces on every connection and on its birth message, and takes back what is no more.
+
+What was announced is remembered in the state directory, so that entities which a changed config no longer has (another
+discovery style, another id, ``enabled = false``) are removed by the next start instead of lingering as unavailable.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from edge_agent.delivery.inbound import Handler
+from edge_agent.delivery.link import InboundMessage
+from edge_agent.domain.clock import Clock
+
+log = logging.getLogger(__name__)
+
+FILE = "home-assistant.json"
+BIRTH = b"online"
+
+SPREAD_S = 5.0
+"""After a birth message devices answer within this time, not all at once."""
+
+SETTLED_S = 60.0
+"""Connected for this long, the broker has taken what was to be taken back."""
+
+
+class Publisher(Protocol):
+    """What announcing asks of delivery; topics are full ones."""
+
+    def publish_state(self, topic: str, payload: bytes, *, retain: bool = True, absolute: bool = False) -> None:
+        """Publish now or when connected, and again on every connection."""
+        ...
+
+    def refresh_state(self, topic: str) -> None:
+        """Publish the present value once more."""
+        ...
+
+    def forget_state(self, topic: str) -> None:
+        """Do not publish it on the next connection any more."""
+        ...
+
+    def subscribe(self, topic_filter: str, handler: Handler) -> None:
+        """Receive."""
+        ...
+
+
+class Announcer:
+    """Publishes ``messages`` (by full topic; empty: nothing is to be announced) until the process ends."""
+
+    def __init__(
+        self, messages: Mapping[str, bytes], birth_topic: str, publisher: Publisher, folder: Path, clock: Clock
+    ) -> None:
+        self._messages = messages
+        self._birth_topic = birth_topic
+        self._publisher = publisher
+        self._path = folder / FILE
+        self._clock = clock
+        self._again_at: float | None = None
+        self._withdrawn: list[str] = []
+        self._connected_since: float | None = None
+
+    def start(self) -> None:
+        """Announce, and withdraw what an earlier run announced."""
+        earlier = self._remembered()
+        self._withdrawn = [topic for topic in earlier if topic not in self._messages]
+        for topic in self._withdrawn:
+            self._publisher.publish_state(topic, b"", absolute=True)
+        for topic, payload in self._messages.items():
+            self._publisher.publish_state(topic, payload, absolute=True)
+        if self._messages:
+            self._publisher.subscribe(self._birth_topic, self._on_birth)
+        self._remember([*self._messages, *self._withdrawn], earlier)
+
+    def tick(self, *, connected: bool) -> None:
+        """Do what is due; to be called about once a second."""
+        now = self._clock.monotonic()
+        if self._again_at is not None and now >= self._again_at:
+            self._again_at = None
+            for topic in self._messages:
+                self._publisher.refresh_state(topic)
+        self._settle(now, connected)
+
+    def _on_birth(self, message: InboundMessage) -> None:
+        # A retained one came with our own connection, on which everything is announced anyway.
+        if message.payload == BIRTH and not message.retain:
+            self._again_at = self._clock.monotonic() + random.uniform(0.0, SPREAD_S)
+
+    def _settle(self, now: float, connected: bool) -> None:
+        """Forget withdrawn topics once the broker surely has: another device may use them one day."""
+        if not self._withdrawn:
+            return
+        if not connected:
+            self._connected_since = None
+        elif self._connected_since is None:
+            self._connected_since = now
+        elif now - self._connected_since >= SETTLED_S:
+            for topic in self._withdrawn:
+                self._publisher.forget_state(topic)
+            self._remember(list(self._messages), [*self._messages, *self._withdrawn])
+            self._withdrawn = []
+
+    def _remembered(self) -> list[str]:
+        try:
+            topics = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return []
+        return [str(topic) for topic in topics] if isinstance(topics, list) else []
+
+    def _remember(self, topics: Collection[str], before: Collection[str]) -> None:
+        if set(topics) == set(before):
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = self._path.with_suffix(".new")
+            new.write_text(json.dumps(sorted(topics)), encoding="utf-8")
+            new.replace(self._path)
+        except OSError as error:
+            log.warning("%s: cannot be written (%s): old entities may stay in Home Assistant", self._path, error)

@@ -1,0 +1,123 @@
+"""Carries rows from the outbox to one sink plugin: the file's counterpart of the MQTT sender, with a cursor of its own.
+
+In order, oldest first; a row is acknowledged only after the sink has stored it, so a crash in between repeats it with
+the same key. A sink that fails is asked again after a growing pause while its rows wait in the outbox, within the
+outbox's cap; it never holds up the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from dataclasses import dataclass, replace
+
+from edge_agent.delivery.backoff import Backoff
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.rows import Row
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.errors import DeliveryError
+from edge_agent.plugin.spec import Sink
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+TICK_S = 1.0
+PAUSE_S = (1.0, 60.0)
+
+LATE_S = 60.0
+"""What reaches the sink later than this after it ended was held up."""
+
+
+def consumer(name: str) -> str:
+    """How the outbox knows the sink ``name``."""
+    return f"sink-{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SinkHealth:
+    """``trouble``: why the sink takes nothing at present, or None. ``written`` counts messages since the start."""
+
+    written: int
+    trouble: str | None
+
+
+class SinkSender:
+    """One sink and the thread that calls it. ``boot_id`` tells what an earlier run left."""
+
+    def __init__(self, name: str, sink: Sink, outbox: Outbox, clock: Clock, boot_id: str) -> None:
+        self._name = name
+        self._sink = sink
+        self._outbox = outbox
+        self._clock = clock
+        self._boot_id = boot_id
+        self._backoff = Backoff(*PAUSE_S, random.Random())
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
+        self._health = SinkHealth(0, None)
+
+    @property
+    def health(self) -> SinkHealth:
+        """How it goes; from any thread."""
+        return self._health
+
+    def start(self) -> None:
+        """Begin; the outbox must be open."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float) -> None:
+        """Hand over what is there and close the sink; one that hangs is left behind after ``deadline_s``."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(deadline_s)
+        if self._thread.is_alive():
+            log.warning("sink %s did not stop within %.1f s; its messages are kept", self._name, deadline_s)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            pause = self._step()
+        self._step()
+        try:
+            self._sink.close()
+        except Exception:
+            log.exception("sink %s failed to close", self._name)
+
+    def _step(self) -> float:
+        """Hand over everything that waits; seconds until the next step."""
+        try:
+            while self._hand_over():
+                pass
+        except Exception as error:  # a stranger's code may raise anything; its rows stay where they are
+            trouble = f"{type(error).__name__}: {error}"
+            if trouble != self._health.trouble:
+                log.warning("sink %s: %s; trying again", self._name, trouble)
+            self._health = replace(self._health, trouble=trouble)
+            return self._backoff.next(PAUSE_S[0])
+        if self._health.trouble is not None:
+            log.info("sink %s: works again", self._name)
+            self._health = replace(self._health, trouble=None)
+        self._backoff.reset()
+        return TICK_S
+
+    def _hand_over(self) -> bool:
+        """One batch; False when nothing waits."""
+        who = consumer(self._name)
+        try:
+            rows = self._outbox.lease(who, BATCH)
+        except DeliveryError:  # closed under us: the agent stops
+            return False
+        if not rows:
+            return False
+        ids = [row.id for row in rows]
+        try:
+            self._sink.write([replace(row, live=not self._late(row)).message() for row in rows])
+        except BaseException:
+            self._outbox.nack(who, ids)
+            raise
+        self._outbox.ack(who, ids)
+        self._health = replace(self._health, written=self._health.written + len(rows))
+        return True
+
+    def _late(self, row: Row) -> bool:
+        return row.boot_id != self._boot_id or self._clock.wall() - (row.start + row.seconds) > LATE_S

@@ -1,0 +1,70 @@
+"""Small media files made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+FPS = 10
+
+
+def picture(number: int, width: int = 96, height: int = 64) -> npt.NDArray[np.uint8]:
+    """Left half red on top of black, so that turning it shows; ``number`` sets the brightness of the right half."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2, 0] = 255
+    image[:, width // 2 :] = number * 8 % 256
+    return image
+
+
+def write(
+    path: Path,
+    pictures: Iterable[tuple[float, npt.NDArray[np.uint8]]] = (),
+    sound: npt.NDArray[np.float32] | None = None,
+    *,
+    codec: str = "libx264",
+    sound_codec: str = "pcm_s16le",
+    rate: int = 44_100,
+    pixels: str = "yuv420p",
+) -> Path:
+    """A recording of RGB pictures with their times and of sound, float32 [n, channels]."""
+    pictures = list(pictures)
+    with av.open(str(path), "w") as container:
+        video = audio = None
+        if pictures:
+            video = container.add_stream(codec, rate=FPS)
+            video.height, video.width = pictures[0][1].shape[:2]
+            video.pix_fmt = pixels
+            video.codec_context.time_base = Fraction(1, 1000)
+        if sound is not None:
+            audio = container.add_stream(sound_codec, rate=rate, layout="mono" if sound.shape[1] == 1 else "stereo")
+        for time, image in pictures:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        if video is not None:
+            container.mux(video.encode(None))
+        if sound is not None:
+            container.mux(_encoded(audio, sound, rate))
+    return path
+
+
+def _encoded(stream: Any, sound: npt.NDArray[np.float32], rate: int) -> list[Any]:
+    packets = []
+    size = stream.codec_context.frame_size or 1024
+    for start in range(0, len(sound), size):
+        samples = (sound[start : start + size].reshape(1, -1) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=stream.layout.name)
+        frame.rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        packets += stream.encode(frame)
+    return packets + list(stream.encode(None))
+
+
+def tone(seconds: float, rate: int = 44_100, channels: int = 1, frequency: float = 500.0) -> npt.NDArray[np.float32]:
+    wave = 0.5 * np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate)
+    return np.repeat(wave.astype(np.float32).reshape(-1, 1), channels, axis=1)

@@ -1,0 +1,204 @@
+"""Recordings as cameras and microphones: real time, in step, looped, late readers, closing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent.capture import ReplayGroup
+from edge_agent.capture.replay import AudioReplay, VideoReplay
+from edge_agent.domain.clock import ManualClock, SystemClock
+from edge_agent.domain.errors import MediaError
+from edge_agent.domain.media import AudioBlock, Frame
+from tests.support.cameras import Collector, collecting, wait_for
+from tests.support.recordings import picture, tone, write
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds, ten pictures a second, with sound."""
+    path = tmp_path_factory.mktemp("replay") / "clip.mkv"
+    return write(path, [(n / 10, picture(n)) for n in range(20)], tone(2.0))
+
+
+def both(path: Path, clock: SystemClock | ManualClock, *, loop: bool = False) -> tuple[VideoReplay, AudioReplay]:
+    group = ReplayGroup(clock)
+    video = VideoReplay(path, clock, group.timeline(path), loop=loop)
+    # The same file by another name shares the timeline.
+    audio = AudioReplay(path, clock, group.timeline(path.parent / "." / path.name), loop=loop)
+    return video, audio
+
+
+def test_real_time_and_in_step(clip: Path) -> None:
+    clock = SystemClock(lambda: True)
+    video, audio = both(clip, clock)
+    start = time.monotonic()
+    with collecting(video) as pictures, collecting(audio) as sound:
+        assert pictures.ended.wait(20)
+        assert sound.ended.wait(20)
+    assert time.monotonic() - start == pytest.approx(2.0, abs=0.8)
+    begin = sound.items[0].time
+    for frame in pictures.items:
+        assert frame.time == pytest.approx(begin + frame.index / 10, abs=1e-3)
+    assert sum(b.seconds for b in sound.items) == pytest.approx(2.0, abs=0.05)
+    assert pictures.count + sound.count > 30
+
+
+def test_nothing_comes_before_its_time(clip: Path) -> None:
+    clock = ManualClock()
+    video, audio = both(clip, clock)
+    with collecting(video) as pictures, collecting(audio) as sound:
+        wait_for(lambda: pictures.count == 1, what="the first picture, which is due at once")
+        time.sleep(0.6)
+        assert (pictures.count, sound.count) == (1, 0)
+        clock.advance(0.45)
+        wait_for(lambda: sound.count == 4, what="sound that is over")
+        wait_for(lambda: pictures.count >= 2, what="a picture")
+        time.sleep(0.3)
+        assert sound.count == 4
+        assert pictures.items[-1].index == 4
+        assert all(frame.time <= clock.monotonic() for frame in pictures.items)
+
+
+def test_late_reader_skips_pictures_instead_of_drifting(clip: Path) -> None:
+    clock = ManualClock()
+    video, _ = both(clip, clock)
+    video.open()
+    first = video.read()
+    clock.advance(1.23)
+    second = video.read()
+    assert first is not None
+    assert second is not None
+    # One picture had been decoded ahead; what is shown is at most that one and the newest.
+    assert (first.index, second.index) in [(0, 1), (0, 12)]
+    third = video.read() if second.index == 1 else second
+    assert third is not None
+    assert third.index == 12
+    video.close()
+
+
+def test_very_late_sound_is_a_gap(tmp_path: Path) -> None:
+    path = write(tmp_path / "long.wav", sound=tone(20.0, 16_000), rate=16_000)
+    clock = ManualClock()
+    _, audio = both(path, clock)
+    audio.open()
+    blocks: list[AudioBlock] = []
+    clock.advance(1.0)
+    for _ in range(10):
+        blocks.append(audio.read() or pytest.fail("ended"))
+    clock.advance(9.0)
+    for _ in range(10):
+        blocks.append(audio.read() or pytest.fail("ended"))
+    assert [b.gap for b in blocks if b.gap] == [pytest.approx(4.0, abs=0.11)]
+    assert blocks[-1].time == pytest.approx(5.9, abs=0.11)
+    audio.close()
+
+
+def test_loop_stays_monotonic_and_in_step(clip: Path) -> None:
+    clock = ManualClock()
+    video, audio = both(clip, clock, loop=True)
+    with collecting(video) as pictures, collecting(audio) as sound:
+        for _ in range(140):
+            clock.advance(0.05)
+            time.sleep(0.002)
+            wait_for(lambda: pictures.items and pictures.items[-1].time > clock.monotonic() - 0.2, what="pictures")
+        wait_for(lambda: sound.items and sound.items[-1].end > 6.8, what="sound")
+    begin = 0.0
+    times = [frame.time for frame in pictures.items]
+    assert times == sorted(set(times))
+    assert times[-1] > 6.7
+    indices = [frame.index for frame in pictures.items]
+    assert indices == sorted(set(indices))
+    for frame in pictures.items:
+        assert frame.time == pytest.approx(begin + frame.index / 10, abs=2e-3), "a pass lasts two seconds"
+    ends = [(a.end, b.time, b.gap) for a, b in zip(sound.items, sound.items[1:], strict=False)]
+    for end, following, gap in ends:
+        assert following - end == pytest.approx(gap, abs=2e-3)
+    assert sum(gap for _, _, gap in ends) < 0.3
+
+
+def test_rejoining_finds_the_recording_further_on(clip: Path) -> None:
+    clock = ManualClock()
+    video, audio = both(clip, clock)
+    video.open()
+    audio.open()
+    video.close()
+    clock.advance(1.05)
+    video.open()
+    frame = video.read()
+    assert frame is not None
+    assert frame.index == 10
+    video.close()
+    audio.close()
+
+
+def test_all_gone_then_it_begins_anew(clip: Path) -> None:
+    clock = ManualClock()
+    video, _ = both(clip, clock)
+    for begin in (0.0, 50.0):
+        video.open()
+        frame = video.read()
+        assert frame is not None
+        assert (frame.index, frame.time) == (0, begin)
+        video.close()
+        clock.advance(50.0)
+
+
+def test_close_interrupts_and_is_idempotent(clip: Path) -> None:
+    for source in both(clip, ManualClock()):
+        collector = Collector(source)
+        time.sleep(0.3)
+        assert collector.close() < 2
+        source.close()
+        assert source.read() is None
+
+
+def test_still_picture_repeats_when_looped(tmp_path: Path) -> None:
+    path = tmp_path / "still.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    clock = ManualClock()
+    once = VideoReplay(path, clock, ReplayGroup(clock).timeline(path), still_fps=4)
+    once.open()
+    assert isinstance(once.read(), Frame)
+    assert once.read() is None
+    looped = VideoReplay(path, clock, ReplayGroup(clock).timeline(path), still_fps=4, loop=True)
+    with collecting(looped) as pictures:
+        wait_for(lambda: pictures.count, what="the picture")
+        for _ in range(8):
+            clock.advance(0.25)
+            wait_for(
+                lambda: pictures.items and pictures.items[-1].time > clock.monotonic() - 0.5, what="the picture again"
+            )
+    assert [f.time for f in pictures.items[:4]] == [0.0, 0.25, 0.5, 0.75]
+    assert [f.index for f in pictures.items[:4]] == [0, 1, 2, 3]
+
+
+def test_what_a_file_lacks_is_said(tmp_path: Path, clip: Path) -> None:
+    clock = ManualClock()
+    silent = write(tmp_path / "silent.mkv", [(0.0, picture(0)), (0.1, picture(1))])
+    blind = write(tmp_path / "blind.wav", sound=tone(0.2))
+    with pytest.raises(MediaError, match="holds no sound"):
+        both(silent, clock)[1].open()
+    with pytest.raises(MediaError, match="holds no picture"):
+        both(blind, clock)[0].open()
+    with pytest.raises(MediaError, match="no such file"):
+        both(tmp_path / "none.mp4", clock)[0].open()
+
+
+def test_reading_thread_may_differ_from_closing_thread(clip: Path) -> None:
+    """Closing in the middle of decoding must not pull the decoder away under the reader."""
+    clock = SystemClock(lambda: True)
+    for _ in range(10):
+        video, _ = both(clip, clock, loop=True)
+        video.open()
+        thread = threading.Thread(target=lambda video=video: [video.read() for _ in range(5)])
+        thread.start()
+        time.sleep(0.01)
+        video.close()
+        thread.join(5)
+        assert not thread.is_alive()

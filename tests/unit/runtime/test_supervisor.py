@@ -1,0 +1,297 @@
+"""Threads that fail are started again within a budget; stale ones are named; all end in order and in time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edge_agent.domain.clock import ManualClock
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Beat, Budget, Component, Supervisor
+
+QUICK = Budget(restarts=3, window=60.0, first=0.001, longest=0.004)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
+
+
+def wait_for_stop(beat: Beat, stop: Stop) -> None:
+    stop.wait(60)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def stop() -> Stop:
+    return Stop()
+
+
+@pytest.fixture
+def supervisor(clock: ManualClock, stop: Stop) -> Iterator[Supervisor]:
+    supervisor = Supervisor(clock, stop, QUICK)
+    yield supervisor
+    supervisor.stop()
+
+
+# ---------------------------------------------------------------- restarts
+
+
+@pytest.mark.parametrize(
+    ("recent", "pause"), [(1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (6, 10.0), (7, 10.0), (8, None), (99, None)]
+)
+def test_pauses_double_up_to_the_longest_and_then_it_gives_up(recent: int, pause: float | None) -> None:
+    assert Budget(restarts=7, first=0.5, longest=10.0).pause(recent) == pause
+
+
+@pytest.mark.parametrize("failure", [ValueError("lens cap"), SystemExit(3), MemoryError()])
+def test_a_failing_component_is_started_again(supervisor: Supervisor, stop: Stop, failure: BaseException) -> None:
+    starts: list[int] = []
+
+    def fails_twice(beat: Beat, own: Stop) -> None:
+        starts.append(1)
+        if len(starts) <= 2:
+            raise failure
+        own.wait(60)
+
+    supervisor.start([Component("camera", fails_twice)])
+    eventually(lambda: len(starts) == 3)
+    (health,) = supervisor.health()
+    assert (health.name, health.alive, health.restarts) == ("camera", True, 2)
+    assert health.last_error == f"{type(failure).__name__}: {failure}"
+    assert not stop.requested
+
+
+def test_who_fails_too_often_stops_the_agent(supervisor: Supervisor, stop: Stop) -> None:
+    starts: list[int] = []
+
+    def fails(beat: Beat, own: Stop) -> None:
+        starts.append(1)
+        raise ValueError("lens cap")
+
+    supervisor.start([Component("camera", fails)])
+    assert stop.wait(30)
+    assert stop.reason == "camera failed too often: ValueError: lens cap"
+    assert len(starts) == 1 + QUICK.restarts
+    eventually(lambda: supervisor.finished(["camera"]))
+    assert not supervisor.health()[0].alive
+
+
+def test_failures_long_ago_do_not_count(clock: ManualClock, stop: Stop, supervisor: Supervisor) -> None:
+    starts: list[int] = []
+
+    def fails_rarely(beat: Beat, own: Stop) -> None:
+        starts.append(1)
+        if len(starts) <= 3 * QUICK.restarts:
+            clock.advance(QUICK.window / 2)
+            raise ValueError("cable")
+        own.wait(60)
+
+    supervisor.start([Component("camera", fails_rarely)])
+    eventually(lambda: len(starts) > 3 * QUICK.restarts)
+    assert not stop.requested
+
+
+def test_one_failure_leaves_the_others_alone(supervisor: Supervisor) -> None:
+    starts: list[str] = []
+
+    def steady(beat: Beat, own: Stop) -> None:
+        starts.append("steady")
+        own.wait(60)
+
+    def fails_once(beat: Beat, own: Stop) -> None:
+        starts.append("shaky")
+        if starts.count("shaky") == 1:
+            raise ValueError
+        own.wait(60)
+
+    supervisor.start([Component("steady", steady), Component("shaky", fails_once)])
+    eventually(lambda: starts.count("shaky") == 2)
+    assert starts.count("steady") == 1
+
+
+def test_a_stop_during_the_pause_is_obeyed_at_once(clock: ManualClock, stop: Stop) -> None:
+    supervisor = Supervisor(clock, stop, Budget(first=60.0, longest=60.0))
+    failed = threading.Event()
+
+    def fails(beat: Beat, own: Stop) -> None:
+        failed.set()
+        raise ValueError
+
+    supervisor.start([Component("camera", fails)])
+    assert failed.wait(30)
+    began = time.monotonic()
+    assert supervisor.stop() == []
+    assert time.monotonic() - began < 30
+
+
+def test_a_component_that_fails_while_stopping_is_not_started_again(supervisor: Supervisor) -> None:
+    starts: list[int] = []
+
+    def fails_at_the_end(beat: Beat, own: Stop) -> None:
+        starts.append(1)
+        own.wait(60)
+        raise OSError("device gone")
+
+    supervisor.start([Component("camera", fails_at_the_end)])
+    eventually(lambda: bool(starts))
+    assert supervisor.stop() == []
+    assert starts == [1]
+
+
+# ---------------------------------------------------------------- heartbeats
+
+
+def test_who_does_not_beat_is_stale_until_the_next_beat(supervisor: Supervisor, clock: ManualClock) -> None:
+    beat_now, beaten = threading.Event(), threading.Event()
+
+    def beats_when_told(beat: Beat, own: Stop) -> None:
+        while not own.requested:
+            if beat_now.wait(0.002):
+                beat_now.clear()
+                beat()
+                beaten.set()
+
+    started = threading.Event()
+
+    def silent(beat: Beat, own: Stop) -> None:
+        started.set()
+        own.wait(60)
+
+    supervisor.start([Component("lane", beats_when_told, stale_after=5), Component("slow", silent, stale_after=30)])
+    assert started.wait(30)
+    eventually(lambda: supervisor.health()[0].beat_age == 0)
+    clock.advance(5.0)
+    assert supervisor.stale() == []
+    clock.advance(0.1)
+    assert supervisor.stale() == ["lane"]
+    assert supervisor.health()[0].beat_age == pytest.approx(5.1)
+    beat_now.set()
+    assert beaten.wait(30)
+    assert supervisor.stale() == []
+    clock.advance(30.0)
+    assert supervisor.stale() == ["lane", "slow"]
+
+
+def test_a_component_that_waits_to_be_started_again_is_not_stale(clock: ManualClock, stop: Stop) -> None:
+    supervisor = Supervisor(clock, stop, Budget(first=60.0, longest=60.0))
+
+    def fails(beat: Beat, own: Stop) -> None:
+        raise ValueError
+
+    supervisor.start([Component("camera", fails, stale_after=5)])
+    eventually(lambda: supervisor.health()[0].restarts == 1)
+    clock.advance(1000.0)
+    assert supervisor.stale() == []
+    supervisor.stop()
+
+
+def test_work_that_is_over_is_finished_and_not_stale(supervisor: Supervisor, clock: ManualClock) -> None:
+    supervisor.start([Component("replay", lambda beat, own: None), Component("lane", wait_for_stop)])
+    eventually(lambda: supervisor.finished(["replay"]))
+    assert not supervisor.finished(["replay", "lane"])
+    clock.advance(1000.0)
+    assert supervisor.stale() == ["lane"]
+    assert [h.alive for h in supervisor.health()] == [False, True]
+
+
+# ---------------------------------------------------------------- the end
+
+
+def test_the_upstream_ends_first_and_each_before_the_next_is_asked(supervisor: Supervisor) -> None:
+    order: list[str] = []
+
+    def component(name: str) -> Component:
+        def run(beat: Beat, own: Stop) -> None:
+            own.wait(60)
+            order.append(f"{name} ended")
+
+        return Component(name, run, wake=lambda: order.append(f"{name} woken"))
+
+    supervisor.start([component("summariser"), component("lane"), component("camera")])
+    assert supervisor.stop() == []
+    assert [line for line in order if line.endswith("ended")] == ["camera ended", "lane ended", "summariser ended"]
+    assert order.index("camera ended") < order.index("lane woken")
+    assert order.index("lane ended") < order.index("summariser woken")
+
+
+def test_waking_ends_a_blocked_component(supervisor: Supervisor) -> None:
+    released = threading.Event()
+    component = Component("camera", lambda beat, own: released.wait(60) and None, wake=released.set)
+    supervisor.start([component])
+    assert supervisor.stop() == []
+
+
+def test_who_does_not_end_in_time_is_named_and_does_not_hold_up_the_rest(supervisor: Supervisor, caplog) -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def flush(beat: Beat, own: Stop) -> None:
+        own.wait(60)
+        ended.set()
+
+    supervisor.start(
+        [
+            Component("summariser", flush),
+            Component("camera", lambda beat, own: release.wait(60) and None, stop_within=0.05),
+        ]
+    )
+    try:
+        assert supervisor.stop() == ["camera"]
+        assert ended.is_set()
+        assert "camera did not stop within" in caplog.text
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+def test_a_wake_that_fails_does_not_hold_up_the_rest(supervisor: Supervisor, how: str) -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def wake() -> None:
+        if how == "raises":
+            raise OSError("device gone")
+        release.wait(60)
+
+    def flush(beat: Beat, own: Stop) -> None:
+        own.wait(60)
+        ended.set()
+
+    camera = Component("camera", wait_for_stop, wake=wake, stop_within=0.3)
+    supervisor.start([Component("summariser", flush), camera])
+    began = time.monotonic()
+    try:
+        assert supervisor.stop() == []
+        assert ended.is_set()
+        assert time.monotonic() - began < 30
+    finally:
+        release.set()
+
+
+def test_stopping_twice_and_stopping_nothing_are_fine(supervisor: Supervisor) -> None:
+    supervisor.start([Component("lane", wait_for_stop)])
+    assert supervisor.stop() == supervisor.stop() == []
+    assert supervisor.health() == []
+
+
+def test_a_component_is_told_its_own_stop_not_the_agents(supervisor: Supervisor, stop: Stop) -> None:
+    """The agent's stop only asks the main thread; it then ends the components one after the other."""
+    running = threading.Event()
+
+    def run(beat: Beat, own: Stop) -> None:
+        assert own is not stop
+        running.set()
+        own.wait(60)
+
+    supervisor.start([Component("lane", run)])
+    assert running.wait(30)
+    stop.request("SIGTERM")
+    assert supervisor.health()[0].alive
