@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from edge_agent.models import ModelStore
 from tests.support.cli import Cli
 
-pytest_plugins = ["tests.fixtures_models"]
+pytest_plugins = ["tests.fixtures_models", "tests.support.fixtures"]
 
 # Machines under test are slow and busy: how long an example takes says nothing here.
 hypothesis_settings.register_profile("edge-agent", deadline=None)

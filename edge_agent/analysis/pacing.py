@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edge_agent.analysis.evidence import Answer
 
 Profile = Literal["monitor", "standard", "detail"]
 Pace = Literal["idle", "busy", "burst"]
@@ -20,18 +19,22 @@ Pace = Literal["idle", "busy", "burst"]
 BURST = 8.0
 """Looks a second while it shows whether somebody came, unless the operator bounds the rate."""
 
-PROFILES: Mapping[str, tuple[float, float, float]] = {
-    "monitor": (1.0, 2.0, 0.5),
-    "standard": (2.0, 3.0, 0.7),
-    "detail": (5.0, 10.0, 1.5),
+PROFILES: Mapping[str, tuple[float, float, float, float]] = {
+    "monitor": (1.0, 2.0, 0.5, 1.5),
+    "standard": (2.0, 3.0, 0.7, 0.8),
+    "detail": (5.0, 10.0, 1.5, 0.3),
 }
-"""Looks a second while nobody is there, and while somebody is; and the evidence that settles how a look reads."""
+"""Looks a second while nobody is there, and while somebody is; the evidence that settles how a look
+reads; and the least seconds between two readings, for each person in view."""
 
 RECHECK = 5.0
 """Seconds after which an unmoving picture without people is searched all the same."""
 
 RECHECK_PEOPLE = 1.0
 """Likewise with people in view."""
+
+FIRST = 3
+"""Readings a new face gets at once: it may not stay, and one reading is none."""
 
 MAX_AGE = 3.0
 """Seconds after which a face is read again whatever is remembered of it: a window of ten has three readings."""
@@ -48,6 +51,7 @@ class Bounds:
     idle: float
     busy: float
     evidence: float = PROFILES["standard"][2]
+    spacing: float = PROFILES["standard"][3]
     burst: float = BURST
 
     @classmethod
@@ -59,12 +63,12 @@ class Bounds:
         evidence: float | None = None,
     ) -> Bounds:
         """The profile's bounds, overridden by the operator's."""
-        idle, busy, usual = PROFILES[profile]
+        idle, busy, usual, spacing = PROFILES[profile]
         if min_fps is not None:
             idle, busy = min_fps, max(busy, min_fps)
         if max_fps is not None:
             idle, busy = min(idle, max_fps), max_fps
-        return cls(idle, busy, usual if evidence is None else evidence, BURST if max_fps is None else max_fps)
+        return cls(idle, busy, usual if evidence is None else evidence, spacing, BURST if max_fps is None else max_fps)
 
     @property
     def fixed(self) -> bool:
@@ -123,6 +127,17 @@ class Scene:
     blind: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a face: it was read ``count`` times, last ``age`` seconds ago; those readings are worth
+    ``evidence`` for how it looks now; it is one of ``people`` in view."""
+
+    count: int = 0
+    age: float = math.inf
+    evidence: float = 0.0
+    people: int = 1
+
+
 def plan_search(scene: Scene, bounds: Bounds) -> Decision:
     """Whether this look searches for faces."""
     if scene.blind:
@@ -141,17 +156,20 @@ def plan_search(scene: Scene, bounds: Bounds) -> Decision:
     return Decision(False, "nothing has changed")
 
 
-def plan_reading(answer: Answer, age: float, bounds: Bounds) -> Decision:
-    """Whether a face is read now. ``answer`` is what its earlier readings say; the last is ``age`` seconds old."""
+def plan_reading(past: Past, bounds: Bounds) -> Decision:
+    """Whether a face is read now."""
     if bounds.fixed:
         return Decision(True, "fixed rate")
-    if math.isinf(age):
-        return Decision(True, "never read")
-    if age >= MAX_AGE - 1e-6:
-        return Decision(True, f"last read {age:.1f} s ago")
-    if answer.evidence < bounds.evidence:
-        return Decision(True, f"open: {answer.evidence:.1f} of {bounds.evidence:g} readings of such a look")
-    return Decision(False, f"settled: {answer.evidence:.1f} readings of such a look")
+    if past.count < FIRST:
+        return Decision(True, f"read {past.count} times so far" if past.count else "never read")
+    if past.age >= MAX_AGE - 1e-6:
+        return Decision(True, f"last read {past.age:.1f} s ago")
+    spacing = bounds.spacing * past.people
+    if past.age < spacing - 1e-6:
+        return Decision(False, f"last read {past.age:.1f} s ago, at most every {spacing:.1f} s with {past.people} people")
+    if past.evidence < bounds.evidence:
+        return Decision(True, f"open: {past.evidence:.1f} of {bounds.evidence:g} readings of such a look")
+    return Decision(False, f"settled: {past.evidence:.1f} readings of such a look")
 
 
 class Schedule:

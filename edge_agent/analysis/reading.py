@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_agent.analysis.appearance import Look, look_of
 from edge_agent.analysis.evidence import Answer, Likeness, Reading, recall, remember
-from edge_agent.analysis.pacing import Bounds, Decision, plan_reading
+from edge_agent.analysis.pacing import Bounds, Decision, Past, plan_reading
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
@@ -28,7 +28,7 @@ class ReadingPlan:
         present = {face.track for face in faces}
         self._readings = {track: r for track, r in self._readings.items() if track in present}
         self._looks, self._answers = {}, {}
-        return {face.track: self._decide(frame, face, face.track in seen) for face in faces}
+        return {face.track: self._decide(frame, face, face.track in seen, len(faces)) for face in faces}
 
     def learn(self, observations: Sequence[Observation], now: float) -> list[Observation]:
         """Account for what was read of the frame last decided on; returns what is recalled about the other faces."""
@@ -46,13 +46,13 @@ class ReadingPlan:
             if answer.p is not None
         ]
 
-    def _decide(self, frame: Frame, face: TrackedFace, seen: bool) -> Decision:
+    def _decide(self, frame: Frame, face: TrackedFace, seen: bool, people: int) -> Decision:
         if not seen:
             return Decision(False, "not detected now")
         if self._bounds.fixed:
-            return plan_reading(Answer(None, 0.0), math.inf, self._bounds)
+            return plan_reading(Past(), self._bounds)
         look = self._looks[face.track] = look_of(frame, face.face)
         readings = self._readings.get(face.track, ())
         answer = self._answers[face.track] = recall(readings, look, frame.time, self._likeness)
         age = frame.time - readings[-1].time if readings else math.inf
-        return plan_reading(answer, age, self._bounds)
+        return plan_reading(Past(len(readings), age, answer.evidence, people), self._bounds)

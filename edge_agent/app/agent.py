@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
-from edge_agent.app import health
+from edge_agent.analysis.pacing import Bounds
+from edge_agent.app import choices, health
 from edge_agent.app.assembly import Assembly
+from edge_agent.app.choices import ChoiceFile
+from edge_agent.app.control import Control, ControlState
+from edge_agent.app.panel import Panel
+from edge_agent.app.tap import Tap
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
 from edge_agent.delivery import topics
 from edge_agent.delivery.service import DeliveryService
@@ -32,8 +38,6 @@ from edge_agent.settings import Settings
 from edge_agent.summary.rollup import merge_summaries
 from edge_agent.summary.summariser import Summariser
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
@@ -43,41 +47,67 @@ SOUND_BACKLOG = 100
 
 
 class Agent:
-    """One camera, one microphone, one outbox. ``assembly`` must already be activated."""
+    """One camera, one microphone, one outbox. ``assembly`` must already be activated.
 
-    def __init__(self, settings: Settings, assembly: Assembly, clock: Clock | None = None) -> None:
+    ``reload`` asks for the config to be read again; without it that command is refused.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        assembly: Assembly,
+        clock: Clock | None = None,
+        reload: Callable[[], None] | None = None,
+    ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock(clock_is_synced)
         self.boot_id = secrets.token_hex(4)
         self._assembly = assembly
         self._vision, self._audio = assembly.lanes()
         self._replays = ReplayGroup(self.clock)
-        self._video_source = self._make_video()
-        self._audio_source = self._make_audio()
         self._frames: Mailbox[Frame] = Mailbox(1)
         self._sound: Mailbox[AudioBlock] = Mailbox(SOUND_BACKLOG)
         self._reports: Mailbox[VisionReport | AudioReport] = Mailbox(REPORT_BACKLOG)
-        self.delivery = DeliveryService(settings, self.clock, self.boot_id, assembly.info(), merge_summaries)
-        self._sources: dict[str, Reopening[Any]] = {
-            name: source
-            for name, source in (("camera", self._video_source), ("microphone", self._audio_source))
-            if source
+        self._new_stream = threading.Event()
+        self._new_bounds: Bounds | None = None
+        self._camera = self._make_camera()
+        self._microphone = self._make_microphone()
+        self._taps: dict[str, Tap[Any]] = {
+            name: tap for name, tap in (("camera", self._camera), ("microphone", self._microphone)) if tap
         }
+        self.delivery = DeliveryService(
+            settings, self.clock, self.boot_id, assembly.info(), merge_summaries, assembly.make_sinks()
+        )
+        self.control = Control(settings, self.clock, ChoiceFile(settings.device.state_dir / choices.FILE))
+        self._panel = Panel(settings, self.clock, self.control, self._taps, self.delivery, assembly.running(), reload)
         self._summariser: Summariser | None = None
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
         self.config_problem = ""
         """Why the last reload was refused; shown on the health topic."""
 
-    def _make_video(self) -> Reopening[Frame] | None:
+    def _make_camera(self) -> Tap[Frame] | None:
         if not self._vision.wanted:
             return None
-        return make_video(self.settings.camera, self.clock, self._assembly.video_plugins(), self._replays)
+        plugins = self._assembly.video_plugins()
+        source: Reopening[Frame] | None = make_video(self.settings.camera, self.clock, plugins, self._replays)
+        return Tap("camera", source, self._frames, self._new_stream.set) if source else None
 
-    def _make_audio(self) -> Reopening[AudioBlock] | None:
+    def _make_microphone(self) -> Tap[AudioBlock] | None:
         if not self._audio.wanted:
             return None
-        return make_audio(self.settings.microphone, self.clock, self._assembly.audio_plugins(), self._replays)
+        plugins = self._assembly.audio_plugins()
+        source: Reopening[AudioBlock] | None = make_audio(self.settings.microphone, self.clock, plugins, self._replays)
+        return Tap("microphone", source, self._sound) if source else None
+
+    def _obey(self, state: ControlState) -> None:
+        """Make ``state`` so; called by the control, quickly."""
+        if self._camera is not None:
+            self._camera.turn(state.watching)
+        if self._microphone is not None:
+            self._microphone.turn(state.listening)
+        self._new_bounds = self.control.bounds()
+        logging.getLogger().setLevel(state.log_level.upper())
 
     # ------------------------------------------------------------------ life
 
@@ -91,6 +121,8 @@ class Agent:
         self.delivery.start()
         supervisor = Supervisor(self.clock, stop)
         try:
+            self.control.listen(self._obey)
+            self._panel.start()
             supervisor.start(self._components())
             notifier.ready(f"watching as {self.settings.device.id}")
             self._watch(supervisor, stop, notifier, tick)
@@ -105,6 +137,8 @@ class Agent:
         due = 0.0
         while not stop.wait(TICK_S):
             tick()
+            self.control.tick()
+            self._panel.tick()
             stale = supervisor.stale()
             if not stale:
                 notifier.watchdog()
@@ -112,7 +146,7 @@ class Agent:
             if now >= due:
                 due = now + HEALTH_S
                 self._publish_health(supervisor, stale, notifier)
-            if self._sources and supervisor.finished([*self._sources, "vision", "audio"]):
+            if self._taps and supervisor.finished([*self._taps, "vision", "audio"]):
                 stop.request("end of the recording")
 
     def _publish_health(self, supervisor: Supervisor, stale: list[str], notifier: Notifier) -> None:
@@ -120,11 +154,14 @@ class Agent:
             uptime_s=self.clock.monotonic() - self._started,
             components=supervisor.health(),
             stale=stale,
-            sources={name: source.status for name, source in self._sources.items()},
+            sources={name: tap.status for name, tap in self._taps.items()},
             plugins=self._assembly.plugins.reports(),
             process=process_use(),
             delivery=asdict(self.delivery.stats()),
             config_problem=self.config_problem,
+            choice_problem=self.control.problem,
+            off=[name for name, tap in self._taps.items() if not tap.on],
+            commands=self._panel.counts(),
         )
         document = health.document(vitals)
         self.delivery.publish_state(topics.HEALTH, document)
@@ -137,12 +174,12 @@ class Agent:
 
     def _components(self) -> list[Component]:
         parts = [Component("summariser", self._summarise, self._reports.close)]
-        if self._audio_source is not None:
+        if self._microphone is not None:
             parts.append(Component("audio", self._listen, self._sound.close, stale_after=30.0))
-            parts.append(_capturing("microphone", self._audio_source, self._sound))
-        if self._video_source is not None:
+            parts.append(self._microphone.component())
+        if self._camera is not None:
             parts.append(Component("vision", self._look, self._frames.close, stale_after=30.0))
-            parts.append(_capturing("camera", self._video_source, self._frames))
+            parts.append(self._camera.component())
         return parts
 
     # ------------------------------------------------------------------ stages
@@ -157,11 +194,21 @@ class Agent:
                 return
             if frame is None:
                 continue
+            self._adjust_vision()
             now_lost = self._frames.lost
             report = self._vision.offer(frame, now_lost - lost)
             lost = now_lost
             if report is not None:
                 self._reports.put(report)
+
+    def _adjust_vision(self) -> None:
+        """What others asked of the lane, done on its own thread."""
+        if self._new_stream.is_set():
+            self._new_stream.clear()
+            self._vision.reset()
+        bounds, self._new_bounds = self._new_bounds, None
+        if bounds is not None:
+            self._vision.repace(bounds)
 
     def _listen(self, beat: Beat, stop: Stop) -> None:
         while not stop.requested:
@@ -199,23 +246,3 @@ class Agent:
     def _on_event(self, event: Event, start: float, clock: ClockState) -> None:
         self.delivery.submit_event(event, start, clock)
         self._assembly.plugins.on_event(event)
-
-
-def _capturing(name: str, source: Reopening[T], into: Mailbox[T]) -> Component:
-    """A component that opens ``source`` and moves what it reads until the end of it; then the mailbox closes."""
-
-    def run(beat: Beat, stop: Stop) -> None:
-        source.on_wait = beat  # waiting for an absent device is not hanging
-        source.open()
-        try:
-            while not stop.requested:
-                beat()
-                item = source.read()
-                if item is None:
-                    break
-                into.put(item)
-        finally:
-            source.close()
-        into.close()
-
-    return Component(name, run, source.close, stale_after=60.0)

@@ -17,7 +17,15 @@ from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.models import Catalogue, ModelStore, default_dir
 from edge_agent.plugin.manager import ActiveAnalyzer, PluginManager
-from edge_agent.plugin.spec import AnalyzerContext, AudioSource, Kind, VideoSource
+from edge_agent.plugin.spec import (
+    AnalyzerContext,
+    AudioSource,
+    Kind,
+    Sink,
+    SinkSettings,
+    SinkSpec,
+    VideoSource,
+)
 from edge_agent.settings import ConfigText, Settings
 
 log = logging.getLogger(__name__)
@@ -95,6 +103,28 @@ class Assembly:
             raise ConfigError(
                 "\n".join(self._config.describe(e, spec.settings, prefix) for e in error.errors())
             ) from error
+
+    def make_sinks(self) -> dict[str, Sink]:
+        """The sinks whose table says ``enabled``. Raises ConfigError."""
+        unknown = sorted(self.settings.sinks.keys() - self.plugins.sinks.keys())
+        if unknown:
+            known = ", ".join(sorted(self.plugins.sinks)) or "none"
+            raise ConfigError(f"sinks.{unknown[0]}: no plugin in plugins.allow offers such a sink; known: {known}")
+        found = {name: self._sink_settings(name, spec) for name, spec in self.plugins.sinks.items()}
+        return {n: self.plugins.sinks[n].factory(settings) for n, settings in found.items() if settings.enabled}
+
+    def _sink_settings(self, name: str, spec: SinkSpec) -> SinkSettings:
+        try:
+            return spec.settings.model_validate(self.settings.sinks.get(name, {}))
+        except ValidationError as error:
+            prefix = ("sinks", name)
+            raise ConfigError(
+                "\n".join(self._config.describe(e, spec.settings, prefix) for e in error.errors())
+            ) from error
+
+    def running(self) -> frozenset[str]:
+        """Names of the analyzers that were activated."""
+        return frozenset(active.spec.name for active in self._active)
 
     def close(self) -> None:
         """Close all analyzers."""

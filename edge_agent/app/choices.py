@@ -70,7 +70,7 @@ class ChoiceFile:
             return Choices(privacy=True)
 
     def write(self, choices: Choices) -> None:
-        """Replace the file; survives a power cut. A failure is noted in :attr:`problem` only: the choice still holds."""
+        """Replace the file; survives a power cut. The choice holds also when that fails; see :attr:`problem`."""
         new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -52,7 +52,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ControlState:
-    """What holds now. ``camera`` and ``microphone`` are the choices; :attr:`watching` and :attr:`listening` what follows.
+    """What holds now. ``camera`` and ``microphone`` are choices, :attr:`watching` and :attr:`listening` what follows.
 
     ``max_fps`` is in analysed frames per second, ``paused_until`` a wall time or None.
     """

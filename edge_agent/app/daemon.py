@@ -81,7 +81,7 @@ class Daemon:
             assembly.pull_missing(self._pull)
             assembly.activate()
             inner = Stop()
-            agent = Agent(settings, assembly)
+            agent = Agent(settings, assembly, reload=self._hangup.set)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings))  # noqa: B023 - ends with run
             if inner.reason != RELOAD:
                 return

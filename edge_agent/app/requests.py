@@ -48,16 +48,16 @@ class Requests:
         self._actions = actions
         self._table: dict[str, Callable[[object], Status]] = {
             "status": lambda _value: "done",
-            "privacy": self._privacy,
+            "privacy": lambda value: self._device(control.set_privacy, value),
             "camera": lambda value: self._device(control.set_camera, value),
             "microphone": lambda value: self._device(control.set_microphone, value),
-            "profile": lambda value: _done(control.set_profile(_valid(_PROFILE, value))),
-            "max_fps": lambda value: _done(control.set_max_fps(_valid(_FPS, None if value == "auto" else value))),
+            "profile": lambda value: self._choose(control.set_profile, _PROFILE, value),
+            "max_fps": lambda value: self._choose(control.set_max_fps, _FPS, None if value == "auto" else value),
             "pause": self._pause,
-            "resume": lambda _value: _done(control.resume()),
+            "resume": self._resume,
             "reset": self._reset,
             "reload": self._reload,
-            "log_level": lambda value: _done(control.set_log_level(_valid(_LEVEL, value))),
+            "log_level": lambda value: self._choose(control.set_log_level, _LEVEL, value),
         }
 
     @property
@@ -66,12 +66,13 @@ class Requests:
         return tuple(self._table)
 
     def perform(self, command: Command) -> Outcome:
-        """Do it. ``accepted`` where a device was not released yet when the answer was due, or the result comes later."""
+        """Do it. ``accepted``: a device is not released yet, or the result is seen elsewhere."""
         status = self._table[command.name](command.value)
         return Outcome(status, {"state": dict(self._actions.state())})
 
-    def _privacy(self, value: object) -> Status:
-        return self._device(self._control.set_privacy, value)
+    def _choose(self, choose: Callable[[Any], None], expected: TypeAdapter[Any], value: object) -> Status:
+        choose(_valid(expected, value))
+        return "done"
 
     def _device(self, switch: Callable[[bool], None], value: object) -> Status:
         switch(_valid(_SWITCH, value))
@@ -80,6 +81,10 @@ class Requests:
     def _pause(self, value: object) -> Status:
         self._control.pause(_valid(_PAUSE, DEFAULT_PAUSE_S if value is None else value))
         return self._settled()
+
+    def _resume(self, _value: object) -> Status:
+        self._control.resume()
+        return "done"
 
     def _settled(self) -> Status:
         return "done" if self._actions.settle(RELEASE_S) else "accepted"
@@ -102,7 +107,3 @@ def _valid(expected: TypeAdapter[Any], value: object) -> Any:
         return expected.validate_python(value)
     except ValidationError as error:
         raise RefusedError(f"value: {error.errors()[0]['msg'].lower()}") from None
-
-
-def _done(_nothing: None) -> Status:
-    return "done"

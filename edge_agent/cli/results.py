@@ -83,9 +83,8 @@ def show(analysis: Analysis, console: Console) -> None:
         table.add_row(*_window_row(summary))
     console.print(table)
     for event in analysis.events:
-        console.print(
-            f"{event.start:8.2f} s  {event.label} ({event.score:.2f}, {event.seconds:.1f} s)", highlight=False
-        )
+        what = f"{event.kind}: {event.label} ({event.score:.2f}, {event.seconds:.1f} s)"
+        console.print(f"{event.start:8.2f} s  {what}", highlight=False)
     report = analysis.report
     if report.overall_dominant_emotion is None or report.average_emotion_scores is None:
         console.print(f"{report.total_frames_analyzed} frames analysed; no face could be judged")

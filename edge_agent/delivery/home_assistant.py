@@ -33,7 +33,7 @@ HEALTH_EXPIRES_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the entities depend on. ``commands`` are those that are obeyed; ``fps`` the least and most that may be set."""
+    """What the entities depend on. ``commands`` are those that are obeyed, ``fps`` the bounds of what may be set."""
 
     id: str
     name: str
@@ -127,7 +127,9 @@ def _figures(device: Described) -> dict[str, Entity]:
 
 
 def _sight(device: Described) -> dict[str, Entity]:
-    emotion = "{{ value_json.emotion.%s if value_json.emotion else none }}"
+    def emotion(field: str) -> str:
+        return "{{ value_json.emotion." + field + " if value_json.emotion else none }}"
+
     found = {
         "people": _sensor("People", "mdi:account-group", _from_summary(device, "{{ value_json.faces.max }}"))
         | {"state_class": "measurement"}
@@ -138,14 +140,14 @@ def _sight(device: Described) -> dict[str, Entity]:
             "device_class": "occupancy",
             **_from_summary(device, "{{ 'ON' if value_json.faces.max > 0 else 'OFF' }}"),
         },
-        "emotion": _sensor("Dominant emotion", "mdi:emoticon-outline", _from_summary(device, emotion % "dominant"))
+        "emotion": _sensor("Dominant emotion", "mdi:emoticon-outline", _from_summary(device, emotion("dominant")))
         | {"device_class": "enum", "options": list(EMOTIONS)}
         | _attributes(
             device,
             "dict(value_json.emotion.p, confidence=value_json.emotion.confidence, readings=value_json.emotion.readings)"
             " if value_json.emotion else {}",
         ),
-        "valence": _sensor("Valence", "mdi:emoticon-neutral-outline", _from_summary(device, emotion % "valence"))
+        "valence": _sensor("Valence", "mdi:emoticon-neutral-outline", _from_summary(device, emotion("valence")))
         | {"state_class": "measurement"},
     }
     if device.attention:
@@ -180,7 +182,7 @@ def _from_health(device: Described, template: str) -> dict[str, Any]:
 def _attributes(device: Described, expression: str) -> dict[str, Any]:
     return {
         "json_attributes_topic": device.topics.full(topics.SUMMARY),
-        "json_attributes_template": "{{ (%s) | tojson }}" % expression,
+        "json_attributes_template": "{{ (" + expression + ") | tojson }}",
     }
 
 
@@ -191,15 +193,17 @@ def _events(device: Described) -> dict[str, Entity]:
     found: dict[str, Entity] = {}
     if device.microphone:
         known = json.dumps(list(BURST_LABELS)).replace('"', "'")
-        kind = f"{{{{ value_json.label if value_json.label in {known} else '{OTHER}' }}}}"
+        kind = f"(value_json.label if value_json.label in {known} else '{OTHER}')"
         found["burst"] = _event(device, "Vocal burst", "mdi:microphone-message", BURST, [*BURST_LABELS, OTHER], kind)
     if device.camera:
-        found["arrival"] = _event(device, "Arrival", "mdi:account-arrow-left", ARRIVAL, [ARRIVAL], ARRIVAL)
-        found["departure"] = _event(device, "Departure", "mdi:account-arrow-right", DEPARTURE, [DEPARTURE], DEPARTURE)
+        found["arrival"] = _event(device, "Arrival", "mdi:account-arrow-left", ARRIVAL, [ARRIVAL], f"'{ARRIVAL}'")
+        found["departure"] = _event(
+            device, "Departure", "mdi:account-arrow-right", DEPARTURE, [DEPARTURE], f"'{DEPARTURE}'"
+        )
     return found
 
 
-def _event(device: Described, name: str, icon: str, kind: str, types: list[str], template: str) -> Entity:
+def _event(device: Described, name: str, icon: str, kind: str, types: list[str], event_type: str) -> Entity:
     """Live events only: they are not retained, and what was delayed goes to a topic that no entity reads."""
     return {
         "platform": "event",
@@ -207,8 +211,10 @@ def _event(device: Described, name: str, icon: str, kind: str, types: list[str],
         "icon": icon,
         "event_types": types,
         "state_topic": device.topics.full(topics.event(kind)),
-        "value_template": '{"event_type": "%s", "label": {{ value_json.label | tojson }}, "score": {{ value_json.score }}, '
-        '"seconds": {{ value_json.seconds }}, "start": {{ value_json.start | tojson }}}' % template,
+        "value_template": "{{ dict(event_type="
+        + event_type
+        + ", label=value_json.label, score=value_json.score, seconds=value_json.seconds, start=value_json.start)"
+        " | tojson }}",
     }
 
 
@@ -242,7 +248,7 @@ def _controls(device: Described) -> dict[str, Entity]:
 
 def _switch(device: Described, command: str, name: str, icon: str) -> Entity:
     """Its state is what the device confirms: a switch that waits for a release is neither on nor off."""
-    confirmed = "{{ {'on': 'ON', 'off': 'OFF'}.get(value_json.%s, 'None') }}" % command
+    confirmed = "{{ {'on': 'ON', 'off': 'OFF'}.get(value_json." + command + ", 'None') }}"
     return _control(device, "switch", command, name, icon) | {
         "payload_on": "ON",
         "payload_off": "OFF",

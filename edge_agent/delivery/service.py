@@ -24,11 +24,10 @@ from edge_agent.delivery.outbox import Merge, Origin, Outbox
 from edge_agent.delivery.payload import encode, timestamp
 from edge_agent.delivery.rows import Draft, Gap, OutboxStats
 from edge_agent.delivery.sender import CONSUMER, Sender
-from edge_agent.delivery.sinks import SinkHealth, SinkSender, consumer
+from edge_agent.delivery.sinks import Sink, SinkHealth, SinkSender, consumer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import ClockState, Summary
-from edge_agent.plugin.spec import Sink
 from edge_agent.settings.schema import Settings
 
 log = logging.getLogger(__name__)
@@ -199,6 +198,11 @@ class DeliveryService:
         self._dispatcher.add(topic_filter, handler)
         if self._settings.mqtt.enabled:
             self._link.subscribe(topic_filter)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker now."""
+        return self._sender.connected is not None
 
     def stats(self) -> DeliveryStats:
         """The state of affairs now; may be called from any thread."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.rows import Row
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeliveryError
-from edge_agent.plugin.spec import Sink
+from edge_agent.domain.message import Message
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,16 @@ PAUSE_S = (1.0, 60.0)
 
 LATE_S = 60.0
 """What reaches the sink later than this after it ended was held up."""
+
+
+class Sink(Protocol):
+    """A delivery target; see :class:`edge_agent.plugin.spec.Sink`, which plugins implement."""
+
+    def write(self, messages: Sequence[Message]) -> None:
+        """Store all of ``messages`` durably, in order, or raise."""
+        ...
+
+    def close(self) -> None: ...
 
 
 def consumer(name: str) -> str:
@@ -88,7 +100,7 @@ class SinkSender:
         try:
             while self._hand_over():
                 pass
-        except Exception as error:  # a stranger's code may raise anything; its rows stay where they are
+        except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything; its rows stay where they are
             trouble = f"{type(error).__name__}: {error}"
             if trouble != self._health.trouble:
                 log.warning("sink %s: %s; trying again", self._name, trouble)

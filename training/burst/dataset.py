@@ -151,7 +151,7 @@ class Sampler:
         return np.asarray(frames[np.resize(self._rng.permutation(order), WINDOW_FRAMES)])
 
     def _vary(self, window: Array) -> Array:
-        """Pitch, speed and tone colour."""
+        """Pitch, speed, tone colour and bandwidth."""
         rng = self._rng
         if rng.random() < 0.35:
             factor = rng.uniform(0.85, 1.18)
@@ -163,6 +163,10 @@ class Sampler:
             window = window[:, np.clip(np.arange(BANDS) + shift, 0, BANDS - 1)]
         if rng.random() < 0.6:
             window = window + _curve(rng, 4.0)
+        if rng.random() < 0.25:
+            # Narrow-band microphones, telephones and codecs.
+            window = window.copy()
+            window[:, int(rng.integers(36, BANDS)) :] -= rng.uniform(20.0, 60.0)
         return window
 
     def _mask(self, window: Array) -> None:

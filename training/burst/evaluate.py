@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain.errors import ModelError
-from edge_agent.models import ModelStore, default_dir
+from edge_agent.models import Catalogue, ModelStore, cache_dir
 from edge_agent.plugin import AnalyzerContext
 from edge_agent_burst.engine import Engine
 from edge_agent_burst.events import Arbiter, LabelPolicy, Reading
@@ -98,7 +98,7 @@ class _Models:
     def locate(self, name: str) -> Path:
         beside = DEFAULT_DATA.parents[1] / "models" / f"{name}.tflite"
         try:
-            return ModelStore(default_dir()).locate(name)
+            return ModelStore(cache_dir(), Catalogue.load()).locate(name)
         except ModelError:
             if beside.exists():
                 return beside

@@ -35,7 +35,7 @@ def split(path: Path, channel: int | None = None) -> tuple[list[Frame], list[Aud
     return frames, blocks
 
 
-@pytest.mark.parametrize("suffix", ["mkv", "mov", "nut"])
+@pytest.mark.parametrize("suffix", ["mkv", "mov"])
 def test_picture_and_sound_in_step(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"clip.{suffix}", steady(20), tone(2.0))
     info = read_media(path)

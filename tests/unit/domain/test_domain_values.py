@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.domain import errors
@@ -12,16 +12,20 @@ from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.face import Box, Point
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
 
+QUICK = settings(max_examples=60, deadline=None)
+
 FRACTIONS = st.floats(-1.0, 2.0)
 BOXES = st.builds(Box, FRACTIONS, FRACTIONS, st.floats(0.0, 2.0), st.floats(0.0, 2.0))
 
 
+@QUICK
 @given(BOXES, BOXES)
 def test_overlap_is_a_share_and_the_same_from_both_sides(a: Box, b: Box) -> None:
     assert 0 <= a.iou(b) <= 1 + 1e-9
     assert a.iou(b) == pytest.approx(b.iou(a))
 
 
+@QUICK
 @given(BOXES)
 def test_a_box_is_itself(box: Box) -> None:
     assert box.iou(box) == (pytest.approx(1) if min(box.w, box.h) > 1e-6 else pytest.approx(0.5, abs=0.5))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import MIN_READINGS, VALENCE, EmotionSums, estimate_emotion
+
+QUICK = settings(max_examples=60, deadline=None)
 
 Distribution = tuple[float, ...]
 
@@ -53,6 +55,7 @@ def test_the_answer_is_the_weighted_mean() -> None:
 PROBABILITIES = st.lists(st.floats(0.01, 1.0), min_size=8, max_size=8).map(lambda v: tuple(x / sum(v) for x in v))
 
 
+@QUICK
 @given(st.lists(PROBABILITIES, min_size=MIN_READINGS, max_size=10), st.floats(0.01, 100.0))
 def test_every_figure_stays_in_its_range(readings: list[Distribution], weight: float) -> None:
     estimate = estimate_emotion(sums(*readings, weight=weight))
@@ -63,6 +66,7 @@ def test_every_figure_stays_in_its_range(readings: list[Distribution], weight: f
     assert 0.5 <= estimate.confidence <= 1
 
 
+@QUICK
 @given(st.floats(0.0, 0.5), st.floats(0.0, 0.5))
 def test_a_wider_lead_is_a_surer_answer(a: float, b: float) -> None:
     assume(abs(a - b) > 1e-6)

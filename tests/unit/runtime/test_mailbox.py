@@ -6,10 +6,12 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.runtime.mailbox import Closed, Mailbox
+
+QUICK = settings(max_examples=60, deadline=None)
 
 
 def test_the_newest_frame_replaces_the_one_nobody_took() -> None:
@@ -20,6 +22,7 @@ def test_the_newest_frame_replaces_the_one_nobody_took() -> None:
     assert box.get(0) is None
 
 
+@QUICK
 @given(capacity=st.integers(1, 5), puts=st.lists(st.booleans(), max_size=40))
 def test_what_goes_in_comes_out_in_order_or_is_counted(capacity: int, puts: list[bool]) -> None:
     box: Mailbox[int] = Mailbox(capacity)

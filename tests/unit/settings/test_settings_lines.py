@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import tomlkit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.settings.lines import find_line, key_lines
+
+QUICK = settings(max_examples=60, deadline=None)
 
 TRICKY = '''\
 # [mqtt]  a comment is no table
@@ -111,6 +113,7 @@ def test_text_that_is_no_toml_does_no_harm(text: str) -> None:
     assert all(line >= 1 for line in key_lines(text).values())
 
 
+@QUICK
 @given(st.text(alphabet="ab.=[]{}\"'\n#,\\ 1", max_size=60))
 def test_no_text_makes_it_fail_or_hang(text: str) -> None:
     assert all(1 <= line <= text.count("\n") + 1 for line in key_lines(text).values())
@@ -124,6 +127,7 @@ DOCUMENTS = st.recursive(
 )
 
 
+@QUICK
 @given(DOCUMENTS)
 def test_every_key_that_tomllib_sees_is_found(document: dict[str, Any]) -> None:
     text = tomlkit.dumps(document)

@@ -107,7 +107,9 @@ def _sound(draw: st.DrawFn, now: float) -> AudioReport:
     return AudioReport(now, draw(st.floats(0.01, 1.0)), 0.0, (level,), tuple(events))
 
 
-def count_slowly(found: Sequence[Report], end: float, hold: float, emotion_hold: float, step: float = 0.01) -> dict[str, float]:
+def count_slowly(
+    found: Sequence[Report], end: float, hold: float, emotion_hold: float, step: float = 0.01
+) -> dict[str, float]:
     """Person-seconds, watched seconds and happiness, summed over small steps of time."""
     sums = {"persons": 0.0, "watched": 0.0, "happiness": 0.0, "weight": 0.0}
     looks = [r for r in found if isinstance(r, VisionReport)]

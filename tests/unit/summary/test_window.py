@@ -190,8 +190,10 @@ def test_bursts_are_counted_by_label_and_other_events_are_not() -> None:
 
 
 def test_measures_keep_their_extremes() -> None:
-    levels = [AudioReport(t, 1, 0, (Observation("loudness", {"dbfs": level, "peak": 1}, t),)) for t, level in
-              ((1, -40.0), (2, -60.0), (12, -20.0))]
+    levels = [
+        AudioReport(t, 1, 0, (Observation("loudness", {"dbfs": level, "peak": 1}, t),))
+        for t, level in ((1, -40.0), (2, -60.0), (12, -20.0))
+    ]
     first, second = fill(levels, 10, 20)
     assert first.measures["loudness.dbfs"] == MeasureSums(2, -100.0, -60.0, -40.0)
     assert first.measures["loudness.dbfs"].mean == -50

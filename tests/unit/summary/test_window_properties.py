@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.domain.observation import VisionReport
@@ -16,6 +17,8 @@ from edge_agent.domain.summary import Summary, Window
 from edge_agent.summary.rollup import merge_summaries
 from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD, merge
 from tests.unit.summary.streams import Report, count_slowly, fill, merged, reports
+
+QUICK = settings(max_examples=40, deadline=None)
 
 ABSENCE = 6.5
 """Longest time between two looks at the same track in a random stream: two steps of 3 s and rounding."""
@@ -38,6 +41,7 @@ def end_of(found: Sequence[Report]) -> float:
     return (found[-1].time if found else 0.0) + 5.0
 
 
+@QUICK
 @given(found=reports(), length=st.floats(ABSENCE, 30.0))
 def test_short_windows_merged_are_the_long_window(found: list[Report], length: float) -> None:
     end = end_of(found)
@@ -45,6 +49,7 @@ def test_short_windows_merged_are_the_long_window(found: list[Report], length: f
     assert same(merged(short), whole)
 
 
+@QUICK
 @given(found=reports(), length=st.floats(1.0, 10.0))
 def test_windows_of_any_length_give_the_same_but_for_the_count_of_tracks(found: list[Report], length: float) -> None:
     """Somebody who is missing for a whole window counts as another person after it: never too few."""
@@ -57,6 +62,7 @@ def test_windows_of_any_length_give_the_same_but_for_the_count_of_tracks(found: 
     assert same((short.faces.person_seconds, short.faces.most), (whole.faces.person_seconds, whole.faces.most))
 
 
+@QUICK
 @given(found=reports(), length=st.floats(1.0, 10.0), data=st.data())
 def test_merging_is_associative(found: list[Report], length: float, data: st.DataObject) -> None:
     windows = fill(found, length, end_of(found) + 3 * length)
@@ -66,6 +72,7 @@ def test_merging_is_associative(found: list[Report], length: float, data: st.Dat
     assert same(merge(merge(a, b), c), merge(a, merge(b, c)))
 
 
+@QUICK
 @given(found=reports(), length=st.floats(ABSENCE, 30.0))
 def test_tracks_of_every_run_of_windows_are_the_people_seen_in_it(found: list[Report], length: float) -> None:
     """Also those of windows in the middle: what the outbox merges need not begin with the first."""
@@ -87,6 +94,7 @@ def _seen(found: Sequence[Report], begin: float, end: float) -> set[str]:
     return {f.track for r in (*held, *inside) for f in r.faces}
 
 
+@QUICK
 @given(found=reports(), length=st.floats(1.0, 10.0))
 def test_windows_follow_each_other_without_gaps_and_stay_within_their_bounds(
     found: list[Report], length: float
@@ -95,7 +103,7 @@ def test_windows_follow_each_other_without_gaps_and_stay_within_their_bounds(
     windows = fill(found, length, end)
     assert windows[0].begin == 0
     assert windows[-1].end == end
-    for a, b in zip(windows, windows[1:], strict=False):
+    for a, b in pairwise(windows):
         assert a.end == b.begin
         assert a.seconds == pytest.approx(length)
     for window in windows:
@@ -108,12 +116,13 @@ def test_windows_follow_each_other_without_gaps_and_stay_within_their_bounds(
         assert window.faces.most <= window.faces.carried + window.faces.arrived
 
 
+@QUICK
 @given(found=reports(longest_absence=3))
 def test_integrals_are_what_small_steps_of_time_add_up_to(found: list[Report]) -> None:
     end = end_of(found)
     (whole,) = fill(found, 1e6, end)
     slow = count_slowly(found, end, MAX_HOLD, MAX_EMOTION_HOLD)
-    near = 0.02 * (len(found) + 1)
+    near = 0.04 * (len(found) + 1)
     assert whole.faces.seconds == pytest.approx(slow["watched"], abs=near)
     assert whole.faces.person_seconds == pytest.approx(slow["persons"], abs=4 * near)
     assert whole.emotion.weight == pytest.approx(slow["weight"], abs=4 * near)

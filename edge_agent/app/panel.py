@@ -1,0 +1,126 @@
+"""What the outside may see and do of a running agent: the ``state`` topic, commands and Home Assistant, put together.
+
+The panel owns no policy: choices are :class:`~edge_agent.app.control.Control`'s, checks of senders
+:class:`~edge_agent.delivery.commands.CommandServer`'s. Nothing is subscribed unless the config enables it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from edge_agent import __version__
+from edge_agent.app.control import Control
+from edge_agent.app.requests import Actions, Requests
+from edge_agent.app.tap import Tap
+from edge_agent.delivery import home_assistant, topics
+from edge_agent.delivery.announcer import Announcer
+from edge_agent.delivery.commands import CommandServer
+from edge_agent.delivery.payload import timestamp
+from edge_agent.delivery.service import DeliveryService
+from edge_agent.domain.clock import Clock
+from edge_agent.settings import Settings
+
+Taps = Mapping[str, Tap[Any]]
+DeviceState = Literal["on", "off", "pending", "none"]
+
+
+class Panel:
+    """Connects ``control`` and the ``taps`` to ``delivery``. ``analyzers`` names those that run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        control: Control,
+        taps: Taps,
+        delivery: DeliveryService,
+        analyzers: frozenset[str],
+        reload: Callable[[], None] | None,
+    ) -> None:
+        self._settings = settings
+        self._control = control
+        self._taps = taps
+        self._delivery = delivery
+        self._shown: Mapping[str, Any] = {}
+        self.requests = Requests(control, Actions(self.document, self._settle, self._reset_stream, reload))
+        self._commands = CommandServer(
+            settings.commands, delivery.topics, self.requests.names, self.requests.perform, delivery, clock
+        )
+        self._announcer = Announcer(
+            self._announcement(analyzers) if settings.home_assistant.enabled else {},
+            f"{settings.home_assistant.prefix}/status",
+            delivery,
+            settings.device.state_dir,
+            clock,
+        )
+
+    def start(self) -> None:
+        """Publish the state, obey commands, announce; as far as the config says so."""
+        self.tick()
+        if self._settings.commands.enabled:
+            self._delivery.subscribe(self._commands.filter, self._commands.handle)
+        if self._settings.mqtt.enabled:
+            self._announcer.start()
+
+    def tick(self) -> None:
+        """Publish the state if it changed, and what else is due; to be called about once a second."""
+        document = self.document()
+        if document != self._shown:
+            self._shown = document
+            self._delivery.publish_state(topics.STATE, document)
+        if self._settings.mqtt.enabled:
+            self._announcer.tick(connected=self._delivery.connected)
+
+    def counts(self) -> dict[str, int]:
+        """Commands so far by outcome."""
+        return self._commands.counts()
+
+    def document(self) -> dict[str, Any]:
+        """The ``state`` topic: what is chosen, and what is really so."""
+        state, limits = self._control.state, self._control.limits
+        devices = {name: self._device(name) for name in ("camera", "microphone")}
+        released = all(value in ("off", "none") for value in devices.values())
+        return {
+            "v": 1,
+            "device": self._settings.device.id,
+            "privacy": ("on" if released else "pending") if state.privacy else "off",
+            **devices,
+            "paused_until": None if state.paused_until is None else timestamp(state.paused_until),
+            "profile": state.profile,
+            "max_fps": state.max_fps,
+            "fps_limits": [limits.least_fps, limits.most_fps],
+            "log_level": state.log_level,
+        }
+
+    def _device(self, name: str) -> DeviceState:
+        tap = self._taps.get(name)
+        if tap is None:
+            return "none"
+        if tap.on:
+            return "on"
+        return "off" if tap.released else "pending"
+
+    def _settle(self, seconds: float) -> bool:
+        """Whether every device that is switched off was released, each within ``seconds``."""
+        return all(tap.wait_released(seconds) for tap in self._taps.values() if not tap.on)
+
+    def _reset_stream(self) -> None:
+        for tap in self._taps.values():
+            tap.cycle()
+
+    def _announcement(self, analyzers: frozenset[str]) -> dict[str, bytes]:
+        settings, limits = self._settings, self._control.limits
+        described = home_assistant.Described(
+            id=settings.device.id,
+            name=settings.device.name or settings.device.id,
+            version=__version__,
+            topics=self._delivery.topics,
+            window_s=settings.summary.window_s,
+            camera="camera" in self._taps,
+            microphone="microphone" in self._taps,
+            attention="attention" in analyzers,
+            commands=settings.commands.allow if settings.commands.enabled else (),
+            fps=(limits.least_fps, limits.most_fps),
+        )
+        return home_assistant.messages(described, settings.home_assistant.discovery, settings.home_assistant.prefix)

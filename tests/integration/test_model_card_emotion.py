@@ -1,0 +1,36 @@
+"""The emotion model's card says what the evaluation command measures, and the model meets its floor."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.emotion import evaluate
+
+TOLERANCE = 0.004
+"""Kernels of different processors round differently."""
+
+
+@pytest.fixture(scope="module")
+def report(shared: Path) -> dict[str, Any]:
+    return evaluate.evaluate(shared / "data" / "ferplus" / "ferplus_valid.npz")
+
+
+def test_the_model_meets_its_floor(report: dict[str, Any]) -> None:
+    assert report["majority"]["accuracy"] >= 0.85
+    assert report["majority"]["macro_recall"] >= 0.70
+    assert report["argmax"]["ece"] <= 0.03
+
+
+def test_the_card_tells_what_is_measured(report: dict[str, Any], repository: Path) -> None:
+    card = (repository / "plugins" / "edge_agent_emotion" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    figures = card.split("## Figures")[1].split("\n## ")[0]
+    told = [line for line in figures.splitlines() if line.startswith("|")]
+    measured = [line for line in evaluate.table(report).splitlines() if line]
+    assert len(told) == len(measured)
+    for card_row, row in zip(told, measured, strict=True):
+        numbers = [[float(n) for n in re.findall(r"\d+\.\d+", text)] for text in (card_row, row)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=TOLERANCE), card_row

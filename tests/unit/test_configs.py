@@ -1,0 +1,34 @@
+"""The sample configurations can be used as they are: every key known, every plugin's table accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.app import Assembly
+from edge_agent.plugin.manager import Status
+from edge_agent.settings import read
+
+SAMPLES = Path(__file__).resolve().parents[2] / "config"
+
+
+@pytest.mark.parametrize("name", ["edge-agent", "home-assistant", "kiosk", "minimal"])
+def test_sample(name: str) -> None:
+    text = read(SAMPLES / f"{name}.toml")
+    assembly = Assembly(text, text.settings())
+    assert [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR] == []
+    unknown = [table for table in text.settings().analyzers if table not in assembly.plugins.analyzer_settings()]
+    assert unknown == []
+
+
+def test_there_is_no_untested_sample() -> None:
+    assert {path.stem for path in SAMPLES.glob("*.toml")} == {"edge-agent", "home-assistant", "kiosk", "minimal"}
+
+
+def test_the_kiosk_keeps_to_its_promises() -> None:
+    settings = read(SAMPLES / "kiosk.toml").settings()
+    assert settings.microphone.source == "none"
+    assert settings.mqtt.tls.enabled
+    assert settings.mqtt.effective_port == 8883
+    assert settings.mqtt.password is None
