@@ -2,9 +2,10 @@
 
     python -m benchmarks.adaptive --media ../shared/media --out docs
 
-Recordings are searched and read once per frame; each strategy then runs the real vision lane and the real windows over
-what was found (:mod:`benchmarks.adaptive_streams`). The reference is every frame. The cost of an empty scene is measured
-in CPU seconds with the real detector. Writes ``adaptive.md`` and ``adaptive.svg``; needs matplotlib for the latter.
+Recordings are searched and read once per frame; each strategy then runs the real vision lane and the real windows
+over what was found (:mod:`benchmarks.adaptive_streams`). The reference is every frame. The cost of an empty scene is
+measured in CPU seconds with the real detector. Writes ``adaptive.md`` and ``adaptive.svg``; needs matplotlib for the
+latter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from benchmarks.adaptive_report import write_report
 from benchmarks.adaptive_streams import EMPTY, FPS, Clip, Stream, TracedAnalyzers, load, shrink, trace, visits
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.vision import VisionLane
-from edge_agent.domain.errors import ModelError
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.summary import Window, estimate_emotion
 from edge_agent.models import Catalogue, ModelStore
@@ -49,17 +49,20 @@ class Strategy:
         return self.bounds.fixed
 
 
+STANDARD = Bounds.of("standard")
+
 STRATEGIES = (
     Strategy("every frame", EVERY),
-    *(Strategy(f"fixed {rate:g}/s", Bounds(rate, rate)) for rate in (5.0, 3.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.33, 0.25)),
+    *(Strategy(f"fixed {rate:g}/s", Bounds(rate, rate)) for rate in (7.5, 5.0, 3.0, 2.0, 1.5, 1.0, 0.75, 0.5)),
     *(
-        Strategy(f"search 3/s, read {rate:g}/s", Bounds(3.0, 3.0), rate)
-        for rate in (2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.33, 0.25)
+        Strategy(f"search {search:g}/s, read {rate:g}/s", Bounds(search, search), rate)
+        for search in (3.0, 5.0)
+        for rate in (2.0, 1.5, 1.0, 0.75, 0.5)
     ),
     *(Strategy(f"ours {name}", Bounds.of(name)) for name in ("monitor", "standard", "detail")),
     *(
-        Strategy(f"ours standard, evidence {e:g}", replace(Bounds.of("standard"), evidence=e))
-        for e in (0.05, 0.1, 0.2, 0.4, 1.0, 2.0, 4.0)
+        Strategy(f"ours, evidence {e:g}, spacing {s:g}", replace(STANDARD, evidence=e, spacing=s))
+        for e, s in ((0.3, 1.2), (0.7, 0.5), (1.5, 0.8), (1.5, 0.3), (4.0, 0.3))
     ),
 )
 
@@ -78,8 +81,9 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Score:
     """A strategy over all streams, against the reference. Distances are Jensen-Shannon, base 2, averaged over the
-    windows in which the reference has an answer. One reading is taken for an answer here, which favours slow fixed rates;
-    a window without any counts as 1. ``unanswered`` is the share of those in which the agent would not answer."""
+    windows in which the reference has an answer. One reading is taken for an answer here, which favours slow fixed
+    rates; a window without any counts as 1. ``unanswered`` is the share of those in which the agent would not
+    answer."""
 
     strategy: Strategy
     searches: int
@@ -186,9 +190,7 @@ def empty_cost(detector: FaceDetector, picture: Frame, bounds: Bounds, seconds: 
     """CPU seconds the vision lane takes for ``seconds`` of an empty scene with camera noise, at :data:`FPS`."""
     lane = VisionLane([active(Kind.DETECTOR, detector, "face")], bounds)
     rng = np.random.default_rng(0)
-    noisy = [
-        np.clip(picture.data + rng.normal(0, 3, picture.data.shape), 0, 255).astype(np.uint8) for _ in range(7)
-    ]
+    noisy = [np.clip(picture.data + rng.normal(0, 3, picture.data.shape), 0, 255).astype(np.uint8) for _ in range(7)]
     spent = 0.0
     for index in range(round(seconds * FPS)):
         frame = Frame(noisy[index % 7], picture.format, picture.width, picture.height, index / FPS, index)
@@ -201,7 +203,7 @@ def empty_cost(detector: FaceDetector, picture: Frame, bounds: Bounds, seconds: 
 def traced_streams(media: Path, store: ModelStore, cache: Path | None, face_range: str, minutes: float) -> list[Stream]:
     """All streams with what is to be found in them, from the cache if there is one."""
     if cache is not None and cache.exists():
-        kept: list[Stream] = pickle.loads(cache.read_bytes())  # noqa: S301 - a file this program wrote itself
+        kept: list[Stream] = pickle.loads(cache.read_bytes())
         return kept
     from edge_agent_emotion import EmotionSettings
     from edge_agent_emotion.analyzer import EmotionAnalyzer
@@ -209,7 +211,7 @@ def traced_streams(media: Path, store: ModelStore, cache: Path | None, face_rang
     detector = make_detector(store, face_range, 0.3)
     reader = EmotionAnalyzer(EmotionSettings(min_face_px=12, min_score=0.0), AnalyzerContext(store))
     clips = {path.stem: load(path) for path in sorted(media.iterdir()) if path.suffix in (".gif", ".mkv", ".mp4")}
-    clips[EMPTY] = Clip(EMPTY, clips["kiosk"].pictures[:1])
+    clips[EMPTY] = Clip(EMPTY, clips["one-by-one-person-detection"].pictures[:1])
     made = streams(clips, minutes)
     for stream in made:
         trace(stream, clips, detector, reader)
@@ -258,10 +260,16 @@ def main() -> None:
         outcomes = reference if strategy is STRATEGIES[0] else [run(stream, strategy) for stream in played]
         scores.append(score(strategy, outcomes, reference))
         print_score(scores[-1], reference)
-    costs = measure_empty(make_detector(store, "near"), options.media / "kiosk.mp4")
+    costs = measure_empty(make_detector(store, "near"), options.media / "one-by-one-person-detection.mp4")
     print("empty scene, CPU seconds a minute:", {name: round(cost, 4) for name, cost in costs.items()})
     if options.out is not None:
-        write_report(options.out, scores, costs, played, options.range)
+        write_report(options.out, scores, costs, describe(played, options.range))
+
+
+def describe(played: Sequence[Stream], face_range: str) -> str:
+    """What was measured on."""
+    named = ", ".join(f"{stream.name} ({stream.seconds / 60:.1f} min)" for stream in played)
+    return f"Streams at {FPS:g} fps, detector range `{face_range}`: {named}. Windows of {WINDOW:g} s."
 
 
 def print_score(s: Score, reference: Sequence[Outcome]) -> None:
@@ -269,17 +277,17 @@ def print_score(s: Score, reference: Sequence[Outcome]) -> None:
     every = sum(o.readings for o in reference)
     print(
         f"{s.strategy.name:32} searches {s.searches:7d} readings {s.readings:7d} (1/{every / s.readings:5.1f}) "
-        f"distance {s.distance:.4f} divergence {s.divergence:.5f} silent {s.unanswered:.1%} people {s.people_error:.1%} "
-        f"missed {s.missed} noticed {s.noticed_median:.2f}/{s.noticed_most:.2f} s",
+        f"distance {s.distance:.4f} divergence {s.divergence:.5f} silent {s.unanswered:.1%} "
+        f"people {s.people_error:.1%} missed {s.missed} noticed {s.noticed_median:.2f}/{s.noticed_most:.2f} s",
         flush=True,
     )
 
 
-def measure_empty(detector: FaceDetector, kiosk: Path) -> dict[str, float]:
-    """CPU seconds a minute of an empty scene, for every frame and for each profile."""
+def measure_empty(detector: FaceDetector, recording: Path) -> dict[str, float]:
+    """CPU seconds a minute of an empty scene (the first picture of ``recording``), for every frame and each profile."""
     from edge_agent.capture import iter_media
 
-    picture = next(item for item in iter_media(kiosk) if isinstance(item, Frame))
+    picture = next(item for item in iter_media(recording) if isinstance(item, Frame))
     assert picture.format is PixelFormat.BGR
     ways: dict[str, Callable[[], Bounds]] = {
         "every frame": lambda: EVERY,

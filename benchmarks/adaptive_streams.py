@@ -1,9 +1,10 @@
 """Long streams composed of recordings, and what detector and emotion model find in every one of their frames.
 
-A stream is a script: which frame of which recording is shown at each tick of :data:`FPS`. Visits run a recording forwards
-and backwards, so that a stay may be longer than its recording without anybody jumping; meanwhile the picture slowly pans,
-zooms and rolls, the light swells and the camera is noisy, so that no frame is ever shown twice. Each frame of a stream is
-rendered, searched and read once (:func:`trace`); a sweep over pacing strategies then costs no inference.
+A stream is a script: which frame of which recording is shown at each tick of :data:`FPS`. Visits run a recording
+forwards and backwards, so that a stay may be longer than its recording without anybody jumping; meanwhile the picture
+slowly pans, zooms and rolls, the light swells and the camera is noisy, so that no frame is ever shown twice. Each
+frame of a stream is rendered, searched and read once (:func:`trace`); a sweep over pacing strategies then costs no
+inference.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ class Stream:
         height, width = picture.shape[:2]
         if self.sway and self.script[tick][0] != EMPTY:
             picture = np.asarray(
-                cv2.warpAffine(picture, sway(t, width, height), (width, height), borderMode=cv2.BORDER_REFLECT), np.uint8
+                cv2.warpAffine(picture, sway(t, width, height), (width, height), borderMode=cv2.BORDER_REFLECT),
+                np.uint8,
             )
         light = np.float32(1 + 0.1 * math.sin(2 * math.pi * t / 600))
         y, x = tick * 37 % (noise.shape[0] - height), tick * 61 % (noise.shape[1] - width)
@@ -169,7 +171,9 @@ class TracedAnalyzers(FaceDetector, FaceAnalyzer):
         return found
 
 
-def visits(lengths: Mapping[str, int], minutes: float, mean_stay: float, mean_gap: float, seed: int) -> list[tuple[str, int]]:
+def visits(
+    lengths: Mapping[str, int], minutes: float, mean_stay: float, mean_gap: float, seed: int
+) -> list[tuple[str, int]]:
     """A script in which visitors come and go: exponential stays of at least 1.5 s and gaps of at least 3 s.
 
     ``lengths`` is how many frames each clip has.

@@ -8,7 +8,7 @@
 #   --from WHAT       a wheel, a checkout, or a requirement such as edge-agent==1.2; default: this checkout
 #   --wheelhouse DIR  take all packages, and models that are in it, from DIR and use no network. Fill it elsewhere with:
 #                     pip download --only-binary=:all: -d DIR edge-agent mediapipe==0.10.21
-#   --force           install again although the same version with the same packages is there
+#   --force           install again although the same wheel is installed, to get newer dependencies
 #   --start           enable and start the service; without it a running one is restarted, and a stopped one left alone
 #   --rollback        go back to the installation before the last upgrade
 #   --uninstall       remove the program; the configuration and undelivered data stay ...
@@ -71,19 +71,19 @@ refuse_beside_package() {
 
 # ---------------------------------------------------------------------- environment
 
-# What decides whether an installation is the same: the wheel, the interpreter and every installed version.
-fingerprint() {
-  { sha256sum <"$1"; "$2/bin/python" -VV; "$2/bin/python" -m pip freeze --exclude edge-agent; } | sha256sum | cut -c1-16
-}
+# What decides whether an installation is the same: our own wheel and the interpreter. Newer dependencies alone are no
+# reason to disturb a running device; --force takes them.
+fingerprint() { { sha256sum <"$1"; "$python" -VV; } | sha256sum | cut -c1-16; }
 
+# Into $scratch, with the pip of the environment $1.
 build_wheel() {
   case "$from" in
     *.whl) cp "$from" "$scratch/" ;;
     *)
       if [ -d "$from" ]; then
-        "$1/bin/python" -m pip wheel -q "${index[@]}" --no-deps --wheel-dir "$scratch" "$from"
+        "$1/python" -m pip wheel -q "${index[@]}" --no-deps --wheel-dir "$scratch" "$from"
       else
-        "$1/bin/python" -m pip download -q "${index[@]}" --no-deps --only-binary=:all: --dest "$scratch" "$from"
+        "$1/python" -m pip download -q "${index[@]}" --no-deps --only-binary=:all: --dest "$scratch" "$from"
       fi
       ;;
   esac
@@ -106,29 +106,40 @@ check_python() {
 }
 
 install_environment() {
+  local now new wheel
   scratch="$(mktemp -d)"
   new="$opt/venv-$(date +%Y%m%d-%H%M%S)-$$"
-  trap 'rm -rf "$scratch" "$new"' EXIT
+  # shellcheck disable=SC2064 # both names are meant as they are now
+  trap "rm -rf '$scratch' '$new'" EXIT
   mkdir -p "$opt"
-  make_venv "$new"
   index=()
   if [ -n "$wheelhouse" ]; then index=(--no-index --find-links "$wheelhouse"); fi
-  build_wheel "$new"
+  now="$(readlink -e "$opt/bin" || true)"
+  if [ -z "$now" ]; then make_venv "$new"; fi
+  build_wheel "${now:-$new/bin}"
   wheel="$(find "$scratch" -name 'edge_agent-*.whl')"
   [ -n "$wheel" ] || die "$from gave no wheel of edge-agent"
+  if [ -n "$now" ]; then
+    if [ "$force" = no ] && [ "$(fingerprint "$wheel")" = "$(cat "$now/../.fingerprint" 2>/dev/null)" ]; then
+      say "already up to date: $("$now/edge-agent" --version)"
+      return
+    fi
+    make_venv "$new"
+  fi
   "$new/bin/python" -m pip install -q --no-warn-script-location "${index[@]}" "$wheel" "${numpy[@]}"
-  "$new/bin/edge-agent" --version >/dev/null || die "the new installation does not run; nothing was changed"
+  try_out "$new"
+  fingerprint "$wheel" >"$new/.fingerprint"
+  switch_to "$new"
+  # shellcheck disable=SC2064
+  trap "rm -rf '$scratch'" EXIT
+}
+
+try_out() {
+  "$1/bin/edge-agent" --version >/dev/null || die "the new installation does not run; nothing was changed"
   if [ -e "$etc/config.toml" ]; then
-    "$new/bin/edge-agent" config check --config "$etc/config.toml" >/dev/null ||
+    "$1/bin/edge-agent" config check --config "$etc/config.toml" >/dev/null ||
       die "this version does not accept $etc/config.toml (see above); nothing was changed"
   fi
-  fingerprint "$wheel" "$new" >"$new/.fingerprint"
-  if [ "$force" = no ] && cmp -s "$new/.fingerprint" "$opt/bin/../.fingerprint"; then
-    say "already up to date: $("$opt/bin/edge-agent" --version)"
-    return
-  fi
-  switch_to "$new"
-  trap 'rm -rf "$scratch"' EXIT
 }
 
 # bin -> venv-…/bin is what the unit runs; renaming a link over another is atomic.

@@ -11,8 +11,9 @@ FORBIDDEN = 1e6
 def assign(costs: Sequence[Sequence[float]]) -> dict[int, int]:
     """Row index to column index such that as many allowed pairs as possible are made, at the least total cost.
 
-    ``costs`` is a rectangle of finite numbers; pairs at :data:`FORBIDDEN` or above are never made. Allowed costs must be
-    small against it. This is the Hungarian method in its shortest-augmenting-path form (Jonker and Volgenant, 1987).
+    ``costs`` is a rectangle of finite numbers; pairs at :data:`FORBIDDEN` or above are never made. Allowed costs must
+    be small against it. This is the Hungarian method in its shortest-augmenting-path form (Jonker and Volgenant,
+    1987).
     """
     rows, columns = len(costs), len(costs[0]) if costs else 0
     if rows == 0 or columns == 0:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_agent.analysis.flags import split_flags
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AudioBlock
-from edge_agent.domain.observation import AudioReport, Observation
+from edge_agent.domain.observation import FLAG, AudioReport, Observation
 from edge_agent.plugin.manager import ActiveAnalyzer
 from edge_agent.plugin.spec import Kind
 
@@ -16,6 +17,7 @@ class AudioLane:
 
     def __init__(self, analyzers: Sequence[ActiveAnalyzer]) -> None:
         self._analyzers = [a for a in analyzers if a.spec.kind is Kind.AUDIO]
+        self._flags: dict[str, frozenset[str]] = {}
         self._end = 0.0
 
     @property
@@ -27,19 +29,28 @@ class AudioLane:
         """Analyse the next block."""
         found: list[Observation | Event] = []
         for active in self._analyzers:
-            found += active.call(lambda a: a.analyze(block), ())
+            found += self._settle(active, active.call(lambda a: a.analyze(block), ()))
         self._end = block.end
-        return _report(block.time, block.seconds, block.gap, found)
+        return self._report(block.time, block.seconds, block.gap, found)
 
     def finish(self) -> AudioReport:
         """The stream ended: what was still open becomes final."""
         found: list[Observation | Event] = []
         for active in self._analyzers:
-            found += active.call(lambda a: a.finish(), ())
-        return _report(self._end, 0.0, 0.0, found)
+            found += self._settle(active, active.call(lambda a: a.finish(), ()))
+        return self._report(self._end, 0.0, 0.0, found)
 
+    def _settle(self, active: ActiveAnalyzer, found: Sequence[Observation | Event]) -> Sequence[Observation | Event]:
+        """``found`` without flags; those stand until the analyzer's next answer about them, or until it is gone."""
+        if not active.alive:
+            self._flags.pop(active.spec.name, None)
+        observations = [item for item in found if isinstance(item, Observation)]
+        if any(item.name == FLAG for item in observations):
+            observations, self._flags[active.spec.name] = split_flags(observations)
+        return [*observations, *(item for item in found if isinstance(item, Event))]
 
-def _report(time: float, seconds: float, gap: float, found: Sequence[Observation | Event]) -> AudioReport:
-    observations = tuple(item for item in found if isinstance(item, Observation))
-    events = tuple(item for item in found if isinstance(item, Event))
-    return AudioReport(time, seconds, gap, observations, events)
+    def _report(self, time: float, seconds: float, gap: float, found: Sequence[Observation | Event]) -> AudioReport:
+        observations = tuple(item for item in found if isinstance(item, Observation))
+        events = tuple(item for item in found if isinstance(item, Event))
+        flags = frozenset().union(*self._flags.values())
+        return AudioReport(time, seconds, gap, observations, events, flags)

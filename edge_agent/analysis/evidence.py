@@ -1,10 +1,11 @@
 """What a face's past readings say about how it looks now, and whether that settles it. Pure.
 
-An emotion reading is a function of the picture of the face, so a face that looks as it did when it was read would read
-the same. Each reading is therefore remembered with the tiny look it was made of (:mod:`edge_agent.analysis.appearance`),
-for as long as its track lives. A new look is answered from the readings of similar looks as far as they go (Nadaraya and
-Watson's kernel regression), and read when they do not: this is the sequential test of Savchenko (ICML 2023) with evidence
-counted where it is needed. An old reading counts less, so that what slowly changes is read again.
+An emotion reading is a function of the picture of the face, so a face that looks as it did when it was read would
+read the same. Each reading is therefore remembered with the tiny look it was made of
+(:mod:`edge_agent.analysis.appearance`), for as long as its track lives. A new look is answered from the readings of
+similar looks as far as they go (Nadaraya and Watson's kernel regression), and read when they do not: this is the
+sequential test of Savchenko (ICML 2023) with evidence counted where it is needed. An old reading counts less, so that
+what slowly changes is read again.
 """
 
 from __future__ import annotations

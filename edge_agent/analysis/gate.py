@@ -22,11 +22,11 @@ _LEARN = 0.25
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """A cell has changed when it differs by ``floor`` grey levels or ``factor`` times its noise, but at most ``ceiling``
-    is asked of it; something has moved when ``cells`` cells have."""
+    """A cell has changed when it differs by ``floor`` grey levels or ``factor`` times its noise, but at most
+    ``ceiling`` is asked of it; something has moved when ``cells`` cells have."""
 
     floor: float = 10.0
-    factor: float = 4.0
+    factor: float = 6.0
     ceiling: float = 60.0
     cells: int = 3
 
@@ -75,4 +75,5 @@ class MotionGate:
 
     def _limits(self) -> npt.NDArray[np.float32]:
         rules = self._rules
-        return np.clip(self._noise * np.float32(rules.factor), rules.floor, rules.ceiling).astype(np.float32)
+        limits: npt.NDArray[np.float32] = np.clip(self._noise * np.float32(rules.factor), rules.floor, rules.ceiling)
+        return limits

@@ -1,7 +1,7 @@
 """Where a face will be: a constant-velocity Kalman filter whose velocity fades, one coordinate at a time.
 
-With diagonal noise the usual eight-state box filter falls apart into independent pairs of position and velocity, so a few
-lines of scalar arithmetic do what a matrix library would. Looks may come at any interval.
+With diagonal noise the usual eight-state box filter falls apart into independent pairs of position and velocity, so a
+few lines of scalar arithmetic do what a matrix library would. Looks may come at any interval.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 Profile = Literal["monitor", "standard", "detail"]
 Pace = Literal["idle", "busy", "burst"]
 
@@ -115,8 +114,9 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is known at a look. ``searched``: seconds since the last search; ``people`` in view; ``missed``: some of them
-    were not detected then; ``tentative``: a face waits to be confirmed; ``share`` of the picture that changed."""
+    """What is known at a look. ``searched``: seconds since the last search; ``people`` in view; ``missed``: some of
+    them were not detected then; ``tentative``: a face waits to be confirmed; ``share`` of the picture that
+    changed."""
 
     searched: float
     moved: bool = True
@@ -142,18 +142,15 @@ def plan_search(scene: Scene, bounds: Bounds) -> Decision:
     """Whether this look searches for faces."""
     if scene.blind:
         return Decision(False, f"the camera is {scene.blind}")
-    if bounds.fixed:
-        return Decision(True, "fixed rate")
-    if scene.tentative:
-        return Decision(True, "a face waits to be confirmed")
-    if scene.moved:
-        return Decision(True, f"{scene.share:.0%} of the picture changed")
-    if scene.missed:
-        return Decision(True, "a face was missed")
     limit = RECHECK_PEOPLE if scene.people else RECHECK
-    if scene.searched >= limit - 1e-6:
-        return Decision(True, f"not searched for {scene.searched:.1f} s")
-    return Decision(False, "nothing has changed")
+    causes = (
+        (bounds.fixed, "fixed rate"),
+        (scene.tentative, "a face waits to be confirmed"),
+        (scene.moved, f"{scene.share:.1%} of the picture changed"),
+        (scene.missed, "a face was missed"),
+        (scene.searched >= limit - 1e-6, f"not searched for {scene.searched:.1f} s"),
+    )
+    return next((Decision(True, reason) for holds, reason in causes if holds), Decision(False, "nothing has changed"))
 
 
 def plan_reading(past: Past, bounds: Bounds) -> Decision:
@@ -166,7 +163,9 @@ def plan_reading(past: Past, bounds: Bounds) -> Decision:
         return Decision(True, f"last read {past.age:.1f} s ago")
     spacing = bounds.spacing * past.people
     if past.age < spacing - 1e-6:
-        return Decision(False, f"last read {past.age:.1f} s ago, at most every {spacing:.1f} s with {past.people} people")
+        return Decision(
+            False, f"last read {past.age:.1f} s ago, at most every {spacing:.1f} s with {past.people} people"
+        )
     if past.evidence < bounds.evidence:
         return Decision(True, f"open: {past.evidence:.1f} of {bounds.evidence:g} readings of such a look")
     return Decision(False, f"settled: {past.evidence:.1f} readings of such a look")

@@ -1,8 +1,8 @@
 """Following faces from one search of the picture to the next, under identities that are random and soon forgotten.
 
-Each face moves by a Kalman filter (:mod:`edge_agent.analysis.motion`); detections are given to tracks at the least total
-cost (:mod:`edge_agent.analysis.assignment`), certain ones first and doubtful ones after, as in ByteTrack (Zhang et al.,
-2022): a doubtful detection can continue a track and never begins one. A track is
+Each face moves by a Kalman filter (:mod:`edge_agent.analysis.motion`); detections are given to tracks at the least
+total cost (:mod:`edge_agent.analysis.assignment`), certain ones first and doubtful ones after, as in ByteTrack (Zhang
+et al., 2022): a doubtful detection can confirm or continue a track and never begins one. A track is
 
 - tentative until it was detected ``confirm`` times: it is nobody yet;
 - in view while it is detected, and for ``coast`` seconds after, so that one missed detection is no departure;
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edge_agent.analysis.assignment import FORBIDDEN, assign
 from edge_agent.analysis.motion import Motion, Noise
@@ -29,8 +29,8 @@ class TrackingRules:
     """``strong``: least score to begin a track; ``weak``: to continue one. Times in seconds.
 
     A detection may lie up to ``step`` face sizes from where its track is expected, plus twice the filter's doubt, and
-    never more than ``reach``; and be up to ``growth`` times larger or smaller. Who is confirmed within ``jump`` of where
-    somebody is missing is taken for that person.
+    never more than ``reach``; and be up to ``growth`` times larger or smaller. Who is confirmed within ``jump`` of
+    where somebody is missing is taken for that person.
     """
 
     strong: float = 0.5
@@ -42,7 +42,7 @@ class TrackingRules:
     jump: float = 1.0
     reach: float = 2.0
     growth: float = 1.8
-    noise: Noise = Noise()
+    noise: Noise = field(default_factory=Noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,13 @@ class Tracker:
         strong = [j for j, f in enumerate(faces) if f.score >= rules.strong]
         weak = [j for j, f in enumerate(faces) if rules.weak <= f.score < rules.strong]
         found: dict[int, int] = {}
-        for among, candidates in ((current, strong), (current, weak), (tentative, strong), (tentative, weak), (lost, strong)):
+        for among, candidates in (
+            (current, strong),
+            (current, weak),
+            (tentative, strong),
+            (tentative, weak),
+            (lost, strong),
+        ):
             open_tracks = [i for i in among if i not in found]
             taken = set(found.values())
             open_faces = [j for j in candidates if j not in taken]

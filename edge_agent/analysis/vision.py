@@ -1,4 +1,5 @@
-"""The vision lane's step: look at the frame if it is time to, search it for faces and read them as far as there is cause.
+"""The vision lane's step: look at the frame if it is time to, search it for faces and read them as far as there is
+cause.
 
 Synchronous and without threads; the daemon calls it from its vision thread, ``analyze`` in a plain loop. Time is the
 frames' own. What is decided, and why, is in :mod:`edge_agent.analysis.pacing`; this module carries it out.
@@ -23,6 +24,7 @@ from edge_agent.domain.observation import BLINDING, EMOTION, Observation, Vision
 from edge_agent.plugin import imaging
 from edge_agent.plugin.manager import ActiveAnalyzer
 from edge_agent.plugin.spec import Kind
+
 
 class VisionLane:
     """Owns the gate, the tracker, the schedules and the picture analyzers of one camera.

@@ -69,6 +69,7 @@ class Agent:
         self._sound: Mailbox[AudioBlock] = Mailbox(SOUND_BACKLOG)
         self._reports: Mailbox[VisionReport | AudioReport] = Mailbox(REPORT_BACKLOG)
         self._new_stream = threading.Event()
+        self._report_now = threading.Event()
         self._new_bounds: Bounds | None = None
         self._camera = self._make_camera()
         self._microphone = self._make_microphone()
@@ -79,7 +80,17 @@ class Agent:
             settings, self.clock, self.boot_id, assembly.info(), merge_summaries, assembly.make_sinks()
         )
         self.control = Control(settings, self.clock, ChoiceFile(settings.device.state_dir / choices.FILE))
-        self._panel = Panel(settings, self.clock, self.control, self._taps, self.delivery, assembly.running(), reload)
+        self._panel = Panel(
+            settings,
+            self.clock,
+            self.control,
+            self._taps,
+            self.delivery,
+            assembly.running(),
+            self._report_now.set,
+            {},
+            reload,
+        )
         self._summariser: Summariser | None = None
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
@@ -143,7 +154,8 @@ class Agent:
             if not stale:
                 notifier.watchdog()
             now = self.clock.monotonic()
-            if now >= due:
+            if now >= due or self._report_now.is_set():
+                self._report_now.clear()
                 due = now + HEALTH_S
                 self._publish_health(supervisor, stale, notifier)
             if self._taps and supervisor.finished([*self._taps, "vision", "audio"]):

@@ -26,7 +26,10 @@ DeviceState = Literal["on", "off", "pending", "none"]
 
 
 class Panel:
-    """Connects ``control`` and the ``taps`` to ``delivery``. ``analyzers`` names those that run."""
+    """Connects ``control`` and the ``taps`` to ``delivery``. ``analyzers`` names those that run.
+
+    ``report`` has health published now, ``resets`` begin things anew besides the streams, ``reload`` reads the config.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,8 @@ class Panel:
         taps: Taps,
         delivery: DeliveryService,
         analyzers: frozenset[str],
+        report: Callable[[], None],
+        resets: Mapping[str, Callable[[], None]],
         reload: Callable[[], None] | None,
     ) -> None:
         self._settings = settings
@@ -43,7 +48,9 @@ class Panel:
         self._taps = taps
         self._delivery = delivery
         self._shown: Mapping[str, Any] = {}
-        self.requests = Requests(control, Actions(self.document, self._settle, self._reset_stream, reload))
+        self.requests = Requests(
+            control, Actions(self.document, report, self._settle, {"stream": self._reset_stream} | dict(resets), reload)
+        )
         self._commands = CommandServer(
             settings.commands, delivery.topics, self.requests.names, self.requests.perform, delivery, clock
         )

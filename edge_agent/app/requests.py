@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -23,20 +23,21 @@ _PROFILE: TypeAdapter[Profile] = TypeAdapter(Profile)
 _FPS: TypeAdapter[float | None] = TypeAdapter(Annotated[float | None, Field(allow_inf_nan=False)])
 _PAUSE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, le=LONGEST_PAUSE_S, allow_inf_nan=False)])
 _LEVEL: TypeAdapter[LogLevel] = TypeAdapter(LogLevel)
-_TARGET: TypeAdapter[str] = TypeAdapter(Literal["stream"])
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """What is not a choice but is done once. ``reload`` is None where nothing can be read again.
+    """What is not a choice but is done once.
 
-    ``state`` is the document of the ``state`` topic; ``settle`` waits until what should be released is, at most so many
-    seconds.
+    ``state`` is the document of the ``state`` topic; ``report`` has health published now; ``settle`` waits until what
+    should be released is, at most so many seconds; ``resets`` are what can begin anew, by name; ``reload`` is None
+    where there is no config to read again.
     """
 
     state: Callable[[], Mapping[str, Any]]
+    report: Callable[[], None]
     settle: Callable[[float], bool]
-    reset_stream: Callable[[], None]
+    resets: Mapping[str, Callable[[], None]]
     reload: Callable[[], None] | None = None
 
 
@@ -47,7 +48,7 @@ class Requests:
         self._control = control
         self._actions = actions
         self._table: dict[str, Callable[[object], Status]] = {
-            "status": lambda _value: "done",
+            "status": self._status,
             "privacy": lambda value: self._device(control.set_privacy, value),
             "camera": lambda value: self._device(control.set_camera, value),
             "microphone": lambda value: self._device(control.set_microphone, value),
@@ -74,6 +75,10 @@ class Requests:
         choose(_valid(expected, value))
         return "done"
 
+    def _status(self, _value: object) -> Status:
+        self._actions.report()
+        return "done"
+
     def _device(self, switch: Callable[[bool], None], value: object) -> Status:
         switch(_valid(_SWITCH, value))
         return self._settled()
@@ -90,8 +95,10 @@ class Requests:
         return "done" if self._actions.settle(RELEASE_S) else "accepted"
 
     def _reset(self, value: object) -> Status:
-        _valid(_TARGET, value)
-        self._actions.reset_stream()
+        reset = self._actions.resets.get(value) if isinstance(value, str) else None
+        if reset is None:
+            raise RefusedError(f"value: what to reset, one of: {', '.join(self._actions.resets)}")
+        reset()
         return "accepted"
 
     def _reload(self, _value: object) -> Status:

@@ -123,7 +123,7 @@ class DemoMicrophone:
         if pacer is None:
             return None
         lag = self._clock.monotonic() - self._start - self._done * BLOCK / AUDIO_RATE
-        skipped = int(lag * AUDIO_RATE / BLOCK) if lag > _MAX_LAG_S else 0
+        skipped = int(lag * AUDIO_RATE / BLOCK) - 1 if lag > _MAX_LAG_S else 0
         self._done += skipped + 1
         if not pacer.wait_until(self._start + self._done * BLOCK / AUDIO_RATE):
             return None

@@ -53,19 +53,16 @@ def choose_device(devices: Sequence[Device], wanted: str, default: int = -1, kno
     if wanted == "auto":
         return default if default in inputs else next(iter(inputs))
     if wanted.isascii() and wanted.isdigit():
-        if known is not None:
-            named = [i for i, name in inputs.items() if stable_name(name) == known]
-            if named:
-                return named[0]
-            raise DeviceUnavailableError(f"microphone {wanted} ({known}) is not there; plug it in")
-        if int(wanted) in inputs:
-            return int(wanted)
-    exact = [i for i, name in inputs.items() if wanted.lower() in (name.lower(), stable_name(name).lower())]
-    part = [i for i, name in inputs.items() if wanted.lower() in name.lower()]
-    if exact or part:
-        return (exact or part)[0]
+        named = [i for i, name in inputs.items() if stable_name(name) == known]
+        found = named if known is not None else [i for i in inputs if i == int(wanted)]
+    else:
+        exact = [i for i, name in inputs.items() if wanted.lower() in (name.lower(), stable_name(name).lower())]
+        found = exact or [i for i, name in inputs.items() if wanted.lower() in name.lower()]
+    if found:
+        return found[0]
     there = ", ".join(sorted({repr(stable_name(name)) for name in inputs.values()}))
-    raise DeviceUnavailableError(f"microphone {wanted!r} is not there; present: {there}")
+    was = f" ({known})" if known else ""
+    raise DeviceUnavailableError(f"microphone {wanted!r}{was} is not there; present: {there}")
 
 
 def channels_for(available: int, channel: int | None) -> int:

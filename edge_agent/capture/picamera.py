@@ -1,8 +1,8 @@
 """Raspberry Pi cameras through picamera2, which this module owns together with libcamera.
 
 The ``lores`` stream gives YUV420 as the detector wants it, with nothing to convert; the ``main`` stream, which
-libcamera insists on, is configured alike and never looked at. Exposure, white balance and, where the lens has it, continuous
-autofocus are left to the camera. Each request goes back to the camera as soon as its planes are copied. picamera2 comes
+libcamera insists on, is configured alike and never looked at. Exposure, white balance and, where the lens has it,
+continuous autofocus are left to the camera. Each request goes back as soon as its planes are copied. picamera2 comes
 from the system (``apt install python3-picamera2``), since it needs the libcamera of the running Raspberry Pi OS.
 """
 

@@ -9,16 +9,20 @@ exactly the file's duration in both, so they stay in step.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from edge_agent.capture.media import MediaInfo, Picture, iter_blocks, iter_pictures, read_media
+from edge_agent.capture.media import Picture, iter_blocks, iter_pictures, read_media
 from edge_agent.capture.pace import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AudioBlock, Frame
+
+T = TypeVar("T")
 
 MAX_LAG_S = 5.0
 """Sound that the reader did not fetch within this time is lost: as much as the microphone's buffer holds."""
@@ -62,6 +66,42 @@ class ReplayGroup:
         return self._timelines.setdefault(path.resolve(), Timeline(self._clock))
 
 
+class _Playback(Generic[T]):
+    """What both replays share: the items yet to come, which one thread takes while another may stop it all."""
+
+    def __init__(self, clock: Clock, timeline: Timeline) -> None:
+        self._clock = clock
+        self._timeline = timeline
+        self._lock = threading.Lock()
+        self._pacer: Pacer | None = None
+        self._items: Iterator[T] = iter(())
+
+    def start(self, play: Callable[[float, Pacer], Iterator[T]]) -> None:
+        """Begin with what ``play`` makes of the recording's beginning."""
+        self.stop()
+        with self._lock:
+            self._pacer = pacer = Pacer(self._clock)
+            self._items = play(self._timeline.join(), pacer)
+
+    def take(self, due: Callable[[T], float]) -> T | None:
+        """The next item, at the time it is due; None at the end or when stopped."""
+        with self._lock:
+            pacer, item = self._pacer, next(self._items, None)
+        return item if pacer is not None and item is not None and pacer.wait_until(due(item)) else None
+
+    def stop(self) -> None:
+        """Forget what is to come; waits for decoding of one item at most."""
+        pacer = self._pacer
+        if pacer is None:
+            return
+        pacer.stop()
+        with self._lock:
+            if self._pacer is pacer:
+                self._pacer = None
+                self._items = iter(())
+                self._timeline.leave()
+
+
 class VideoReplay:
     """The pictures of a file in real time. A still picture comes at ``still_fps`` when looped, else once."""
 
@@ -70,77 +110,62 @@ class VideoReplay:
     ) -> None:
         self._path = path
         self._clock = clock
-        self._timeline = timeline
         self._loop = loop
         self._still_s = 1.0 / still_fps
-        self._lock = threading.Lock()
-        self._pacer: Pacer | None = None
-        self._pictures: Iterator[Picture] = iter(())
+        self._playback: _Playback[Picture] = _Playback(clock, timeline)
 
     def open(self) -> None:
         """Check the file and start the recording. Raises MediaError as :func:`edge_agent.capture.read_media`."""
         info = read_media(self._path)
         if info.video is None:
             raise MediaError(f"{self._path}: holds no picture; set camera.source to 'none' or to another file")
-        self.close()
-        with self._lock:
-            self._pacer = Pacer(self._clock)
-            self._pictures = self._play(info, self._timeline.join(), self._pacer)
+        self._playback.start(partial(self._play, info.duration or self._still_s))
 
     def read(self) -> Frame | None:
         """The next frame that is not late already, at its time; None at the end or after :meth:`close`."""
-        while True:
-            with self._lock:
-                pacer = self._pacer
-                picture = next(self._pictures, None)
-            if pacer is None or picture is None or not pacer.wait_until(picture.time):
-                return None
-            with self._lock:
-                frame = picture.to_frame(picture.time) if self._pacer is pacer else None
+        while (picture := self._playback.take(lambda picture: picture.time)) is not None:
+            frame = picture.to_frame(picture.time)
             if frame is not None:
                 return frame
+        return None
 
     def close(self) -> None:
         """Stop; interrupts :meth:`read`."""
-        pacer = self._pacer
-        if pacer is None:
-            return
-        pacer.stop()
-        with self._lock:
-            if self._pacer is not pacer:
-                return
-            self._pacer = None
-            self._pictures = iter(())
-            self._timeline.leave()
+        self._playback.stop()
 
-    def _play(self, info: MediaInfo, start: float, pacer: Pacer) -> Iterator[Picture]:
+    def _play(self, period: float, start: float, pacer: Pacer) -> Iterator[Picture]:
         """Pictures stamped with monotonic time, without those whose successor is due already.
 
         Where decoding is slower than real time, one picture in :data:`MAX_SKIP_S` comes nevertheless, late.
         """
-        period = info.duration or self._still_s
-        base, waiting, given = 0, None, self._clock.monotonic()
+        waiting, given = None, self._clock.monotonic()
+        for picture in self._stamped(period, start):
+            now = self._clock.monotonic()
+            if pacer.stopped:
+                return
+            if waiting is not None and (picture.time > now or now - given > MAX_SKIP_S):
+                given = now
+                yield waiting
+            waiting = picture
+        if waiting is not None:
+            yield waiting
+
+    def _stamped(self, period: float, start: float) -> Iterator[Picture]:
+        """All pictures of all passes, with monotonic time and the indices of one stream."""
+        base = 0
         for begin in _passes(start, period, self._loop, self._clock):
             last = -1
             with closing(iter_pictures(self._path)) as pictures:
                 for picture in pictures:
-                    if pacer.stopped:
-                        return
                     if picture.time >= period and self._loop:
                         break
                     last = picture.index
                     picture.time += begin
                     picture.index += base
-                    now = self._clock.monotonic()
-                    if waiting is not None and (picture.time > now or now - given > MAX_SKIP_S):
-                        given = now
-                        yield waiting
-                    waiting = picture
+                    yield picture
             if last < 0:
                 raise MediaError(f"{self._path}: no picture in it could be decoded; the file is damaged")
             base += last + 1
-        if waiting is not None:
-            yield waiting
 
 
 class AudioReplay:
@@ -151,58 +176,37 @@ class AudioReplay:
     ) -> None:
         self._path = path
         self._clock = clock
-        self._timeline = timeline
         self._loop = loop
         self._channel = channel
-        self._lock = threading.Lock()
-        self._pacer: Pacer | None = None
-        self._blocks: Iterator[AudioBlock] = iter(())
+        self._playback: _Playback[AudioBlock] = _Playback(clock, timeline)
 
     def open(self) -> None:
         """Check the file and start the recording. Raises MediaError as :func:`edge_agent.capture.read_media`."""
         info = read_media(self._path)
         if info.audio is None:
             raise MediaError(f"{self._path}: holds no sound; set microphone.source to 'none' or to another file")
-        self.close()
-        with self._lock:
-            self._pacer = Pacer(self._clock)
-            self._blocks = self._play(info, self._timeline.join())
+        self._playback.start(partial(self._play, info.duration))
 
     def read(self) -> AudioBlock | None:
         """The next block, once it has sounded; None at the end or after :meth:`close`."""
-        with self._lock:
-            pacer = self._pacer
-            block = next(self._blocks, None)
-        if pacer is None or block is None or not pacer.wait_until(block.end):
-            return None
-        return block
+        return self._playback.take(lambda block: block.end)
 
     def close(self) -> None:
         """Stop; interrupts :meth:`read`."""
-        pacer = self._pacer
-        if pacer is None:
-            return
-        pacer.stop()
-        with self._lock:
-            if self._pacer is not pacer:
-                return
-            self._pacer = None
-            self._blocks = iter(())
-            self._timeline.leave()
+        self._playback.stop()
 
-    def _play(self, info: MediaInfo, start: float) -> Iterator[AudioBlock]:
+    def _play(self, period: float, start: float, pacer: Pacer) -> Iterator[AudioBlock]:
         """Blocks stamped with monotonic time; what is missing between them, skipped blocks included, is their gap."""
-        end = None
-        for begin in _passes(start, info.duration, self._loop, self._clock):
+        end = start
+        for begin in _passes(start, period, self._loop, self._clock):
             with closing(iter_blocks(self._path, self._channel)) as blocks:
                 for recorded in blocks:
-                    if recorded.end > info.duration and self._loop:
-                        break
                     block = replace(recorded, time=begin + recorded.time)
+                    if pacer.stopped or (self._loop and recorded.end > period):
+                        break
                     if block.end < self._clock.monotonic() - MAX_LAG_S:
                         continue
-                    gap = block.time - (start if end is None else end)
-                    end = block.end
+                    gap, end = block.time - end, block.end
                     yield replace(block, gap=gap if gap > 1e-3 else 0.0)
 
 

@@ -163,7 +163,9 @@ class CommandServer:
             raise RefusedCommand(f"no such command; known: {', '.join(self._known)}")
         if command.name not in self._settings.allow:
             raise RefusedCommand("not allowed by this device's config (commands.allow)")
-        if command.sent is not None and self._clock.synced():
+        if command.sent is not None:
+            if not self._clock.synced():
+                raise RefusedCommand("this device does not know the time: send the command without sent")
             age = self._clock.wall() - command.sent
             if abs(age) > self._settings.max_age_s:
                 raise RefusedCommand(f"stale: sent {age:.0f} s ago by the sender's clock")

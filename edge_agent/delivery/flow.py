@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.rows import Row
 
 PAUSE_S = (1.0, 300.0)
+STRIKES = 4
+SUSPECTS = 64
+HASTY_S = 5.0
+"""A broker that hangs up later than this after a message probably does not mean it."""
+
 LIVE_RESERVE = 2
 """Places in the window that backlog leaves to live messages, where the window is large enough."""
 
@@ -31,6 +37,7 @@ class Window:
 
     def __init__(self, own_size: int) -> None:
         self._own_size = own_size
+        self._allowed = own_size
         self.size = own_size
         self._flights: OrderedDict[int, Flight] = OrderedDict()
         self._next = 0
@@ -38,12 +45,15 @@ class Window:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def restart(self, receive_maximum: int) -> list[Flight]:
-        """A new connection, which allows ``receive_maximum``: nothing is on its way any more; what was."""
-        self.size = max(1, min(self._own_size, receive_maximum))
-        lost = list(self._flights.values())
+    def restart(self, receive_maximum: int, *, careful: bool = False) -> None:
+        """A new connection, which allows ``receive_maximum``; nothing is on its way. ``careful``: one by one."""
+        self._allowed = max(1, min(self._own_size, receive_maximum))
+        self.size = 1 if careful else self._allowed
         self._flights.clear()
-        return lost
+
+    def widen(self) -> None:
+        """No need to be careful any more."""
+        self.size = self._allowed
 
     def room(self, *, live: bool) -> int:
         """How many more messages may be sent now."""
@@ -68,9 +78,42 @@ class Window:
         """Flights on ``topic``."""
         return sum(flight.topic == topic for flight in self._flights.values())
 
-    def rows(self) -> list[Row]:
-        """The rows on their way, oldest first."""
-        return [flight.row for flight in self._flights.values() if flight.row is not None]
+    def rows(self) -> list[tuple[Row, float]]:
+        """The rows on their way and when they departed, oldest first."""
+        return [(flight.row, flight.sent) for flight in self._flights.values() if flight.row is not None]
+
+
+class Suspects:
+    """Finds the message that makes a broker hang up, which without MQTT 5's reason codes is all it can do.
+
+    The oldest unacknowledged row of a connection that broke right after is suspected, and the next connection sends one
+    row at a time. A row that was alone each time, :data:`STRIKES` times in all, is guilty.
+    """
+
+    def __init__(self) -> None:
+        self._strikes: OrderedDict[int, int] = OrderedDict()
+
+    @property
+    def any(self) -> bool:
+        """Whether care is needed."""
+        return bool(self._strikes)
+
+    def broke(self, on_their_way: Sequence[tuple[Row, float]], now: float) -> int | None:
+        """A connection broke with these rows on their way; the id of the guilty one, if it is clear by now."""
+        if not on_their_way or now - on_their_way[0][1] > HASTY_S:
+            return None
+        first = on_their_way[0][0].id
+        self._strikes[first] = self._strikes.get(first, 0) + 1
+        if len(self._strikes) > SUSPECTS:
+            self._strikes.popitem(last=False)
+        if self._strikes[first] < STRIKES or len(on_their_way) > 1:
+            return None
+        del self._strikes[first]
+        return first
+
+    def clear(self, id_: int) -> bool:
+        """Row ``id_`` was acknowledged; True when it was the last suspect."""
+        return self._strikes.pop(id_, None) is not None and not self._strikes
 
 
 class Pauses:
@@ -83,15 +126,17 @@ class Pauses:
         self._rng = rng
         self._paused: dict[str, tuple[Backoff, float]] = {}
 
-    def refused(self, topic: str, now: float) -> None:
-        """A message on ``topic`` was turned down. Those that were on their way with it do not lengthen the pause."""
+    def refused(self, topic: str, now: float) -> bool:
+        """A message on ``topic`` was turned down; True when that is news."""
         backoff, until = self._paused.get(topic, (Backoff(*PAUSE_S, self._rng), now))
-        if now >= until:
-            self._paused[topic] = (backoff, now + backoff.next(PAUSE_S[0] / 2))
+        if now < until:
+            return False
+        self._paused[topic] = (backoff, now + backoff.next(PAUSE_S[0] / 2))
+        return backoff.failures == 1
 
-    def accepted(self, topic: str) -> None:
-        """A message on ``topic`` was taken."""
-        self._paused.pop(topic, None)
+    def accepted(self, topic: str) -> bool:
+        """A message on ``topic`` was taken; True when that ends a pause."""
+        return self._paused.pop(topic, None) is not None
 
     def may_send(self, topic: str, now: float, window: Window) -> bool:
         """Whether one more message may go to ``topic``."""

@@ -46,14 +46,14 @@ class Connected:
 class Disconnected:
     """No connection any more, or another attempt failed; whatever was not acknowledged must be sent again.
 
-    ``lasted`` is how long the connection stood in seconds, None when it never did. ``taken_over``: somebody else uses
-    our client id.
+    ``retry_in``: seconds until the next attempt. ``taken_over``: another client uses our id; ``flapping``: that
+    may be so, because connections keep breaking soon after they were accepted.
     """
 
     reason: str
-    lasted: float | None
     retry_in: float
     taken_over: bool = False
+    flapping: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The other end: a subscriber that shows what an agent published, over the same kind of connection. Publishes nothing."""
+"""The other end: a subscriber that hears what an agent published, over the same kind of connection; it only listens."""
 
 from __future__ import annotations
 

@@ -40,6 +40,9 @@ CONNECT_S = 10.0
 STABLE_S = 30.0
 """A connection that stood this long was a good one: the back-off starts over."""
 
+FLAPPING = 3
+"""So many short connections in a row are an alarm: most brokers do not say that another client took our id."""
+
 LONGEST_PAUSE_S = 120.0
 TAKEN_OVER_PAUSE_S = 30.0
 """Least pause after another client took our id, or the two would throw each other out for ever."""
@@ -111,6 +114,7 @@ class MqttLink:
         self._stopping = threading.Event()
         self._backoff = Backoff(1.0, LONGEST_PAUSE_S, random.Random())
         self._number = 0
+        self._short = 0
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     # -- called from other threads ------------------------------------------------------------------------------------
@@ -174,9 +178,13 @@ class MqttLink:
     def _pause(self, ending: ConnectionFailed, lasted: float | None) -> None:
         if lasted is not None and lasted >= STABLE_S:
             self._backoff.reset()
+        self._short = self._short + 1 if lasted is not None and lasted < STABLE_S else 0
+        reason, flapping = str(ending), self._short >= FLAPPING
+        if flapping and not ending.taken_over:
+            reason += f"; is there another client with the id {self._client_id!r}?"
         delay = self._backoff.next(TAKEN_OVER_PAUSE_S if ending.taken_over else 0.0)
         self._queue.clear()
-        self._report(Disconnected(str(ending), lasted, delay, ending.taken_over))
+        self._report(Disconnected(reason, delay, ending.taken_over, flapping))
         deadline = time.monotonic() + delay
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
             self._wait_for(None, left)
@@ -240,6 +248,8 @@ class MqttLink:
             )
 
         def on_disconnect(_client: Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
+            if session.ended is not None:
+                return  # paho tells of one ending twice; the first time it knows why
             taken = flags.is_disconnect_packet_from_server and code.value == SESSION_TAKEN_OVER
             session.ended = ConnectionFailed(
                 "another client uses our client id" if taken else f"connection lost: {code.getName()}", taken_over=taken

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.flow import Flight, Pauses, Window
+from edge_agent.delivery.flow import Flight, Pauses, Suspects, Window
 from edge_agent.delivery.link import (
     REFUSALS,
     Connected,
@@ -45,9 +45,6 @@ ACK_TIMEOUT_S = 30.0
 """A broker that answers pings but not publishes is left after this long."""
 
 KINDS: tuple[MessageKind, ...] = ("summary", "event")
-
-STRIKES = 3
-"""A row alone on its way when this many connections in a row broke is what breaks them."""
 
 
 class Link(Protocol):
@@ -87,13 +84,13 @@ class Sender:
         self._unsent: dict[str, None] = {}
         self._once: deque[Outgoing] = deque(maxlen=ONCE_QUEUED)
         self._acked: list[int] = []
-        self._suspect: tuple[int, int] = (0, 0)
+        self._suspects = Suspects()
         self._more = True
         self._fresh = 0
         self._held_back = False
         self.connected: Connected | None = None
         self.trouble: str | None = None
-        self.taken_over = False
+        self.client_id_in_use = False
         self.sent = 0
 
     # -- current states -----------------------------------------------------------------------------------------------
@@ -135,40 +132,28 @@ class Sender:
 
     def _on_connected(self, report: Connected) -> None:
         log.info("mqtt: connected (MQTT %s)", report.protocol)
-        self.connected, self.trouble, self.taken_over = report, None, False
-        self._window.restart(report.receive_maximum)
-        if self._suspect[1] > 0:
-            self._window.size = 1  # a row may be what breaks the connection: find out which
+        self.connected, self.trouble, self.client_id_in_use = report, None, False
+        self._window.restart(report.receive_maximum, careful=self._suspects.any)
         self._unsent = dict.fromkeys(self._states)
         self._more = True
 
     def _on_disconnected(self, report: Disconnected) -> None:
         if self.trouble != report.reason:
             log.warning("mqtt: %s; trying again", report.reason)
-        self.trouble, self.taken_over = report.reason, report.taken_over
+        self.trouble, self.client_id_in_use = report.reason, report.taken_over or report.flapping
         if self.connected is None:
             return
         self.connected = None
-        self._watch_suspect(self._window.rows(), report)
+        guilty = None if report.taken_over else self._suspects.broke(self._window.rows(), self._clock.monotonic())
+        if guilty is not None:
+            log.error("mqtt: the broker hangs up on a message again and again; it becomes a dead letter")
+            self._outbox.bury(CONSUMER, [guilty], f"breaks the connection: {report.reason}")
         self._window.restart(1)
         self.flush()
         self._outbox.release(CONSUMER)
         self._live.clear()
         self._backlog.clear()
         self._once.clear()
-
-    def _watch_suspect(self, rows: Sequence[Row], report: Disconnected) -> None:
-        """Count connections that broke while the same row was on its way; bury it when it was alone each time."""
-        if not rows or report.taken_over:
-            self._suspect = (0, 0)
-            return
-        first, strikes = rows[0].id, self._suspect[1] + 1 if self._suspect[0] == rows[0].id else 1
-        if strikes > STRIKES and len(rows) == 1:
-            log.error("mqtt: a message broke the connection %d times and becomes a dead letter", strikes)
-            self._outbox.bury(CONSUMER, [first], f"breaks the connection: {report.reason}")
-            self._suspect = (0, 0)
-        else:
-            self._suspect = (first, strikes)
 
     def _on_published(self, report: Published) -> None:
         now = self._clock.monotonic()
@@ -179,18 +164,20 @@ class Sender:
                 continue
             outcome = verdict(code)
             if outcome is Verdict.DONE:
-                self._pauses.accepted(flight.topic)
-                self._suspect = (0, 0)
+                self._more |= self._pauses.accepted(flight.topic)
                 if flight.row is not None:
                     self._acked.append(flight.row.id)
+                    if self._suspects.clear(flight.row.id):
+                        self._window.widen()
             elif outcome is Verdict.RETRY:
-                log.warning("mqtt: the broker refuses %s (reason code 0x%02x)", flight.topic, code)
-                self._pauses.refused(flight.topic, now)
+                if self._pauses.refused(flight.topic, now):
+                    log.warning("mqtt: the broker refuses %s (reason code 0x%02x)", flight.topic, code)
                 retry.append(flight)
             elif flight.row is not None:
                 refused[flight.row.id] = REFUSALS[code]
-        self._take_back(retry)
-        self._more = True
+        if retry:
+            self._take_back(retry)
+            self._more = True
         for id_, reason in refused.items():
             self._outbox.bury(CONSUMER, [id_], reason)
         if len(self._acked) >= CHUNK or not self._window:

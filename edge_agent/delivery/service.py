@@ -212,7 +212,7 @@ class DeliveryService:
             connected=connected is not None,
             protocol=connected.protocol if connected else None,
             trouble=self._sender.trouble,
-            client_id_in_use=self._sender.taken_over,
+            client_id_in_use=self._sender.client_id_in_use,
             in_flight=self._sender.in_flight,
             sent=self._sender.sent,
             inbound_dropped=self._dispatcher.dropped,

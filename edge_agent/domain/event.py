@@ -13,6 +13,9 @@ ARRIVAL = "arrival"
 DEPARTURE = "departure"
 """Event kind: a person was in view from ``start`` for ``seconds`` and has left."""
 
+FUSION = "fusion"
+"""Event kind: something was heard and seen together; the label tells both, as ``laughter+happiness``."""
+
 PERSON = "person"
 """Label of arrivals and departures."""
 

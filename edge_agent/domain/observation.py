@@ -14,8 +14,11 @@ EMOTION = "emotion"
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """The FER+ classes, in the order every distribution in the product uses."""
 
-ATTENTION = "attention"
-"""Observation name of where one face is turned: ``score`` is how much towards the camera, 0 to 1, and ``looking`` 1 or 0."""
+ATTENTION = (
+    "attention"
+    """Observation name of where one face is turned: ``score`` is how much towards the camera, 0
+to 1, and ``looking`` 1 or 0."""
+)
 
 FLAG = "flag"
 """Observation name of quality flags: a value of 1 raises the flag of that name until the analyzer's next answer."""
@@ -28,10 +31,10 @@ BLINDING = frozenset({"dark", "covered", "frozen"})
 class Observation:
     """Named numbers at one moment.
 
-    ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. ``recalled`` is
-    set on an emotion that was not read now but of a similar look before: it is no new evidence. Observations
-    named :data:`EMOTION` feed the window's distribution and :data:`ATTENTION` its attention; a :data:`FLAG` becomes a flag of
-    the report; all others are averaged under their name.
+    ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. ``recalled``
+    is set on an emotion that was not read now but of a similar look before: it is no new evidence. Observations named
+    :data:`EMOTION` feed the window's distribution and :data:`ATTENTION` its attention; a :data:`FLAG` becomes a flag
+    of the report; all others are averaged under their name.
     """
 
     name: str

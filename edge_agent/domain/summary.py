@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edge_agent.domain.observation import EMOTIONS
@@ -75,6 +75,38 @@ class BurstSums:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionSums:
+    """Person-seconds: ``weight`` of which it is known where the head was turned; ``score`` weighted by how much to the
+    camera; ``looking`` of those who counted as looking."""
+
+    weight: float = 0.0
+    score: float = 0.0
+    looking: float = 0.0
+
+    @property
+    def ratio(self) -> float | None:
+        """Share of the known time in which people looked, 0 to 1; None when nothing is known."""
+        return self.looking / self.weight if self.weight > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class StaySums:
+    """People who left: how many, how long they had stayed together and the longest of them, in seconds."""
+
+    count: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UsualSums:
+    """What this place usually shows: the baseline distribution in force, times the ``weight`` of the readings."""
+
+    weight: float = 0.0
+    p: tuple[float, ...] = (0.0,) * len(EMOTIONS)
+
+
+@dataclass(frozen=True, slots=True)
 class MeasureSums:
     """Any other named number: how often it was observed, its sum and its extremes."""
 
@@ -112,6 +144,11 @@ class Window:
     bursts: Mapping[str, BurstSums] = field(default_factory=dict)
     measures: Mapping[str, MeasureSums] = field(default_factory=dict)
     stream: StreamSums = StreamSums()
+    attention: AttentionSums = AttentionSums()
+    stays: StaySums = StaySums()
+    usual: UsualSums = UsualSums()
+    fused: Mapping[str, BurstSums] = field(default_factory=dict)
+    """What was seen and heard together, as ``laughter+happiness``."""
 
     @property
     def seconds(self) -> float:
@@ -134,12 +171,25 @@ class EmotionEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Trend:
+    """A window against the mean of the ``seconds`` before it: differences of valence (-2 to 2), mean head count and
+    attention ratio (-1 to 1). None where either side has too little to compare."""
+
+    seconds: float
+    valence: float | None
+    people: float | None
+    attention: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """A window with its wall-clock start (Unix seconds) and whether that clock could be trusted."""
+    """A window with its wall-clock start (Unix seconds) and whether that clock could be trusted; merged ones have no
+    trend."""
 
     start: float
     clock: ClockState
     window: Window
+    trend: Trend | None = None
 
     @property
     def seconds(self) -> float:
@@ -166,3 +216,22 @@ def estimate_emotion(sums: EmotionSums, min_readings: int = MIN_READINGS) -> Emo
         confidence=confidence,
         readings=sums.evidence,
     )
+
+
+def estimate_window(window: Window, min_readings: int = MIN_READINGS) -> EmotionEstimate | None:
+    """As :func:`estimate_emotion`; what was also heard makes a dominant emotion more certain."""
+    estimate = estimate_emotion(window.emotion, min_readings)
+    if estimate is None:
+        return None
+    heard = [sums.peak for label, sums in window.fused.items() if label.rpartition("+")[2] == estimate.dominant]
+    doubt = (1 - estimate.confidence) * (1 - 0.5 * max(heard, default=0.0))
+    return replace(estimate, confidence=1 - doubt)
+
+
+def lift(window: Window) -> tuple[float, ...] | None:
+    """By how much each class exceeds what this place usually shows; adds up to 0. None without a baseline."""
+    emotion, usual = window.emotion, window.usual
+    if emotion.weight <= 0 or usual.weight <= 0:
+        return None
+    total, usual_total = sum(emotion.p), sum(usual.p)
+    return tuple(p / total - q / usual_total for p, q in zip(emotion.p, usual.p, strict=True))

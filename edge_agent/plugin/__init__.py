@@ -10,6 +10,8 @@ from edge_agent.plugin.spec import (
     FaceDetector,
     Kind,
     SceneAnalyzer,
+    Sink,
+    SinkSettings,
     SinkSpec,
     SourceSpec,
 )
@@ -23,6 +25,8 @@ __all__ = [
     "FaceDetector",
     "Kind",
     "SceneAnalyzer",
+    "Sink",
+    "SinkSettings",
     "SinkSpec",
     "SourceSpec",
     "hookimpl",

@@ -1,9 +1,15 @@
-"""Merging stamped summaries: 10 s windows into a minute, minutes into hours. The sums stay exact."""
+"""Merging stamped summaries: 10 s windows into a minute, minutes into ten, tens into hours. The sums stay exact."""
 
 from __future__ import annotations
 
-from edge_agent.domain.summary import ClockState, Summary
+from collections import deque
+from functools import reduce
+
+from edge_agent.domain.summary import ClockState, Summary, Trend, Window, estimate_emotion
 from edge_agent.summary.window import merge
+
+LEVELS = (60.0, 600.0, 3600.0)
+"""Seconds of the summaries that windows roll up to."""
 
 
 def merge_summaries(a: Summary, b: Summary) -> Summary:
@@ -13,3 +19,78 @@ def merge_summaries(a: Summary, b: Summary) -> Summary:
     """
     clock: ClockState = "synced" if a.clock == b.clock == "synced" else "unsynced"
     return Summary(a.start, clock, merge(a.window, b.window))
+
+
+class RollUp:
+    """Feed it consecutive summaries; it gives back those of a minute, ten minutes and an hour as they are complete."""
+
+    def __init__(self, levels: tuple[float, ...] = LEVELS) -> None:
+        self._levels = levels
+        self._open: list[Summary | None] = [None] * len(levels)
+
+    def add(self, summary: Summary) -> list[Summary]:
+        """Longer summaries that ``summary`` completes, shortest first. One that is longer than a level passes it by."""
+        done: list[Summary] = []
+        part: Summary | None = summary
+        for k, length in enumerate(self._levels):
+            if part is None:
+                break
+            before = self._open[k]
+            whole = part if before is None else merge_summaries(before, part)
+            full = whole.seconds >= length - 1e-3
+            self._open[k] = None if full else whole
+            part = whole if full else None
+            if full and whole is not summary:
+                done.append(whole)
+        return done
+
+    def flush(self) -> list[Summary]:
+        """What is open at every level, shortest first: the agent stops. The longer ones include the shorter."""
+        rest: Summary | None = None
+        done = []
+        for k, waiting in enumerate(self._open):
+            if waiting is not None:
+                rest = waiting if rest is None else merge_summaries(waiting, rest)
+            if rest is not None:
+                done.append(rest)
+            self._open[k] = None
+        return done
+
+
+class TrendKeeper:
+    """Compares each window with the mean of those in the ``span`` seconds before it."""
+
+    def __init__(self, span: float = 60.0) -> None:
+        self._span = span
+        self._before: deque[Window] = deque()
+
+    def next(self, window: Window) -> Trend | None:
+        """The trend of ``window``; None when there is nothing before it."""
+        while self._before and self._before[0].end <= window.begin - self._span + 1e-6:
+            self._before.popleft()
+        trend = compare(reduce(merge, self._before), window) if self._before else None
+        self._before.append(window)
+        return trend
+
+
+def compare(before: Window, now: Window) -> Trend:
+    """What changed from ``before`` to ``now``."""
+    return Trend(
+        seconds=before.seconds,
+        valence=_difference(_valence(before), _valence(now)),
+        people=_difference(_people(before), _people(now)),
+        attention=_difference(before.attention.ratio, now.attention.ratio),
+    )
+
+
+def _valence(window: Window) -> float | None:
+    estimate = estimate_emotion(window.emotion)
+    return None if estimate is None else estimate.valence
+
+
+def _people(window: Window) -> float | None:
+    return window.faces.person_seconds / window.faces.seconds if window.faces.seconds > 0 else None
+
+
+def _difference(before: float | None, now: float | None) -> float | None:
+    return None if before is None or now is None else now - before

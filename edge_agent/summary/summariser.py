@@ -13,6 +13,9 @@ from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.observation import AudioReport, VisionReport
 from edge_agent.domain.summary import ClockState, Summary, Window
+from edge_agent.summary.baseline import Baseline
+from edge_agent.summary.fusion import Fusion
+from edge_agent.summary.rollup import TrendKeeper
 from edge_agent.summary.window import WindowBuilder
 
 OnEvent = Callable[[Event, float, ClockState], None]
@@ -22,8 +25,19 @@ OnEvent = Callable[[Event, float, ClockState], None]
 class Summariser:
     """Feed it reports and call :meth:`tick`; it calls back with what is finished. One thread only."""
 
-    def __init__(self, clock: Clock, window_s: float, on_summary: Callable[[Summary], None], on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        window_s: float,
+        on_summary: Callable[[Summary], None],
+        on_event: OnEvent,
+        baseline: Baseline | None = None,
+    ) -> None:
         self._clock = clock
+        self.baseline = baseline or Baseline()
+        """What this place usually shows, learned from every window; assign a new one to start afresh."""
+        self._fusion = Fusion()
+        self._trend = TrendKeeper()
         self._builder = WindowBuilder(clock.monotonic(), window_s)
         self._on_summary = on_summary
         self._on_event = on_event
@@ -36,6 +50,7 @@ class Summariser:
     def accept(self, report: VisionReport | AudioReport) -> None:
         """Count a report; its events are passed on at once. One that claims to come from the future is of now."""
         report = replace(report, time=min(report.time, self._clock.monotonic()))
+        report = replace(report, events=(*report.events, *self._fusion.accept(report)))
         self._emit(self._builder.advance(report.time))
         if isinstance(report, VisionReport):
             self._builder.vision(report)
@@ -57,7 +72,9 @@ class Summariser:
 
     def _emit(self, windows: list[Window]) -> None:
         for window in windows:
-            self._on_summary(Summary(self._wall(window.begin), self._state(), window))
+            trend = self._trend.next(window)
+            told, self.baseline = self.baseline.apply(window), self.baseline.learn(window.emotion)
+            self._on_summary(Summary(self._wall(window.begin), self._state(), told, trend))
 
     def _wall(self, monotonic: float) -> float:
         return self._clock.wall() - (self._clock.monotonic() - monotonic)

@@ -10,9 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from edge_agent.domain.event import BURST, Event
-from edge_agent.domain.observation import BLINDING, EMOTION, EMOTIONS, AudioReport, Observation, VisionReport
-from edge_agent.domain.summary import BurstSums, EmotionSums, FaceSums, MeasureSums, StreamSums, Window
+from edge_agent.domain.event import BURST, DEPARTURE, FUSION, Event
+from edge_agent.domain.observation import (
+    ATTENTION,
+    BLINDING,
+    EMOTION,
+    EMOTIONS,
+    AudioReport,
+    Observation,
+    VisionReport,
+)
+from edge_agent.domain.summary import (
+    AttentionSums,
+    BurstSums,
+    EmotionSums,
+    FaceSums,
+    MeasureSums,
+    StaySums,
+    StreamSums,
+    UsualSums,
+    Window,
+)
 
 MAX_HOLD = 2.0
 """Seconds that one look at the camera stands for at most."""
@@ -46,7 +64,7 @@ def merge(a: Window, b: Window) -> Window:
             readings=a.emotion.readings + b.emotion.readings,
             carried=a.emotion.carried,
         ),
-        bursts={k: _merge_bursts(a.bursts, b.bursts, k) for k in sorted({*a.bursts, *b.bursts})},
+        bursts=_merge_all(a.bursts, b.bursts),
         measures={k: _merge_measures(a.measures, b.measures, k) for k in sorted({*a.measures, *b.measures})},
         stream=StreamSums(
             captured=a.stream.captured + b.stream.captured,
@@ -56,7 +74,23 @@ def merge(a: Window, b: Window) -> Window:
             audio_seconds=a.stream.audio_seconds + b.stream.audio_seconds,
             flags=a.stream.flags | b.stream.flags,
         ),
+        attention=AttentionSums(
+            weight=a.attention.weight + b.attention.weight,
+            score=a.attention.score + b.attention.score,
+            looking=a.attention.looking + b.attention.looking,
+        ),
+        stays=StaySums(
+            count=a.stays.count + b.stays.count,
+            seconds=a.stays.seconds + b.stays.seconds,
+            longest=max(a.stays.longest, b.stays.longest),
+        ),
+        usual=UsualSums(a.usual.weight + b.usual.weight, _add(a.usual.p, b.usual.p)),
+        fused=_merge_all(a.fused, b.fused),
     )
+
+
+def _merge_all(a: Mapping[str, BurstSums], b: Mapping[str, BurstSums]) -> dict[str, BurstSums]:
+    return {k: _merge_bursts(a, b, k) for k in sorted({*a, *b})}
 
 
 def _add(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
@@ -82,6 +116,13 @@ class _Reading:
 
 
 @dataclass(slots=True)
+class _Attention:
+    score: float
+    looking: float
+    time: float
+
+
+@dataclass(slots=True)
 class _Open:
     """The window being filled; ``seen`` are its distinct tracks."""
 
@@ -95,6 +136,9 @@ class _Open:
     bursts: dict[str, BurstSums] = field(default_factory=dict)
     measures: dict[str, MeasureSums] = field(default_factory=dict)
     stream: StreamSums = field(default_factory=StreamSums)
+    attention: AttentionSums = field(default_factory=AttentionSums)
+    stays: StaySums = field(default_factory=StaySums)
+    fused: dict[str, BurstSums] = field(default_factory=dict)
 
 
 class WindowBuilder:
@@ -114,6 +158,7 @@ class WindowBuilder:
         self._in_view: tuple[str, ...] = ()
         self._seen_before: set[str] = set()
         self._readings: dict[str, _Reading] = {}
+        self._attention: dict[str, _Attention] = {}
 
     @property
     def end(self) -> float:
@@ -137,6 +182,7 @@ class WindowBuilder:
         self._looked = None if BLINDING & report.flags else report.time
         self._in_view = tracks
         self._readings = {t: r for t, r in self._readings.items() if t in tracks}
+        self._attention = {t: a for t, a in self._attention.items() if t in tracks}
         for observation in report.observations:
             self._observe(observation)
         self._events(report.events)
@@ -195,6 +241,9 @@ class WindowBuilder:
             reading = self._readings.get(track)
             if reading is not None:
                 self._weigh(reading.p, max(0.0, min(dt, reading.time + MAX_EMOTION_HOLD - since)))
+            turned = self._attention.get(track)
+            if turned is not None:
+                self._attend(turned, max(0.0, min(dt, turned.time + MAX_HOLD - since)))
 
     def _weigh(self, p: tuple[float, ...], weight: float) -> None:
         self._open.weight += weight
@@ -202,7 +251,18 @@ class WindowBuilder:
             self._open.p[k] += weight * value
             self._open.square[k] += weight * value * value
 
+    def _attend(self, turned: _Attention, weight: float) -> None:
+        known = self._open.attention
+        self._open.attention = AttentionSums(
+            known.weight + weight, known.score + weight * turned.score, known.looking + weight * turned.looking
+        )
+
     def _observe(self, observation: Observation) -> None:
+        if observation.name == ATTENTION:
+            if observation.track is not None:
+                values = observation.values
+                self._attention[observation.track] = _Attention(values["score"], values["looking"], observation.time)
+            return
         if observation.name == EMOTION:
             if observation.track is not None:
                 p = tuple(observation.values[name] for name in EMOTIONS)
@@ -219,6 +279,14 @@ class WindowBuilder:
             if event.kind == BURST:
                 one = {event.label: BurstSums(1, event.score, event.seconds)}
                 self._open.bursts[event.label] = _merge_bursts(self._open.bursts, one, event.label)
+            elif event.kind == DEPARTURE:
+                stays = self._open.stays
+                self._open.stays = StaySums(
+                    stays.count + 1, stays.seconds + event.seconds, max(stays.longest, event.seconds)
+                )
+            elif event.kind == FUSION:
+                together = {event.label: BurstSums(1, event.score, event.seconds)}
+                self._open.fused[event.label] = _merge_bursts(self._open.fused, together, event.label)
 
     def _still_held(self, now: float) -> int:
         """Readings of faces in view that speak for the time after ``now``."""
@@ -236,6 +304,9 @@ class WindowBuilder:
             bursts=dict(sorted(done.bursts.items())),
             measures=dict(sorted(done.measures.items())),
             stream=done.stream,
+            attention=done.attention,
+            stays=done.stays,
+            fused=dict(sorted(done.fused.items())),
         )
         self._open = _Open(carried=self._still_held(end))
         self._seen_before = done.seen

@@ -26,7 +26,7 @@ class JsonlSink:
         self._size = 0
 
     def write(self, messages: Sequence[Message]) -> None:
-        """Append one line per message, durably. Raises OSError; then none of them is in the file."""
+        """Append one line per message, durably. Raises OSError; the batch is then to be offered again."""
         lines = [message.payload + b"\n" for message in messages]
         while lines:
             fd = self._open()

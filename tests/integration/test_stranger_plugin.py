@@ -1,4 +1,4 @@
-"""A third party's plugin, installed with pip into an environment of its own that has edge-agent, as a stranger would."""
+"""A third party's plugin, installed with pip on top of edge-agent in an environment of its own, as a stranger would."""
 
 from __future__ import annotations
 

@@ -5,9 +5,12 @@ Both publish QoS 1 with the same in-flight window to the same broker, one after 
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +29,13 @@ IN_FLIGHT = 20
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """``rows`` drained in ``seconds``; plain paho published as many payloads in ``paho_seconds``."""
+    """An outage of ``windows`` windows left ``rows`` rows, which drained in ``seconds``; plain paho took
+    ``paho_seconds`` for the same payloads. ``in_order``: a subscriber got every row once and in order.
+    """
 
+    windows: int
     rows: int
+    in_order: bool
     seconds: float
     paho_seconds: float
 
@@ -38,8 +45,33 @@ class Drain:
         return self.paho_seconds / self.seconds
 
 
+def measure(folder: Path, port: int, windows: int, max_mb: float) -> Drain:
+    """Fill an outbox, let plain paho and then our delivery publish its content, each with a subscriber listening."""
+    payloads = fill(folder / "state", windows, max_mb)
+    with recording(port, "plain/#", len(payloads), folder / "plain"):
+        paho_seconds = plain_paho(port, payloads)
+    with recording(port, "edge-agent/kiosk-1/backfill/summary", len(payloads), folder / "ours"):
+        rows, seconds = drain(folder / "state", port, max_mb)
+    received = [json.loads(line) for line in (folder / "ours").read_bytes().splitlines()]
+    sent = [json.loads(payload) | {"replayed": True} for payload in payloads]
+    return Drain(windows, rows, received == sent, seconds, paho_seconds)
+
+
+@contextmanager
+def recording(port: int, topic: str, count: int, file: Path) -> Iterator[None]:
+    """Let mosquitto_sub write what arrives on ``topic`` to ``file``; leaves when ``count`` messages have."""
+    command = ["mosquitto_sub", "-p", str(port), "-t", topic, "-q", "1", "-C", str(count), "-W", "300"]
+    with file.open("wb") as out, subprocess.Popen(command, stdout=out) as process:
+        time.sleep(0.3)  # it does not tell when it has subscribed
+        try:
+            yield
+            process.wait(60)
+        finally:
+            process.kill()
+
+
 def fill(state: Path, windows: int, max_mb: float) -> list[bytes]:
-    """An outbox below ``state`` after an outage of ``windows`` windows; the payloads that wait in it."""
+    """Make an outbox below ``state`` as after an outage; the payloads that wait in it."""
     outbox = make_outbox(state / "outbox", max_mb=max_mb, boot_id="outage", clock=SystemClock(lambda: False))
     for k in range(0, windows, 60):
         outbox.put([summary_draft(10.0 * i) for i in range(k, min(k + 60, windows))])

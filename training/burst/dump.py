@@ -2,8 +2,9 @@
 
     python -m training.burst.dump --weights runs/v1/weights.pt --corpus runs/corpus --out runs/v1
 
-Several ``--weights`` are averaged. Writes ``weights.npz``; ``calibration.npz`` with windows as in training and the
-network's probabilities for them; and, given ``--teacher``, the plugin's ``second_opinion.npz``.
+Several ``--weights`` are averaged. Writes ``parity.json`` (see :mod:`training.burst.parity`) and, into ``--out``,
+``weights.npz``; ``calibration.npz`` with windows as in training and the network's probabilities for them; and, given
+``--teacher``, the plugin's ``second_opinion.npz``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from training.burst import parity
 from training.burst.corpus import CLASSES
 from training.burst.dataset import Sampler, load
 from training.burst.network import BurstNet
@@ -52,6 +54,7 @@ def main() -> None:
     batch = Sampler(load(sorted(args.corpus.glob("features-*.npz"))[:2]), seed=99).batch(args.windows)
     with torch.no_grad():
         probabilities = net(torch.from_numpy(batch.windows)[:, None])[0].softmax(1).numpy()
+        parity.write(net(torch.from_numpy(parity.windows())[:, None])[0].softmax(1).numpy())
     args.out.mkdir(parents=True, exist_ok=True)
     np.savez(args.out / "weights.npz", **{name: value.numpy() for name, value in net.state_dict().items()})
     np.savez(args.out / "calibration.npz", windows=batch.windows, probabilities=probabilities)

@@ -19,12 +19,13 @@ import numpy.typing as npt
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import Catalogue, ModelStore, cache_dir
 from edge_agent.plugin import AnalyzerContext
+from edge_agent_burst.analyzer import BurstAnalyzer
 from edge_agent_burst.engine import Engine
 from edge_agent_burst.events import Arbiter, LabelPolicy, Reading
 from edge_agent_burst.factory import make_engine
 from edge_agent_burst.labels import BACKGROUND, LABELS, REJECTIONS
 from edge_agent_burst.settings import BurstSettings
-from training.burst import recordings
+from training.burst import recordings, scenes
 from training.burst.recordings import RATE, Recording
 
 DEFAULT_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "bursts"
@@ -83,7 +84,19 @@ def evaluate(data: Path) -> dict[str, Any]:
             continue
         heard = [listen(engine, r) for r in found if not ours or r.label in REJECTIONS or r.split == "valid"]
         report[name] = summarise(heard, engine.policies)
+        report[name]["events"] = _events(engine, found if not ours else [r for r in found if r.split == "valid"])
     return {"data": data.name, "split": "valid" if ours else "all", "engines": report}
+
+
+def _events(engine: Engine, found: Sequence[Recording]) -> Mapping[str, Any] | None:
+    """Event-level scores with up to 25 bursts a label, set into the folder's own speech and background."""
+    rng = np.random.default_rng(0)
+    beds = [r for r in found if r.label in REJECTIONS]
+    chosen = [r for label in LABELS for r in [r for r in found if r.label == label][:25]]
+    if not beds or not chosen:
+        return None
+    made = [scenes.compose(r, beds[int(rng.integers(len(beds)))], rng) for r in chosen]
+    return scenes.score(BurstAnalyzer(engine, LABELS, {}), made)
 
 
 def _engine(name: str) -> Engine:
@@ -178,4 +191,13 @@ def _rows(result: Mapping[str, Any]) -> list[str]:
     for which, counts in result["false_events"].items():
         text = f"false events, {which.replace('_', ' ')}: {counts['per_hour_overall']} an hour over {counts['hours']} h"
         lines.append(f"{text}: {counts['events']}")
+    if result.get("events"):
+        lines += [
+            "",
+            "| label | scenes | found | onset within 0.5 s | events of other labels |",
+            "|---|---|---|---|---|",
+        ]
+        for label, row in result["events"]["labels"].items():
+            lines.append(f"| {label} | {' | '.join(str(value) for value in row.values())} |")
+        lines.append(f"median onset error {result['events']['median_onset_error_s']} s")
     return [*lines, ""]

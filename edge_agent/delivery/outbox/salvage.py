@@ -1,8 +1,8 @@
 """Reading what can still be read from a damaged outbox. The damaged file is moved aside, never deleted or emptied.
 
-Rows are read from both ends as far as the tree holds, then one by one between the holes. A destroyed first page (header and
-table of contents) is replaced by that of a new database, which is the same for every outbox of our schema; the
-original page is kept beside the file.
+Rows are read from both ends as far as the tree holds, then one by one between the holes. A destroyed first page
+(header and table of contents) is replaced by that of a new database, which is the same for every outbox of our schema;
+the original page is kept beside the file.
 """
 
 from __future__ import annotations

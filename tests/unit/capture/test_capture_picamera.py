@@ -64,7 +64,13 @@ class Rig:
         self.kind.global_camera_info.return_value = [USB, CSI]
         self.camera.camera_controls = {"AfMode": None, "FrameDurationLimits": None, "NoiseReductionMode": None}
         bare = object.__new__(real)
-        bare.__dict__.update(_preview=None, is_open=False, camera=object(), camera_controls=self.camera.camera_controls, sensor_format="SRGGB10")
+        bare.__dict__.update(
+            _preview=None,
+            is_open=False,
+            camera=object(),
+            camera_controls=self.camera.camera_controls,
+            sensor_format="SRGGB10",
+        )
         monkeypatch.setattr(real, "_is_rpi_camera", lambda _self: True)
         monkeypatch.setattr(real, "sensor_format", "SRGGB10", raising=False)
         monkeypatch.setattr(real, "camera_controls", self.camera.camera_controls, raising=False)

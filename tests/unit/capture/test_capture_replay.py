@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -103,20 +104,20 @@ def test_loop_stays_monotonic_and_in_step(clip: Path) -> None:
     clock = ManualClock()
     video, audio = both(clip, clock, loop=True)
     with collecting(video) as pictures, collecting(audio) as sound:
+        wait_for(lambda: pictures.count, what="the first picture")
         for _ in range(140):
             clock.advance(0.05)
             time.sleep(0.002)
             wait_for(lambda: pictures.items and pictures.items[-1].time > clock.monotonic() - 0.2, what="pictures")
         wait_for(lambda: sound.items and sound.items[-1].end > 6.8, what="sound")
-    begin = 0.0
     times = [frame.time for frame in pictures.items]
     assert times == sorted(set(times))
     assert times[-1] > 6.7
     indices = [frame.index for frame in pictures.items]
     assert indices == sorted(set(indices))
     for frame in pictures.items:
-        assert frame.time == pytest.approx(begin + frame.index / 10, abs=2e-3), "a pass lasts two seconds"
-    ends = [(a.end, b.time, b.gap) for a, b in zip(sound.items, sound.items[1:], strict=False)]
+        assert frame.time == pytest.approx(frame.index / 10, abs=2e-3), "a pass lasts two seconds"
+    ends = [(a.end, b.time, b.gap) for a, b in itertools.pairwise(sound.items)]
     for end, following, gap in ends:
         assert following - end == pytest.approx(gap, abs=2e-3)
     assert sum(gap for _, _, gap in ends) < 0.3
@@ -174,8 +175,8 @@ def test_still_picture_repeats_when_looped(tmp_path: Path) -> None:
             wait_for(
                 lambda: pictures.items and pictures.items[-1].time > clock.monotonic() - 0.5, what="the picture again"
             )
-    assert [f.time for f in pictures.items[:4]] == [0.0, 0.25, 0.5, 0.75]
-    assert [f.index for f in pictures.items[:4]] == [0, 1, 2, 3]
+    assert pictures.count > 4
+    assert [f.time for f in pictures.items] == [f.index * 0.25 for f in pictures.items]
 
 
 def test_what_a_file_lacks_is_said(tmp_path: Path, clip: Path) -> None:

@@ -12,7 +12,7 @@ from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.face import Box, Point
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 FRACTIONS = st.floats(-1.0, 2.0)
 BOXES = st.builds(Box, FRACTIONS, FRACTIONS, st.floats(0.0, 2.0), st.floats(0.0, 2.0))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import MIN_READINGS, VALENCE, EmotionSums, estimate_emotion
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 Distribution = tuple[float, ...]
 

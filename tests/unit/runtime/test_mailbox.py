@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.runtime.mailbox import Closed, Mailbox
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 
 def test_the_newest_frame_replaces_the_one_nobody_took() -> None:

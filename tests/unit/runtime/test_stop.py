@@ -28,8 +28,13 @@ print("bye", stop.reason, flush=True)
 GRACEFUL = "stop.wait(60)"
 STUBBORN = "stop.wait(60); print('stopping', flush=True); time.sleep(60)"
 RELOADING = "hangup.wait(60); print('reload', stop.requested, flush=True); stop.wait(60)"
-# A regular expression that takes for ever runs in native code: the interpreter handles no signal meanwhile.
-HUNG = "import re; re.match('(a+)+$', 'a' * 60 + 'b')"
+# A native lock taken twice: no signal ends the call, and the interpreter runs no handler meanwhile.
+HUNG = """
+    import ctypes
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+"""
 
 
 @contextmanager

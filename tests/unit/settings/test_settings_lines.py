@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.settings.lines import find_line, key_lines
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 TRICKY = '''\
 # [mqtt]  a comment is no table

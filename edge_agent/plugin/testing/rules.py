@@ -1,0 +1,233 @@
+"""The rules, one function each, and how an analyzer is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.domain.event import Event
+from edge_agent.domain.face import Face
+from edge_agent.domain.media import AudioBlock
+from edge_agent.domain.observation import Observation
+from edge_agent.plugin.output import check_output
+from edge_agent.plugin.spec import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, Kind
+from edge_agent.plugin.testing.inputs import Question, everyday, odd
+from edge_agent.plugin.testing.watch import watched
+
+HEAVY = (
+    "ai_edge_litert", "av", "cv2", "matplotlib", "onnxruntime", "pandas", "PIL", "scipy", "skimage", "sounddevice",
+    "tensorflow", "tflite_runtime", "torch",
+)  # fmt: skip
+"""Libraries that only a factory may import: plugins are loaded to list them, too."""
+
+_EXPECTED_OPTIONS = {"frozen": True, "extra": "forbid"}
+
+
+class ContractError(AssertionError):
+    """The analyzer breaks a rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The analyzer under test.
+
+    ``entry_point`` is what the package's entry point names, ``module`` or ``module:object``. ``settings`` are the
+    defaults unless given. ``patience`` is how many seconds one VGA picture or one second of sound may take.
+    """
+
+    entry_point: str
+    spec: AnalyzerSpec
+    context: AnalyzerContext
+    settings: AnalyzerSettings | None = None
+    patience: float = 0.5
+
+    @contextmanager
+    def analyzer(self) -> Iterator[Any]:
+        """A new analyzer, closed at the end."""
+        made: Any = self.spec.factory(self.settings or self.spec.settings(), self.context)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+# ---------------------------------------------------------------- the rules
+
+
+def check_settings(subject: Subject) -> None:
+    """Settings are frozen, refuse unknown keys, explain every option and have a default for each."""
+    model = subject.spec.settings
+    _require(issubclass(model, AnalyzerSettings), f"{model.__name__} is no subclass of AnalyzerSettings")
+    for option, value in _EXPECTED_OPTIONS.items():
+        _require(model.model_config.get(option) == value, f"{model.__name__}: model_config needs {option}={value!r}")
+    silent = [name for name, field in model.model_fields.items() if not field.description]
+    _require(not silent, f"{model.__name__}: {', '.join(silent)} need Field(description=…)")
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    _require(not required, f"{model.__name__}: {', '.join(required)} need a default, for who writes no table")
+    json.dumps(model().model_dump(mode="json"))
+
+
+def check_spec(subject: Subject) -> None:
+    """The spec describes itself in one line, under a name that can be a table of the configuration."""
+    spec = subject.spec
+    _require(re.fullmatch(r"[a-z][a-z0-9_]*", spec.name), f"name {spec.name!r}: use lower-case letters, digits and _")
+    _require(bool(spec.summary) and "\n" not in spec.summary, "summary must be one line")
+    _require(spec.max_fps is None or spec.max_fps > 0, f"max_fps is {spec.max_fps}")
+    models = spec.models(subject.settings or spec.settings())
+    _require(
+        not isinstance(models, str) and all(isinstance(name, str) for name in models),
+        f"models(settings) gives {models!r}, not a sequence of names",
+    )
+
+
+def check_cheap_import(subject: Subject) -> None:
+    """Loading the plugin and reading its specs imports nothing heavy: that is the factory's job."""
+    code = _IMPORT.format(entry_point=subject.entry_point, heavy=HEAVY)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    _require(done.returncode == 0, f"loading {subject.entry_point} fails: {done.stderr.strip()}")
+    _require(done.stdout.strip() == "", f"loading the plugin imports {done.stdout.strip()}: do it in the factory")
+
+
+_IMPORT = """
+import importlib.metadata, sys
+plugin = importlib.metadata.EntryPoint("plugin", {entry_point!r}, "edge_agent").load()
+for spec in plugin.edge_agent_register_analyzers():
+    spec.models(spec.settings())
+print(*sorted(set({heavy!r}).intersection(sys.modules)), sep=", ")
+"""
+
+
+def check_self_check(subject: Subject) -> None:
+    """The self-check passes, and twice: the agent runs it at every start."""
+    with subject.analyzer() as analyzer:
+        analyzer.self_check()
+        analyzer.self_check()
+
+
+def check_answers(subject: Subject) -> None:
+    """Odd pictures and odd sound give answers of the right type, with finite numbers, about what was asked."""
+    with subject.analyzer() as analyzer:
+        _perform(subject.spec.kind, analyzer)
+
+
+def check_determinism(subject: Subject) -> None:
+    """The same input gives the same answers, also beside another analyzer of the kind: nothing is shared."""
+    with subject.analyzer() as one, subject.analyzer() as other:
+        first, second = _perform(subject.spec.kind, one), _perform(subject.spec.kind, other)
+    for number, (a, b) in enumerate(zip(first, second, strict=True)):
+        _require(a == b, f"answer {number} differs between two analyzers given the same input: {a} and {b}")
+
+
+def check_manners(subject: Subject) -> None:
+    """Neither making nor using the analyzer starts threads, sleeps, talks to the network or writes files."""
+    with watched() as deeds, subject.analyzer() as analyzer:
+        analyzer.self_check()
+        _perform(subject.spec.kind, analyzer)
+    _require(not deeds, f"an analyzer only answers, but this one {'; '.join(sorted(set(deeds)))}")
+
+
+def check_speed(subject: Subject) -> None:
+    """One VGA picture, or one second of sound, is answered within ``patience`` (the median of several)."""
+    with subject.analyzer() as analyzer:
+        ask = _asker(subject.spec.kind, analyzer)
+        times = []
+        for question in everyday(subject.spec.kind):
+            began = time.perf_counter()
+            ask(question)
+            times.append(time.perf_counter() - began)
+    median = statistics.median(times[1:])
+    _require(median <= subject.patience, f"an answer takes {median:.2f} s, more than {subject.patience} s")
+
+
+def check_close(subject: Subject) -> None:
+    """Closing is possible at any time, and twice."""
+    with subject.analyzer() as analyzer:
+        analyzer.close()
+    with subject.analyzer() as analyzer:
+        ask = _asker(subject.spec.kind, analyzer)
+        ask(everyday(subject.spec.kind)[0])
+        analyzer.close()
+
+
+CHECKS: tuple[Callable[[Subject], None], ...] = (
+    check_settings,
+    check_spec,
+    check_cheap_import,
+    check_self_check,
+    check_answers,
+    check_determinism,
+    check_manners,
+    check_speed,
+    check_close,
+)
+"""All rules; the first three need no model."""
+
+
+def check_analyzer(subject: Subject) -> None:
+    """Run all :data:`CHECKS`, the first failure ends it."""
+    for check in CHECKS:
+        check(subject)
+
+
+# ---------------------------------------------------------------- asking
+
+
+def _asker(kind: Kind, analyzer: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """Asks one question and checks the answer and that the question is unharmed."""
+
+    def ask(question: Question) -> tuple[Any, ...]:
+        data = question.samples if isinstance(question, AudioBlock) else question[0].data
+        before = data.tobytes()
+        if isinstance(question, AudioBlock):
+            found = check_output(kind, analyzer.analyze(question))
+        elif kind is Kind.DETECTOR:
+            found = check_output(kind, analyzer.detect(question[0]))
+        elif kind is Kind.FACE:
+            found = check_output(kind, analyzer.analyze(*question))
+        else:
+            found = check_output(kind, analyzer.analyze(question[0]))
+        _require(data.tobytes() == before, "the analyzer changed its input: others are given the same array")
+        _check_sense(found, question)
+        return found
+
+    return ask
+
+
+def _check_sense(found: Sequence[Any], question: Question) -> None:
+    now = question.end if isinstance(question, AudioBlock) else question[0].time
+    faces = [item for item in found if isinstance(item, Face)]
+    _require(faces == sorted(faces, key=lambda f: -f.score), "faces are not ordered by score, most certain first")
+    for item in found:
+        if isinstance(item, Observation):
+            _require(item.time <= now + 0.1, f"observation {item.name!r} is of {item.time}, after its input ({now})")
+            if item.track is not None and not isinstance(question, AudioBlock):
+                known = [tracked.track for tracked in question[1]]
+                _require(item.track in known, f"observation {item.name!r} is about {item.track!r}, who was not given")
+        elif isinstance(item, Event):
+            end = item.start + item.seconds
+            _require(end <= now + 0.1, f"event {item.label!r} ends at {end:.2f}, after its input ({now:.2f})")
+
+
+def _perform(kind: Kind, analyzer: Any) -> list[tuple[Any, ...]]:
+    """All odd questions in turn; for sound, the end of it too."""
+    ask = _asker(kind, analyzer)
+    answers = [ask(question) for question in odd(kind)]
+    if kind is Kind.AUDIO:
+        answers.append(check_output(kind, analyzer.finish()))
+    return answers
+
+
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise ContractError(message)

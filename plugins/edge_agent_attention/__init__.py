@@ -1,0 +1,48 @@
+"""First-party plugin ``attention``: whether each tracked face is turned to the camera, from six key points.
+
+It tells where the head points, not where the eyes look, and within some ten degrees. It needs no model of its own: the
+detector's key points are enough. See :mod:`edge_agent_attention.pose` for the geometry and its limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from edge_agent.plugin import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, FaceAnalyzer, Kind, hookimpl
+
+
+class AttentionSettings(AnalyzerSettings):
+    """The table ``[analyzers.attention]``."""
+
+    cone_deg: float = Field(
+        default=25.0,
+        ge=5,
+        le=60,
+        description="A head within this many degrees of the direction to attend to is looking.",
+    )
+    yaw_deg: float = Field(
+        default=0.0, ge=-60, le=60, description="Where to attend to, from the camera: degrees to the viewer's right."
+    )
+    pitch_deg: float = Field(default=0.0, ge=-45, le=45, description="Where to attend to, from the camera: degrees up.")
+
+
+def _make(settings: AttentionSettings, _context: AnalyzerContext) -> FaceAnalyzer:
+    from edge_agent_attention.analyzer import AttentionAnalyzer
+
+    return AttentionAnalyzer(settings)
+
+
+@hookimpl
+def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
+    """Offer the analyzer."""
+    return [
+        AnalyzerSpec(
+            name="attention",
+            kind=Kind.FACE,
+            summary="whether each face is turned to the camera",
+            settings=AttentionSettings,
+            factory=_make,
+        )
+    ]

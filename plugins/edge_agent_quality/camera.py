@@ -1,0 +1,92 @@
+"""The camera's flags, from one small grey picture a look: some numbers of it, and whether it ever changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain.media import Frame
+from edge_agent.domain.observation import FLAG, Observation
+from edge_agent.plugin import SceneAnalyzer, imaging
+from edge_agent_quality.settings import CameraQualitySettings
+
+WIDTH, HEIGHT = 160, 120
+_WHITE = 250
+_DETAIL_NEEDS = 20.0
+"""A picture of less contrast than this has no edges that could be blurred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """``bright``: 98th percentile; ``contrast``: standard deviation; ``sharp``: mean difference of the steepest tenth
+    of neighbours over the contrast, in per cent; ``white``: share of pixels at the top. Grey levels of 0..255."""
+
+    bright: float
+    contrast: float
+    sharp: float
+    white: float
+
+
+def measure(picture: npt.NDArray[np.uint8]) -> Figures:
+    """Figures of a uint8 [h, w] picture."""
+    contrast = float(picture.std())
+    steps = np.abs(np.diff(picture.astype(np.int16), axis=1)).ravel()
+    steepest = np.partition(steps, -len(steps) // 10)[-len(steps) // 10 :]
+    return Figures(
+        bright=float(np.partition(picture.ravel(), -picture.size // 50)[-picture.size // 50]),
+        contrast=contrast,
+        sharp=100 * float(steepest.mean()) / max(contrast, 1.0),
+        white=float((picture >= _WHITE).mean()),
+    )
+
+
+def judge(figures: Figures, limits: CameraQualitySettings) -> dict[str, bool]:
+    """The flags that one picture tells. A picture without light is dark, not covered; without contrast not blurred."""
+    dark = figures.bright < limits.dark
+    covered = not dark and figures.contrast < limits.covered
+    return {
+        "dark": dark,
+        "covered": covered,
+        "overexposed": figures.white > limits.overexposed,
+        "blurred": figures.contrast >= _DETAIL_NEEDS and figures.sharp < limits.blurred,
+    }
+
+
+class CameraQuality(SceneAnalyzer):
+    """See the package's docstring. Remembers the last picture that differed, and since when there is nothing to see."""
+
+    def __init__(self, settings: CameraQualitySettings) -> None:
+        self._settings = settings
+        self._last: npt.NDArray[np.uint8] | None = None
+        self._changed = 0.0
+        self._uncovered = math.inf
+
+    def analyze(self, frame: Frame) -> Sequence[Observation]:
+        """One observation with every flag, 0 or 1."""
+        picture = imaging.luma(frame, WIDTH, HEIGHT)
+        flags = judge(measure(picture), self._settings)
+        flags["covered"] = self._lasting(flags["covered"], frame.time)
+        flags["frozen"] = self._frozen(picture, frame.time)
+        return [Observation(FLAG, {name: float(up) for name, up in flags.items()}, frame.time)]
+
+    def self_check(self) -> None:
+        """Nothing can be missing."""
+
+    def close(self) -> None:
+        """Forget the picture."""
+        self._last = None
+
+    def _lasting(self, covered: bool, now: float) -> bool:
+        """A picture of nothing may be a door that opens: it counts once it lasts."""
+        if not covered or not self._uncovered <= now:
+            self._uncovered = now
+        return covered and now - self._uncovered >= self._settings.covered_s
+
+    def _frozen(self, picture: npt.NDArray[np.uint8], now: float) -> bool:
+        if self._last is None or now < self._changed or not np.array_equal(picture, self._last):
+            self._last, self._changed = picture, now
+        return now - self._changed >= self._settings.frozen_s

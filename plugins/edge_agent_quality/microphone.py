@@ -1,0 +1,67 @@
+"""The microphone's flags, judged once a second of sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_agent.domain.event import Event
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock
+from edge_agent.domain.observation import FLAG, Observation
+from edge_agent.plugin import AudioAnalyzer
+from edge_agent_quality.settings import MicrophoneQualitySettings
+
+_FULL = 0.985
+"""Samples at least this far from zero are at full scale, whatever the gain control does to the last bits."""
+
+
+class MicrophoneQuality(AudioAnalyzer):
+    """See the package's docstring. Flags are those of the last complete second; a gap shows at once."""
+
+    def __init__(self, settings: MicrophoneQualitySettings) -> None:
+        self._settings = settings
+        self._count = 0
+        self._power = 0.0
+        self._sum = 0.0
+        self._full = 0
+        self._silent = 0.0
+        self._gap = False
+
+    def analyze(self, block: AudioBlock) -> Sequence[Observation | Event]:
+        """An observation when a second is complete or sound was lost."""
+        samples = block.samples.astype(np.float64)
+        lost = block.gap >= self._settings.gap_s
+        self._gap = self._gap or lost
+        self._count += len(samples)
+        self._power += float(np.dot(samples, samples))
+        self._sum += float(samples.sum())
+        self._full += int(np.count_nonzero(np.abs(samples) >= _FULL))
+        if self._count < AUDIO_RATE and not lost:
+            return ()
+        return (self._judge(block.end),)
+
+    def finish(self) -> Sequence[Observation | Event]:
+        """Less than a second tells nothing."""
+        return ()
+
+    def self_check(self) -> None:
+        """Nothing can be missing."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _judge(self, now: float) -> Observation:
+        count, seconds = max(1, self._count), self._count / AUDIO_RATE
+        # A dead input may sit at a constant voltage: that is no signal either.
+        power = max(0.0, self._power / count - (self._sum / count) ** 2)
+        level = 10 * math.log10(power) if power > 0 else -math.inf
+        self._silent = self._silent + seconds if level < self._settings.dead_dbfs else 0.0
+        flags = {
+            "dead": self._silent >= self._settings.dead_s,
+            "clipping": self._full / count > self._settings.clipping,
+            "gap": self._gap,
+        }
+        self._count, self._power, self._sum, self._full, self._gap = 0, 0.0, 0.0, 0, False
+        return Observation(FLAG, {name: float(up) for name, up in flags.items()}, now)

@@ -1,0 +1,169 @@
+"""A real Home Assistant, a real broker and the real daemon: it finds the device, shows it, and tells it what to do.
+
+The tests share one house and run in order: Home Assistant and the agent take seconds to start.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.domain.observation import EMOTIONS
+from tests.support.cli import Cli
+from tests.support.home_assistant import HomeAssistant, home_assistant_python
+from tests.support.mosquitto import Mosquitto
+from tests.support.subscriber import Subscriber
+
+pytestmark = pytest.mark.timeout(600)
+
+CONFIG = """
+[device]
+id = "kiosk-1"
+name = "Hall"
+[camera]
+source = "demo"
+[microphone]
+source = "demo"
+[summary]
+window_s = 2
+[pacing]
+max_fps = 8
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+[commands]
+enabled = true
+[home_assistant]
+enabled = {enabled}
+discovery = "{discovery}"
+"""
+
+
+class House:
+    """A broker, a Home Assistant and an agent that can be killed and started again."""
+
+    def __init__(self, cli: Cli, folder: Path, broker: Mosquitto, assistant: HomeAssistant) -> None:
+        self._cli = cli
+        self._folder = folder
+        self.broker = broker
+        self.assistant = assistant
+        self.agent: subprocess.Popen[str] | None = None
+
+    def start_agent(self, *, enabled: bool = True, discovery: str = "component") -> None:
+        config = self._folder / "config.toml"
+        config.write_text(
+            CONFIG.format(port=self.broker.port, enabled=str(enabled).lower(), discovery=discovery), encoding="utf-8"
+        )
+        state = str(self._folder / "state")
+        self.agent = self._cli.start("run", "--config", str(config), EDGE_AGENT__DEVICE__STATE_DIR=state)
+
+    def end_agent(self, *, kill: bool = False) -> None:
+        if self.agent is not None:
+            (self.agent.kill if kill else self.agent.terminate)()
+            self.agent.communicate(timeout=20)
+            self.agent = None
+
+    def errors(self) -> list[str]:
+        return [line for line in self.assistant.log().splitlines() if line.startswith(("ERROR", "WARNING"))]
+
+
+@pytest.fixture(scope="module")
+def house(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    if not Mosquitto.available():
+        pytest.skip("needs the mosquitto broker (Debian: apt install mosquitto)")
+    python, folder = home_assistant_python(), tmp_path_factory.mktemp("house")
+    with Mosquitto(folder / "mosquitto") as broker, HomeAssistant(python, folder / "ha", broker.port) as assistant:
+        house = House(cli, folder, broker, assistant)
+        house.start_agent()
+        yield house
+        house.end_agent()
+
+
+def test_entities_appear_and_take_values(house: House) -> None:
+    ha = house.assistant
+    ha.wait_state("sensor.kiosk_1_people", "1", within=90)
+    ha.wait_state("sensor.kiosk_1_emotion", *EMOTIONS)
+    ha.wait_state("binary_sensor.kiosk_1_occupancy", "on")
+    shown = ha.attributes("sensor.kiosk_1_emotion")
+    assert sum(shown[name] for name in EMOTIONS) == pytest.approx(1.0)
+    assert shown["friendly_name"] == "Hall Dominant emotion"
+    assert -1 <= float(ha.attributes("sensor.kiosk_1_valence")["state"]) <= 1
+    ha.wait_state("sensor.kiosk_1_quality", "ok")
+    assert int(ha.attributes("sensor.kiosk_1_backlog")["state"]) >= 0
+    assert {ha.state(f"switch.kiosk_1_{name}") for name in ("camera", "microphone")} == {"on"}
+    assert ha.state("switch.kiosk_1_privacy") == "off"
+    assert ha.state("select.kiosk_1_profile") == "standard"
+    most = ha.attributes("number.kiosk_1_max_fps")
+    assert (float(most["state"]), most["max"]) == (8.0, 8.0)
+    ids = ha.ask("registry").values()
+    assert len(ids) == len(set(ids)) == len([e for e in ha.ask("states") if "kiosk_1" in e])
+    assert house.errors() == []
+
+
+def test_it_obeys_and_confirms(house: House) -> None:
+    ha = house.assistant
+    ha.call("switch.turn_on", "switch.kiosk_1_privacy")
+    ha.wait_state("switch.kiosk_1_privacy", "on")
+    assert {ha.state(f"switch.kiosk_1_{name}") for name in ("camera", "microphone")} == {"off"}
+    ha.wait_state("sensor.kiosk_1_people", "0")
+    ha.call("switch.turn_off", "switch.kiosk_1_privacy")
+    ha.wait_state("switch.kiosk_1_camera", "on")
+    ha.wait_state("sensor.kiosk_1_people", "1")
+    ha.call("select.select_option", "select.kiosk_1_profile", option="monitor")
+    ha.wait_state("select.kiosk_1_profile", "monitor")
+    ha.call("number.set_value", "number.kiosk_1_max_fps", value=1.5)
+    ha.wait_state("number.kiosk_1_max_fps", "1.5")
+    ha.call("button.press", "button.kiosk_1_pause_button")
+    ha.wait_state("switch.kiosk_1_microphone", "off")
+    ha.call("button.press", "button.kiosk_1_resume_button")
+    ha.wait_state("switch.kiosk_1_microphone", "on")
+
+
+def test_an_event_fires_once_and_never_from_a_replay(house: House) -> None:
+    ha = house.assistant
+    with Subscriber(house.broker.port, "edge-agent/kiosk-1/event/arrival") as heard:
+        before = len(ha.ask("events"))
+        ha.call("switch.turn_off", "switch.kiosk_1_camera")
+        ha.wait_state("switch.kiosk_1_camera", "off")
+        ha.call("switch.turn_on", "switch.kiosk_1_camera")
+        ha.wait(lambda: len(ha.ask("events")) > before, "an arrival")
+        sent = heard.wait_for("edge-agent/kiosk-1/event/arrival").json
+        fired = [event for event in ha.ask("events")[before:] if event["entity"] == "event.kiosk_1_arrival"]
+        assert [(e["event_type"], e["label"], e["start"]) for e in fired] == [("arrival", "person", sent["start"])]
+        count = len(ha.ask("events"))
+        heard.publish("edge-agent/kiosk-1/backfill/event", json.dumps(sent | {"replayed": True, "seq": 999_999}))
+        heard.publish("edge-agent/kiosk-1/event/burst", json.dumps(sent | {"kind": "burst", "label": "cough"}))
+        ha.wait(lambda: len(ha.ask("events")) > count, "the cough, which was sent after the replay")
+    later = ha.ask("events")[count:]
+    assert [(e["entity"], e["event_type"]) for e in later] == [("event.kiosk_1_burst", "cough")]
+
+
+def test_a_killed_agent_is_unavailable_and_comes_back_with_its_choices(house: House) -> None:
+    ha = house.assistant
+    house.end_agent(kill=True)
+    ha.wait_state("sensor.kiosk_1_people", "unavailable", within=90)
+    ha.wait_state("switch.kiosk_1_privacy", "unavailable")
+    house.start_agent()
+    ha.wait_state("sensor.kiosk_1_people", "1", within=90)
+    ha.wait_state("select.kiosk_1_profile", "monitor")
+    assert ha.state("number.kiosk_1_max_fps") == "1.5"
+
+
+def test_the_device_is_announced_again_on_the_birth_message(house: House) -> None:
+    topic = "homeassistant/sensor/kiosk-1/people/config"
+    with Subscriber(house.broker.port, topic) as heard:
+        heard.wait_for(topic, count=1)  # the retained one
+        house.assistant.ask("birth")
+        heard.wait_for(topic, count=2)
+
+
+def test_the_device_can_be_taken_away(house: House) -> None:
+    ha = house.assistant
+    house.end_agent()
+    house.start_agent(enabled=False)
+    ha.wait(lambda: not [entity for entity in ha.ask("states") if "kiosk_1" in entity], "no entity left", within=90)
+    assert house.errors() == []

@@ -1,0 +1,232 @@
+"""The Debian package, built from this checkout, installed into a clean Debian root, and booted by a real systemd there.
+
+Minutes, root and a Debian mirror are needed, so it runs only with ``PACKAGING_TESTS=1``. The clean root is made once by
+debootstrap and kept in the user's cache; every test sees it through an overlay of its own. Debian packages:
+debootstrap, systemd-container.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SUITE = "bookworm"
+PACKAGES = "python3,libportaudio2,systemd,procps,ca-certificates"
+MIRROR = os.environ.get("MIRROR", "http://deb.debian.org/debian")
+UNIT = "edge-agent.service"
+
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("PACKAGING_TESTS") != "1", reason="slow: set PACKAGING_TESTS=1"),
+    pytest.mark.timeout(900),
+]
+
+
+def needs(*tools: str) -> None:
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool} (Debian: apt install debootstrap systemd-container)")
+    if os.geteuid() != 0:
+        pytest.skip("needs root to make a chroot")
+
+
+@pytest.fixture(scope="module")
+def package(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    script = repository / "scripts" / "build-deb"
+    subprocess.run([sys.executable, str(script), "--out", str(folder), "--compression", "none"], check=True)
+    return next(folder.glob("edge-agent_*.deb"))
+
+
+@pytest.fixture(scope="module")
+def clean_root() -> Path:
+    """A minimal Debian, made once."""
+    needs("debootstrap", "mount", "dpkg-deb")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-agent-tests"
+    root = cache / f"{SUITE}-root"
+    if not (cache / f"{SUITE}-ready").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), MIRROR]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (cache / f"{SUITE}-ready").touch()
+    return root
+
+
+@dataclass(frozen=True)
+class Root:
+    """A Debian root that may be changed."""
+
+    path: Path
+
+    def __call__(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "COLUMNS": "200"}
+        done = subprocess.run(
+            ["chroot", str(self.path), *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+
+@pytest.fixture
+def root(clean_root: Path, package: Path, tmp_path: Path) -> Iterator[Root]:
+    """The clean root with the package file at /edge-agent.deb; what a test changes is gone afterwards."""
+    upper, work, merged = (tmp_path / name for name in ("upper", "work", "merged"))
+    for folder in (upper, work, merged):
+        folder.mkdir()
+    options = f"lowerdir={clean_root},upperdir={upper},workdir={work}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=True)
+    try:
+        subprocess.run(["mount", "-t", "proc", "proc", str(merged / "proc")], check=True)
+        shutil.copy(package, merged / "edge-agent.deb")
+        yield Root(merged)
+    finally:
+        subprocess.run(["umount", "-l", str(merged / "proc")], check=False)
+        subprocess.run(["umount", "-l", str(merged)], check=True)
+
+
+def test_install_use_upgrade_remove_purge(root: Root) -> None:
+    installed = root("dpkg", "-i", "/edge-agent.deb")
+    assert "systemctl enable --now edge-agent" in installed.stdout
+    assert root("edge-agent", "--version").stdout.startswith("edge-agent ")
+    assert "ok" in root("edge-agent", "config", "check").stdout
+    plugins = root("edge-agent", "plugins", "list", "--json").stdout
+    assert '"emotion"' in plugins
+    assert root("dpkg", "-V", "edge-agent").stdout == ""
+    assert root("stat", "-c", "%U %G %a", "/var/lib/edge-agent").stdout == "edge-agent edge-agent 750\n"
+    assert root("stat", "-c", "%U %G %a", "/etc/edge-agent/config.toml").stdout == "root edge-agent 640\n"
+    assert root("id", "-nG", "edge-agent").stdout.split() == ["edge-agent", "audio", "video", "render"]
+    assert not (root.path / "etc/systemd/system/multi-user.target.wants" / UNIT).exists(), "not enabled by itself"
+
+    config = root.path / "etc/edge-agent/config.toml"
+    config.write_text("# mine\n")
+    root("dpkg", "-i", "/edge-agent.deb")
+    assert config.read_text() == "# mine\n"
+
+    root("dpkg", "--remove", "edge-agent")
+    assert not (root.path / "opt/edge-agent").exists()
+    assert config.exists()
+    root("dpkg", "--purge", "edge-agent")
+    assert not config.exists()
+    assert not (root.path / "var/lib/edge-agent").exists()
+
+
+def test_the_package_does_not_mix_with_the_install_script(root: Root) -> None:
+    (root.path / "opt/edge-agent").mkdir()
+    (root.path / "opt/edge-agent/bin").symlink_to("venv-1/bin")
+    done = root("dpkg", "-i", "/edge-agent.deb", check=False)
+    assert done.returncode != 0
+    assert "install.sh --uninstall" in done.stderr
+
+
+CONFIG = """
+[device]
+id = "booted"
+[camera]
+source = "/srv/clip.mp4"
+loop = true
+[microphone]
+source = "none"
+[plugins]
+allow = ["emotion"]
+[models]
+auto_pull = false
+"""
+
+
+class Booted:
+    """``root`` as a running system without a network."""
+
+    def __init__(self, root: Root) -> None:
+        options = ["-q", "-b", "--register=no", "--keep-unit", "--private-network", "-D", str(root.path)]
+        self._nspawn = subprocess.Popen(
+            ["systemd-nspawn", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+        )
+
+    def __call__(self, *command: str) -> subprocess.CompletedProcess[str]:
+        leader = self._leader()
+        inside = ["nsenter", "-t", leader, "-m", "-u", "-i", "-n", "-p", "-C", *command]
+        return subprocess.run(inside, capture_output=True, text=True, timeout=120, check=False)
+
+    def wait_for(self, prop: str, value: str, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while (found := self.show(prop)) != value:
+            assert time.monotonic() < deadline, (
+                f"{prop} is {found}: {self('journalctl', '-u', UNIT, '-n', '30').stdout}"
+            )
+            time.sleep(0.5)
+
+    def show(self, prop: str) -> str:
+        return self("systemctl", "show", UNIT, "--value", "-p", prop).stdout.strip()
+
+    def _leader(self) -> str:
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
+        deadline = time.monotonic() + 30
+        while not (found := children.read_text().split()):
+            assert self._nspawn.poll() is None, "systemd-nspawn ended"
+            assert time.monotonic() < deadline, "systemd-nspawn did not start"
+            time.sleep(0.1)
+        return found[0]
+
+    def stop(self) -> None:
+        self._nspawn.terminate()
+        self._nspawn.wait(60)
+
+
+@pytest.fixture
+def booted(root: Root) -> Iterator[Booted]:
+    needs("systemd-nspawn", "nsenter", "ffmpeg")
+    root("dpkg", "-i", "/edge-agent.deb")
+    clip = str(root.path / "srv/clip.mp4")
+    picture = "testsrc=size=320x240:rate=10:duration=5"
+    subprocess.run(["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", picture, clip], check=True)
+    (root.path / "etc/edge-agent/config.toml").write_text(CONFIG)
+    root("systemctl", "enable", UNIT)
+    subprocess.run(["umount", str(root.path / "proc")], check=True)
+    system = Booted(root)
+    yield system
+    system.stop()
+
+
+def test_the_service_runs_under_its_protection_and_its_rules(booted: Booted, root: Root) -> None:
+    booted.wait_for("ActiveState", "active")
+    pid = booted.show("MainPID")
+    status = booted("cat", f"/proc/{pid}/status").stdout
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert "CapEff:\t0000000000000000" in status
+
+    assert booted("systemctl", "reload", UNIT).returncode == 0
+    config = root.path / "etc/edge-agent/config.toml"
+    config.write_text(CONFIG + "[mqtt]\nhots = 1\n")
+    assert booted("systemctl", "reload", UNIT).returncode != 0, "a bad file fails in front of the operator"
+    assert booted.show("MainPID") == pid, "and the service goes on"
+
+    booted("kill", "-9", pid)
+    booted.wait_for("ActiveState", "failed")
+    assert booted.show("ExecMainStatus") == "2", "a bad file is not tried again and again"
+    config.write_text(CONFIG)
+    assert booted("systemctl", "restart", UNIT).returncode == 0
+    booted("kill", "-9", booted.show("MainPID"))
+    booted.wait_for("NRestarts", "1")
+    booted.wait_for("ActiveState", "active")
+
+    began = time.monotonic()
+    assert booted("systemctl", "stop", UNIT).returncode == 0
+    assert time.monotonic() - began < 9, "the unit's patience is 10 s, then it kills"
+    assert booted.show("Result") == "success"

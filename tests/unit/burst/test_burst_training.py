@@ -1,0 +1,136 @@
+"""Splitting, corpus, windows and figures of the training side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
+
+from edge_agent_burst.events import LabelPolicy, Reading
+from edge_agent_burst.labels import LABELS, REJECTIONS
+from edge_agent_burst.own import CLASSES, POLICIES, WINDOW_FRAMES
+from training.burst import corpus, scenes
+from training.burst.dataset import SHARE, Clip, Sampler, embedding_at
+from training.burst.evaluate import Heard, clip_scores, summarise, table
+from training.burst.recordings import Recording, find, source_of
+
+
+@pytest.mark.parametrize(
+    ("stem", "source"),
+    [
+        ("esc10_1-116765-A", "esc10-116765"),
+        ("esc10_4-116765-B", "esc10-116765"),
+        ("fsdd_george_00", "fsdd-george"),
+        ("fsdd_george_17", "fsdd-george"),
+        ("covid19cough_000fb67b", "covid19cough_000fb67b"),
+    ],
+)
+def test_cuts_of_one_recording_have_one_source(stem: str, source: str) -> None:
+    assert source_of(stem) == source
+
+
+def test_no_source_is_on_both_sides(shared: Path) -> None:
+    clips = find(shared / "data" / "bursts")
+    sides = {split: {c.source for c in clips if c.split == split} for split in ("train", "valid")}
+    assert not sides["train"] & sides["valid"]
+    for label in ("cough", "crying", "sneeze", *REJECTIONS):
+        counts = [sum(c.label == label and c.split == split for c in clips) for split in ("train", "valid")]
+        assert 0.15 < counts[1] / sum(counts) < 0.5, label
+
+
+def test_a_shard_is_reproducible_and_saved_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "PER_SHARD", {"cough": 2, "sigh": 1})
+    first, again, other = (corpus.synthetic_shard(7, number, []) for number in (0, 0, 1))
+    assert [clip.label for clip in first] == ["cough", "cough", "sigh"]
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a.samples, b.samples)
+        assert len(a.samples) != len(c.samples) or not np.array_equal(a.samples, c.samples)
+    corpus.save(tmp_path / "synthetic-000.npz", first)
+    data = np.load(tmp_path / "synthetic-000.npz")
+    assert list(tmp_path.iterdir()) == [tmp_path / "synthetic-000.npz"]
+    assert data["lengths"].sum() == len(data["samples"])
+    assert [CLASSES[label] for label in data["labels"]] == ["cough", "cough", "sigh"]
+
+
+def clips() -> list[Clip]:
+    rng = np.random.default_rng(0)
+    return [
+        Clip(
+            rng.normal(-50, 10, (int(rng.integers(20, 300)), 64)).astype(np.float16),
+            rng.random((3, 1024)).astype(np.float16),
+            label,
+            real,
+            0.5,
+        )
+        for label in range(len(CLASSES))
+        for real in (False, True)
+    ]
+
+
+def test_batches_are_seeded_bounded_and_balanced() -> None:
+    assert set(SHARE) == set(CLASSES)
+    first, again = (Sampler(clips(), seed=3).batch(300) for _ in range(2))
+    np.testing.assert_array_equal(first.windows, again.windows)
+    assert first.windows.shape == (300, WINDOW_FRAMES, 64)
+    assert np.abs(first.windows).max() <= 1.0
+    assert np.isfinite(first.windows).all()
+    assert set(first.labels) == set(range(len(CLASSES)))
+
+
+def test_the_embedding_belongs_to_the_window() -> None:
+    frames = np.zeros((400, 64), np.float16)
+    embeddings = np.arange(13, dtype=np.float16)[:, None] * np.ones(1024, np.float16)
+    clip = Clip(frames, embeddings, 0, True, 1.0)
+    assert embedding_at(clip, 0)[0] == pytest.approx(1.5)
+    assert embedding_at(clip, 250)[0] == pytest.approx(9.5)
+    assert embedding_at(clip, 10_000)[0] == pytest.approx(12.0)
+
+
+def heard(label: str, **scores: float) -> Heard:
+    full = {**dict.fromkeys(LABELS, 0.0), **scores}
+    readings = [Reading(k * 0.24, k * 0.24 + 1.2, full) for k in range(6)]
+    return Heard(Recording(Path(f"{label}.wav"), label, label), 36.0, readings)
+
+
+def test_figures_of_a_known_outcome() -> None:
+    outcome = [
+        heard("cough", cough=0.9),
+        heard("cough", sneeze=0.4, cough=0.3),
+        heard("sneeze", sneeze=0.9),
+        heard("speech", laughter=0.95),
+        heard("speech"),
+        heard("background", groan=0.95),
+    ]
+    report = summarise(outcome, POLICIES)
+    assert report["forced_choice"]["recall"] == {"cough": 0.5, "sneeze": 1.0}
+    assert report["forced_choice"]["confusion"]["cough"] == {"cough": 1, "sneeze": 1}
+    assert report["detected"]["confusion"]["cough"] == {"cough": 1, "none": 1}
+    assert report["false_events"]["default_labels"]["per_hour"] == {"speech": 50.0, "background": 0.0}
+    assert report["false_events"]["all_labels"]["per_hour"] == {"speech": 50.0, "background": 100.0}
+    text = table({"data": "x", "split": "all", "engines": {"own": report, "auto": {"unavailable": "no yamnet"}}})
+    assert "| cough | 2 | 0.500 | 0.500 | cough 1, none 1 |" in text
+    assert "no yamnet" in text
+
+
+def test_clip_score_is_the_mean_of_the_best_three() -> None:
+    assert clip_scores(np.array([[0.1], [0.9], [0.5], [0.4]]))[0] == pytest.approx(0.6)
+    assert clip_scores(np.array([[0.8]]))[0] == pytest.approx(0.8)
+
+
+def test_a_scene_knows_its_onset(shared: Path) -> None:
+    folder = shared / "data" / "bursts"
+    burst = next(r for r in find(folder) if r.label == "sneeze")
+    bed = next(r for r in find(folder) if r.label == "speech")
+    scene = scenes.compose(burst, bed, np.random.default_rng(0))
+    assert scene.label == "sneeze"
+    assert scenes.LEAD_S <= scene.onset < scenes.LEAD_S + 5.0
+    assert np.abs(scene.samples).max() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_every_label_has_a_policy() -> None:
+    assert set(POLICIES) == set(LABELS)
+    assert all(isinstance(policy, LabelPolicy) for policy in POLICIES.values())

@@ -1,0 +1,192 @@
+"""What Home Assistant is told: sound by its rules, one message or many, and only what may be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from edge_agent.delivery.announcer import FILE, SETTLED_S, SPREAD_S, Announcer
+from edge_agent.delivery.home_assistant import Described, entities, messages
+from edge_agent.delivery.inbound import Handler
+from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.topics import Topics
+from edge_agent.domain.clock import ManualClock
+from edge_agent.settings import CommandName
+from tests.support.ha_rules import problems
+
+FULL = Described(
+    id="kiosk-1",
+    name="Hall",
+    version="0.1.0",
+    topics=Topics("edge-agent", "kiosk-1"),
+    window_s=10.0,
+    camera=True,
+    microphone=True,
+    attention=True,
+    commands=get_args(CommandName),
+    fps=(0.1, 60.0),
+)
+TOPIC = "homeassistant/device/kiosk-1/config"
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(messages(FULL, "device", "homeassistant")[TOPIC])
+    return document
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        FULL,
+        replace(FULL, camera=False),
+        replace(FULL, microphone=False, attention=False, commands=()),
+        replace(FULL, id="A_b-9", name="x" * 64, window_s=3600.0),
+    ],
+)
+def test_the_announcement_is_sound(device: Described) -> None:
+    ((topic, payload),) = messages(device, "device", "homeassistant").items()
+    assert problems(topic, payload) == []
+
+
+def test_both_styles_tell_the_same_entities() -> None:
+    one = _document()["components"]
+    many = {
+        topic.split("/")[3]: json.loads(text) for topic, text in messages(FULL, "component", "homeassistant").items()
+    }
+    assert {key: entity["unique_id"] for key, entity in many.items()} == {
+        key: entity["unique_id"] for key, entity in one.items()
+    }
+    for key, entity in many.items():
+        assert {"device", "origin", "availability_topic", "object_id"} <= entity.keys(), key
+        assert "default_entity_id" not in entity
+
+
+def test_controls_are_offered_only_for_what_is_obeyed() -> None:
+    offered = entities(replace(FULL, commands=("privacy",)))
+    assert [key for key, entity in offered.items() if "command_topic" in entity] == ["privacy"]
+    deaf = entities(replace(FULL, microphone=False))
+    assert "microphone" not in deaf
+    assert "burst" not in deaf
+    blind = entities(replace(FULL, camera=False))
+    assert not {"camera", "people", "emotion", "arrival", "profile", "max_fps"} & blind.keys()
+
+
+def test_no_entity_reads_what_was_delayed() -> None:
+    for entity in entities(FULL).values():
+        assert "backfill" not in json.dumps(entity)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda d: d.pop("origin"), "origin needs a name"),
+        (lambda d: d.pop("components"), "no components"),
+        (lambda d: d["device"].pop("identifiers"), "identifiers"),
+        (lambda d: d.update(dev={}), "unknown key 'dev'"),
+        (lambda d: d["components"]["people"].pop("platform"), "platform None"),
+        (lambda d: d["components"]["people"].pop("unique_id"), "lacks unique_id"),
+        (lambda d: d["components"]["people"].update(unique_id="edge_agent_kiosk-1_valence"), "is that of"),
+        (lambda d: d["components"]["people"].update(object_id="x"), "unknown key 'object_id'"),
+        (lambda d: d["components"]["people"].update(state_topic="a/+"), "wildcards"),
+        (lambda d: d["components"]["people"].update(entity_category="config"), "entity_category"),
+        (lambda d: d["components"]["people"].update(expire_after="60"), "whole numbers"),
+        (lambda d: d["components"]["people"].update(default_entity_id="switch.x"), "default_entity_id"),
+        (lambda d: d["components"]["emotion"].update(state_class="measurement"), "an enum"),
+        (lambda d: d["components"]["temperature"].update(unit_of_measurement="C"), "units"),
+        (lambda d: d["components"]["burst"].update(event_types=[]), "lacks event_types"),
+        (lambda d: d["components"]["privacy"].pop("command_topic"), "lacks command_topic"),
+        (lambda d: d["components"]["max_fps"].update(min=60), "below max"),
+        (lambda d: d["components"]["profile"].update(options=["a", "a"]), "repetitions"),
+        (lambda d: d["components"]["people"].update(value_template="{{ x }"), "unbalanced"),
+    ],
+)
+def test_the_validator_finds_what_is_wrong(damage: Callable[[dict[str, Any]], object], complaint: str) -> None:
+    document = _document()
+    damage(document)
+    found = problems(TOPIC, json.dumps(document).encode())
+    assert any(complaint in line for line in found), found
+
+
+def test_the_validator_knows_topics_and_removal() -> None:
+    assert problems(TOPIC, b"") == []
+    assert "topic" in problems("homeassistant/sensor/kiosk-1/config", b"")[0]
+    assert "not JSON" in problems(TOPIC, b"{")[0]
+
+
+class Board:
+    """Remembers what was asked of delivery."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, bytes] = {}
+        self.refreshed: list[str] = []
+        self.handlers: dict[str, Handler] = {}
+
+    def publish_state(self, topic: str, payload: bytes, *, retain: bool = True, absolute: bool = False) -> None:
+        assert retain
+        assert absolute
+        self.states[topic] = payload
+
+    def refresh_state(self, topic: str) -> None:
+        self.refreshed.append(topic)
+
+    def forget_state(self, topic: str) -> None:
+        del self.states[topic]
+
+    def subscribe(self, topic_filter: str, handler: Handler) -> None:
+        self.handlers[topic_filter] = handler
+
+
+def announce(folder: Path, told: dict[str, bytes], clock: ManualClock) -> tuple[Announcer, Board]:
+    board = Board()
+    announcer = Announcer(told, "homeassistant/status", board, folder, clock)
+    announcer.start()
+    return announcer, board
+
+
+def test_what_was_announced_before_is_taken_back_once(tmp_path: Path) -> None:
+    clock = ManualClock()
+    announce(tmp_path, {"a/old": b"1", "a/kept": b"2"}, clock)
+    announcer, board = announce(tmp_path, {"a/kept": b"2", "a/new": b"3"}, clock)
+    assert board.states == {"a/old": b"", "a/kept": b"2", "a/new": b"3"}
+    announcer.tick(connected=True)
+    clock.advance(SETTLED_S - 1)
+    announcer.tick(connected=False)  # interrupted: the time counts anew
+    clock.advance(2)
+    announcer.tick(connected=True)
+    assert json.loads((tmp_path / FILE).read_text()) == ["a/kept", "a/new", "a/old"]
+    clock.advance(SETTLED_S)
+    announcer.tick(connected=True)
+    assert board.states == {"a/kept": b"2", "a/new": b"3"}
+    _, after = announce(tmp_path, {}, clock)
+    assert after.states == {"a/kept": b"", "a/new": b""}
+    assert after.handlers == {}
+
+
+def test_a_birth_message_is_answered_a_little_later(tmp_path: Path) -> None:
+    clock = ManualClock()
+    announcer, board = announce(tmp_path, {"a": b"1"}, clock)
+    handler = board.handlers["homeassistant/status"]
+    for payload, retain in ((b"offline", False), (b"online", True)):
+        handler(InboundMessage("homeassistant/status", payload, retain, 0.0))
+    clock.advance(SPREAD_S)
+    announcer.tick(connected=True)
+    assert board.refreshed == []
+    handler(InboundMessage("homeassistant/status", b"online", False, 0.0))
+    clock.advance(SPREAD_S)
+    announcer.tick(connected=True)
+    announcer.tick(connected=True)
+    assert board.refreshed == ["a"]
+
+
+def test_a_damaged_or_unwritable_memory_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("{not json")
+    _, board = announce(tmp_path, {"a": b"1"}, ManualClock())
+    assert board.states == {"a": b"1"}
+    (tmp_path / "file").write_text("")
+    _, board = announce(tmp_path / "file", {"a": b"1"}, ManualClock())
+    assert board.states == {"a": b"1"}
