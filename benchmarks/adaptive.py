@@ -62,7 +62,7 @@ STRATEGIES = (
     *(Strategy(f"ours {name}", Bounds.of(name)) for name in ("monitor", "standard", "detail")),
     *(
         Strategy(f"ours, evidence {e:g}, spacing {s:g}", replace(STANDARD, evidence=e, spacing=s))
-        for e, s in ((0.3, 1.2), (0.7, 0.5), (1.5, 0.8), (1.5, 0.3), (4.0, 0.3))
+        for e, s in ((0.3, 1.2), (0.7, 0.8), (1.5, 0.5), (1.5, 0.3), (4.0, 0.3))
     ),
 )
 

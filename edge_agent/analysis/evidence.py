@@ -26,7 +26,7 @@ class Likeness:
     """How much a reading says about another look: half of ``alike`` in appearance or ``fade`` seconds of age make it
     count 1/e. Looks that differ by more than ``apart`` say nothing about each other."""
 
-    alike: float = 0.6
+    alike: float = 0.3
     apart: float = 0.7
     fade: float = 30.0
 

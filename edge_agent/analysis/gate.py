@@ -25,8 +25,8 @@ class GateRules:
     """A cell has changed when it differs by ``floor`` grey levels or ``factor`` times its noise, but at most
     ``ceiling`` is asked of it; something has moved when ``cells`` cells have."""
 
-    floor: float = 10.0
-    factor: float = 6.0
+    floor: float = 8.0
+    factor: float = 4.5
     ceiling: float = 60.0
     cells: int = 3
 
@@ -75,5 +75,7 @@ class MotionGate:
 
     def _limits(self) -> npt.NDArray[np.float32]:
         rules = self._rules
-        limits: npt.NDArray[np.float32] = np.clip(self._noise * np.float32(rules.factor), rules.floor, rules.ceiling)
+        # No cell is quieter than most: a few differences are a poor measure of the noise of one.
+        noise = np.maximum(self._noise, np.median(self._noise))
+        limits: npt.NDArray[np.float32] = np.clip(noise * np.float32(rules.factor), rules.floor, rules.ceiling)
         return limits

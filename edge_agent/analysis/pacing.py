@@ -20,8 +20,8 @@ BURST = 8.0
 
 PROFILES: Mapping[str, tuple[float, float, float, float]] = {
     "monitor": (1.0, 2.0, 0.5, 1.5),
-    "standard": (2.0, 3.0, 0.7, 0.8),
-    "detail": (5.0, 10.0, 1.5, 0.3),
+    "standard": (2.0, 3.0, 0.5, 1.0),
+    "detail": (5.0, 10.0, 4.0, 0.2),
 }
 """Looks a second while nobody is there, and while somebody is; the evidence that settles how a look
 reads; and the least seconds between two readings, for each person in view."""

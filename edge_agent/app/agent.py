@@ -77,7 +77,7 @@ class Agent:
             name: tap for name, tap in (("camera", self._camera), ("microphone", self._microphone)) if tap
         }
         self.delivery = DeliveryService(
-            settings, self.clock, self.boot_id, assembly.info(), merge_summaries, assembly.make_sinks()
+            settings, self.clock, self.boot_id, assembly.info(), merge_summaries, assembly.sinks()
         )
         self.control = Control(settings, self.clock, ChoiceFile(settings.device.state_dir / choices.FILE))
         self._panel = Panel(

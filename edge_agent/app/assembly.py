@@ -104,14 +104,14 @@ class Assembly:
                 "\n".join(self._config.describe(e, spec.settings, prefix) for e in error.errors())
             ) from error
 
-    def make_sinks(self) -> dict[str, Sink]:
-        """The sinks whose table says ``enabled``. Raises ConfigError."""
+    def sinks(self) -> dict[str, Callable[[], Sink]]:
+        """What makes the sinks whose table says ``enabled``. Raises ConfigError."""
         unknown = sorted(self.settings.sinks.keys() - self.plugins.sinks.keys())
         if unknown:
             known = ", ".join(sorted(self.plugins.sinks)) or "none"
             raise ConfigError(f"sinks.{unknown[0]}: no plugin in plugins.allow offers such a sink; known: {known}")
-        found = {name: self._sink_settings(name, spec) for name, spec in self.plugins.sinks.items()}
-        return {n: self.plugins.sinks[n].factory(settings) for n, settings in found.items() if settings.enabled}
+        checked = {name: self._sink_settings(name, spec) for name, spec in self.plugins.sinks.items()}
+        return {n: partial(self.plugins.sinks[n].factory, s) for n, s in checked.items() if s.enabled}
 
     def _sink_settings(self, name: str, spec: SinkSpec) -> SinkSettings:
         try:

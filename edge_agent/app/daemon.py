@@ -109,8 +109,10 @@ class Daemon:
 
 
 def _check_plugins(config: ConfigText, settings: Settings) -> None:
-    """Raises ConfigError when an analyzer's table is wrong."""
-    reports = Assembly(config, settings).plugins.reports()
+    """Raises ConfigError when an analyzer's or a sink's table is wrong."""
+    assembly = Assembly(config, settings)
+    assembly.sinks()
+    reports = assembly.plugins.reports()
     wrong = [r.detail for r in reports if r.status is Status.CONFIG_ERROR]
     if wrong:
         raise ConfigError("\n".join(wrong))

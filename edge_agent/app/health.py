@@ -51,10 +51,22 @@ def problems(vitals: Vitals) -> list[str]:
         for r in vitals.plugins
         if r.status not in (Status.ENABLED, Status.DISABLED)
     ]
+    found += _delivery_problems(vitals.delivery)
     use = vitals.process
     if use.descriptors is not None and use.descriptors > 0.8 * use.descriptor_limit:
         found.append(f"process: {use.descriptors} of {use.descriptor_limit} file descriptors in use")
     return found
+
+
+def _delivery_problems(figures: Mapping[str, Any]) -> list[str]:
+    """What subscribers can only learn from here; that there is no connection is no news to them."""
+    outbox = figures.get("outbox") or {}
+    found = [f"outbox: {outbox['degraded']}: messages are held in memory"] if outbox.get("degraded") else []
+    if figures.get("client_id_in_use"):
+        found.append("mqtt: another client uses our client id: give each device its own device.id or mqtt.client_id")
+    found += [f"mqtt: the broker refuses {topic}" for topic in figures.get("refused_topics", ())]
+    sinks = figures.get("sinks", {})
+    return found + [f"sink {name}: {sink['trouble']}" for name, sink in sinks.items() if sink["trouble"]]
 
 
 def document(vitals: Vitals) -> dict[str, Any]:

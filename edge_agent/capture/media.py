@@ -180,6 +180,9 @@ def open_file(path: Path) -> Iterator[Any]:
         # FFmpeg "plays" any text file as terminal art.
         if container.format.name == "tty" or not (_video(container) or _audio(container)):
             raise MediaError(f"{path}: holds no picture and no sound that can be decoded")
+        for stream in container.streams.video:
+            # Threads that work on several pictures at once are fastest, but hold them back: not for live streams.
+            stream.thread_type = "AUTO"
         yield container
 
 
@@ -207,7 +210,6 @@ def decode_pictures(container: Any) -> Iterator[Picture]:
         MediaError: the container cannot be read further (its end is no error).
     """
     stream = _video(container)
-    stream.thread_type = "AUTO"
     intra = stream.codec_context.name in _INTRA
     stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS), **({"err_detect": "explode"} if intra else {})}
     start, fps = _start(container), _fps(stream) or 25.0

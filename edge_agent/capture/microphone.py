@@ -181,6 +181,12 @@ class Microphone:
             if not self._pacer.wait(BLOCK_S / 2):
                 return None
 
+    def interrupt(self) -> None:
+        """Make :meth:`read` return."""
+        pacer = self._pacer
+        if pacer is not None:
+            pacer.stop()
+
     def close(self) -> None:
         """Release the device; to be called by the reading thread."""
         if self._pacer is not None:

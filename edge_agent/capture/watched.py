@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from edge_agent.capture.reopening import Source
 from edge_agent.domain.errors import DeviceUnavailableError, EdgeAgentError
@@ -26,6 +26,13 @@ class Limits:
     read_s: float = 10.0
     close_s: float = 1.0
     hanging: int = 3
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A source whose ``read`` waits in our own code: ``interrupt``, from any thread, makes it return None."""
+
+    def interrupt(self) -> None: ...
 
 
 class Watched(Generic[T]):
@@ -85,6 +92,7 @@ class _Session(Generic[T]):
         self._name = name
         self._latest = latest
         self._changed = threading.Condition()
+        self._interrupt: Callable[[], None] = lambda: None
         self._item: T | None = None
         self._opened = False
         self._stopped = False
@@ -120,7 +128,9 @@ class _Session(Generic[T]):
         """Ask the thread to end; whether it did within that time."""
         with self._changed:
             self._stopped = True
+            self._item = None
             self._changed.notify_all()
+            self._interrupt()
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -137,12 +147,14 @@ class _Session(Generic[T]):
             self._end(None)
 
     def _pump(self, source: Source[T]) -> None:
-        source.open()
+        if isinstance(source, Interruptible):
+            self._interrupt = source.interrupt
         try:
+            source.open()
             with self._changed:
                 self._opened = True
                 self._changed.notify_all()
-            while (item := source.read()) is not None and self._give(item):
+            while not self._stopped and (item := source.read()) is not None and self._give(item):
                 pass
         finally:
             source.close()
@@ -151,7 +163,8 @@ class _Session(Generic[T]):
         with self._changed:
             if not self._latest:
                 self._changed.wait_for(lambda: self._item is None or self._stopped)
-            self._item = item
+            if not self._stopped:
+                self._item = item
             self._changed.notify_all()
             return not self._stopped
 

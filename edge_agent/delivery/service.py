@@ -24,7 +24,7 @@ from edge_agent.delivery.outbox import Merge, Origin, Outbox
 from edge_agent.delivery.payload import encode, timestamp
 from edge_agent.delivery.rows import Draft, Gap, OutboxStats
 from edge_agent.delivery.sender import CONSUMER, Sender
-from edge_agent.delivery.sinks import Sink, SinkHealth, SinkSender, consumer
+from edge_agent.delivery.sinks import MakeSink, SinkHealth, SinkSender, consumer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import ClockState, Summary
@@ -82,7 +82,7 @@ class DeliveryService:
         boot_id: str,
         info: Mapping[str, object],
         merge: Merge,
-        sinks: Mapping[str, Sink] | None = None,
+        sinks: Mapping[str, MakeSink] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -108,7 +108,7 @@ class DeliveryService:
             settings.outbox,
             [*mine, *map(consumer, sinks)],
         )
-        self._sinks = {name: SinkSender(name, sink, self._outbox, clock, boot_id) for name, sink in sinks.items()}
+        self._sinks = {name: SinkSender(name, make, self._outbox, clock, boot_id) for name, make in sinks.items()}
         self._link = MqttLink(
             settings.mqtt,
             settings.mqtt.client_id or f"edge-agent-{settings.device.id}",

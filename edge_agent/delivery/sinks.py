@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -41,6 +41,10 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+MakeSink = Callable[[], Sink]
+"""Makes a sink; may fail, and is then asked again."""
+
+
 def consumer(name: str) -> str:
     """How the outbox knows the sink ``name``."""
     return f"sink-{name}"
@@ -55,11 +59,12 @@ class SinkHealth:
 
 
 class SinkSender:
-    """One sink and the thread that calls it. ``boot_id`` tells what an earlier run left."""
+    """One sink and the thread that makes and calls it. ``boot_id`` tells what an earlier run left."""
 
-    def __init__(self, name: str, sink: Sink, outbox: Outbox, clock: Clock, boot_id: str) -> None:
+    def __init__(self, name: str, make: MakeSink, outbox: Outbox, clock: Clock, boot_id: str) -> None:
         self._name = name
-        self._sink = sink
+        self._make = make
+        self._sink: Sink | None = None
         self._outbox = outbox
         self._clock = clock
         self._boot_id = boot_id
@@ -91,14 +96,17 @@ class SinkSender:
             pause = self._step()
         self._step()
         try:
-            self._sink.close()
+            if self._sink is not None:
+                self._sink.close()
         except Exception:
             log.exception("sink %s failed to close", self._name)
 
     def _step(self) -> float:
         """Hand over everything that waits; seconds until the next step."""
         try:
-            while self._hand_over():
+            if self._sink is None:
+                self._sink = self._make()
+            while self._hand_over(self._sink):
                 pass
         except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything; its rows stay where they are
             trouble = f"{type(error).__name__}: {error}"
@@ -112,7 +120,7 @@ class SinkSender:
         self._backoff.reset()
         return TICK_S
 
-    def _hand_over(self) -> bool:
+    def _hand_over(self, sink: Sink) -> bool:
         """One batch; False when nothing waits."""
         who = consumer(self._name)
         try:
@@ -123,7 +131,7 @@ class SinkSender:
             return False
         ids = [row.id for row in rows]
         try:
-            self._sink.write([replace(row, live=not self._late(row)).message() for row in rows])
+            sink.write([replace(row, live=not self._late(row)).message() for row in rows])
         except BaseException:
             self._outbox.nack(who, ids)
             raise

@@ -61,9 +61,12 @@ def check_space(settings: Settings) -> CheckResult:
     """Room on the disk that holds the state directory."""
     state = settings.device.state_dir
     folder = existing(state)
-    usage = shutil.disk_usage(folder)
+    try:
+        usage = shutil.disk_usage(folder)
+        writable = not os.statvfs(folder).f_flag & os.ST_RDONLY
+    except OSError as error:
+        return fail("disk", f"{folder} cannot be looked at: {error.strerror}", f"ls -ld {folder}; dmesg | tail")
     outbox = sum(_size(file) for file in state.glob("outbox*")) if state.is_dir() else 0
-    writable = not os.statvfs(folder).f_flag & os.ST_RDONLY
     return judge_space(Space(folder, usage.free, usage.total, writable, outbox), settings.outbox.max_mb)
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.app import Assembly
+from edge_agent.app.choices import FILE as CHOICES
+from edge_agent.app.choices import ChoiceFile
 from edge_agent.doctor import access, broker, devices, disk, host, software
 from edge_agent.doctor.redact import Redactor, known_secrets
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
@@ -29,8 +31,8 @@ class Examination:
 def examine(path: Path | None, *, try_devices: bool = True) -> Examination:
     """Check this machine with the config file ``path`` (None: all defaults).
 
-    ``try_devices``: open the camera and the microphone; they are not opened while the service holds them. Every text
-    in the result has secrets taken out.
+    ``try_devices``: open the camera and the microphone; they stay closed while the service holds them, and while
+    privacy is on. Every text in the result has secrets taken out.
     """
     text, settings, problem = _configuration(path)
     redactor = Redactor(known_secrets(text.text if text else "", settings))
@@ -54,11 +56,8 @@ def _configuration(path: Path | None) -> tuple[ConfigText | None, Settings | Non
         text = read(path)
         return text, text.settings(), None
     except ConfigError as error:
-        return (
-            text,
-            None,
-            fail("config", str(error), "edge-agent config check; 'edge-agent config init -' prints every option"),
-        )
+        remedy = "edge-agent config check; 'edge-agent config init -' prints every option"
+        return text, None, fail("config", str(error), remedy)
 
 
 def _configured(
@@ -75,17 +74,29 @@ def _configured(
         return
     try:
         yield from _plugins(text, assembly)
-        if not try_devices:
-            yield warn("camera and microphone", "not tried: --no-devices")
-        elif busy:
-            remedy = f"sudo systemctl stop {software.UNIT}, and run this again"
-            yield warn("camera and microphone", "not tried: the running service holds them", remedy)
-        else:
-            yield devices.check_camera(settings, assembly.video_plugins())
-            yield devices.check_microphone(settings, assembly.audio_plugins())
+        yield from _devices(settings, assembly, try_devices=try_devices, busy=busy)
     finally:
         assembly.close()
     yield from broker.check_broker(settings)
+
+
+def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy: bool) -> Iterator[CheckResult]:
+    """What was chosen over MQTT holds here, too: a camera that was switched off is not opened by a check."""
+    both = "camera and microphone"
+    file = ChoiceFile(settings.device.state_dir / CHOICES)
+    chosen = file.read()
+    if not try_devices:
+        yield warn(both, "not tried: --no-devices")
+    elif busy:
+        remedy = f"sudo systemctl stop {software.UNIT}, and run this again"
+        yield warn(both, "not tried: the running service holds them", remedy)
+    elif chosen.privacy:
+        yield warn(both, f"not tried: {file.problem or 'privacy is on'}", "switch privacy off in the running agent")
+    else:
+        off = "not tried: it was switched off over MQTT"
+        video, audio = assembly.video_plugins(), assembly.audio_plugins()
+        yield devices.check_camera(settings, video) if chosen.camera else warn("camera", off)
+        yield devices.check_microphone(settings, audio) if chosen.microphone else warn("microphone", off)
 
 
 def _plugins(text: ConfigText, assembly: Assembly) -> Iterator[CheckResult]:

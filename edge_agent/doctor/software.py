@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
@@ -27,15 +28,19 @@ class Service:
     status: str = ""
 
 
+UNKNOWN = Service("unknown", 0)
+"""systemd cannot be asked, for want of a message bus, say."""
+
+
 def check_versions() -> CheckResult:
     """Which program runs on what."""
     return ok("version", f"edge-agent {__version__}, Python {platform.python_version()}, {platform.machine()}")
 
 
 def read_service() -> Service | None:
-    """The unit's state; None where it is not installed or there is no systemd."""
+    """The unit's state; None where it is not installed or the machine was not started by systemd."""
     systemctl = shutil.which("systemctl")
-    if systemctl is None:
+    if systemctl is None or not Path("/run/systemd/system").is_dir():  # see sd_booted(3)
         return None
     fields = "LoadState,ActiveState,NRestarts,StatusText"
     try:
@@ -43,14 +48,16 @@ def read_service() -> Service | None:
             [systemctl, "show", UNIT, "-p", fields], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
+        return UNKNOWN
     return parse_service(answer.stdout)
 
 
 def parse_service(answer: str) -> Service | None:
     """``answer``: lines of ``systemctl show``."""
     values: Mapping[str, str] = dict(line.partition("=")[::2] for line in answer.splitlines())
-    if values.get("LoadState") != "loaded":
+    if "LoadState" not in values:
+        return UNKNOWN
+    if values["LoadState"] != "loaded":
         return None
     restarts = values.get("NRestarts", "")
     return Service(
@@ -63,6 +70,8 @@ def judge_service(service: Service | None) -> CheckResult:
     look = f"journalctl -u {UNIT} -n 50"
     if service is None:
         return ok("service", "not installed as a systemd service")
+    if service == UNKNOWN:
+        return warn("service", "systemd does not answer this user", f"sudo systemctl status {UNIT}")
     if service.active == "failed":
         return fail("service", "failed", f"{look}; then: sudo systemctl restart {UNIT}")
     if service.restarts:

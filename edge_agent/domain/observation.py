@@ -14,11 +14,8 @@ EMOTION = "emotion"
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """The FER+ classes, in the order every distribution in the product uses."""
 
-ATTENTION = (
-    "attention"
-    """Observation name of where one face is turned: ``score`` is how much towards the camera, 0
-to 1, and ``looking`` 1 or 0."""
-)
+ATTENTION = "attention"
+"""Observation name of where one face is turned: ``score`` tells how much to the camera, ``looking`` is 0 or 1."""
 
 FLAG = "flag"
 """Observation name of quality flags: a value of 1 raises the flag of that name until the analyzer's next answer."""

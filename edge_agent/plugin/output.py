@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Face
-from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
+from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, Observation
 from edge_agent.plugin.spec import Kind
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
@@ -67,6 +67,8 @@ def _check_observation(observation: Observation, *, about_a_face: bool) -> None:
         set(values) != set(EMOTIONS) or min(values.values()) < 0 or abs(sum(values.values()) - 1) > 1e-3
     ):
         raise ValueError(f"observation {name!r} is not a distribution over {', '.join(EMOTIONS)}")
+    if name == ATTENTION and not {"score", "looking"} <= set(values):
+        raise ValueError(f"observation {name!r} needs the terms score and looking, it has {', '.join(values)}")
 
 
 def _check_event(event: Event) -> None:

@@ -41,23 +41,31 @@ def head_pose(points: KeyPoints, aspect: float) -> Pose | None:
         (p.x * aspect, p.y)
         for p in (points.right_eye, points.left_eye, points.nose, points.mouth, points.right_ear, points.left_ear)
     )
+    if not all(math.isfinite(v) and abs(v) < 1e6 for p in (right, left, nose, mouth, right_ear, left_ear) for v in p):
+        return None
     across = (left[0] - right[0], left[1] - right[1])
     distance = math.hypot(*across)
-    if not math.isfinite(distance) or distance < 1e-6:
+    if distance < 1e-6:
         return None
     u = (across[0] / distance, across[1] / distance)
     v = (-u[1], u[0])
     middle = ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2)
     nose_x, nose_y = _along(nose, middle, u), _along(nose, middle, v)
     mouth_y = _along(mouth, middle, v)
-    if not math.isfinite(nose_x + mouth_y) or mouth_y < 0.2 * distance:
+    if mouth_y < 0.2 * distance:
         return None
-    by_eyes = math.atan(nose_x / distance / _DEPTH)
-    to_right, to_left = math.dist(nose, right_ear), math.dist(nose, left_ear)
+    by_eyes = math.degrees(math.atan(nose_x / distance / _DEPTH))
+    pitch = math.degrees(math.atan((_NOSE_AT - nose_y / mouth_y) / _NOD))
+    yaw = _with_ears(by_eyes, math.dist(nose, right_ear), math.dist(nose, left_ear))
+    return Pose(yaw, pitch, math.degrees(math.atan2(u[1], u[0])))
+
+
+def _with_ears(by_eyes: float, to_right: float, to_left: float) -> float:
+    """The yaw by the eyes, averaged with that by the ears as long as the nose is well between them."""
     lean = _EAR * (to_right - to_left) / max(to_right + to_left, 1e-9)
-    by_ears = math.asin(min(max(lean, -1.0), 1.0))
-    pitch = math.atan((_NOSE_AT - nose_y / mouth_y) / _NOD)
-    return Pose(math.degrees((by_eyes + by_ears) / 2), math.degrees(pitch), math.degrees(math.atan2(u[1], u[0])))
+    by_ears = math.degrees(math.asin(min(max(lean, -1.0), 1.0)))
+    share = 0.5 * min(max((40 - abs(by_eyes)) / 20, 0.0), 1.0)
+    return (1 - share) * by_eyes + share * by_ears
 
 
 def _along(point: tuple[float, float], origin: tuple[float, float], axis: tuple[float, float]) -> float:

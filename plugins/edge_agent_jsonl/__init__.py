@@ -1,4 +1,4 @@
-"""Sink plugin: every summary and event as a line of JSON in a local file, with rotation. The file holds numbers only."""
+"""Sink plugin: every summary and event as a line of JSON in a local file, with rotation. Numbers only, no media."""
 
 from __future__ import annotations
 

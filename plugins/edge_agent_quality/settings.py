@@ -19,7 +19,7 @@ class CameraQualitySettings(AnalyzerSettings):
         default=8.0, ge=1, le=600, description="frozen: seconds without a single pixel changing; cameras are noisy."
     )
     blurred: float = Field(
-        default=16.0, ge=0, le=100, description="blurred: the steepest edges are below this share (%) of the contrast."
+        default=20.0, ge=0, le=100, description="blurred: the steepest edges are below this share (%) of the contrast."
     )
     overexposed: float = Field(default=0.4, gt=0, le=1, description="overexposed: share of the picture that is white.")
 

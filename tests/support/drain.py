@@ -81,7 +81,7 @@ def fill(state: Path, windows: int, max_mb: float) -> list[bytes]:
 
 
 def drain(state: Path, port: int, max_mb: float, timeout: float = 120.0) -> tuple[int, float]:
-    """Connect to the broker on ``port`` and deliver everything below ``state``: rows, and seconds from first to last."""
+    """Deliver everything below ``state`` to the broker on ``port``: rows, and seconds from the start on."""
     settings = Settings(
         device={"id": "kiosk-1", "state_dir": str(state)},
         mqtt={"host": "127.0.0.1", "port": port, "in_flight": IN_FLIGHT},

@@ -78,7 +78,7 @@ def evaluate(data: Path) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for name in ENGINES:
         try:
-            engine = _engine(name)
+            engine = make_engine(BurstSettings(engine=name), context())
         except ModelError as error:
             report[name] = {"unavailable": str(error)}
             continue
@@ -99,10 +99,9 @@ def _events(engine: Engine, found: Sequence[Recording]) -> Mapping[str, Any] | N
     return scenes.score(BurstAnalyzer(engine, LABELS, {}), made)
 
 
-def _engine(name: str) -> Engine:
-    """The engine called ``name``; YAMNet may also lie beside the project's own recordings."""
-    context = AnalyzerContext(_Models(), threads=1)
-    return make_engine(BurstSettings(engine=name), context)
+def context() -> AnalyzerContext:
+    """Where models are found: the bundled one, the user's store, and the folder beside the project's recordings."""
+    return AnalyzerContext(_Models(), threads=1)
 
 
 class _Models:

@@ -13,6 +13,7 @@ import argparse
 import copy
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +78,30 @@ def fit_teacher(sampler: Sampler, windows: int, seed: int, decay: float = 0.02) 
     return teacher.eval()
 
 
-def train(sampler: Sampler, teacher: Teacher, steps: int, batch: int, seed: int, distil: float, out: Path) -> BurstNet:
-    """The moving average of the weights after ``steps`` steps."""
-    torch.manual_seed(seed)
-    net = BurstNet(len(CLASSES)).to(memory_format=torch.channels_last)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``rate`` is the highest learning rate, ``distil`` the teacher's share of the loss."""
+
+    steps: int
+    batch: int
+    rate: float
+    distil: float
+    seed: int
+
+
+def train(sampler: Sampler, teacher: Teacher, plan: Plan, net: BurstNet, out: Path) -> BurstNet:
+    """The moving average of the weights of ``net``, which is trained on."""
+    torch.manual_seed(plan.seed)
+    net = net.to(memory_format=torch.channels_last)
     auxiliary = nn.Linear(2 * LAYERS[-1].channels, PROJECTED)
     parameters = [*net.parameters(), *auxiliary.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, plan.steps, pct_start=0.15)
     average = copy.deepcopy(net)
     begun, losses = time.monotonic(), []
-    for step in range(steps):
+    for step in range(plan.steps):
         net.train()
-        data = sampler.batch(batch)
+        data = sampler.batch(plan.batch)
         x = torch.from_numpy(data.windows)[:, None].contiguous(memory_format=torch.channels_last)
         labels, embeddings = torch.from_numpy(data.labels), torch.from_numpy(data.embeddings)
         with torch.no_grad():
@@ -97,7 +109,7 @@ def train(sampler: Sampler, teacher: Teacher, steps: int, batch: int, seed: int,
         with torch.autocast("cpu", torch.bfloat16):
             logits, pooled = net(x)
             guess = auxiliary(pooled)
-        loss = _loss(logits.float(), labels, opinion, distil) + 0.5 * _distance(guess.float(), target)
+        loss = _loss(logits.float(), labels, opinion, plan.distil) + 0.5 * _distance(guess.float(), target)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)
@@ -141,6 +153,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--start", type=Path, help="weights to continue from")
     parser.add_argument("--distil", type=float, default=0.4)
     parser.add_argument("--teacher-windows", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -157,7 +171,11 @@ def main() -> None:
     else:
         teacher = fit_teacher(sampler, args.teacher_windows, args.seed)
         torch.save(teacher.state_dict(), args.out / "teacher.pt")
-    net = train(sampler, teacher, args.steps, args.batch, args.seed, args.distil, args.out)
+    net = BurstNet(len(CLASSES))
+    if args.start:
+        net.load_state_dict(torch.load(args.start))
+    plan = Plan(args.steps, args.batch, args.rate, args.distil, args.seed)
+    net = train(sampler, teacher, plan, net, args.out)
     torch.save(net.state_dict(), args.out / "weights.pt")
 
 

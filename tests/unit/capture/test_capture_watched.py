@@ -119,3 +119,38 @@ def test_close_twice_and_read_after_close() -> None:
     source.close()
     source.close()
     assert source.read() is None
+
+
+def test_source_that_waits_by_itself_is_interrupted() -> None:
+    class Waiting(Counting):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stop = threading.Event()
+
+        def read(self) -> int | None:
+            self.stop.wait(30)
+            return None
+
+        def interrupt(self) -> None:
+            self.stop.set()
+
+    inner = Waiting()
+    source = watched(inner, latest=False)
+    source.open()
+    start = time.monotonic()
+    source.close()
+    assert not source.hanging
+    assert not inner.open_now
+    assert time.monotonic() - start < 0.9
+
+
+def test_source_is_closed_even_when_opening_failed_half_way() -> None:
+    class HalfOpen(Counting):
+        def open(self) -> None:
+            super().open()
+            raise DeviceUnavailableError("second half failed")
+
+    inner = HalfOpen()
+    with pytest.raises(DeviceUnavailableError, match="second half"):
+        watched(inner, latest=True).open()
+    assert not inner.open_now

@@ -115,6 +115,25 @@ def test_devices_are_left_alone_on_request(config: Path) -> None:
     assert [r.detail for r in found.results if "camera" in r.name] == ["not tried: --no-devices"]
 
 
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ('{"privacy": true}', {"camera and microphone": "privacy is on"}),
+        ("damaged", {"camera and microphone": "not understood"}),
+        ('{"camera": false}', {"camera": "switched off over MQTT", "microphone": "microphone.source = none"}),
+        ('{"microphone": false}', {"microphone": "switched off over MQTT"}),
+    ],
+)
+def test_what_was_switched_off_is_not_opened(config: Path, tmp_path: Path, choices: str, says: dict[str, str]) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "choices.json").write_text(choices)
+    found = {r.name: r.detail for r in examine(config).results}
+    for name, detail in says.items():
+        assert detail in found[name]
+    if "privacy" in choices or choices == "damaged":
+        assert "camera" not in found
+
+
 def test_the_bundle_is_private_and_replaces_nothing(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.tar.gz"
     write_bundle(bundle, {"versions": {}}, Redactor(()))

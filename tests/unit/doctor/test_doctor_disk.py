@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_what_the_outbox_has_taken_is_not_asked_for_again(tmp_path: Path, monkey
     with (tmp_path / "outbox.db").open("wb") as file:
         file.truncate(180 * MB)
     assert check_space(settings).status is CheckStatus.OK
+
+
+def test_a_failing_file_system_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    result = check_space(Settings(device={"state_dir": str(tmp_path)}))
+    assert result.status is CheckStatus.FAIL
+    assert os.strerror(errno.EIO) in result.detail
 
 
 def medium(written: float, *, kind: str = "SD", life: int | None = None, up: float = 86_400.0) -> Medium:

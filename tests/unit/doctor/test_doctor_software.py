@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn, worst
-from edge_agent.doctor.software import Service, check_models, check_plugins, judge_service, parse_service
+from edge_agent.doctor.software import UNKNOWN, Service, check_models, check_plugins, judge_service, parse_service
 from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin.manager import PluginReport, Status
 
@@ -23,7 +23,7 @@ def test_the_worst_result_counts() -> None:
 @pytest.mark.parametrize(
     ("answer", "service"),
     [
-        ("", None),
+        ("", UNKNOWN),
         ("LoadState=not-found\nActiveState=inactive\nNRestarts=0\nStatusText=\n", None),
         (
             "LoadState=loaded\nActiveState=active\nNRestarts=2\nStatusText=watching as kiosk-1, a=b\n",
@@ -44,6 +44,7 @@ def test_systemds_answer(answer: str, service: Service | None) -> None:
         (Service("inactive", 0), CheckStatus.OK),
         (Service("active", 3), CheckStatus.WARN),
         (Service("failed", 0), CheckStatus.FAIL),
+        (UNKNOWN, CheckStatus.WARN),
     ],
 )
 def test_service(service: Service | None, status: CheckStatus) -> None:

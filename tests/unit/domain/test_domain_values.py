@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.domain import errors
+from edge_agent.domain import errors, event, observation
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.face import Box, Point
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
@@ -61,6 +63,13 @@ def test_a_manual_clock_moves_when_told_to() -> None:
     assert (clock.wall(), clock.monotonic(), clock.synced()) == (102.5, 7.5, True)
     clock.set_wall(0.0, synced=False)
     assert (clock.wall(), clock.monotonic(), clock.synced()) == (0.0, 7.5, False)
+
+
+def test_names_that_reach_topics_and_payloads_are_plain_words() -> None:
+    names = [v for m in (event, observation) for k, v in vars(m).items() if k.isupper() and isinstance(v, str)]
+    assert len(names) >= 3
+    assert [name for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*", name)] == []
+    assert all(re.fullmatch(r"[a-z]+", word) for word in (*observation.EMOTIONS, *observation.BLINDING))
 
 
 def test_every_family_of_errors_has_an_exit_code_of_its_own() -> None:

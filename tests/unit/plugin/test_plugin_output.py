@@ -26,7 +26,7 @@ LEVEL = Observation("loudness", {"dbfs": np.float32(-3)}, 1.0)
     ("kind", "items"),
     [
         (Kind.DETECTOR, [FACE, Face(FACE.box, 0.0)]),
-        (Kind.FACE, [READING, Observation("attention", {"score": 1}, 0.0, "t2")]),
+        (Kind.FACE, [READING, Observation("attention", {"score": 1, "looking": 0.0}, 0.0, "t2")]),
         (Kind.SCENE, [LEVEL, Observation("flag", {}, 0.0)]),
         (Kind.AUDIO, [LEVEL, EVENT]),
         (Kind.AUDIO, ()),
@@ -80,13 +80,14 @@ def test_an_impossible_face_is_refused(face: Face) -> None:
         replace(LEVEL, values={"a b": 1.0}),
         replace(READING, track=None),
         replace(READING, values={"happiness": 1.0}),
+        replace(LEVEL, name="attention", values={"score": 1.0}),
         replace(READING, values={**EVEN, "joy": 0.0}),
         replace(READING, values={**EVEN, "happiness": 0.5}),
         replace(READING, values={**EVEN, "happiness": -0.125, "fear": 0.375}),
     ],
 )
 def test_an_impossible_observation_is_refused(observation: Observation) -> None:
-    with pytest.raises(ValueError, match=r"finite|lower-case|distribution|which track"):
+    with pytest.raises(ValueError, match=r"finite|lower-case|distribution|which track|score and looking"):
         check_output(Kind.FACE, [observation if observation.name == EMOTION else replace(observation, track="t")])
 
 

@@ -7,9 +7,9 @@ from functools import reduce
 
 from hypothesis import strategies as st
 
-from edge_agent.domain.event import BURST, Event
+from edge_agent.domain.event import BURST, DEPARTURE, FUSION, Event
 from edge_agent.domain.face import Box, Face, TrackedFace
-from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, Observation, VisionReport
+from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, AudioReport, Observation, VisionReport
 from edge_agent.domain.summary import Window
 from edge_agent.summary.window import WindowBuilder, merge
 
@@ -85,6 +85,8 @@ def _look(draw: st.DrawFn, now: float, tracks: list[str]) -> VisionReport:
     share = st.floats(0.0, 1.0)
     read = [t for t in tracks if draw(st.booleans())]
     observations = [reading(t, now, happiness=draw(share)) for t in read]
+    turned = {"score": draw(share), "looking": draw(st.sampled_from([0.0, 1.0]))}
+    observations += [Observation(ATTENTION, turned, now, t) for t in tracks if draw(st.booleans())]
     if draw(st.booleans()):
         observations.append(Observation("light", {"level": draw(st.floats(-5.0, 5.0))}, now))
     flags = frozenset(draw(st.sets(st.sampled_from(["dark", "blurred"]), max_size=1)))
@@ -101,7 +103,8 @@ def _look(draw: st.DrawFn, now: float, tracks: list[str]) -> VisionReport:
 @st.composite
 def _sound(draw: st.DrawFn, now: float) -> AudioReport:
     label = st.sampled_from(["cough", "laughter"])
-    event = st.builds(Event, st.just(BURST), label, st.floats(0.0, 1.0), st.just(now), st.floats(0.0, 2.0))
+    kind = st.sampled_from([BURST, DEPARTURE, FUSION])
+    event = st.builds(Event, kind, label, st.floats(0.0, 1.0), st.just(now), st.floats(0.0, 2.0))
     events = draw(st.lists(event, max_size=2))
     level = Observation("loudness", {"dbfs": draw(st.floats(-90.0, 0.0))}, now)
     return AudioReport(now, draw(st.floats(0.01, 1.0)), 0.0, (level,), tuple(events))

@@ -1,0 +1,213 @@
+"""The lane carries out what pacing decides: who is searched for, who is read, what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from edge_agent.analysis.governor import Governor, Load
+from edge_agent.analysis.pacing import RECHECK, Bounds
+from edge_agent.analysis.vision import VisionLane
+from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON
+from edge_agent.domain.face import Face
+from edge_agent.domain.media import Frame
+from edge_agent.domain.observation import ATTENTION, EMOTION, VisionReport
+from edge_agent.plugin import Kind
+from tests.unit.analysis.faces import face
+from tests.unit.analysis.lanes import FPS, Detector, Reader, Watch, active, attention, picture
+
+STANDARD = Bounds.of("standard")
+SOMEBODY = face(0.5, 0.5, size=0.3)
+Script = Callable[[float], Sequence[Face]]
+
+
+def visit(begin: float, end: float) -> Script:
+    """One person in view from ``begin`` to ``end``."""
+    return lambda t: [SOMEBODY] if begin <= t < end else []
+
+
+def watch(
+    lane: VisionLane, script: Script, seconds: float, pattern: Callable[[float], int] = int
+) -> list[VisionReport]:
+    """Show ``seconds`` of what ``script`` says; each new ``pattern`` number makes the face look different."""
+    reports = []
+    for tick in range(round(seconds * FPS)):
+        t = tick / FPS
+        report = lane.offer(picture(t, script(t), pattern(t)))
+        if report is not None:
+            reports.append(report)
+    return reports
+
+
+def constant(_time: float) -> int:
+    return 0
+
+
+@pytest.fixture
+def empty() -> Script:
+    return lambda _t: []
+
+
+def test_an_empty_scene_is_looked_at_and_hardly_searched(empty: Script) -> None:
+    detector = Detector(empty)
+    reports = watch(VisionLane([active(Kind.DETECTOR, detector, "face")], STANDARD), empty, 60)
+    assert len(reports) >= 60 * STANDARD.idle * 0.9
+    assert len(detector.asked) <= 60 / RECHECK + 10
+    assert max(b - a for a, b in zip(detector.asked, detector.asked[1:], strict=False)) <= RECHECK + 1
+    assert sum(r.captured for r in reports) == pytest.approx(60 * FPS, abs=FPS)
+
+
+@pytest.mark.parametrize("begin", [20.0, 21.13, 22.4, 24.9])
+def test_who_comes_is_noticed_within_a_second_and_told_once(begin: float) -> None:
+    script = visit(begin, begin + 20)
+    lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD)
+    reports = watch(lane, script, begin + 30)
+    first = next(r for r in reports if r.faces)
+    assert begin <= first.time <= begin + 1
+    events = [e for r in reports for e in r.events]
+    assert [(e.kind, e.label) for e in events] == [(ARRIVAL, PERSON), (DEPARTURE, PERSON)]
+    assert events[0].start == pytest.approx(begin, abs=1)
+    assert events[1].start == events[0].start
+    assert events[1].seconds == pytest.approx(20, abs=1.5)
+
+
+def test_a_face_that_looks_the_same_is_read_seldom_and_answered_always() -> None:
+    script, reader = visit(5, 65), Reader()
+    analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, reader, "emotion")]
+    reports = watch(VisionLane(analyzers, STANDARD), script, 65, constant)
+    told = [o for r in reports for o in r.observations]
+    assert 15 <= len(reader.asked) <= 30
+    assert len([o for o in told if not o.recalled]) == len(reader.asked)
+    assert len(told) == sum(bool(r.faces) for r in reports)
+    assert all(sum(o.values.values()) == pytest.approx(1) for o in told)
+
+
+def test_a_face_that_keeps_changing_is_read_more() -> None:
+    script, steady, lively = visit(5, 65), Reader(), Reader()
+    for reader, pattern in ((steady, constant), (lively, lambda t: int(t * 3))):
+        analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, reader, "emotion")]
+        watch(VisionLane(analyzers, STANDARD), script, 65, pattern)
+    assert len(lively.asked) > 1.8 * len(steady.asked)
+
+
+def test_other_face_analyzers_are_asked_about_everyone_at_every_look() -> None:
+    script, reader = visit(5, 25), attention()
+    analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, reader, "attention")]
+    reports = watch(VisionLane(analyzers, STANDARD), script, 25, constant)
+    assert len(reader.asked) == sum(len(r.faces) for r in reports) > 20
+    assert {o.name for r in reports for o in r.observations} == {ATTENTION}
+
+
+def test_a_fixed_rate_searches_and_reads_at_every_look() -> None:
+    script, detector, reader = visit(0, 60), Detector(visit(0, 60)), Reader()
+    analyzers = [active(Kind.DETECTOR, detector, "face"), active(Kind.FACE, reader, "emotion")]
+    reports = watch(VisionLane(analyzers, Bounds(5, 5)), script, 10, constant)
+    assert len(reports) == len(detector.asked) == 50
+    assert len(reader.asked) == sum(len(r.faces) for r in reports) == 49
+    assert not any(o.recalled for r in reports for o in r.observations)
+
+
+@pytest.mark.parametrize("flag", ["dark", "covered", "frozen"])
+def test_nobody_is_reported_from_a_blind_camera(flag: str) -> None:
+    script, detector, reader = visit(0, 60), Detector(visit(0, 60)), Reader()
+    scene = Watch(lambda t: [flag] if 10 <= t < 20 else [])
+    analyzers = [
+        active(Kind.DETECTOR, detector, "face"),
+        active(Kind.FACE, reader, "emotion"),
+        active(Kind.SCENE, scene, "quality", max_fps=2.0),
+    ]
+    lane = VisionLane(analyzers, STANDARD)
+    reports = watch(lane, script, 30)
+    blind = [r for r in reports if flag in r.flags]
+    assert blind[0].time == pytest.approx(10, abs=0.6)
+    assert blind[-1].time == pytest.approx(20, abs=0.6)
+    assert not any(r.faces or EMOTION in {o.name for o in r.observations} for r in blind)
+    assert not any(blind[0].time <= t <= blind[-1].time for t in detector.asked)
+    assert any(r.faces for r in reports if r.time > 21)
+    assert not any(r.flags for r in reports if r not in blind)
+
+
+def test_flags_are_no_observations_and_others_pass(empty: Script) -> None:
+    scene = Watch(lambda _t: ["blurred"])
+    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face"), active(Kind.SCENE, scene, "q")], STANDARD)
+    reports = watch(lane, empty, 3)
+    assert {o.name for r in reports for o in r.observations} == {"scene"}
+    assert all(r.flags == {"blurred"} for r in reports)
+
+
+def test_a_crashed_watch_raises_no_flags_any_more(empty: Script) -> None:
+    def script(t: float) -> Sequence[str]:
+        if t > 5:
+            raise RuntimeError("broken")
+        return ["dark"]
+
+    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "f"), active(Kind.SCENE, Watch(script), "q")], STANDARD)
+    reports = watch(lane, empty, 12)
+    assert reports[0].flags == {"dark"}
+    assert not reports[-1].flags
+
+
+def test_without_a_detector_scenes_are_still_watched(empty: Script) -> None:
+    lane = VisionLane([active(Kind.SCENE, Watch(lambda _t: []), "quality")], STANDARD)
+    assert lane.wanted
+    assert all(r.observations for r in watch(lane, empty, 3))
+    assert not VisionLane([], STANDARD).wanted
+
+
+def test_heat_slows_the_lane_to_its_lower_bound_and_it_says_so() -> None:
+    script = visit(0, 60)
+    governor = Governor(lambda: Load(celsius=90.0), every=1.0)
+    lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD, governor=governor)
+    reports = watch(lane, script, 30)
+    late = [r.time for r in reports if r.time > 15]
+    assert (len(late) - 1) / (late[-1] - late[0]) == pytest.approx(STANDARD.idle, rel=0.1)
+    assert lane.why is not None
+    assert "90 °C" in lane.why.limit
+
+
+def test_every_look_can_be_explained() -> None:
+    script = visit(0, 60)
+    analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, Reader(), "emotion")]
+    lane = VisionLane(analyzers, STANDARD)
+    assert lane.why is None
+    reports = watch(lane, script, 10)
+    why = lane.why
+    assert why is not None
+    assert why.time == reports[-1].time
+    assert why.search.reason
+    assert set(why.reading) == {f.track for f in reports[-1].faces}
+    assert all(decision.reason for decision in why.reading.values())
+    assert why.wait == pytest.approx(1 / STANDARD.busy)
+
+
+def test_new_bounds_take_effect_and_people_keep_their_identities() -> None:
+    script = visit(0, 60)
+    lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD)
+    before = watch(lane, script, 10)
+    lane.repace(Bounds(FPS, FPS))
+    after = [r for t in range(150, 180) if (r := lane.offer(picture(t / FPS, script(t / FPS)))) is not None]
+    assert len(after) == 30
+    assert {f.track for r in after for f in r.faces} == {f.track for r in before for f in r.faces}
+
+
+def test_after_a_break_everybody_is_new_and_the_old_have_left() -> None:
+    script = visit(0, 60)
+    lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD)
+    before = watch(lane, script, 10)
+    lane.reset()
+    after = [r for t in range(300, 345) if (r := lane.offer(picture(t / FPS, script(t / FPS)))) is not None]
+    assert [e.kind for r in after for e in r.events] == [DEPARTURE, ARRIVAL]
+    assert not {f.track for r in after for f in r.faces} & {f.track for r in before for f in r.faces}
+
+
+def test_lost_frames_are_counted(empty: Script) -> None:
+    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], Bounds(FPS, FPS))
+
+    def numbered(index: int) -> Frame:
+        return Frame(picture(0, []).data, picture(0, []).format, 160, 120, index / FPS, index)
+
+    lane.offer(numbered(0))
+    report = lane.offer(numbered(5), overwritten=3)
+    assert report is not None
+    assert (report.captured, report.dropped) == (4, 1)

@@ -1,0 +1,72 @@
+"""The health document: what is wrong is named, and what was switched off is not wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_agent.app.health import Vitals, document, problems
+from edge_agent.capture import SourceStatus
+from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.runtime.process import ProcessUse, process_use
+from edge_agent.runtime.supervisor import ComponentHealth
+
+FINE: dict[str, Any] = {
+    "uptime_s": 12.4,
+    "components": [ComponentHealth("camera", True, 1, 0.1, "")],
+    "stale": [],
+    "sources": {"camera": SourceStatus(True, 0, "")},
+    "plugins": [PluginReport("face", "face", "detector", Status.ENABLED)],
+    "process": process_use(),
+    "delivery": {"connected": True},
+}
+
+
+def test_when_all_is_well_nothing_is_wrong() -> None:
+    told = document(Vitals(**FINE, commands={"done": 3}))
+    assert (told["status"], told["problems"], told["uptime_s"]) == ("ok", [], 12)
+    assert told["commands"] == {"done": 3}
+    assert told["sources"]["camera"] == {"available": True, "reopens": 0, "off": False}
+
+
+def test_a_lost_source_is_a_problem_and_one_that_was_switched_off_is_none() -> None:
+    lost = {**FINE, "sources": {"camera": SourceStatus(False, 2, "unplugged")}}
+    assert problems(Vitals(**lost)) == ["camera: unplugged"]
+    told = document(Vitals(**lost, off=["camera"]))
+    assert (told["status"], told["sources"]["camera"]["off"]) == ("ok", True)
+
+
+def test_everything_else_that_is_wrong_is_told() -> None:
+    bad = {
+        **FINE,
+        "stale": ["vision"],
+        "plugins": [
+            PluginReport("x", "x", "face", Status.CRASHED, "boom"),
+            PluginReport("y", "y", "", Status.DISABLED),
+        ],
+        "process": ProcessUse(**{**_fields(process_use()), "descriptors": 95, "descriptor_limit": 100}),
+    }
+    found = problems(Vitals(**bad, config_problem="line 3: no\nline 4: no", choice_problem="not written"))
+    assert found == [
+        "config: line 3: no",
+        "config: line 4: no",
+        "choices: not written",
+        "vision: no heartbeat",
+        "plugin x: crashed: boom",
+        "process: 95 of 100 file descriptors in use",
+    ]
+    assert document(Vitals(**bad))["status"] == "degraded"
+
+
+def test_trouble_of_delivery_is_told() -> None:
+    delivery = {
+        "client_id_in_use": True,
+        "refused_topics": ("a/b",),
+        "outbox": {"degraded": "disk I/O error"},
+        "sinks": {"jsonl": {"written": 0, "trouble": "OSError: no space"}, "fine": {"written": 3, "trouble": None}},
+    }
+    found = problems(Vitals(**{**FINE, "delivery": delivery}))
+    assert [line.split(":")[0] for line in found] == ["outbox", "mqtt", "mqtt", "sink jsonl"]
+
+
+def _fields(use: ProcessUse) -> dict[str, Any]:
+    return {name: getattr(use, name) for name in ProcessUse.__dataclass_fields__}
