@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+import edge_agent_quality
 from benchmarks.adaptive_report import write_report
 from benchmarks.adaptive_streams import EMPTY, FPS, Clip, Stream, TracedAnalyzers, load, shrink, trace, visits
 from edge_agent.analysis.pacing import Bounds
@@ -186,9 +187,13 @@ def score(strategy: Strategy, outcomes: Sequence[Outcome], reference: Sequence[O
     )
 
 
-def empty_cost(detector: FaceDetector, picture: Frame, bounds: Bounds, seconds: float) -> float:
+def empty_cost(detector: FaceDetector, store: ModelStore, picture: Frame, bounds: Bounds, seconds: float) -> float:
     """CPU seconds the vision lane takes for ``seconds`` of an empty scene with camera noise, at :data:`FPS`."""
-    lane = VisionLane([active(Kind.DETECTOR, detector, "face")], bounds)
+    quality = next(iter(edge_agent_quality.edge_agent_register_analyzers()))
+    watch = active(
+        Kind.SCENE, quality.factory(quality.settings(), AnalyzerContext(store)), quality.name, quality.max_fps
+    )
+    lane = VisionLane([active(Kind.DETECTOR, detector, "face"), watch], bounds)
     rng = np.random.default_rng(0)
     noisy = [np.clip(picture.data + rng.normal(0, 3, picture.data.shape), 0, 255).astype(np.uint8) for _ in range(7)]
     spent = 0.0
@@ -260,7 +265,7 @@ def main() -> None:
         outcomes = reference if strategy is STRATEGIES[0] else [run(stream, strategy) for stream in played]
         scores.append(score(strategy, outcomes, reference))
         print_score(scores[-1], reference)
-    costs = measure_empty(make_detector(store, "near"), options.media / "one-by-one-person-detection.mp4")
+    costs = measure_empty(store, options.media / "one-by-one-person-detection.mp4")
     print("empty scene, CPU seconds a minute:", {name: round(cost, 4) for name, cost in costs.items()})
     if options.out is not None:
         write_report(options.out, scores, costs, describe(played, options.range))
@@ -283,10 +288,11 @@ def print_score(s: Score, reference: Sequence[Outcome]) -> None:
     )
 
 
-def measure_empty(detector: FaceDetector, recording: Path) -> dict[str, float]:
+def measure_empty(store: ModelStore, recording: Path) -> dict[str, float]:
     """CPU seconds a minute of an empty scene (the first picture of ``recording``), for every frame and each profile."""
     from edge_agent.capture import iter_media
 
+    detector = make_detector(store, "near")
     picture = next(item for item in iter_media(recording) if isinstance(item, Frame))
     assert picture.format is PixelFormat.BGR
     ways: dict[str, Callable[[], Bounds]] = {
@@ -295,8 +301,8 @@ def measure_empty(detector: FaceDetector, recording: Path) -> dict[str, float]:
         "standard": lambda: Bounds.of("standard"),
         "detail": lambda: Bounds.of("detail"),
     }
-    empty_cost(detector, picture, EVERY, 2)  # warm up
-    return {name: empty_cost(detector, picture, bounds(), 60) for name, bounds in ways.items()}
+    empty_cost(detector, store, picture, EVERY, 2)  # warm up
+    return {name: empty_cost(detector, store, picture, bounds(), 60) for name, bounds in ways.items()}
 
 
 if __name__ == "__main__":

@@ -23,14 +23,21 @@ def write_report(folder: Path, scores: Sequence[Score], costs: Mapping[str, floa
     _plot(folder / "adaptive.svg", scores)
 
 
-def equal_error(score: Score, opponents: Sequence[Score]) -> float | None:
-    """Readings that the best opponent needs for ``score``'s distance, linear between neighbours; None: none does."""
-    curve = sorted((o.distance, o.readings) for o in opponents)
-    needed = [r for d, r in curve if d <= score.distance]
-    for (d0, r0), (d1, r1) in pairwise(curve):
-        if d0 <= score.distance < d1:
-            needed.append(round(r0 + (r1 - r0) * (score.distance - d0) / (d1 - d0)))
-    return min(needed) if needed else None
+def equal_error(score: Score, families: Sequence[Sequence[Score]]) -> float | None:
+    """Readings that the best of ``families`` needs for ``score``'s distance; None: none gets there.
+
+    A family varies one rate; between two of its members both figures are taken as linear.
+    """
+    needed: list[float] = []
+    for family in families:
+        curve = sorted((o.distance, o.readings) for o in family)
+        needed += [r for d, r in curve if d <= score.distance]
+        needed += [
+            r0 + (r1 - r0) * (score.distance - d0) / (d1 - d0)
+            for (d0, r0), (d1, r1) in pairwise(curve)
+            if d0 <= score.distance < d1
+        ]
+    return min(needed, default=None)
 
 
 def _table(scores: Sequence[Score]) -> str:
@@ -58,20 +65,21 @@ def _empty(costs: Mapping[str, float]) -> str:
 
 def _against_fixed(scores: Sequence[Score]) -> str:
     ours = [s for s in scores if s.strategy.name.startswith("ours")]
-    strides = [s for s in scores if s.strategy.name.startswith("fixed")]
-    split = [s for s in scores if s.strategy.fixed and s is not scores[0]]
+    strides, *others = (
+        [s for s in scores if s.strategy.name.startswith(start)] for start in ("fixed", "search 3", "search 5")
+    )
     rows = [
         "| at equal JS distance | readings | best fixed stride | best fixed rate of any kind |",
         "|---|---|---|---|",
     ]
     for s in ours:
-        cells = [_times(equal_error(s, opponents), s.readings) for opponents in (strides, split)]
+        cells = [_times(equal_error(s, opponents), s.readings) for opponents in ([strides], [strides, *others])]
         rows.append(f"| {s.strategy.name} | {s.readings} | {cells[0]} | {cells[1]} |")
     return "\n".join(rows)
 
 
 def _times(needed: float | None, readings: int) -> str:
-    return "never as good" if needed is None else f"{needed} ({needed / readings:.2f}x)"
+    return "never as good" if needed is None else f"{needed:.0f} ({needed / readings:.2f}x)"
 
 
 def _plot(path: Path, scores: Sequence[Score]) -> None:

@@ -6,8 +6,8 @@
 #   sudo scripts/install.sh --uninstall [--purge]
 #
 #   --from WHAT       a wheel, a checkout, or a requirement such as edge-agent==1.2; default: this checkout
-#   --wheelhouse DIR  take all packages, and models that are in it, from DIR and use no network. Fill it elsewhere with:
-#                     pip download --only-binary=:all: -d DIR edge-agent mediapipe==0.10.21
+#   --wheelhouse DIR  take all packages, and the models that are in it, from DIR and use no network. Fill it elsewhere
+#                     with: pip wheel -w DIR . && cp ~/.cache/edge-agent/models/*.tflite DIR; then add --from edge-agent
 #   --force           install again although the same wheel is installed, to get newer dependencies
 #   --start           enable and start the service; without it a running one is restarted, and a stopped one left alone
 #   --rollback        go back to the installation before the last upgrade

@@ -23,10 +23,10 @@ MEMORY = 16
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How much a reading says about another look: half of ``alike`` in appearance or ``fade`` seconds of age make it
-    count 1/e. Looks that differ by more than ``apart`` say nothing about each other."""
+    """How much a reading says about another look: a Gaussian of their difference in appearance with the standard
+    deviation ``alike``, nothing beyond ``apart``; and 1/e of it after ``fade`` seconds."""
 
-    alike: float = 0.3
+    alike: float = 0.15
     apart: float = 0.7
     fade: float = 30.0
 
@@ -34,7 +34,7 @@ class Likeness:
         """0 to 1."""
         if distance > self.apart:
             return 0.0
-        return math.exp(-((2 * distance / self.alike) ** 2) / 2 - max(0.0, age) / self.fade)
+        return math.exp(-((distance / self.alike) ** 2) / 2 - max(0.0, age) / self.fade)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -34,7 +34,7 @@ class TrackingRules:
     """
 
     strong: float = 0.5
-    weak: float = 0.2
+    weak: float = 0.3
     confirm: int = 2
     coast: float = 0.7
     remember: float = 3.0
@@ -253,7 +253,8 @@ def _expect(track: _Track, time: float, noise: Noise) -> _Track:
 
 
 def _tracked(track: _Track, *, coasting: bool = False) -> TrackedFace:
-    return TrackedFace(track.id, _moved(track.face, track.motion.box) if coasting else track.face, track.since)
+    face = _moved(track.face, track.motion.box) if coasting else track.face
+    return TrackedFace(track.id, face, track.since, coasting)
 
 
 def _moved(face: Face, box: Box) -> Face:

@@ -19,6 +19,7 @@ from edge_agent.app.assembly import Assembly
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.control import Control, ControlState
 from edge_agent.app.panel import Panel
+from edge_agent.app.stored import BASELINE, BaselineFile
 from edge_agent.app.tap import Tap
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
 from edge_agent.delivery import topics
@@ -35,6 +36,7 @@ from edge_agent.runtime.supervisor import Beat, Component, Supervisor
 from edge_agent.runtime.systemd import Notifier
 from edge_agent.runtime.timesync import clock_is_synced
 from edge_agent.settings import Settings
+from edge_agent.summary.baseline import Baseline
 from edge_agent.summary.rollup import merge_summaries
 from edge_agent.summary.summariser import Summariser
 
@@ -70,7 +72,10 @@ class Agent:
         self._reports: Mailbox[VisionReport | AudioReport] = Mailbox(REPORT_BACKLOG)
         self._new_stream = threading.Event()
         self._report_now = threading.Event()
+        self._forget_usual = threading.Event()
+        self._usual = BaselineFile(settings.device.state_dir / BASELINE, self.clock)
         self._new_bounds: Bounds | None = None
+        self._log_level = settings.log.level
         self._camera = self._make_camera()
         self._microphone = self._make_microphone()
         self._taps: dict[str, Tap[Any]] = {
@@ -80,7 +85,7 @@ class Agent:
             settings, self.clock, self.boot_id, assembly.info(), merge_summaries, assembly.sinks()
         )
         self.control = Control(settings, self.clock, ChoiceFile(settings.device.state_dir / choices.FILE))
-        self._panel = Panel(
+        self.panel = Panel(
             settings,
             self.clock,
             self.control,
@@ -88,7 +93,7 @@ class Agent:
             self.delivery,
             assembly.running(),
             self._report_now.set,
-            {},
+            {"baseline": self._forget_usual.set},
             reload,
         )
         self._summariser: Summariser | None = None
@@ -118,7 +123,9 @@ class Agent:
         if self._microphone is not None:
             self._microphone.turn(state.listening)
         self._new_bounds = self.control.bounds()
-        logging.getLogger().setLevel(state.log_level.upper())
+        if state.log_level != self._log_level:  # as configured, whoever started us has seen to it
+            self._log_level = state.log_level
+            logging.getLogger().setLevel(state.log_level.upper())
 
     # ------------------------------------------------------------------ life
 
@@ -133,12 +140,11 @@ class Agent:
         supervisor = Supervisor(self.clock, stop)
         try:
             self.control.listen(self._obey)
-            self._panel.start()
+            self.panel.start()
             supervisor.start(self._components())
             notifier.ready(f"watching as {self.settings.device.id}")
             self._watch(supervisor, stop, notifier, tick)
         finally:
-            notifier.stopping()
             supervisor.stop()
             self.delivery.stop(deadline_s=2.0)
             self._assembly.close()
@@ -149,7 +155,7 @@ class Agent:
         while not stop.wait(TICK_S):
             tick()
             self.control.tick()
-            self._panel.tick()
+            self.panel.tick()
             stale = supervisor.stale()
             if not stale:
                 notifier.watchdog()
@@ -173,7 +179,7 @@ class Agent:
             config_problem=self.config_problem,
             choice_problem=self.control.problem,
             off=[name for name, tap in self._taps.items() if not tap.on],
-            commands=self._panel.counts(),
+            commands=self.panel.counts(),
         )
         document = health.document(vitals)
         self.delivery.publish_state(topics.HEALTH, document)
@@ -235,7 +241,9 @@ class Agent:
 
     def _summarise(self, beat: Beat, _stop: Stop) -> None:
         if self._summariser is None:  # kept over a restart of this component: its open window is not lost
-            self._summariser = Summariser(self.clock, self.settings.summary.window_s, self._on_summary, self._on_event)
+            self._summariser = Summariser(
+                self.clock, self.settings.summary.window_s, self._on_summary, self._on_event, self._usual.read()
+            )
         summariser = self._summariser
         closed = False
         while not closed:
@@ -249,7 +257,17 @@ class Agent:
                 if report is not None:
                     summariser.accept(report)
                 summariser.tick()
+                self._remember_usual(summariser)
         summariser.flush()
+        self._usual.keep(summariser.baseline, now=True)
+
+    def _remember_usual(self, summariser: Summariser) -> None:
+        if self._forget_usual.is_set():
+            self._forget_usual.clear()
+            summariser.baseline = Baseline()
+            self._usual.keep(summariser.baseline, now=True)
+        else:
+            self._usual.keep(summariser.baseline)
 
     def _on_summary(self, summary: Summary) -> None:
         self.delivery.submit_summary(summary)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edge_agent import __version__
 from edge_agent.analysis.audio import AudioLane
@@ -16,14 +16,12 @@ from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.models import Catalogue, ModelStore, default_dir
-from edge_agent.plugin.manager import ActiveAnalyzer, PluginManager
+from edge_agent.plugin.manager import ActiveAnalyzer, PluginManager, Status
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AudioSource,
     Kind,
     Sink,
-    SinkSettings,
-    SinkSpec,
     VideoSource,
 )
 from edge_agent.settings import ConfigText, Settings
@@ -31,6 +29,7 @@ from edge_agent.settings import ConfigText, Settings
 log = logging.getLogger(__name__)
 
 S = TypeVar("S")
+M = TypeVar("M", bound=BaseModel)
 Pull = Callable[[ModelStore, Sequence[str]], object]
 """Fetches models by name; the command line's shows a progress bar."""
 
@@ -95,32 +94,41 @@ class Assembly:
         return {n: partial(self._make_source, n, s.audio) for n, s in self.plugins.sources.items() if s.audio}
 
     def _make_source(self, name: str, make: Callable[[Any, Clock], S], clock: Clock) -> S:
-        spec, table = self.plugins.sources[name], self.settings.sources.get(name, {})
-        try:
-            return make(spec.settings.model_validate(table), clock)
-        except ValidationError as error:
-            prefix = ("sources", name)
-            raise ConfigError(
-                "\n".join(self._config.describe(e, spec.settings, prefix) for e in error.errors())
-            ) from error
+        table = self.settings.sources.get(name, {})
+        return make(self._validated("sources", name, self.plugins.sources[name].settings, table), clock)
 
     def sinks(self) -> dict[str, Callable[[], Sink]]:
         """What makes the sinks whose table says ``enabled``. Raises ConfigError."""
-        unknown = sorted(self.settings.sinks.keys() - self.plugins.sinks.keys())
-        if unknown:
-            known = ", ".join(sorted(self.plugins.sinks)) or "none"
-            raise ConfigError(f"sinks.{unknown[0]}: no plugin in plugins.allow offers such a sink; known: {known}")
-        checked = {name: self._sink_settings(name, spec) for name, spec in self.plugins.sinks.items()}
-        return {n: partial(self.plugins.sinks[n].factory, s) for n, s in checked.items() if s.enabled}
+        self._refuse_unknown("sinks", self.settings.sinks, self.plugins.sinks)
+        specs = self.plugins.sinks
+        checked = {n: self._validated("sinks", n, s.settings, self.settings.sinks.get(n, {})) for n, s in specs.items()}
+        return {n: partial(specs[n].factory, settings) for n, settings in checked.items() if settings.enabled}
 
-    def _sink_settings(self, name: str, spec: SinkSpec) -> SinkSettings:
+    def check(self) -> None:
+        """Check every plugin's table without building anything.
+
+        Raises:
+            ConfigError: one line for everything that is wrong.
+        """
+        wrong = [r.detail for r in self.plugins.reports() if r.status is Status.CONFIG_ERROR]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        self.sinks()
+        self._refuse_unknown("sources", self.settings.sources, self.plugins.sources)
+        for name, table in self.settings.sources.items():
+            self._validated("sources", name, self.plugins.sources[name].settings, table)
+
+    def _refuse_unknown(self, section: str, tables: Mapping[str, object], known: Mapping[str, object]) -> None:
+        for name in sorted(tables.keys() - known.keys()):
+            offered = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"{section}.{name}: no plugin in plugins.allow offers it; known: {offered}")
+
+    def _validated(self, section: str, name: str, model: type[M], table: Mapping[str, object]) -> M:
         try:
-            return spec.settings.model_validate(self.settings.sinks.get(name, {}))
+            return model.model_validate(dict(table))
         except ValidationError as error:
-            prefix = ("sinks", name)
-            raise ConfigError(
-                "\n".join(self._config.describe(e, spec.settings, prefix) for e in error.errors())
-            ) from error
+            lines = [self._config.describe(e, model, (section, name)) for e in error.errors()]
+            raise ConfigError("\n".join(lines)) from error
 
     def running(self) -> frozenset[str]:
         """Names of the analyzers that were activated."""

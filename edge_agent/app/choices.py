@@ -6,9 +6,7 @@ that cannot be understood means privacy, because nobody knows any more what was 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +14,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.analysis.pacing import Profile
+from edge_agent.app.stored import replace_durably
 
 log = logging.getLogger(__name__)
 
@@ -71,27 +70,10 @@ class ChoiceFile:
 
     def write(self, choices: Choices) -> None:
         """Replace the file; survives a power cut. The choice holds also when that fails; see :attr:`problem`."""
-        new = self._path.with_suffix(".new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with new.open("wb") as file:
-                file.write(_CHOICES.dump_json(choices, exclude_defaults=True))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-            _sync_folder(self._path.parent)
+            replace_durably(self._path, _CHOICES.dump_json(choices, exclude_defaults=True))
         except OSError as error:
             self.problem = f"{self._path}: cannot be written ({error.strerror}): choices end with this process"
             log.warning("%s", self.problem)
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
         else:
             self.problem = ""
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.app.agent import Agent
 from edge_agent.app.assembly import Assembly, Pull, pull_quietly
-from edge_agent.domain.errors import ConfigError
-from edge_agent.plugin.manager import Status
+from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.systemd import Notifier
 from edge_agent.settings import ConfigText, Settings, read
@@ -22,6 +22,10 @@ from edge_agent.settings import ConfigText, Settings, read
 log = logging.getLogger(__name__)
 
 RELOAD = "reload"
+
+
+class ComponentError(EdgeAgentError):
+    """A component failed more often than its restart budget allows."""
 
 
 class ConfigFile:
@@ -72,7 +76,11 @@ class Daemon:
         self._next: tuple[ConfigText, Settings] | None = None
 
     def run(self) -> None:
-        """Work. Raises EdgeAgentError when the first start is impossible."""
+        """Work.
+
+        Raises:
+            EdgeAgentError: the start is impossible, or a component failed too often.
+        """
         self._next = self._file.read()
         while self._next is not None:
             (config, settings), self._next = self._next, None
@@ -83,12 +91,15 @@ class Daemon:
             inner = Stop()
             agent = Agent(settings, assembly, reload=self._hangup.set)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings))  # noqa: B023 - ends with run
+            if inner.failure:
+                raise ComponentError(inner.reason)
             if inner.reason != RELOAD:
                 return
 
     def _tick(self, agent: Agent, inner: Stop, settings: Settings) -> None:
         """Once a second: pass on a stop, look for a reload."""
         if self._stop.requested:
+            self._notifier.stopping()
             inner.request(self._stop.reason)
             return
         if not (self._hangup.is_set() or self._file.changed()):
@@ -96,8 +107,8 @@ class Daemon:
         self._hangup.clear()
         try:
             candidate = self._file.read()
-            _check_plugins(*candidate)
-        except ConfigError as error:
+            Assembly(*candidate).check()
+        except EdgeAgentError as error:
             log.error("config not reloaded, the old one stays in force: %s", error)
             agent.config_problem = str(error)
             return
@@ -105,14 +116,5 @@ class Daemon:
         if candidate[1] != settings:
             log.info("config changed; reloading")
             self._next = candidate
+            self._notifier.reloading(time.monotonic_ns() // 1000)
             inner.request(RELOAD)
-
-
-def _check_plugins(config: ConfigText, settings: Settings) -> None:
-    """Raises ConfigError when an analyzer's or a sink's table is wrong."""
-    assembly = Assembly(config, settings)
-    assembly.sinks()
-    reports = assembly.plugins.reports()
-    wrong = [r.detail for r in reports if r.status is Status.CONFIG_ERROR]
-    if wrong:
-        raise ConfigError("\n".join(wrong))

@@ -20,7 +20,7 @@ from edge_agent.capture.media import Picture, iter_blocks, iter_pictures, read_m
 from edge_agent.capture.pace import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import MediaError
-from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 
 T = TypeVar("T")
 
@@ -153,7 +153,7 @@ class VideoReplay:
     def _stamped(self, period: float, start: float) -> Iterator[Picture]:
         """All pictures of all passes, with monotonic time and the indices of one stream."""
         base = 0
-        for begin in _passes(start, period, self._loop, self._clock):
+        for begin in _passes(start, period, self._loop, self._clock.monotonic):
             last = -1
             with closing(iter_pictures(self._path)) as pictures:
                 for picture in pictures:
@@ -198,22 +198,28 @@ class AudioReplay:
     def _play(self, period: float, start: float, pacer: Pacer) -> Iterator[AudioBlock]:
         """Blocks stamped with monotonic time; what is missing between them, skipped blocks included, is their gap."""
         end = start
-        for begin in _passes(start, period, self._loop, self._clock):
+
+        def oldest() -> float:
+            return self._clock.monotonic() - MAX_LAG_S
+
+        for begin in _passes(start, period, self._loop, oldest):
             with closing(iter_blocks(self._path, self._channel)) as blocks:
                 for recorded in blocks:
-                    block = replace(recorded, time=begin + recorded.time)
-                    if pacer.stopped or (self._loop and recorded.end > period):
+                    rest = round((period - recorded.time) * AUDIO_RATE) if self._loop else len(recorded.samples)
+                    if pacer.stopped or rest <= 0:
                         break
-                    if block.end < self._clock.monotonic() - MAX_LAG_S:
+                    block = replace(recorded, time=begin + recorded.time, samples=recorded.samples[:rest])
+                    if block.end < oldest():
                         continue
                     gap, end = block.time - end, block.end
                     yield replace(block, gap=gap if gap > 1e-3 else 0.0)
 
 
-def _passes(start: float, period: float, loop: bool, clock: Clock) -> Iterator[float]:
-    """Monotonic times at which the recording begins; passes that are over already are left out."""
+def _passes(start: float, period: float, loop: bool, oldest: Callable[[], float]) -> Iterator[float]:
+    """Monotonic times at which the recording begins; passes that end before ``oldest()`` are left out."""
     count = 0
     while count == 0 or (loop and period > 0):
-        count = max(count, int((clock.monotonic() - start) / period)) if loop and period > 0 else count
+        if loop and period > 0:
+            count = max(count, int((oldest() - start) / period))
         yield start + count * period
         count += 1

@@ -109,7 +109,7 @@ class _Session(Generic[T]):
         """Whether the source opened within that time. Raises what it raised."""
         with self._changed:
             self._changed.wait_for(lambda: self._opened or self._ended or self._stopped, seconds)
-            if self._error is not None:
+            if self._error is not None and not self._opened:
                 raise self._error
             return self._opened or self._stopped
 

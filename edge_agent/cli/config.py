@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from edge_agent.app import Assembly
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
 from edge_agent.domain.errors import ConfigError
-from edge_agent.plugin.manager import Status
 from edge_agent.settings import ConfigText, Settings
 from edge_agent.settings.sample import sample
 
@@ -23,10 +22,7 @@ app = typer.Typer(help="The one local config file.", no_args_is_help=True)
 def check(config: ConfigOption = None) -> None:
     """Check the config file, the environment and every plugin's settings."""
     text, settings = configuration(config)
-    assembly = Assembly(text, settings)
-    wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
-    if wrong:
-        raise ConfigError("\n".join(wrong))
+    Assembly(text, settings).check()
     out().print(f"{text.name}: ok", highlight=False)
 
 

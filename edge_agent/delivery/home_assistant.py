@@ -151,7 +151,7 @@ def _sight(device: Described) -> dict[str, Entity]:
         | {"state_class": "measurement"},
     }
     if device.attention:
-        ratio = "{{ (value_json.attention.ratio * 100) | round if value_json.attention else none }}"
+        ratio = "{{ (value_json.attention.ratio * 100) | round if value_json.get('attention') else none }}"
         found["attention"] = _sensor("Attention", "mdi:eye", _from_summary(device, ratio)) | {
             "state_class": "measurement",
             "unit_of_measurement": "%",

@@ -87,6 +87,7 @@ class Sender:
         self._suspects = Suspects()
         self._more = True
         self._fresh = 0
+        self._newest = 0
         self._held_back = False
         self.connected: Connected | None = None
         self.trouble: str | None = None
@@ -152,6 +153,7 @@ class Sender:
         self.flush()
         self._outbox.release(CONSUMER)
         self._live.clear()
+        self._newest = 0
         self._backlog.clear()
         self._once.clear()
 
@@ -265,10 +267,11 @@ class Sender:
         rows = self._outbox.lease(CONSUMER, wanted, self._live_s, skip)
         self._more, self._fresh = len(rows) == wanted, 0
         for row in rows:
-            if row.live:
+            if row.live and row.id > self._newest:
                 self._live.append((row, now))
-            else:
-                self._backlog.append(row)
+                self._newest = row.id
+            else:  # a live one comes second when it was turned down: the retained topic must not go back in time
+                self._backlog.append(replace(row, live=False))
 
     def _send_live(self, batch: list[Outgoing], now: float) -> None:
         waiting: deque[tuple[Row, float]] = deque()

@@ -54,7 +54,7 @@ GAPS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStats:
-    """``outbox`` is None when nothing is delivered anywhere. ``trouble``: why there is no connection."""
+    """``outbox`` is None when it is not open. ``trouble``: why there is no connection."""
 
     enabled: bool
     connected: bool
@@ -217,7 +217,7 @@ class DeliveryService:
             sent=self._sender.sent,
             inbound_dropped=self._dispatcher.dropped,
             refused_topics=self._sender.refused_topics,
-            outbox=self._outbox.stats() if self._enabled else None,
+            outbox=self._outbox.stats() if self._outbox.is_open else None,
             sinks={name: sink.health for name, sink in self._sinks.items()},
         )
 

@@ -65,8 +65,12 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
-    """A face with the ephemeral, random identity of its track; ``since`` is when the track was first seen."""
+    """A face with the ephemeral, random identity of its track; ``since`` is when the track was first seen.
+
+    ``coasting``: it was not detected in this frame; ``face`` is where it should be by its motion.
+    """
 
     track: str
     face: Face
     since: float
+    coasting: bool = False

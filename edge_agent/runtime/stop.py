@@ -20,18 +20,20 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """A one-way switch that every loop watches. ``reason`` is the first one given."""
+    """A one-way switch that every loop watches. ``reason`` is the first one given, ``failure`` whether it is one."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._first = threading.Lock()
         self.reason = ""
+        self.failure = False
 
-    def request(self, reason: str) -> None:
+    def request(self, reason: str, *, failure: bool = False) -> None:
         """Ask for a stop; the first reason is kept."""
         with self._first:
             if not self._event.is_set():
                 self.reason = reason
+                self.failure = failure
                 self._event.set()
 
     @property

@@ -132,7 +132,8 @@ class Supervisor:
             running.failures.popleft()
         pause = self._budget.pause(len(running.failures))
         if pause is None:
-            self._stop.request(f"{running.component.name} failed too often: {running.last_error}")
+            reason = f"{running.component.name} failed too often: {running.last_error}"
+            self._stop.request(reason, failure=True)
             return False
         running.restarts += 1
         running.pausing = True  # waiting longer than stale_after is no hang

@@ -77,7 +77,7 @@ class PluginSettings(Section):
     """Which plugins may load."""
 
     allow: tuple[str, ...] = Field(
-        default=("face", "emotion", "burst", "attention", "quality"),
+        default=("face", "emotion", "burst", "attention", "quality", "jsonl"),
         description='Entry points of group edge_agent that may be imported; "*" allows all that are installed.',
     )
 
@@ -101,6 +101,12 @@ class PacingSettings(Section):
     )
     min_fps: float | None = Field(default=None, gt=0, le=60, description="Lower bound, overrides the profile's.")
     max_fps: float | None = Field(default=None, gt=0, le=60, description="Upper bound, overrides the profile's.")
+    max_cpu: float = Field(
+        default=0.5, gt=0, le=1, description="Share of all cores above which the rate falls towards its lower bound."
+    )
+    max_celsius: float = Field(
+        default=75.0, ge=30, le=110, description="Temperature above which the rate falls towards its lower bound."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> PacingSettings:

@@ -35,7 +35,7 @@ def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
             summary="flags a dark, covered, frozen, blurred or overexposed picture",
             settings=CameraQualitySettings,
             factory=_camera,
-            max_fps=2.0,
+            max_fps=0.5,
         ),
         AnalyzerSpec(
             name="microphone_quality",

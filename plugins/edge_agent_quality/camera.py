@@ -16,6 +16,7 @@ from edge_agent_quality.settings import CameraQualitySettings
 
 WIDTH, HEIGHT = 160, 120
 _WHITE = 250
+_LEVELS = np.arange(256, dtype=np.float64)
 _DETAIL_NEEDS = 20.0
 """A picture of less contrast than this has no edges that could be blurred."""
 
@@ -32,16 +33,29 @@ class Figures:
 
 
 def measure(picture: npt.NDArray[np.uint8]) -> Figures:
-    """Figures of a uint8 [h, w] picture."""
-    contrast = float(picture.std())
-    steps = np.abs(np.diff(picture.astype(np.int16), axis=1)).ravel()
-    steepest = np.partition(steps, -len(steps) // 10)[-len(steps) // 10 :]
+    """Figures of a uint8 [h, w] picture, from every third row.
+
+    All come from two histograms, which cost a tenth of sorting and of floating-point statistics.
+    """
+    rows = picture[::3]
+    levels = np.bincount(rows.ravel(), minlength=256) / rows.size
+    steps = np.bincount(np.abs(np.diff(rows.astype(np.int16), axis=1)).ravel(), minlength=256)
+    mean = float(levels @ _LEVELS)
+    contrast = math.sqrt(max(0.0, float(levels @ _LEVELS**2) - mean * mean))
     return Figures(
-        bright=float(np.partition(picture.ravel(), -picture.size // 50)[-picture.size // 50]),
+        bright=float(np.searchsorted(np.cumsum(levels), 0.98)),
         contrast=contrast,
-        sharp=100 * float(steepest.mean()) / max(contrast, 1.0),
-        white=float((picture >= _WHITE).mean()),
+        sharp=100 * _mean_of_top(steps, 0.1) / max(contrast, 1.0),
+        white=float(levels[_WHITE:].sum()),
     )
+
+
+def _mean_of_top(histogram: npt.NDArray[np.int64], share: float) -> float:
+    """Mean level of the highest ``share`` of what ``histogram`` counts."""
+    wanted = share * float(histogram.sum())
+    from_top = np.minimum(np.cumsum(histogram[::-1]), wanted)
+    taken = np.diff(from_top, prepend=0.0)
+    return float(taken @ _LEVELS[::-1]) / wanted
 
 
 def judge(figures: Figures, limits: CameraQualitySettings) -> dict[str, bool]:

@@ -225,7 +225,7 @@ def _on(messages: list[Any], topic: str) -> list[Any]:
 
 
 def test_what_the_config_forbids_cannot_be_switched_on(device: Device, broker: Mosquitto, heard: Subscriber) -> None:
-    device.start(broker.port, commands='enabled = true\nallow = ["microphone", "status", "reload", "pause"]')
+    device.start(broker.port, commands='enabled = true\nallow = ["microphone", "status", "reload", "pause", "reset"]')
     heard.wait_for(f"{BASE}/state", timeout=60)
     forbidden = ask(heard, "microphone", "ON", "f1")
     assert forbidden["status"] == "failed"
@@ -236,6 +236,9 @@ def test_what_the_config_forbids_cannot_be_switched_on(device: Device, broker: M
     assert paused["state"]["paused_until"] is not None
     wait_for(lambda: state(heard)["camera"] == "on", "the end of the pause", 20)
     assert ask(heard, "reload", None, "f4")["status"] == "accepted"
+    for number, target in enumerate(("stream", "baseline")):
+        assert ask(heard, "reset", target, f"r{number}")["status"] == "accepted"
+    assert "stream, baseline" in ask(heard, "reset", "world", "r9")["reason"]
 
 
 def test_without_permission_nobody_listens(device: Device, broker: Mosquitto, heard: Subscriber) -> None:
@@ -245,3 +248,17 @@ def test_without_permission_nobody_listens(device: Device, broker: Mosquitto, he
     time.sleep(3)
     assert heard.on(f"{BASE}/cmd/privacy/response") == []
     assert state(heard)["privacy"] == "off"
+
+
+def test_the_log_level_is_changed_while_running(device: Device, broker: Mosquitto, heard: Subscriber) -> None:
+    device.start(broker.port)
+    heard.wait_for(f"{BASE}/state", timeout=60)
+    assert ask(heard, "log_level", "error", "l1")["state"]["log_level"] == "error"
+    ask(heard, "profile", "nonsense", "l2")  # would be a line at level info
+    assert ask(heard, "log_level", "info", "l3")["status"] == "done"
+    assert device.process is not None
+    device.process.terminate()
+    output, _ = device.process.communicate(timeout=20)
+    device.process = None
+    assert "command profile" not in output
+    assert "command log_level: done" in output

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.domain.errors import ModelError
+from edge_agent.domain.errors import MediaError, ModelError
 from edge_agent.models import Catalogue, ModelStore, cache_dir
 from edge_agent.plugin import AnalyzerContext
 from edge_agent_burst.analyzer import BurstAnalyzer
@@ -72,8 +72,16 @@ def listen(engine: Engine, recording: Recording) -> Heard:
 
 
 def evaluate(data: Path) -> dict[str, Any]:
-    """The report of every engine that can run here."""
-    found = [r for r in recordings.find(data) if r.label in (*LABELS, *REJECTIONS)]
+    """The report of every engine that can run here.
+
+    Raises:
+        MediaError: there is nothing to evaluate.
+    """
+    everything = recordings.find(data)
+    found = [r for r in everything if r.label in (*LABELS, *REJECTIONS)]
+    unknown = sorted({r.label for r in everything} - {*LABELS, *REJECTIONS})
+    if not found:
+        raise MediaError(f"{data}: no sound files in folders called {', '.join((*LABELS, *REJECTIONS))}")
     ours = data.resolve() == DEFAULT_DATA
     report: dict[str, Any] = {}
     for name in ENGINES:
@@ -85,7 +93,7 @@ def evaluate(data: Path) -> dict[str, Any]:
         heard = [listen(engine, r) for r in found if not ours or r.label in REJECTIONS or r.split == "valid"]
         report[name] = summarise(heard, engine.policies)
         report[name]["events"] = _events(engine, found if not ours else [r for r in found if r.split == "valid"])
-    return {"data": data.name, "split": "valid" if ours else "all", "engines": report}
+    return {"data": data.name, "split": "valid" if ours else "all", "ignored": unknown, "engines": report}
 
 
 def _events(engine: Engine, found: Sequence[Recording]) -> Mapping[str, Any] | None:

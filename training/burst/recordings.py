@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 RATE = 16_000
 SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".m4a", ".opus", ".webm", ".aac"}
+ALIASES = {"pant": "gasp", "panting": "gasp"}
+"""Folder names that mean another label."""
 VALIDATION_SHARE = 0.35
 Split = Literal["train", "valid"]
 
@@ -47,7 +49,7 @@ def _walk(folder: Path) -> Iterator[Recording]:
     for directory in sorted(p for p in folder.iterdir() if p.is_dir()):
         for path in sorted(directory.rglob("*")):
             if path.suffix.lower() in SUFFIXES:
-                yield Recording(path, directory.name, source_of(path.stem))
+                yield Recording(path, ALIASES.get(directory.name, directory.name), source_of(path.stem))
 
 
 def source_of(stem: str) -> str:

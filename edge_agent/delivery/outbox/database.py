@@ -13,6 +13,7 @@ from pathlib import Path
 from edge_agent.domain.errors import DeliveryError
 
 SCHEMA_VERSION = 1
+PLAUSIBLE_VERSION = 1000
 PAGE_BYTES = 4096
 WAL_BYTES = 1 << 20
 """Size the WAL is cut back to; counted against the cap."""
@@ -99,12 +100,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
 
 
 def _configure(connection: sqlite3.Connection, path: Path | None) -> None:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise NewerSchemaError(
-            f"{path}: written by a newer edge-agent (schema {version}, this one knows {SCHEMA_VERSION}): "
-            "install that version again, or move the file away"
-        )
+    version = _version(connection, path)
     if version == 0:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     if path:
@@ -120,6 +116,22 @@ def _configure(connection: sqlite3.Connection, path: Path | None) -> None:
     connection.execute("PRAGMA temp_store = MEMORY")
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+
+def _version(connection: sqlite3.Connection, path: Path | None) -> int:
+    """The schema's version, 0 for a new file. A damaged header must not pass for a new file or for a newer version."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == SCHEMA_VERSION:
+        return version
+    if SCHEMA_VERSION < version <= PLAUSIBLE_VERSION:
+        check(connection)
+        raise NewerSchemaError(
+            f"{path}: written by a newer edge-agent (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "install that version again, or move the file away"
+        )
+    if version != 0 or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StoreDamagedError(f"no outbox has schema version {version}")
+    return 0
 
 
 def check(connection: sqlite3.Connection) -> None:

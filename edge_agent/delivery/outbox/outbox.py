@@ -164,8 +164,9 @@ class Outbox:
         with self._lock:
             consumer = self._consumers[name]
             horizon = self._clock.monotonic() - live_s
-            live = self._lease_fresh(name, consumer, limit, horizon)
-            return live + self._lease_backlog(name, consumer, limit - len(live), horizon, skip)
+            rows = self._lease_fresh(name, consumer, limit, horizon)
+            rows += self._lease_backlog(name, consumer, limit - len(rows), horizon, skip)
+            return sorted(rows, key=lambda row: (not row.live, row.id))
 
     def ack(self, name: str, ids: Collection[int]) -> None:
         """Consumer ``name`` has delivered ``ids``."""
@@ -209,8 +210,13 @@ class Outbox:
                 self._run(lambda store: store.repair_clock(offset, 200))
                 self._expire(now, offset)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._current is not None
+
     def stats(self) -> OutboxStats:
-        """The state of affairs now."""
+        """The state of affairs now. Raises DeliveryError when it is not open."""
         with self._lock:
             size, oldest, gaps = self._run(lambda store: (store.used(), store.oldest(), store.gaps()))
             store, base = self._store, self._base

@@ -1,4 +1,4 @@
-"""Reading what can still be read from a damaged outbox. The damaged file is moved aside, never deleted or emptied.
+"""Reading what can still be read from a damaged outbox. The damaged file is moved aside and kept.
 
 Rows are read from both ends as far as the tree holds, then one by one between the holes. A destroyed first page
 (header and table of contents) is replaced by that of a new database, which is the same for every outbox of our schema;
@@ -20,6 +20,9 @@ from edge_agent.delivery.rows import Counters, Gap
 
 PROBES = 5_000
 """Fruitless single look-ups after which the rest is given up; more than the rows below one inner page of the tree."""
+
+KEPT = 5
+"""Damaged databases kept."""
 
 SEQ_MARGIN = 1_000_000
 """Numbers skipped when the table that knew the next one is lost: a key must never be used twice."""
@@ -47,10 +50,17 @@ class Salvaged:
 
 
 def quarantine(path: Path) -> Path:
-    """Move the database at ``path`` and its WAL aside; the new path."""
-    number = 1
-    while (target := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
-        number += 1
+    """Move the database at ``path`` and its WAL aside; the new path.
+
+    A disk that damages one file after the other must not be filled with them: beyond :data:`KEPT` the oldest goes.
+    """
+    damaged = {
+        int(file.stem.rsplit("-", 1)[1]): file for file in path.parent.glob(f"{path.stem}.damaged-*{path.suffix}")
+    }
+    for number in sorted(damaged)[: max(0, len(damaged) + 1 - KEPT)]:
+        for file in path.parent.glob(f"{damaged[number].name}*"):
+            file.unlink()
+    target = path.with_name(f"{path.stem}.damaged-{max(damaged, default=0) + 1}{path.suffix}")
     path.rename(target)
     wal = path.with_name(path.name + "-wal")
     if wal.exists():

@@ -67,6 +67,7 @@ def test_one_missed_detection_does_not_change_the_head_count() -> None:
     missed = made.update([face(0.8)], now + STEP)
     assert ids(missed) == ["t1", "t2"]
     assert missed.seen == {"t2"}
+    assert {f.track: f.coasting for f in missed.faces} == {"t1": True, "t2": False}
     assert made.update([face(0.5), face(0.8)], now + 2 * STEP).seen == {"t1", "t2"}
 
 

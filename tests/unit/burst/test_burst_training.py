@@ -10,12 +10,13 @@ import pytest
 pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
 pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
 
+from edge_agent.domain.errors import MediaError
 from edge_agent_burst.events import LabelPolicy, Reading
 from edge_agent_burst.labels import LABELS, REJECTIONS
 from edge_agent_burst.own import CLASSES, POLICIES, WINDOW_FRAMES
 from training.burst import corpus, scenes
 from training.burst.dataset import SHARE, Clip, Sampler, embedding_at
-from training.burst.evaluate import Heard, clip_scores, summarise, table
+from training.burst.evaluate import Heard, clip_scores, evaluate, summarise, table
 from training.burst.recordings import Recording, find, source_of
 
 
@@ -114,6 +115,16 @@ def test_figures_of_a_known_outcome() -> None:
     text = table({"data": "x", "split": "all", "engines": {"own": report, "auto": {"unavailable": "no yamnet"}}})
     assert "| cough | 2 | 0.500 | 0.500 | cough 1, none 1 |" in text
     assert "no yamnet" in text
+
+
+def test_folders_are_labels_and_empty_ones_an_error(tmp_path: Path) -> None:
+    for name in ("pant/a.wav", "throat_clearing/deep/b.ogg", "cough/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [(r.label, r.path.name) for r in find(tmp_path)] == [("gasp", "a.wav"), ("throat_clearing", "b.ogg")]
+    (tmp_path / "music").mkdir()
+    with pytest.raises(MediaError, match="throat_clearing"):
+        evaluate(tmp_path / "music")
 
 
 def test_clip_score_is_the_mean_of_the_best_three() -> None:

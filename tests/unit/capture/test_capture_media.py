@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from edge_agent.capture import iter_media, read_media
+from edge_agent.capture.media import decode_pictures
 from edge_agent.domain.errors import ConfigError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame, PixelFormat
 from tests.support.recordings import FPS, picture, tone, write
@@ -262,6 +264,21 @@ def test_damage_in_the_middle_costs_only_what_it_hit(tmp_path: Path) -> None:
     assert 25 <= len(frames) <= 29
     assert frames[-1].index == 29, "what was dropped is counted"
     assert frames[-1].time == pytest.approx(2.9, abs=0.01)
+
+
+def test_24_picture_that_the_decoder_calls_corrupt_is_dropped_and_counted() -> None:
+    """Which streams make FFmpeg say so changes with its version; what follows from it must not."""
+
+    def frame(number: int) -> Any:
+        return SimpleNamespace(is_corrupt=number in (0, 2), time=number / FPS)
+
+    codec = SimpleNamespace(name="h264", options={})
+    stream = SimpleNamespace(disposition=0, codec_context=codec, average_rate=Fraction(FPS))
+    packets = [SimpleNamespace(decode=lambda number=number: [frame(number)]) for number in range(5)]
+    container = SimpleNamespace(
+        streams=SimpleNamespace(video=[stream]), start_time=0, demux=lambda _stream: iter(packets)
+    )
+    assert [(p.index, p.time) for p in decode_pictures(container)] == [(1, 0.1), (3, 0.3), (4, 0.4)]
 
 
 def test_recording_of_the_project(shared: Path) -> None:

@@ -36,6 +36,7 @@ class Capture:
         self.pictures: list[npt.NDArray[np.uint8] | None] = []
         self.default: npt.NDArray[np.uint8] | None = np.zeros((48, 64, 3), np.uint8)
         self.alive = True
+        self.jitter = 0.0
         self.retrieved = 0
         self.released = False
 
@@ -52,7 +53,7 @@ class Capture:
         return self.settings.get(key, 0.0)
 
     def grab(self) -> bool:
-        self._clock.advance(1 / self._fps)
+        self._clock.advance(1 / self._fps + self.jitter)
         return self.alive
 
     def retrieve(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
@@ -126,9 +127,11 @@ def test_faster_camera_is_decoded_only_as_often_as_asked(monkeypatch: pytest.Mon
 
 def test_camera_at_the_asked_rate_loses_nothing(monkeypatch: pytest.MonkeyPatch, device: Path) -> None:
     clock = ManualClock()
-    camera = opened(monkeypatch, device, Capture(clock=clock, fps=15), clock, fps=15)
+    capture = Capture(clock=clock, fps=15)
+    camera = opened(monkeypatch, device, capture, clock, fps=15)
     before = clock.monotonic()
-    for _ in range(60):
+    for number in range(60):
+        capture.jitter = 0.01 * (-1) ** number
         camera.read()
     assert clock.monotonic() - before == pytest.approx(4.0, abs=0.1)
 
