@@ -1,4 +1,4 @@
-"""One evaluation command for our models: ``python -m training.evaluate {emotion} [--data PATH] [--json]``.
+"""One evaluation command for our models: ``python -m training.evaluate {burst,emotion} [--data PATH] [--json]``.
 
 Prints the table of the model card, computed from the shipped ``.tflite`` through the product's runtime wrapper.
 """
@@ -9,9 +9,10 @@ import argparse
 import json
 from pathlib import Path
 
+from training.burst import evaluate as burst
 from training.emotion import evaluate as emotion
 
-EVALUATIONS = {"emotion": emotion}
+EVALUATIONS = {"burst": burst, "emotion": emotion}
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ class Agent:
         self.clock = clock or SystemClock(clock_is_synced)
         self.boot_id = secrets.token_hex(4)
         self._assembly = assembly
-        self._vision, self._audio = assembly.lanes()
+        self._vision, self._audio = assembly.lanes(governor=assembly.governor(self.clock))
         self._replays = ReplayGroup(self.clock)
         self._frames: Mailbox[Frame] = Mailbox(1)
         self._sound: Mailbox[AudioBlock] = Mailbox(SOUND_BACKLOG)

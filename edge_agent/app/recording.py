@@ -128,6 +128,8 @@ def _rows(report: VisionReport, frame: Frame) -> list[FaceRow]:
     emotions = {o.track: o.values for o in report.observations if o.name == EMOTION}
     rows = []
     for tracked in report.faces:
+        if tracked.coasting:  # expected there, not seen
+            continue
         box = tracked.face.box
         pixels = Box(box.x * frame.width, box.y * frame.height, box.w * frame.width, box.h * frame.height)
         emotion = emotions.get(tracked.track)

@@ -1,4 +1,4 @@
-"""Waiting for a moment of the injected clock in a way that closing interrupts."""
+"""Waiting for a moment of the injected clock in a way that closing interrupts; and keeping a stream to a rate."""
 
 from __future__ import annotations
 
@@ -38,3 +38,21 @@ class Pacer:
     def wait(self, seconds: float) -> bool:
         """Sleep for ``seconds``; False when stopped meanwhile."""
         return self.wait_until(self._clock.monotonic() + seconds)
+
+
+class Thinner:
+    """Chooses, of pictures that come faster than ``fps``, as many as were asked for, evenly. Pure."""
+
+    def __init__(self, fps: float) -> None:
+        self._period = 1.0 / fps
+        self._due = float("-inf")
+
+    def wants(self, now: float) -> bool:
+        """Whether the picture that came at ``now`` is one of them."""
+        # A quarter of a period early is early enough: else jitter would decide between two neighbours.
+        if now < self._due - self._period / 4:
+            return False
+        # From where it was due, not from when it came, so that lateness does not add up; but no burst after a pause.
+        late = now - self._due
+        self._due = (self._due if late < self._period else now) + self._period
+        return True

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from edge_agent.capture.choice import redact
 from edge_agent.capture.media import Picture, decode_pictures, open_stream
+from edge_agent.capture.pace import Thinner
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import Frame
@@ -31,13 +32,13 @@ class StreamCamera:
     def __init__(self, url: str, clock: Clock, fps: float, open_s: float, read_s: float) -> None:
         self._url = url
         self._clock = clock
-        self._period = 1.0 / fps
+        self._fps = fps
         self._open_s = open_s
         self._read_s = read_s
         self._stack = ExitStack()
         self._pictures: Iterator[Picture] = iter(())
         self._skipped = 0
-        self._due = float("-inf")
+        self._thinner = Thinner(fps)
 
     def open(self) -> None:
         """Connect. Raises DeviceUnavailableError."""
@@ -47,21 +48,20 @@ class StreamCamera:
         except MediaError as error:
             raise DeviceUnavailableError(f"camera {redact(self._url)}: {error}") from error
         self._pictures = decode_pictures(container)
-        self._skipped, self._due = 0, float("-inf")
+        self._skipped, self._thinner = 0, Thinner(self._fps)
 
     def read(self) -> Frame | None:
         """The next frame that is due. Raises DeviceUnavailableError when the stream ends or stalls."""
         try:
             for picture in self._pictures:
                 now = self._clock.monotonic()
-                if now < self._due - self._period / 2:
+                if not self._thinner.wants(now):
                     # Sent faster than asked for: left out on purpose, so not counted as dropped.
                     self._skipped += 1
                     continue
                 picture.index -= self._skipped
                 frame = picture.to_frame(now)
                 if frame is not None:
-                    self._due = max(self._due + self._period, now)
                     return frame
         except MediaError as error:
             raise DeviceUnavailableError(f"camera {redact(self._url)}: {error}") from error

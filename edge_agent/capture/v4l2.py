@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.capture.pace import Thinner
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError
 from edge_agent.domain.media import Frame
@@ -56,7 +57,7 @@ class V4l2Camera:
         self._fps = fps
         self._capture: cv2.VideoCapture | None = None
         self._index = 0
-        self._due = float("-inf")
+        self._thinner = Thinner(fps)
 
     def open(self) -> None:
         """Open the device and see a first frame. Raises DeviceUnavailableError."""
@@ -79,7 +80,7 @@ class V4l2Camera:
         if not capture.grab():
             capture.release()
             raise DeviceUnavailableError(f"camera {self._device} opens but delivers no picture")
-        self._capture, self._index, self._due = capture, 0, float("-inf")
+        self._capture, self._index, self._thinner = capture, 0, Thinner(self._fps)
 
     def read(self) -> Frame | None:
         """The next frame. Raises DeviceUnavailableError when the camera is gone."""
@@ -94,13 +95,9 @@ class V4l2Camera:
 
     def _grab_due(self, capture: cv2.VideoCapture) -> npt.NDArray[np.uint8] | None:
         """Take frames from the driver, decoding none before the next one is due; None when that failed."""
-        period = 1.0 / self._fps
         while capture.grab():
-            now = self._clock.monotonic()
-            # Half a period of tolerance: a camera at exactly this rate must not lose every other frame to jitter.
-            if now < self._due - period / 2:
+            if not self._thinner.wants(self._clock.monotonic()):
                 continue
-            self._due = max(self._due + period, now)
             good, image = capture.retrieve()
             if not good or image is None or image.ndim != 3 or image.shape[2] != 3:
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import threading
 
 from edge_agent.app import ConfigFile, Daemon
@@ -14,6 +15,7 @@ from edge_agent.settings import Settings, default_path
 
 def run(config: ConfigOption = None) -> None:
     """Watch, listen and publish until told to stop (SIGTERM or Ctrl-C); SIGHUP or a changed file reloads the config."""
+    faulthandler.enable()  # the watchdog ends a hung agent with SIGABRT: that shows where it hung
     stop, hangup = Stop(), threading.Event()
     with stop_on_signals(stop, hangup):
         Daemon(ConfigFile(config or default_path()), stop, hangup, pull_showing_progress, _log_as_told).run()

@@ -12,7 +12,6 @@ import logging
 import os
 import random
 import select
-import socket
 import ssl
 import threading
 import time
@@ -29,6 +28,7 @@ from paho.mqtt.properties import Properties
 from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.credentials import password, tls_context
 from edge_agent.delivery.link import Connected, Disconnected, InboundMessage, Outgoing, Published, Report
+from edge_agent.delivery.trouble import ConnectionFailed, explain
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings.schema import MqttSettings
 
@@ -51,6 +51,8 @@ INBOUND_BYTES = 64 * 1024
 """Larger messages from the broker are not read."""
 
 SESSION_TAKEN_OVER = 0x8E
+KEEP_ALIVE_TIMEOUT = 0x8D
+TOPIC_NAME_INVALID = 0x90
 UNSUPPORTED_VERSION = 0x84
 PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
@@ -61,15 +63,6 @@ class Will:
 
     topic: str
     payload: bytes
-
-
-class ConnectionFailed(Exception):  # noqa: N818 - an ending, not always an error
-    """A connection ended or did not come about. ``protocol``: the broker may not speak this version."""
-
-    def __init__(self, reason: str, *, protocol: bool = False, taken_over: bool = False) -> None:
-        super().__init__(reason)
-        self.protocol = protocol
-        self.taken_over = taken_over
 
 
 @dataclass(slots=True)
@@ -115,6 +108,8 @@ class MqttLink:
         self._backoff = Backoff(1.0, LONGEST_PAUSE_S, random.Random())
         self._number = 0
         self._short = 0
+        self.refused = 0
+        """Inbound messages that were not passed on."""
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     # -- called from other threads ------------------------------------------------------------------------------------
@@ -250,10 +245,15 @@ class MqttLink:
         def on_disconnect(_client: Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
             if session.ended is not None:
                 return  # paho tells of one ending twice; the first time it knows why
-            taken = flags.is_disconnect_packet_from_server and code.value == SESSION_TAKEN_OVER
-            session.ended = ConnectionFailed(
-                "another client uses our client id" if taken else f"connection lost: {code.getName()}", taken_over=taken
-            )
+            if not flags.is_disconnect_packet_from_server:
+                reason = (
+                    "no answer to pings" if code.value == KEEP_ALIVE_TIMEOUT else "the broker closed the connection"
+                )
+                session.ended = ConnectionFailed(reason)
+            elif code.value == SESSION_TAKEN_OVER:
+                session.ended = ConnectionFailed("another client uses our client id", taken_over=True)
+            else:
+                session.ended = ConnectionFailed(f"the broker closed the connection: {code.getName()}")
 
         def on_publish(_client: Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
             token = session.tokens.pop(mid, None)
@@ -261,8 +261,11 @@ class MqttLink:
                 session.acks.append((token, code.value))
 
         def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
-            if len(message.payload) <= INBOUND_BYTES:
-                self._inbound(_inbound(message))
+            received = _inbound(message)
+            if received is None:
+                self.refused += 1
+            else:
+                self._inbound(received)
 
         session.client.on_connect = on_connect
         session.client.on_disconnect = on_disconnect
@@ -322,8 +325,12 @@ class MqttLink:
             if message.correlation is not None and session.protocol == "5":
                 properties = _properties(PacketTypes.PUBLISH)
                 properties.CorrelationData = message.correlation
-            info = session.client.publish(message.topic, message.payload, 1, message.retain, properties)
-            session.tokens[info.mid] = message.token
+            try:
+                info = session.client.publish(message.topic, message.payload, 1, message.retain, properties)
+            except ValueError:  # a topic that paho will not send: one that a request asked to be answered on, say
+                session.acks.append((message.token, TOPIC_NAME_INVALID))
+            else:
+                session.tokens[info.mid] = message.token
 
     def _goodbye(self, session: _Session) -> None:
         session.client.disconnect()
@@ -368,30 +375,21 @@ def close(client: Client) -> None:
         sock.close()
 
 
-def explain(error: Exception, settings: MqttSettings) -> str:
-    """One line for a failed attempt to connect; never a secret."""
-    where = f"{settings.host}:{settings.effective_port}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{where}: the broker's certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"{where}: TLS failed: {error.reason or error}"
-    if isinstance(error, socket.gaierror):
-        return f"{where}: the name cannot be resolved: {error.strerror}"
-    if isinstance(error, TimeoutError):
-        return f"{where}: timed out"
-    if isinstance(error, OSError):
-        return f"{where}: {error.strerror or error}"
-    return str(error)
-
-
 def _properties(packet: int) -> Properties:
     return Properties(packet)  # type: ignore[no-untyped-call]
 
 
-def _inbound(message: MQTTMessage) -> InboundMessage:
+def _inbound(message: MQTTMessage) -> InboundMessage | None:
+    """The message as a value; None when it is too large, or its topic no UTF-8."""
+    if len(message.payload) > INBOUND_BYTES:
+        return None
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:
+        return None
     properties = message.properties
     return InboundMessage(
-        topic=message.topic,
+        topic=topic,
         payload=bytes(message.payload),
         retain=bool(message.retain),
         received=time.monotonic(),

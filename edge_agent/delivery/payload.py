@@ -17,17 +17,25 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.message import MessageKind
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
+    AttentionSums,
+    BurstSums,
     ClockState,
-    EmotionSums,
     FaceSums,
     MeasureSums,
+    StaySums,
     StreamSums,
     Summary,
-    estimate_emotion,
+    Trend,
+    Window,
+    estimate_window,
+    lift,
 )
 
 VERSION = 1
 """Value of ``v``: the version of the schemas."""
+
+NOTABLE_LIFT = 0.05
+"""Smaller differences from the baseline are not published."""
 
 LATEST = 253_402_300_799.0
 """9999-12-31T23:59:59Z; a clock beyond it is broken and its times are clipped."""
@@ -42,13 +50,20 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
         "seconds": _round(window.seconds),
         "clock": summary.clock,
         "faces": _faces(window.faces),
-        "emotion": _emotion(window.emotion),
+        "emotion": _emotion(window),
         "bursts": [
             {"label": label, "count": sums.count, "peak": _round(sums.peak), "seconds": _round(sums.seconds)}
             for label, sums in sorted(window.bursts.items())
         ],
         "quality": _quality(window.stream, window.seconds),
     }
+    document |= _present(
+        attention=_attention(window.attention),
+        stays=_stays(window.stays),
+        lift=_lift(window),
+        trend=_trend(summary.trend),
+        fused=_fused(window.fused),
+    )
     if window.measures:
         document["measures"] = {name: _measure(sums) for name, sums in sorted(window.measures.items())}
     if merged > 1:
@@ -120,8 +135,8 @@ def _faces(sums: FaceSums) -> dict[str, Any]:
     }
 
 
-def _emotion(sums: EmotionSums) -> dict[str, Any] | None:
-    estimate = estimate_emotion(sums)
+def _emotion(window: Window) -> dict[str, Any] | None:
+    estimate = estimate_window(window)
     if estimate is None:
         return None
     return {
@@ -131,6 +146,40 @@ def _emotion(sums: EmotionSums) -> dict[str, Any] | None:
         "confidence": _round(estimate.confidence, 2),
         "readings": estimate.readings,
     }
+
+
+def _present(**parts: Any) -> dict[str, Any]:
+    """Those of the optional ``parts`` that have something to say."""
+    return {name: part for name, part in parts.items() if part}
+
+
+def _attention(sums: AttentionSums) -> dict[str, float] | None:
+    return None if sums.ratio is None else {"ratio": _round(sums.ratio), "seconds": _round(sums.looking)}
+
+
+def _stays(sums: StaySums) -> dict[str, float] | None:
+    if sums.count == 0:
+        return None
+    return {"count": sums.count, "mean": _round(sums.seconds / sums.count), "longest": _round(sums.longest)}
+
+
+def _lift(window: Window) -> dict[str, float] | None:
+    """Classes that stand out from what this place usually shows."""
+    values = lift(window) if estimate_window(window) else None
+    if values is None:
+        return None
+    return {n: _round(v) for n, v in zip(EMOTIONS, values, strict=True) if abs(v) >= NOTABLE_LIFT}
+
+
+def _trend(trend: Trend | None) -> dict[str, float] | None:
+    if trend is None:
+        return None
+    figures = {"valence": trend.valence, "people": trend.people, "attention": trend.attention}
+    return {name: _round(value) for name, value in figures.items() if value is not None}
+
+
+def _fused(fused: Mapping[str, BurstSums]) -> list[dict[str, Any]]:
+    return [{"label": label, "count": s.count, "peak": _round(s.peak)} for label, s in sorted(fused.items())]
 
 
 def _quality(stream: StreamSums, seconds: float) -> dict[str, Any]:

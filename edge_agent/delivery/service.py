@@ -215,7 +215,7 @@ class DeliveryService:
             client_id_in_use=self._sender.client_id_in_use,
             in_flight=self._sender.in_flight,
             sent=self._sender.sent,
-            inbound_dropped=self._dispatcher.dropped,
+            inbound_dropped=self._dispatcher.dropped + self._link.refused,
             refused_topics=self._sender.refused_topics,
             outbox=self._outbox.stats() if self._outbox.is_open else None,
             sinks={name: sink.health for name, sink in self._sinks.items()},

@@ -39,7 +39,8 @@ class Box:
         if w <= 0 or h <= 0:
             return 0.0
         union = self.area + other.area - w * h
-        return w * h / union if union > 0 else 0.0  # the area of a tiny box can vanish
+        # The area of a tiny box can vanish, or the rounding of its edges exceed it.
+        return min(1.0, w * h / union) if union > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

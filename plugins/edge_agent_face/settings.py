@@ -17,7 +17,12 @@ class FaceSettings(AnalyzerSettings):
     range: Range = Field(
         default="near", description="near: to about 2 m, fastest. far: to about 5 m, at about three times the cost."
     )
-    min_score: float = Field(default=0.5, ge=0.05, le=0.99, description="Least probability of being a face.")
+    min_score: float = Field(
+        default=0.3,
+        ge=0.05,
+        le=0.99,
+        description="Least probability of being a face; from there to 0.5 it only keeps a person who is known already.",
+    )
     min_face: float = Field(
         default=0.0, ge=0, lt=1, description="Faces narrower than this fraction of the picture's width do not count."
     )

@@ -99,15 +99,17 @@ def test_connections_cut_while_draining_lose_nothing_at_the_subscriber(
     fill(tmp_path / "state", 3_000, max_mb=64.0)
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port, BASE + "#") as subscriber:
         delivery = make_delivery(proxy.port)
-        for number in range(8):
-            target = 3_000 - 300 * (number + 1)
+        for number in range(6):
+            target = 3_000 - 400 * (number + 1)
             eventually(lambda: delivery.stats().outbox.pending <= target)  # noqa: B023
+            before = proxy.accepted
             (proxy.reset if number % 2 else proxy.cut)()
+            eventually(lambda: proxy.accepted > before)  # noqa: B023
         eventually(lambda: _settled(delivery, 3000), 60)
         subscriber.wait(lambda messages: len(set(_keys(messages))) == 3_000)
         repeats = len(_keys(subscriber.messages)) - 3_000
-        assert repeats <= 8 * 300
-        assert proxy.accepted >= 9
+        assert repeats <= 6 * 300
+        assert proxy.accepted >= 7
 
 
 # -- row 14: bad lines ------------------------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ def test_a_refused_row_is_kept_and_tried_again_later(code: int, make_delivery: M
         delivery.publish_state("health", "well")
         eventually(lambda: broker.on("/health"))
         first = len(broker.on("summary"))
-        assert first <= 20, "one window of attempts at most"
+        assert first <= 40, "one window of attempts at most, and one more as late data"
         for _ in range(20):
             clock.advance(0.1)
             time.sleep(0.02)

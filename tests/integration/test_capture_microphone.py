@@ -120,3 +120,16 @@ def test_absent_microphone_is_waited_for_and_named(tmp_path: Path, environment: 
     assert "'Snowball' is not there" in lines[0]["error"]
     assert "'testmic'" in lines[0]["error"]
     assert lines[0]["closed_in"] < 2
+
+
+def test_microphone_that_appears_later_is_found(tmp_path: Path, environment: dict[str, str]) -> None:
+    """PortAudio lists devices when it is initialised, so finding a new one takes another initialisation."""
+    config = file_device(tmp_path, np.zeros((16, 2)))
+    arguments = ["Snowball", "--seconds", "0.5", "--deadline", "30"]
+    listener = Listener(environment | {"ALSA_CONFIG_PATH": str(config)}, *arguments)
+    listener.wait_for_error("'Snowball' is not there")
+    file_device(tmp_path, np.full((44_100, 2), 0.25), name="Snowball")
+    lines = list(listener)
+    listener.end()
+    assert len(lines) > 3, "it was found and heard"
+    assert lines[-2]["peak"] == pytest.approx(0.25, abs=0.05)

@@ -84,7 +84,7 @@ def make_delivery(tmp_path: Path) -> Iterator[MakeDelivery]:
 
     yield make
     for service in services:
-        service.stop(3.0)
+        service.stop(1.5)
 
 
 @pytest.fixture

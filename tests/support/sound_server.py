@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,12 +86,20 @@ class Listener:
 
     def __init__(self, environment: dict[str, str], *arguments: str) -> None:
         command = [sys.executable, "-m", "tests.support.listen", *arguments]
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             yield json.loads(line)
+
+    def wait_for_error(self, words: str) -> None:
+        """Until the log says so."""
+        deadline = time.monotonic() + 20
+        while words not in os.pread(self._log.fileno(), 1 << 20, 0).decode():
+            assert time.monotonic() < deadline, f"the listener did not say {words!r}"
+            time.sleep(0.05)
 
     def end(self) -> None:
         """Do not wait for it any longer."""
@@ -99,6 +108,7 @@ class Listener:
         self._process.wait(10)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._log.close()
 
 
 def file_device(folder: Path, samples: np.ndarray[Any, Any], name: str = "testmic") -> Path:

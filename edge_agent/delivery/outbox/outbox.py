@@ -26,7 +26,7 @@ from edge_agent.delivery.outbox.database import (
 )
 from edge_agent.delivery.outbox.files import BALLAST_BYTES
 from edge_agent.delivery.outbox.records import Origin
-from edge_agent.delivery.outbox.retention import KEPT_FINE, TIERS, buckets, complete
+from edge_agent.delivery.outbox.space import Shrinker
 from edge_agent.delivery.outbox.store import Store
 from edge_agent.delivery.outbox.vault import Vault
 from edge_agent.delivery.rows import Counters, Draft, OutboxStats, Row
@@ -49,9 +49,6 @@ PUT_ROWS = 64
 
 ROW_BYTES = 2048
 """What a row takes at most, as a rule: room for it is made before it is stored."""
-
-MERGE_ROWS = 240
-"""Rows looked at in one merging transaction; keeps it, and the WAL, small."""
 
 STEADY_S = 600.0
 """The wall clock must have kept pace with the monotonic one this long before anything is dropped for its age."""
@@ -88,7 +85,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._consumers = {name: _Consumer() for name in consumers}
         self._put_at: dict[int, float] = {}
-        self._merged_to = [0] * len(TIERS)
+        self._shrinker = Shrinker()
         self._current: Store | None = None
         self._degraded: str | None = None
         self._base = OutboxStats(Counters(), 0, 0, 0)
@@ -191,7 +188,7 @@ class Outbox:
             consumer = self._consumers[name]
             consumer.leased.clear()
             consumer.at = 0
-            self._merged_to = [0] * len(TIERS)
+            self._shrinker.restart()
 
     # -- upkeep -------------------------------------------------------------------------------------------------------
 
@@ -273,7 +270,7 @@ class Outbox:
             self._consumers[name].bit = bit
             self._consumers[name].leased.clear()
             self._consumers[name].at = 0
-        self._merged_to = [0] * len(TIERS)
+        self._shrinker.restart()
         self._current = store
         store.limit(self._limit())
 
@@ -381,34 +378,14 @@ class Outbox:
         return MEMORY_BYTES if self._degraded else self._cap
 
     def _shrink(self, target: float) -> None:
-        """Merge, then drop, until no more than ``target`` bytes are in use."""
-        while self._store.used() > target:
-            if not self._merge_some() and not self._drop_some():
-                return
+        self._shrinker.shrink(self._store, target, self._leased())
 
-    def _merge_some(self) -> bool:
-        store = self._store
-        leased = set().union(*(c.leased for c in self._consumers.values()))
-        for before in (store.next_id - KEPT_FINE, store.next_id):
-            for tier in range(len(TIERS)):
-                found = store.candidates(tier, self._merged_to[tier], before, MERGE_ROWS)
-                free = [c for c in found if c.id not in leased]
-                groups = complete(buckets(free, tier), more=len(found) == MERGE_ROWS)
-                if groups:
-                    store.merge(groups, tier)
-                if found:
-                    self._merged_to[tier] = groups[-1][-1] if groups else found[-1].id
-                    return True
-        return False
-
-    def _drop_some(self) -> bool:
-        leased = set().union(*(c.leased for c in self._consumers.values()))
-        return self._store.drop_oldest(max(16, self._store.pending // 50), leased, "no space") > 0
+    def _leased(self) -> set[int]:
+        return set().union(*(consumer.leased for consumer in self._consumers.values()))
 
     def _expire(self, now: float, offset: float) -> None:
         """Drop what is too old, but only by a clock that has been steady for a while: no jump empties the outbox."""
         if not abs(offset - self._offset) < 60.0:
             self._offset, self._steady_since = offset, now
         if now - self._steady_since >= STEADY_S:
-            leased = set().union(*(c.leased for c in self._consumers.values()))
-            self._run(lambda store: store.expire(now + offset - self._max_age, leased))
+            self._run(lambda store: store.expire(now + offset - self._max_age, self._leased()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from functools import reduce
 from typing import Any
 
@@ -95,6 +95,8 @@ class Record:
 
 def load(columns: Sequence[Any]) -> Record | None:
     """The record in a row of the table; None when its content is damaged."""
+    if len(columns) != len(fields(Record)):
+        return None
     record = Record(*columns)
     sound = (
         isinstance(record.payload, bytes)

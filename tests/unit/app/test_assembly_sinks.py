@@ -43,7 +43,7 @@ def test_a_sink_runs_only_when_its_table_says_so(tmp_path: Path) -> None:
             "test.toml, line 7: unknown key sinks.jsonl.max_mbs; did you mean",
         ),
         ("[sinks.jsonl]\nkeep = -1", "sinks.jsonl.keep"),
-        ("[sinks.kafka]\nenabled = true", "sinks.kafka: no plugin in plugins.allow offers such a sink; known: jsonl"),
+        ("[sinks.kafka]\nenabled = true", "sinks.kafka: no plugin in plugins.allow offers it; known: jsonl"),
     ],
 )
 def test_a_wrong_table_is_named(tmp_path: Path, table: str, complaint: str) -> None:

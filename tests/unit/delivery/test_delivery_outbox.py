@@ -88,7 +88,7 @@ def test_live_rows_are_leased_before_the_backlog_and_age_into_it(tmp_path: Path)
     rows = outbox.lease(MQTT, 4, live_s=15.0)
     assert [(row.seq, row.live) for row in rows] == [(4, True), (5, True), (1, False), (2, False)]
     outbox.nack(MQTT, [4])
-    assert [(row.seq, row.live) for row in outbox.lease(MQTT, 9, live_s=15.0)] == [(3, False), (4, True)]
+    assert [(row.seq, row.live) for row in outbox.lease(MQTT, 9, live_s=15.0)] == [(4, True), (3, False)]
     outbox.nack(MQTT, [4, 5])
     clock.advance(20)
     assert [(row.seq, row.live) for row in outbox.lease(MQTT, 9, live_s=15.0)] == [(4, False), (5, False)]
