@@ -111,6 +111,21 @@ class Why:
     pace: Pace = "idle"
     limit: str = "no limit"
 
+    def document(self) -> dict[str, object]:
+        """The decisions in words, as published on the ``pacing`` topic. Tracks are counted, not named."""
+        read = [decision.reason for decision in self.reading.values() if decision.go]
+        return {
+            "v": 1,
+            "pace": self.pace,
+            "next_look_s": round(self.wait, 3),
+            "limit": self.limit,
+            "searched": self.search.go,
+            "search": self.search.reason,
+            "faces": len(self.reading),
+            "read": len(read),
+            "readings": sorted({decision.reason for decision in self.reading.values()}),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:

@@ -99,6 +99,7 @@ class Agent:
         self._summariser: Summariser | None = None
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
+        self._explained = float("-inf")
         self.config_problem = ""
         """Why the last reload was refused; shown on the health topic."""
 
@@ -218,6 +219,14 @@ class Agent:
             lost = now_lost
             if report is not None:
                 self._reports.put(report)
+                self._explain(report.time)
+
+    def _explain(self, now: float) -> None:
+        """Publish why the lane did what it did, at most once a second, when the config asks for it."""
+        why = self._vision.why
+        if self.settings.pacing.explain and why is not None and now - self._explained >= 1.0:
+            self._explained = now
+            self.delivery.publish_state(topics.PACING, why.document(), retain=False)
 
     def _adjust_vision(self) -> None:
         """What others asked of the lane, done on its own thread."""

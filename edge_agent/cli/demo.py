@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.markup import escape
 from edge_agent.app import Agent, Assembly
 from edge_agent.cli.broker import EmbeddedBroker
 from edge_agent.cli.common import out
+from edge_agent.cli.lines import summary_line
 from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
@@ -71,16 +72,8 @@ class _Board:
                 summary = json.loads(text)
                 emotion = summary["emotion"]
                 self.dominant[emotion["dominant"] if emotion else "none"] += 1
-                self._console.print(f"[bold]{_line(summary)}[/bold]", highlight=False)
+                self._console.print(f"[bold]{summary_line(summary)}[/bold]", highlight=False)
             self._console.print(f"[dim]{escape(topic)}[/dim] {escape(text)}", highlight=False, soft_wrap=True)
-
-
-def _line(summary: dict[str, Any]) -> str:
-    emotion = summary["emotion"]
-    faces = f"{summary['faces']['mean']:.1f} faces"
-    if emotion is None:
-        return f"{faces}, not enough evidence for an emotion"
-    return f"{faces}, {emotion['dominant']} {emotion['p'][emotion['dominant']]:.2f}, valence {emotion['valence']:+.2f}"
 
 
 def demo(

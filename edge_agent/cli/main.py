@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from edge_agent import __version__
-from edge_agent.cli import analyze, config, demo, doctor, models, outbox, plugins, run
+from edge_agent.cli import analyze, config, demo, doctor, models, outbox, plugins, run, watch
 from edge_agent.cli.common import err
 from edge_agent.domain.errors import EdgeAgentError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("analyze")(analyze.analyze)
+app.command("watch")(watch.watch)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")

@@ -11,6 +11,7 @@ INFO = "info"
 HEALTH = "health"
 GAPS = "gaps"
 STATE = "state"
+PACING = "pacing"
 SUMMARY = "summary"
 BACKFILL = "backfill"
 

@@ -101,6 +101,9 @@ class PacingSettings(Section):
     )
     min_fps: float | None = Field(default=None, gt=0, le=60, description="Lower bound, overrides the profile's.")
     max_fps: float | None = Field(default=None, gt=0, le=60, description="Upper bound, overrides the profile's.")
+    explain: bool = Field(
+        default=False, description="Publish once a second why the camera was looked at: for edge-agent watch --why."
+    )
     max_cpu: float = Field(
         default=0.5, gt=0, le=1, description="Share of all cores above which the rate falls towards its lower bound."
     )

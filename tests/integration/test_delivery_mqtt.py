@@ -166,6 +166,21 @@ def test_commands_reach_their_handler_with_all_they_carry_and_are_answered(
         assert threads == {"mqtt-inbound"}
 
 
+def test_an_answer_that_cannot_be_published_costs_nothing(
+    broker: Mosquitto, subscriber: Subscriber, make_delivery: MakeDelivery, eventually: Any
+) -> None:
+    """Some brokers pass on a request with a response topic that nobody may publish to."""
+    delivery = make_delivery(broker.port)
+    subscriber.wait_for(BASE + "status", b"online")
+    for topic in ("answers/#", "a" * 70_000, "answers/+/x"):
+        request = InboundMessage("cmd/x", b"", False, 0.0, response_topic=topic)
+        delivery.reply(request, "cmd/x/response", "no")
+    delivery.reply(InboundMessage("cmd/x", b"", False, 0.0), "cmd/x/response", "yes")
+    subscriber.wait_for(BASE + "cmd/x/response", b"yes")
+    eventually(lambda: delivery.stats().in_flight == 0)
+    assert len(subscriber.on(BASE + "status")) == 1, "the connection stood"
+
+
 def test_a_handler_that_hangs_or_raises_stops_nothing_and_the_queue_is_bounded(
     broker: Mosquitto, make_delivery: MakeDelivery, eventually: Any
 ) -> None:

@@ -1,0 +1,103 @@
+"""``edge-agent watch``: what agents publish, live in the terminal, over MQTT from any machine."""
+
+from __future__ import annotations
+
+import json as json_module
+import threading
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out
+from edge_agent.cli.lines import event_line, health_line, pacing_line, summary_line
+from edge_agent.delivery import topics
+from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.listener import listening
+from edge_agent.runtime.logs import configure
+from edge_agent.runtime.stop import Stop, stop_on_signals
+
+
+class _View:
+    """Prints messages. ``why`` also those about pacing; ``limit`` stops after so many."""
+
+    def __init__(self, console: Console, *, json: bool, why: bool, limit: int | None, stop: Stop) -> None:
+        self._console = console
+        self._json = json
+        self._why = why
+        self._left = limit
+        self._stop = stop
+        self._lock = threading.Lock()
+
+    def show(self, message: InboundMessage) -> None:
+        parts = message.topic.split("/")
+        device, kind = parts[-2], parts[-1]
+        if parts[-2] in ("event", topics.BACKFILL):
+            device, kind = parts[-3], "/".join(parts[-2:])
+        text = message.payload.decode("utf-8", "replace")
+        line = self._raw(message.topic, text) if self._json else self._line(kind, text)
+        if line is None or self._stop.requested:
+            return
+        with self._lock:
+            if self._json:
+                typer.echo(line)
+            else:
+                self._console.print(f"[dim]{escape(device)} {kind:18}[/dim] {escape(line)}", highlight=False)
+            if self._left is not None:
+                self._left -= 1
+                if self._left <= 0:
+                    self._stop.request("seen enough")
+
+    def _raw(self, topic: str, text: str) -> str | None:
+        if topic.endswith(f"/{topics.PACING}") and not self._why:
+            return None
+        try:
+            payload = json_module.loads(text)
+        except ValueError:
+            payload = text
+        return json_module.dumps({"topic": topic, "payload": payload}, ensure_ascii=False)
+
+    def _line(self, kind: str, text: str) -> str | None:
+        if kind == topics.STATUS:
+            return text
+        render = self._renderer(kind)
+        if render is None:
+            return None
+        try:
+            return render(json_module.loads(text))
+        except (ValueError, KeyError, TypeError):
+            return f"not understood: {text[:200]}"
+
+    def _renderer(self, kind: str) -> Callable[[Mapping[str, Any]], str] | None:
+        if kind in (topics.SUMMARY, topics.backfill("summary")):
+            return summary_line
+        if kind.startswith("event/") or kind == topics.backfill("event"):
+            return event_line
+        if kind == topics.HEALTH:
+            return health_line
+        return pacing_line if kind == topics.PACING and self._why else None
+
+
+def watch(
+    config: ConfigOption = None,
+    device: Annotated[str, typer.Option("--device", help="Device to watch; + for all of the broker.")] = "+",
+    host: Annotated[str | None, typer.Option("--host", help="Broker, instead of the config's.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="The broker's port.")] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Also why the camera is looked at (the device needs pacing.explain = true).")
+    ] = False,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after this many messages.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what agents publish, until Ctrl-C."""
+    _, settings = configuration(config)
+    configure("warning", "text")
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    mqtt = settings.mqtt.model_copy(update=changes)
+    stop = Stop()
+    view = _View(out(), json=json, why=why, limit=count, stop=stop)
+    with stop_on_signals(stop), listening(mqtt, f"{mqtt.prefix}/{device}/#", view.show):
+        while not stop.wait(3600):
+            pass
