@@ -18,7 +18,8 @@ check: setup-dev
 	scripts/check
 
 bench: setup-dev
-	for bench in benchmarks/*.py; do $(PY) $$bench || exit 1; done
+	$(VENV)/bin/edge-agent models bench
+	$(PY) -m benchmarks.drain
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

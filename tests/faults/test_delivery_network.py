@@ -49,15 +49,13 @@ def _settled(delivery: Any, produced: int) -> bool:
 # -- rows 12 and 13: the broker is away -------------------------------------------------------------------------------
 
 
-def test_a_day_without_broker_drains_in_order_at_the_pace_of_plain_paho(broker: Mosquitto, tmp_path: Path) -> None:
-    """Row 12: a day of windows is all there, arrives in order, and drains at no less than 0.8 of plain paho's pace on
-    this machine: the best of three, because others use it too. ``scripts/torture week`` does seven days.
+def test_a_day_without_broker_drains_whole_and_in_order(broker: Mosquitto, tmp_path: Path) -> None:
+    """Row 12: a day of windows is all there and arrives in order. ``benchmarks/drain.py`` tells how fast, beside plain
+    paho; ``scripts/torture week`` does seven days.
     """
-    outcomes = [measure(tmp_path / f"attempt-{attempt}", broker.port, 8_640, max_mb=64.0) for attempt in range(1)]
-    while max(outcome.ratio for outcome in outcomes) < 0.8 and len(outcomes) < 3:
-        outcomes.append(measure(tmp_path / f"attempt-{len(outcomes)}", broker.port, 8_640, max_mb=64.0))
-    assert all(outcome.in_order and outcome.rows == outcome.windows == 8_640 for outcome in outcomes)
-    assert max(outcome.ratio for outcome in outcomes) >= 0.8, outcomes
+    outcome = measure(tmp_path, broker.port, 8_640, max_mb=64.0)
+    assert outcome.in_order
+    assert outcome.rows == outcome.windows == 8_640
 
 
 def test_a_long_outage_with_little_space_is_merged_and_all_of_it_arrives(
