@@ -62,6 +62,15 @@ class Assembly:
             except ModelError as error:
                 log.warning("%s", error)
 
+    def require_models(self) -> None:
+        """Insist on the models of every enabled analyzer.
+
+        Raises:
+            ModelError: one of them is missing or damaged; says how to get it.
+        """
+        for name in self.plugins.required_models():
+            self.store.locate(name)
+
     def activate(self) -> Sequence[ActiveAnalyzer]:
         """Build and self-check the enabled analyzers; the others keep their status."""
         context = AnalyzerContext(self.store, self.settings.models.threads)

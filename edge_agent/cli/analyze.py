@@ -58,6 +58,7 @@ def analyze(
         # Analyzers keep state between calls, so every recording gets fresh ones.
         assembly = Assembly(text, settings)
         assembly.pull_missing(pull_showing_progress)
+        assembly.require_models()  # an answer without them would say that nobody was there
         assembly.activate()
         try:
             with positions(path.name) as progress:

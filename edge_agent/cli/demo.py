@@ -28,23 +28,15 @@ from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.models import cache_dir
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
-from edge_agent.settings import ConfigText
-
-_CONFIG = """
-[device]
-id = "demo"
-state_dir = "{state}"
-[camera]
-source = "{camera}"
-[microphone]
-source = "{microphone}"
-[mqtt]
-host = "127.0.0.1"
-port = {port}
-protocol = "3.1.1"
-[summary]
-window_s = {window}
-"""
+from edge_agent.settings import (
+    CameraSettings,
+    ConfigText,
+    DeviceSettings,
+    MicrophoneSettings,
+    MqttSettings,
+    Settings,
+)
+from edge_agent.settings.schema import CommandSettings, HomeAssistantSettings
 
 
 class DemoError(EdgeAgentError):
@@ -88,11 +80,8 @@ def demo(
     board = _Board(console)
     stop = Stop()
     with tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state, EmbeddedBroker() as broker:
-        text = _CONFIG.format(state=Path(state), camera=camera, microphone=microphone, port=broker.port, window=window)
-        config = ConfigText("demo", text)
-        settings = config.settings()
-        # The demo's state is thrown away, its models are not: they belong into the user's cache.
-        settings = settings.model_copy(update={"models": settings.models.model_copy(update={"dir": cache_dir()})})
+        config = ConfigText("demo", "")
+        settings = _own(config.settings(), Path(state), broker.port, camera, microphone, window)
         assembly = Assembly(config, settings)
         assembly.pull_missing(pull_showing_progress)
         assembly.activate()
@@ -108,3 +97,21 @@ def demo(
         raise DemoError("no summary arrived over MQTT; run 'edge-agent plugins list' to see what is missing")
     counts = ", ".join(f"{name} {count}" for name, count in board.dominant.most_common())
     console.print(f"{board.windows} windows received: {counts}", highlight=False)
+
+
+def _own(found: Settings, state: Path, port: int, camera: str, microphone: str, window: float) -> Settings:
+    """Settings of the demo alone: nothing in the environment may lead it to a real device's state, broker or sinks."""
+    return found.model_copy(
+        update={
+            "device": DeviceSettings(id="demo", state_dir=state),
+            "camera": CameraSettings(source=camera),
+            "microphone": MicrophoneSettings(source=microphone),
+            "mqtt": MqttSettings(host="127.0.0.1", port=port, protocol="3.1.1"),  # all that the embedded broker speaks
+            "summary": found.summary.model_copy(update={"window_s": window}),
+            # The demo's state is thrown away, its models are not: they belong into the user's cache.
+            "models": found.models.model_copy(update={"dir": found.models.dir or cache_dir()}),
+            "commands": CommandSettings(),
+            "home_assistant": HomeAssistantSettings(),
+            "sinks": {},
+        }
+    )

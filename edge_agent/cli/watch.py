@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, err, out
 from edge_agent.cli.lines import event_line, health_line, pacing_line, summary_line
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
@@ -30,6 +30,7 @@ class _View:
         self._left = limit
         self._stop = stop
         self._lock = threading.Lock()
+        self._trouble = ""
 
     def show(self, message: InboundMessage) -> None:
         parts = message.topic.split("/")
@@ -49,6 +50,13 @@ class _View:
                 self._left -= 1
                 if self._left <= 0:
                     self._stop.request("seen enough")
+
+    def trouble(self, reason: str) -> None:
+        """Say why there is no connection, once for each reason."""
+        with self._lock:
+            if reason != self._trouble:
+                self._trouble = reason
+                err().print(f"{escape(reason)}; trying again", highlight=False, soft_wrap=True)
 
     def _raw(self, topic: str, text: str) -> str | None:
         if topic.endswith(f"/{topics.PACING}") and not self._why:
@@ -98,6 +106,6 @@ def watch(
     mqtt = settings.mqtt.model_copy(update=changes)
     stop = Stop()
     view = _View(out(), json=json, why=why, limit=count, stop=stop)
-    with stop_on_signals(stop), listening(mqtt, f"{mqtt.prefix}/{device}/#", view.show):
+    with stop_on_signals(stop), listening(mqtt, f"{mqtt.prefix}/{device}/#", view.show, view.trouble):
         while not stop.wait(3600):
             pass

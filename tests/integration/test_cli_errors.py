@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,46 @@ def test_an_unwritable_state_directory_is_explained(cli: Cli, tmp_path: Path) ->
         output, _ = agent.communicate(timeout=20)
     assert "Traceback" not in output
     assert str(blocked) in output
+
+
+def test_a_damaged_model_fails_an_analysis_instead_of_seeing_nobody(cli: Cli, tmp_path: Path) -> None:
+    store = tmp_path / "models"
+    store.mkdir()
+    (store / "blazeface-short.tflite").write_bytes(b"not the model")
+    (store / "blazeface-full.tflite").write_bytes(b"not the model")
+    sound = tmp_path / "silence.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, 16000, 16000, "NONE", "not compressed"))
+        file.writeframes(bytes(32000))
+    result = cli("analyze", str(sound), EDGE_AGENT__MODELS__DIR=str(store))
+    assert result.returncode == 4
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "edge-agent models pull" in result.stderr
+
+
+def test_watch_says_why_it_hears_nothing(cli: Cli) -> None:
+    watching = cli.start("watch", "--host", "127.0.0.1", "--port", "1")
+    try:
+        assert watching.stdout is not None
+        assert "trying again" in watching.stdout.readline()
+    finally:
+        watching.terminate()
+        watching.communicate(timeout=20)
+
+
+def test_the_demo_leaves_a_real_device_alone(cli: Cli, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    result = cli(
+        "demo",
+        "--seconds",
+        "6",
+        "--window",
+        "2",
+        EDGE_AGENT__DEVICE__STATE_DIR=str(state),
+        EDGE_AGENT__DEVICE__ID="real",
+        EDGE_AGENT__MQTT__PORT="1",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "happiness" in result.stdout
+    assert not state.exists()
