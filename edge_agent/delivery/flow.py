@@ -19,6 +19,9 @@ SUSPECTS = 64
 HASTY_S = 5.0
 """A broker that hangs up later than this after a message probably does not mean it."""
 
+LIVE_RESERVE = 2
+"""Places in the window that backlog leaves to live messages, where the window is large enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flight:
@@ -30,16 +33,12 @@ class Flight:
 
 
 class Window:
-    """Messages handed to the connection and not acknowledged, by token.
-
-    The connection keeps to the broker's Receive Maximum itself. It is handed some more than that, so that it never has
-    to wait for us between an acknowledgement and the next message, and live messages on top of a full backlog.
-    """
+    """Unacknowledged messages by token, never more than :attr:`size`."""
 
     def __init__(self, own_size: int) -> None:
         self._own_size = own_size
         self._allowed = own_size
-        self._careful = False
+        self.size = own_size
         self._flights: OrderedDict[int, Flight] = OrderedDict()
         self._next = 0
 
@@ -49,18 +48,17 @@ class Window:
     def restart(self, receive_maximum: int, *, careful: bool = False) -> None:
         """A new connection, which allows ``receive_maximum``; nothing is on its way. ``careful``: one by one."""
         self._allowed = max(1, min(self._own_size, receive_maximum))
-        self._careful = careful
+        self.size = 1 if careful else self._allowed
         self._flights.clear()
 
     def widen(self) -> None:
         """No need to be careful any more."""
-        self._careful = False
+        self.size = self._allowed
 
     def room(self, *, live: bool) -> int:
-        """How many more messages may be handed over now."""
-        ahead = (self._allowed + 1) // 2
-        limit = 1 if self._careful else self._allowed + (2 if live else 1) * ahead
-        return max(0, limit - len(self._flights))
+        """How many more messages may be sent now."""
+        reserve = 0 if live or self.size <= 2 * LIVE_RESERVE else LIVE_RESERVE
+        return max(0, self.size - reserve - len(self._flights))
 
     def depart(self, flight: Flight) -> int:
         """Note that ``flight`` is sent; its token."""

@@ -8,17 +8,13 @@ from enum import Enum
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A QoS 1 publish. ``token`` comes back in :class:`Published`; ``correlation`` answers a request (MQTT 5 only).
-
-    What is ``urgent`` goes before what is not; each in order.
-    """
+    """A QoS 1 publish. ``token`` comes back in :class:`Published`; ``correlation`` answers a request (MQTT 5 only)."""
 
     token: int
     topic: str
     payload: bytes
     retain: bool
     correlation: bytes | None = None
-    urgent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

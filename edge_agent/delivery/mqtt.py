@@ -77,7 +77,7 @@ class _Session:
     connected: Connected | None = None
     refused: ConnectionFailed | None = None
     ended: ConnectionFailed | None = None
-    window: int = 1
+    since: float | None = None
 
 
 class MqttLink:
@@ -99,7 +99,6 @@ class MqttLink:
         self._will = will
         self._report = report
         self._inbound = inbound
-        self._urgent: deque[tuple[int, Outgoing]] = deque()
         self._queue: deque[tuple[int, Outgoing]] = deque()
         self._filters: dict[str, None] = {}
         self._new_filters: deque[str] = deque()
@@ -120,9 +119,8 @@ class MqttLink:
         self._thread.start()
 
     def publish(self, session: int, messages: Iterable[Outgoing]) -> None:
-        """Send on connection ``session``, as soon as the window allows; forgotten without a word when that is over."""
-        for message in messages:
-            (self._urgent if message.urgent else self._queue).append((session, message))
+        """Send on connection ``session``; forgotten without a word when that is over."""
+        self._queue.extend((session, message) for message in messages)
         self._nudge()
 
     def subscribe(self, topic_filter: str) -> None:
@@ -180,7 +178,6 @@ class MqttLink:
         if flapping and not ending.taken_over:
             reason += f"; is there another client with the id {self._client_id!r}?"
         delay = self._backoff.next(TAKEN_OVER_PAUSE_S if ending.taken_over else 0.0)
-        self._urgent.clear()
         self._queue.clear()
         self._report(Disconnected(reason, delay, ending.taken_over, flapping))
         deadline = time.monotonic() + delay
@@ -296,7 +293,6 @@ class MqttLink:
                 raise session.refused
             if rc != MQTTErrorCode.MQTT_ERR_SUCCESS and session.connected is None:
                 raise ConnectionFailed("closed before it was accepted", protocol=True)
-        session.window = max(1, min(self._settings.in_flight, session.connected.receive_maximum))
         self._report(session.connected)
         self._new_filters.clear()
         for topic_filter in list(self._filters):
@@ -321,8 +317,8 @@ class MqttLink:
     def _send(self, session: _Session) -> None:
         while self._new_filters:
             session.client.subscribe(self._new_filters.popleft(), qos=1)
-        while len(session.tokens) < session.window and (queue := self._urgent or self._queue):
-            number, message = queue.popleft()
+        while self._queue:
+            number, message = self._queue.popleft()
             if number != session.number:
                 continue
             properties = None

@@ -36,9 +36,6 @@ from edge_agent.domain.message import MessageKind
 log = logging.getLogger(__name__)
 
 CONSUMER = "mqtt"
-LOW = 64
-"""More backlog is read when no more than this is left of the last chunk."""
-
 ONCE_QUEUED = 32
 
 CHUNK = 256
@@ -262,7 +259,7 @@ class Sender:
                 self._depart(batch, Flight(topic, None, now), state.payload, retain=state.retain)
 
     def _refill(self, now: float) -> None:
-        space = CHUNK - len(self._backlog) if len(self._backlog) <= LOW else 0
+        space = CHUNK - len(self._backlog) if len(self._backlog) <= self._window.size else 0
         wanted = max(self._fresh, space if self._more or self._pauses.active() else 0)
         if wanted <= 0:
             return
@@ -274,7 +271,7 @@ class Sender:
                 self._live.append((row, now))
                 self._newest = row.id
             else:  # a live one comes second when it was turned down: the retained topic must not go back in time
-                self._backlog.append(replace(row, live=False) if row.live else row)
+                self._backlog.append(replace(row, live=False))
 
     def _send_live(self, batch: list[Outgoing], now: float) -> None:
         waiting: deque[tuple[Row, float]] = deque()
@@ -296,7 +293,7 @@ class Sender:
     def _send_row(self, batch: list[Outgoing], row: Row, now: float) -> None:
         payload = row.payload if row.live else mark_replayed(row.payload)
         flight = Flight(self._topic(row), row, now)
-        self._depart(batch, flight, payload, retain=row.live and row.kind == "summary", urgent=row.live)
+        self._depart(batch, flight, payload, retain=row.live and row.kind == "summary")
 
     def _depart(
         self,
@@ -306,7 +303,6 @@ class Sender:
         *,
         retain: bool = False,
         correlation: bytes | None = None,
-        urgent: bool = True,
     ) -> None:
         limit = self.connected.maximum_packet if self.connected else None
         if limit is not None and packet_size(flight.topic, payload) > limit:
@@ -314,7 +310,7 @@ class Sender:
             if flight.row is not None:
                 self._outbox.bury(CONSUMER, [flight.row.id], "packet too large")
             return
-        batch.append(Outgoing(self._window.depart(flight), flight.topic, payload, retain, correlation, urgent))
+        batch.append(Outgoing(self._window.depart(flight), flight.topic, payload, retain, correlation))
 
     def _topic(self, row: Row) -> str:
         return self._names.full(row.topic if row.live else topics.backfill(row.kind))

@@ -46,8 +46,8 @@ class Mosquitto:
         # As root mosquitto would become another user, who may not read the test's folder.
         lines = ["user root"] if os.geteuid() == 0 else []
         lines += [
+            "per_listener_settings false",
             "connection_messages true",
-            "max_queued_messages 0",  # a slow subscriber gets everything: what is tested is the way to the broker
             "log_dest stderr",
             f"listener {self.port} 127.0.0.1",
         ]
