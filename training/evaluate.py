@@ -1,4 +1,4 @@
-"""One evaluation command for our models: ``python -m training.evaluate {burst,emotion} [--data PATH] [--json]``.
+"""One evaluation command for our models: ``python -m training.evaluate {burst,emotion,face} [--data PATH] [--json]``.
 
 Prints the table of the model card, computed from the shipped ``.tflite`` through the product's runtime wrapper.
 """
@@ -9,10 +9,12 @@ import argparse
 import json
 from pathlib import Path
 
+from edge_agent.domain.errors import EdgeAgentError
 from training.burst import evaluate as burst
 from training.emotion import evaluate as emotion
+from training.face import evaluate as face
 
-EVALUATIONS = {"burst": burst, "emotion": emotion}
+EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face}
 
 
 def main() -> None:
@@ -22,7 +24,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     evaluation = EVALUATIONS[args.model]
-    report = evaluation.evaluate(args.data or evaluation.DEFAULT_DATA)
+    try:
+        report = evaluation.evaluate(args.data or evaluation.DEFAULT_DATA)
+    except EdgeAgentError as error:
+        parser.error(str(error))
     print(json.dumps(report, indent=2) if args.json else evaluation.table(report))
 
 

@@ -82,7 +82,7 @@ def evaluate(data: Path) -> dict[str, Any]:
     unknown = sorted({r.label for r in everything} - {*LABELS, *REJECTIONS})
     if not found:
         raise MediaError(f"{data}: no sound files in folders called {', '.join((*LABELS, *REJECTIONS))}")
-    ours = data.resolve() == DEFAULT_DATA
+    ours = data.resolve() == DEFAULT_DATA.resolve()
     report: dict[str, Any] = {}
     for name in ENGINES:
         try:
