@@ -15,6 +15,7 @@ from edge_agent.analysis.governor import Governor, Limits
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.probes import machine_probe
 from edge_agent.analysis.vision import VisionLane
+from edge_agent.app.manifest import privacy_manifest
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.models import Catalogue, ModelStore, default_dir
@@ -99,6 +100,7 @@ class Assembly:
             "analyzers": {r.name: r.status.value for r in self.plugins.reports() if r.kind in _KINDS},
             "models": {s.entry.name: s.state.value for s in self.store.status(self.plugins.required_models())},
             "window_s": self.settings.summary.window_s,
+            "privacy": privacy_manifest(self.settings, self.running()),
         }
 
     def video_plugins(self) -> dict[str, Callable[[Clock], VideoSource]]:

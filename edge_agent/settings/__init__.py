@@ -1,6 +1,7 @@
 """The one local config file: schema, and loading with errors that name the line and the likely intended key."""
 
 from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
+from edge_agent.settings.privacy import PrivacySettings
 from edge_agent.settings.schema import (
     CameraSettings,
     CommandName,
@@ -33,6 +34,7 @@ __all__ = [
     "OutboxSettings",
     "PacingSettings",
     "PluginSettings",
+    "PrivacySettings",
     "Settings",
     "SummarySettings",
     "TlsSettings",

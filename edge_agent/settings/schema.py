@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_agent.settings.privacy import PrivacySettings
+
 
 class Section(BaseModel):
     """A table of the config file."""
@@ -276,6 +278,7 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     pacing: PacingSettings = PacingSettings()
     summary: SummarySettings = SummarySettings()
+    privacy: PrivacySettings = PrivacySettings()
     mqtt: MqttSettings = MqttSettings()
     commands: CommandSettings = CommandSettings()
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()

@@ -1,0 +1,48 @@
+"""The ``[privacy]`` table: where the device stands, and what the law says about that place. Nothing is looked up.
+
+The operator says it, nobody can check it: a wrong answer is a lie on record, published with the device's ``info``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Context = Literal["undeclared", "home", "public", "exhibition", "retail", "research", "workplace", "education"]
+
+FORBIDDEN = ("workplace", "education")
+"""Where inferring emotions is prohibited in the European Union."""
+
+LAW = "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689), applied since 2 February 2025"
+
+LEAST_REASON = 20
+"""Characters of a reason worth the name."""
+
+
+class PrivacySettings(BaseModel):
+    """Where this device stands and how much it keeps to itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    context: Context = Field(
+        default="undeclared",
+        description="Where the device stands: home, public, exhibition, retail, research, workplace or education. The "
+        "last two are refused without override_reason: inferring emotions there is forbidden in the EU.",
+    )
+    override_reason: str | None = Field(
+        default=None,
+        description="Why this device may run in a workplace or education institution all the same, e.g. that emotions "
+        f"are switched off; at least {LEAST_REASON} characters, published in info.",
+    )
+
+    @model_validator(mode="after")
+    def _lawful(self) -> PrivacySettings:
+        reason = (self.override_reason or "").strip()
+        if self.context in FORBIDDEN and len(reason) < LEAST_REASON:
+            raise ValueError(
+                f'context = "{self.context}": inferring emotions of people there is prohibited by {LAW}. Do not use '
+                "the agent there. Should a lawyer have told you otherwise, or no emotions be inferred, write why in "
+                f"override_reason (at least {LEAST_REASON} characters; it is published). See docs/privacy.md"
+            )
+        return self
