@@ -251,7 +251,12 @@ class Agent:
     def _summarise(self, beat: Beat, _stop: Stop) -> None:
         if self._summariser is None:  # kept over a restart of this component: its open window is not lost
             self._summariser = Summariser(
-                self.clock, self.settings.summary.window_s, self._on_summary, self._on_event, self._usual.read()
+                self.clock,
+                self.settings.summary.window_s,
+                self._on_summary,
+                self._on_event,
+                self._usual.read(),
+                self.settings.privacy.min_people,
             )
         summariser = self._summariser
         closed = False

@@ -11,7 +11,7 @@ def summary_line(summary: Mapping[str, Any]) -> str:
     emotion = summary["emotion"]
     parts = [f"{summary['faces']['mean']:.1f} faces"]
     if emotion is None:
-        parts.append("not enough evidence for an emotion")
+        parts.append("withheld: too few people" if "withheld" in summary else "not enough evidence for an emotion")
     else:
         parts.append(f"{emotion['dominant']} {emotion['p'][emotion['dominant']]:.2f}")
         parts.append(f"valence {emotion['valence']:+.2f}")

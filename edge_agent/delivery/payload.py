@@ -66,6 +66,8 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
     )
     if window.measures:
         document["measures"] = {name: _measure(sums) for name, sums in sorted(window.measures.items())}
+    if window.withheld > 0:
+        document["withheld"] = _round(window.withheld)
     if merged > 1:
         document["merged"] = merged
     return document

@@ -44,6 +44,8 @@ class FaceSums:
     seconds: float = 0.0
     carried: int = 0
     arrived: int = 0
+    together: int = 0
+    """Most faces found in one picture: people for certain, while ``most`` also counts those only expected there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,8 @@ class Window:
     usual: UsualSums = UsualSums()
     fused: Mapping[str, BurstSums] = field(default_factory=dict)
     """What was seen and heard together, as ``laughter+happiness``."""
+    withheld: float = 0.0
+    """Seconds of it whose sums about people were left out, see :mod:`edge_agent.summary.privacy`."""
 
     @property
     def seconds(self) -> float:

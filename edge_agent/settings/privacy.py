@@ -36,6 +36,14 @@ class PrivacySettings(BaseModel):
         f"are switched off; at least {LEAST_REASON} characters, published in info.",
     )
 
+    min_people: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Windows in which fewer people than this were seen together tell nothing about them: emotion, "
+        "attention, stays, measures and what was fused are withheld. 0 and 1 withhold nothing.",
+    )
+
     @model_validator(mode="after")
     def _lawful(self) -> PrivacySettings:
         reason = (self.override_reason or "").strip()

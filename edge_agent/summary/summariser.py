@@ -15,6 +15,7 @@ from edge_agent.domain.observation import AudioReport, VisionReport
 from edge_agent.domain.summary import ClockState, Summary, Window
 from edge_agent.summary.baseline import Baseline
 from edge_agent.summary.fusion import Fusion
+from edge_agent.summary.privacy import may_tell, withhold
 from edge_agent.summary.rollup import TrendKeeper
 from edge_agent.summary.window import WindowBuilder
 
@@ -23,7 +24,10 @@ OnEvent = Callable[[Event, float, ClockState], None]
 
 
 class Summariser:
-    """Feed it reports and call :meth:`tick`; it calls back with what is finished. One thread only."""
+    """Feed it reports and call :meth:`tick`; it calls back with what is finished. One thread only.
+
+    What it says about fewer than ``min_people`` is withheld.
+    """
 
     def __init__(
         self,
@@ -32,8 +36,10 @@ class Summariser:
         on_summary: Callable[[Summary], None],
         on_event: OnEvent,
         baseline: Baseline | None = None,
+        min_people: int = 0,
     ) -> None:
         self._clock = clock
+        self._min_people = min_people
         self.baseline = baseline or Baseline()
         """What this place usually shows, learned from every window; assign a new one to start afresh."""
         self._fusion = Fusion()
@@ -57,7 +63,8 @@ class Summariser:
         else:
             self._builder.audio(report)
         for event in report.events:
-            self._on_event(event, self._wall(event.start), self._state())
+            if may_tell(event, self._builder.together, self._min_people):
+                self._on_event(event, self._wall(event.start), self._state())
 
     def tick(self) -> None:
         """Close windows that have ended by now."""
@@ -71,7 +78,8 @@ class Summariser:
             self._emit([window])
 
     def _emit(self, windows: list[Window]) -> None:
-        for window in windows:
+        for whole in windows:
+            window = withhold(whole, self._min_people)
             trend = self._trend.next(window)
             told, self.baseline = self.baseline.apply(window), self.baseline.learn(window.emotion)
             self._on_summary(Summary(self._wall(window.begin), self._state(), told, trend))

@@ -56,6 +56,7 @@ def merge(a: Window, b: Window) -> Window:
             seconds=a.faces.seconds + b.faces.seconds,
             carried=a.faces.carried,
             arrived=a.faces.arrived + b.faces.arrived,
+            together=max(a.faces.together, b.faces.together),
         ),
         emotion=EmotionSums(
             weight=a.emotion.weight + b.emotion.weight,
@@ -86,6 +87,7 @@ def merge(a: Window, b: Window) -> Window:
         ),
         usual=UsualSums(a.usual.weight + b.usual.weight, _add(a.usual.p, b.usual.p)),
         fused=_merge_all(a.fused, b.fused),
+        withheld=a.withheld + b.withheld,
     )
 
 
@@ -165,6 +167,11 @@ class WindowBuilder:
         """When the open window is due to close."""
         return self._begin + self._length
 
+    @property
+    def together(self) -> int:
+        """Most faces found in one picture since the open window began."""
+        return self._open.faces.together
+
     def vision(self, report: VisionReport) -> None:
         """Count one look at the camera."""
         self._integrate(report.time)
@@ -178,6 +185,8 @@ class WindowBuilder:
             flags=stream.flags | report.flags,
         )
         self._see(tracks)
+        found = sum(not face.coasting for face in report.faces)
+        self._open.faces = replace(self._open.faces, together=max(self._open.faces.together, found))
         # What a covered camera shows does not hold: until the next clear look nothing is watched.
         self._looked = None if BLINDING & report.flags else report.time
         self._in_view = tracks

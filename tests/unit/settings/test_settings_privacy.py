@@ -48,6 +48,7 @@ def test_the_manifest_says_what_is_used() -> None:
         "context": "public",
         "camera": True,
         "microphone": False,
+        "min_people": 0,
         "emotions": True,
         "local_sinks": ["jsonl"],
     }

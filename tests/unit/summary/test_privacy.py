@@ -1,0 +1,154 @@
+"""Fewer than k people together: nothing about them leaves the summariser, and nothing brings it back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.delivery.payload import schema, summary_document
+from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, FUSION, Event
+from edge_agent.domain.face import TrackedFace
+from edge_agent.domain.observation import AudioReport
+from edge_agent.domain.summary import ClockState, Summary, Window, estimate_window
+from edge_agent.summary.privacy import withhold
+from edge_agent.summary.rollup import RollUp, merge_summaries
+from edge_agent.summary.summariser import Summariser
+from edge_agent.summary.window import merge
+from tests.unit.summary.streams import Report, fill, look, reading, reports
+
+ABOUT_PEOPLE = ("emotion", "attention", "stays", "fused", "measures", "usual")
+
+
+class Bench:
+    """A summariser with a threshold of ``k`` that is shown people with one expression, two looks a second."""
+
+    def __init__(self, k: int) -> None:
+        self.clock = ManualClock()
+        self.summaries: list[Summary] = []
+        self.events: list[str] = []
+        self.summariser = Summariser(self.clock, 10.0, self.summaries.append, self._event, min_people=k)
+
+    def _event(self, event: Event, _start: float, _clock: ClockState) -> None:
+        self.events.append(event.kind)
+
+    def run(self, seconds: float, tracks: str, expression: str) -> None:
+        for _ in range(round(seconds * 2)):
+            self.clock.advance(0.5)
+            now = self.clock.monotonic()
+            readings = tuple(reading(track, now, **{expression: 0.9}) for track in tracks)
+            self.summariser.accept(look(now, *tracks, observations=readings))
+            self.summariser.tick()
+
+
+def emotions(summaries: list[Summary]) -> list[str | None]:
+    found = [estimate_window(s.window) for s in summaries]
+    return [e.dominant if e else None for e in found]
+
+
+def test_windows_of_too_few_are_withheld_and_marked_and_the_others_are_not() -> None:
+    bench = Bench(2)
+    bench.run(10, "", "neutral")
+    bench.run(10, "a", "sadness")
+    bench.run(10, "ab", "happiness")
+    assert emotions(bench.summaries) == [None, None, "happiness"]
+    assert [s.window.withheld for s in bench.summaries] == [0, 10, 0]
+    assert bench.summaries[1].window.faces.person_seconds > 9  # presence is told
+
+
+def test_the_trend_does_not_tell_of_withheld_windows() -> None:
+    bench = Bench(2)
+    bench.run(10, "a", "sadness")
+    bench.run(10, "ab", "happiness")
+    trend = bench.summaries[1].trend
+    assert trend is not None
+    assert trend.valence is None
+    assert trend.people is not None
+    plain = Bench(0)
+    plain.run(10, "a", "sadness")
+    plain.run(10, "ab", "happiness")
+    assert plain.summaries[1].trend is not None
+    assert plain.summaries[1].trend.valence is not None
+
+
+def test_the_baseline_does_not_learn_from_withheld_windows() -> None:
+    bench = Bench(2)
+    bench.run(20, "a", "sadness")
+    assert bench.summariser.baseline.weight == 0
+
+
+def test_a_person_who_comes_back_under_another_track_is_not_two() -> None:
+    bench = Bench(2)
+    bench.run(5, "a", "sadness")
+    bench.run(5, "b", "sadness")
+    assert bench.summaries[0].window.faces.arrived == 2
+    assert emotions(bench.summaries) == [None]
+
+
+def test_a_face_that_is_only_expected_is_nobody() -> None:
+    report = look(1.0, "a", "b")
+    coasting: tuple[TrackedFace, ...] = (report.faces[0], replace(report.faces[1], coasting=True))
+    (window,) = fill([replace(report, faces=coasting)], 10, 10)
+    assert (window.faces.most, window.faces.together) == (2, 1)
+    assert withhold(window, 2).withheld == 10
+
+
+@pytest.mark.parametrize(("people", "told"), [("a", [ARRIVAL, BURST]), ("ab", [ARRIVAL, DEPARTURE, FUSION, BURST])])
+def test_events_about_persons_wait_for_enough_people(people: str, told: list[str]) -> None:
+    bench = Bench(2)
+    bench.run(1, people, "neutral")
+    now = bench.clock.monotonic()
+    events = tuple(Event(kind, "x", 0.9, now, 0.1) for kind in (ARRIVAL, DEPARTURE, FUSION))
+    bench.summariser.accept(look(now, *people, events=events))
+    bench.summariser.accept(AudioReport(now, 0.1, (), events=(Event(BURST, "cough", 0.9, now, 0.1),)))
+    assert bench.events == told
+
+
+def test_the_payload_says_so_and_fits_the_schema() -> None:
+    bench = Bench(3)
+    bench.run(10, "ab", "anger")
+    document = summary_document(bench.summaries[0], "kiosk-1", "b", 1)
+    jsonschema.validate(document, schema("summary"))
+    assert document["withheld"] == 10.0
+    assert document["emotion"] is None
+    assert not {"attention", "stays", "lift", "fused", "measures"} & document.keys()
+
+
+@settings(max_examples=60)
+@given(found=reports(), k=st.integers(0, 4), length=st.floats(1.0, 8.0))
+def test_what_is_merged_is_exactly_what_was_not_withheld(found: list[Report], k: int, length: float) -> None:
+    end = (found[-1].time if found else 0.0) + 5.0
+    windows = fill(found, length, end)
+    kept = [withhold(w, k) for w in windows]
+    for before, after in zip(windows, kept, strict=True):
+        assert after == before if after.withheld == 0 else not any(_says(after, part) for part in ABOUT_PEOPLE)
+        if k > 1 and 0 < before.faces.together < k:
+            assert after.withheld == before.seconds
+    whole = reduce(merge, kept)
+    open_ones = [w for w in kept if not w.withheld]
+    weight = sum(w.emotion.weight for w in open_ones)
+    assert whole.emotion.weight == pytest.approx(weight)
+    assert whole.stays.count == sum(w.stays.count for w in open_ones)
+    assert whole.withheld == pytest.approx(sum(w.seconds for w in kept if w.withheld))
+
+
+def _says(window: Window, part: str) -> bool:
+    return bool(getattr(window, part) != getattr(Window(0, 1), part))
+
+
+def test_a_rolled_up_minute_is_about_the_windows_that_were_told() -> None:
+    bench = Bench(2)
+    for _ in range(3):
+        for people, expression in (("a", "sadness"), ("ab", "happiness")):
+            bench.run(9.5, people, expression)
+            bench.run(0.5, "", "neutral")  # the look on the border belongs to the next window
+    roll = RollUp()
+    (minute,) = [whole for s in bench.summaries for whole in roll.add(s)]
+    assert emotions([minute]) == ["happiness"]
+    assert minute.window.emotion.p[3] == reduce(merge_summaries, bench.summaries).window.emotion.p[3]
+    assert minute.window.withheld == 30
