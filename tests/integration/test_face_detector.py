@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydantic import Field
 from skimage.data import astronaut
 
 from edge_agent.domain.errors import ModelError
@@ -20,6 +21,7 @@ from edge_agent.domain.face import Face
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.models import Catalogue, ModelStore, TfliteModel
 from edge_agent.plugin import AnalyzerContext, FaceDetector, imaging
+from edge_agent.plugin.testing import CHECKS, Subject
 from edge_agent_face import edge_agent_register_analyzers
 from edge_agent_face.blazeface import VARIANTS, BlazeFace
 from edge_agent_face.settings import FaceSettings, Range
@@ -247,6 +249,18 @@ class TestAuto:
         frame = Frame.from_bgr(crowd(photograph), 0.0, 0)
         assert len(make(context, range="auto", min_score=0.5, extra_looks=1).detect(frame)) in {1, 2}
         assert len(make(context, range="auto", min_score=0.5, extra_looks=2).detect(frame)) == 3
+
+
+class AutoSettings(FaceSettings):
+    """As an operator who chose it; the contract suite makes settings without arguments."""
+
+    range: Range = Field(default="auto", description="chosen")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_auto_keeps_the_contract_too(check: Callable[[Subject], None], context: AnalyzerContext) -> None:
+    (spec,) = edge_agent_register_analyzers()
+    check(Subject("edge_agent_face", replace(spec, settings=AutoSettings), context))
 
 
 def frames(path: Path, every: int, pixel_format: str = "bgr24") -> Iterator[Frame]:

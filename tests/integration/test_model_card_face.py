@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_agent.models import ModelStore
+from tests.support.cli import Cli
 from training.face import evaluate
 
 SLACK = 3
@@ -26,6 +29,15 @@ def test_auto_finds_the_faces_that_near_and_far_are_too_coarse_for(report: dict[
     assert auto["recall"] > far["recall"] + 0.3
     assert far["recall"] > near["recall"] + 0.3
     assert auto["clips"]["classroom.gif"]["recall"] >= 0.9
+
+
+def test_the_agent_counts_the_people_in_the_classroom(shared: Path, model_store: ModelStore) -> None:
+    """The whole way from the recording to the summary, where ``far`` counts one of the four."""
+    run = Cli({"EDGE_AGENT__ANALYZERS__FACE__RANGE": "auto", "EDGE_AGENT__MODELS__DIR": str(model_store.directory)})
+    done = run("analyze", str(shared / "media" / "classroom.gif"), "--format", "json")
+    (window,) = json.loads(done.stdout)["windows"]
+    assert (window["faces"]["max"], window["faces"]["tracks"]) == (4, 4)
+    assert window["faces"]["mean"] > 3.3
 
 
 def cells(text: str) -> list[list[str]]:
