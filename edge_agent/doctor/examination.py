@@ -68,6 +68,7 @@ def _configured(
 ) -> Iterator[CheckResult]:
     yield from access.check_secrets(settings, path)
     yield access.check_state(settings)
+    yield software.judge_context(settings.privacy)
     yield disk.check_space(settings)
     yield disk.check_wear(settings)
     try:

@@ -143,6 +143,8 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
                 return sum(m.json["emotion"] is not None for m in heard.on(f"{BASE}/summary")) >= 2
 
             wait_for(read_faces, "two summaries with an emotion")
+            camera.stop()
+            wait_for(lambda: "; reopening" in log.read_text(), "the complaint about the lost camera")
         finally:
             os.kill(agent_of(tracer), signal.SIGTERM)
             assert tracer.wait(20) == 0
