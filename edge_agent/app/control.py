@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from edge_agent.analysis.pacing import Bounds, Profile
 from edge_agent.app.choices import ChoiceFile, Choices, LogLevel, Pause
+from edge_agent.app.schedule import Schedule
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.settings import PacingSettings, Settings
@@ -54,7 +55,8 @@ class Limits:
 class ControlState:
     """What holds now. ``camera`` and ``microphone`` are choices, :attr:`watching` and :attr:`listening` what follows.
 
-    ``max_fps`` is in analysed frames per second, ``paused_until`` a wall time or None.
+    ``max_fps`` is in analysed frames per second, ``paused_until`` a wall time or None. ``scheduled``: the config's
+    schedule wants privacy now.
     """
 
     privacy: bool
@@ -64,16 +66,22 @@ class ControlState:
     max_fps: float
     paused_until: float | None
     log_level: LogLevel
+    scheduled: bool = False
 
     @property
     def watching(self) -> bool:
         """Whether the camera may be open."""
-        return self.camera and not self.privacy and self.paused_until is None
+        return self.camera and not self.private and self.paused_until is None
 
     @property
     def listening(self) -> bool:
         """Whether the microphone may be open."""
-        return self.microphone and not self.privacy and self.paused_until is None
+        return self.microphone and not self.private and self.paused_until is None
+
+    @property
+    def private(self) -> bool:
+        """Whether camera and microphone are to be released, by choice or by schedule."""
+        return self.privacy or self.scheduled
 
 
 Listener = Callable[[ControlState], None]
@@ -91,6 +99,8 @@ class Control:
         self._listeners: list[Listener] = []
         self.limits = Limits.of(settings)
         self._choices = self._still_valid(file.read())
+        self._schedule = Schedule(settings.privacy, clock)
+        self._scheduled = self._schedule.private()
         self._resume_at: float | None = None
         if self._choices.pause is not None:
             pause = self._choices.pause
@@ -112,6 +122,7 @@ class Control:
             max_fps=self.bounds().busy,
             paused_until=chosen.pause.until if chosen.pause else None,
             log_level=chosen.log_level or self._level,
+            scheduled=self._scheduled,
         )
 
     @property
@@ -133,7 +144,9 @@ class Control:
     # -- what can be chosen -------------------------------------------------------------------------------------------
 
     def set_privacy(self, on: bool) -> None:
-        """Let go of camera and microphone, or take them up again."""
+        """Let go of camera and microphone, or take them up again. The schedule of the config cannot be overruled."""
+        if not on and self._scheduled:
+            raise RefusedError("privacy is on by the schedule in this device's config, or until its clock is right")
         self._change(privacy=on)
 
     def set_camera(self, on: bool) -> None:
@@ -176,8 +189,13 @@ class Control:
         self._change(log_level=None if level == self._level else level)
 
     def tick(self) -> None:
-        """End a pause that is over; to be called about once a second."""
+        """End a pause that is over, keep to the schedule; to be called about once a second."""
         with self._lock:
+            scheduled = self._schedule.private()
+            if scheduled != self._scheduled:
+                self._scheduled = scheduled
+                log.info("%s", self._schedule.why if scheduled else "the scheduled privacy is over")
+                self._tell()
             if self._resume_at is not None and self._clock.monotonic() >= self._resume_at:
                 self.resume()
 
@@ -186,7 +204,7 @@ class Control:
     def _refuse_on(self, on: bool, name: str, forbidden: str) -> None:
         if on and forbidden:
             raise RefusedError(f"the {name} cannot be switched on from here: {forbidden} in this device's config")
-        if on and self._choices.privacy:
+        if on and self.state.private:
             raise RefusedError(f"the {name} stays off while privacy is on: switch privacy off first")
 
     def _change(self, **changes: object) -> None:
@@ -197,10 +215,13 @@ class Control:
                 return
             self._choices = chosen
             self._file.write(chosen)
-            state = self.state
-            log.info("chosen: %s", state)
-            for listener in self._listeners:
-                listener(state)
+            log.info("chosen: %s", self.state)
+            self._tell()
+
+    def _tell(self) -> None:
+        state = self.state
+        for listener in self._listeners:
+            listener(state)
 
     def _configured(self) -> dict[str, str | float | None]:
         pacing: PacingSettings = self._pacing

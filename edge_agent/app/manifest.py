@@ -16,6 +16,7 @@ def privacy_manifest(settings: Settings, analyzers: frozenset[str]) -> dict[str,
         "camera": settings.camera.source != "none",
         "microphone": settings.microphone.source != "none",
         "min_people": privacy.min_people,
+        "schedule": list(privacy.schedule),
         "emotions": "emotion" in analyzers,
         "local_sinks": sorted(name for name, table in settings.sinks.items() if table.get("enabled")),
     }

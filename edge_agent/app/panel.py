@@ -91,7 +91,8 @@ class Panel:
         return {
             "v": 1,
             "device": self._settings.device.id,
-            "privacy": ("on" if released else "pending") if state.privacy else "off",
+            "privacy": ("on" if released else "pending") if state.private else "off",
+            "scheduled": state.scheduled,
             **devices,
             "paused_until": None if state.paused_until is None else timestamp(state.paused_until),
             "profile": state.profile,

@@ -11,11 +11,14 @@ from pathlib import Path
 from edge_agent.app import Assembly
 from edge_agent.app.choices import FILE as CHOICES
 from edge_agent.app.choices import ChoiceFile
+from edge_agent.app.schedule import Schedule
 from edge_agent.doctor import access, broker, devices, disk, host, software
 from edge_agent.doctor.redact import Redactor, known_secrets
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
+from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.plugin.manager import Status
+from edge_agent.runtime.timesync import clock_is_synced
 from edge_agent.settings import ConfigText, Settings, read
 
 
@@ -65,6 +68,7 @@ def _configured(
 ) -> Iterator[CheckResult]:
     yield from access.check_secrets(settings, path)
     yield access.check_state(settings)
+    yield software.judge_context(settings.privacy)
     yield disk.check_space(settings)
     yield disk.check_wear(settings)
     try:
@@ -85,6 +89,7 @@ def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy:
     both = "camera and microphone"
     file = ChoiceFile(settings.device.state_dir / CHOICES)
     chosen = file.read()
+    scheduled = Schedule(settings.privacy, SystemClock(clock_is_synced))
     if not try_devices:
         yield warn(both, "not tried: --no-devices")
     elif busy:
@@ -92,6 +97,8 @@ def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy:
         yield warn(both, "not tried: the running service holds them", remedy)
     elif chosen.privacy:
         yield warn(both, f"not tried: {file.problem or 'privacy is on'}", "switch privacy off in the running agent")
+    elif scheduled.private():
+        yield warn(both, f"not tried: {scheduled.why}", "try again when it is over, or set privacy.schedule = []")
     else:
         off = "not tried: it was switched off over MQTT"
         video, audio = assembly.video_plugins(), assembly.audio_plugins()

@@ -1,4 +1,4 @@
-"""Checks of the installation: versions, the service, plugins and models."""
+"""Checks of the installation: versions, the service, where it stands, plugins and models."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from edge_agent import __version__
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.models import ModelState, ModelStatus
 from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.settings import PrivacySettings
+from edge_agent.settings.privacy import FORBIDDEN
 
 UNIT = "edge-agent.service"
 
@@ -77,6 +79,16 @@ def judge_service(service: Service | None) -> CheckResult:
     if service.restarts:
         return warn("service", f"{service.active}, restarted {service.restarts} times by systemd", look)
     return ok("service", f"{service.active} {service.status}".strip())
+
+
+def judge_context(privacy: PrivacySettings) -> CheckResult:
+    """Whether it was said where the device stands: in some places emotions must not be inferred."""
+    if privacy.context == "undeclared":
+        remedy = 'say where it stands: [privacy] context = "home", "public" …; see docs/privacy.md'
+        return warn("privacy", "privacy.context is not declared", remedy)
+    if privacy.context in FORBIDDEN:
+        return warn("privacy", f"{privacy.context}, overridden: {privacy.override_reason}", "have a lawyer check it")
+    return ok("privacy", privacy.context)
 
 
 def check_plugins(reports: Sequence[PluginReport]) -> list[CheckResult]:

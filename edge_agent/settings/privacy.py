@@ -6,8 +6,11 @@ The operator says it, nobody can check it: a wrong answer is a lie on record, pu
 from __future__ import annotations
 
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from edge_agent.settings.schedule import Times
 
 Context = Literal["undeclared", "home", "public", "exhibition", "retail", "research", "workplace", "education"]
 
@@ -43,6 +46,39 @@ class PrivacySettings(BaseModel):
         description="Windows in which fewer people than this were seen together tell nothing about them: emotion, "
         "attention, stays, measures and what was fused are withheld. 0 and 1 withhold nothing.",
     )
+
+    schedule: tuple[str, ...] = Field(
+        default=(),
+        description='Times of the week in which camera and microphone are released, in local time: ["mon-fri '
+        '18:00-08:00", "sat,sun 00:00-24:00"]. Times past midnight belong to the day they begin on.',
+    )
+    timezone: str | None = Field(
+        default=None, description="Of the schedule, e.g. Europe/Berlin. Default: the machine's time zone."
+    )
+    without_clock: Literal["private", "trust"] = Field(
+        default="private",
+        description="With a schedule, as long as the clock was not synchronised since the start. private: the devices "
+        "stay released. trust: whatever the clock says holds, for devices with a battery-backed clock.",
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _times(cls, schedule: tuple[str, ...]) -> tuple[str, ...]:
+        for text in schedule:
+            Times.parse(text)
+        return schedule
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        try:
+            if name is not None:
+                ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"{name!r} is no time zone of this machine; 'timedatectl list-timezones' lists them"
+            ) from None
+        return name
 
     @model_validator(mode="after")
     def _lawful(self) -> PrivacySettings:

@@ -134,6 +134,14 @@ def test_what_was_switched_off_is_not_opened(config: Path, tmp_path: Path, choic
         assert "camera" not in found
 
 
+def test_by_a_schedule_nothing_is_opened(config: Path) -> None:
+    schedule = '[privacy]\nschedule = ["daily 00:00-24:00"]\nwithout_clock = "trust"\n'
+    config.write_text(f"{config.read_text()}\n{schedule}")
+    found = {r.name: r.detail for r in examine(config).results}
+    assert found["camera and microphone"] == "not tried: privacy is on by schedule"
+    assert "camera" not in found
+
+
 def test_the_bundle_is_private_and_replaces_nothing(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.tar.gz"
     write_bundle(bundle, {"versions": {}}, Redactor(()))

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn, worst
-from edge_agent.doctor.software import UNKNOWN, Service, check_models, check_plugins, judge_service, parse_service
+from edge_agent.doctor.software import (
+    UNKNOWN,
+    Service,
+    check_models,
+    check_plugins,
+    judge_context,
+    judge_service,
+    parse_service,
+)
 from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.settings import PrivacySettings
 
 
 def test_the_worst_result_counts() -> None:
@@ -102,3 +111,18 @@ def test_a_right_model_is_named(tmp_path: Path) -> None:
 
 def test_no_model_needed() -> None:
     assert check_models([], auto_pull=True) == [ok("models", "none is needed")]
+
+
+@pytest.mark.parametrize(
+    ("table", "status", "says"),
+    [
+        ({}, CheckStatus.WARN, "not declared"),
+        ({"context": "home"}, CheckStatus.OK, "home"),
+        ({"context": "workplace", "override_reason": "No emotions, people only"}, CheckStatus.WARN, "No emotions"),
+    ],
+)
+def test_where_the_device_stands_should_be_said(table: dict[str, str], status: CheckStatus, says: str) -> None:
+    found = judge_context(PrivacySettings.model_validate(table))
+    assert found.status is status
+    assert says in found.detail
+    assert bool(found.remedy) is (status is not CheckStatus.OK)

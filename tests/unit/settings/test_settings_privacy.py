@@ -49,6 +49,7 @@ def test_the_manifest_says_what_is_used() -> None:
         "camera": True,
         "microphone": False,
         "min_people": 0,
+        "schedule": [],
         "emotions": True,
         "local_sinks": ["jsonl"],
     }

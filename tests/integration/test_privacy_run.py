@@ -1,0 +1,199 @@
+"""A whole run with a canary face and canary secrets: nothing of them is kept or told. A schedule on a real camera."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support import canary
+from tests.support.cameras import MjpegCamera
+from tests.support.cli import Cli
+from tests.support.mosquitto import Mosquitto
+from tests.support.subscriber import Subscriber
+
+BASE = "edge-agent/kiosk-1"
+PASSWORD = "canary-password-b2f7713e"
+TOKEN = "canary-token-90c1ab54"
+
+WRITABLE = re.compile(
+    r"/(dev|proc|sys)/.*|.*/state/(\.?lock|outbox/[^/]*|(choices|baseline|home-assistant)\.(json|new)|messages\.jsonl)"
+)
+"""What a run may open for writing."""
+
+CONFIG = """
+[device]
+id = "kiosk-1"
+state_dir = "{state}"
+[privacy]
+context = "exhibition"
+{privacy}
+[camera]
+source = "{camera}"
+[microphone]
+source = "none"
+[summary]
+window_s = 2
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+username = "agent"
+{mqtt}
+[log]
+level = "debug"
+[sinks.jsonl]
+enabled = true
+path = "{state}/messages.jsonl"
+{more}
+"""
+
+
+def wait_for(condition: Callable[[], Any], what: str, within: float = 60.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def camera() -> Iterator[MjpegCamera]:
+    with MjpegCamera(canary.picture, fps=10) as running:
+        yield running
+
+
+def opened_for_writing(trace: Path) -> set[str]:
+    """Paths that a traced process opened to write or made; a call that another thread interrupted counts too."""
+    call = re.compile(r'(?:openat\([^<\n]*<([^>]*)>, |open\(|creat\()"([^"]*)"(.*)')
+    found = set()
+    for line in trace.read_text().splitlines():
+        match = call.search(line)
+        if match and "= -1 " not in line and ("creat(" in line or re.search("O_WRONLY|O_RDWR|O_CREAT", match[3])):
+            found.add(str(Path(match[1] or "/", match[2])))
+    return found
+
+
+def agent_of(tracer: subprocess.Popen[Any]) -> int:
+    (child,) = Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split()
+    return int(child)
+
+
+def test_the_search_finds_what_it_is_to_find(tmp_path: Path) -> None:
+    search = canary.Search.of((PASSWORD,))
+    jpeg = canary.picture(3)
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    crop = cv2.resize(image[80:300, 180:400], (64, 64))
+    planted = {
+        "the file": jpeg,
+        "in base64": b'{"x":"' + base64.b64encode(b"?" + jpeg) + b'"}',
+        "a part of it": b"text " + jpeg[5900:6700].hex().encode(),
+        "pixels": image[100:340].tobytes(),
+        "a scaled crop": crop.tobytes(),
+        "a scaled crop as numbers": json.dumps(crop[0].tolist()).replace("[", "").replace("]", "").encode(),
+        "a scaled crop as PNG": cv2.imencode(".png", crop)[1].tobytes(),
+        "an embedding": json.dumps([round(k / 7, 3) for k in range(128)]).encode(),
+        "the secret": f"connecting as agent:{PASSWORD}@broker".encode(),
+        "the secret in base64": base64.b64encode(b"agent:" + PASSWORD.encode()),
+    }
+    assert {name for name, content in planted.items() if not search.traces(content)} == set()
+    assert search.traces(b'{"v":1,"emotion":{"p":{"neutral":0.25}},"boot_id":"9f2c41d0"}\n') == set()
+
+
+def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
+    cli: Cli, camera: MjpegCamera, tmp_path: Path
+) -> None:
+    if shutil.which("strace") is None or not Mosquitto.available():
+        pytest.skip("needs the Debian packages strace and mosquitto")
+    state, trace, log = tmp_path / "agent" / "state", tmp_path / "trace", tmp_path / "agent" / "log"
+    state.mkdir(parents=True)
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD)
+    config = tmp_path / "config.toml"
+    with (
+        Mosquitto(tmp_path / "broker", password=PASSWORD) as broker,
+        Subscriber(broker.port, password=PASSWORD) as heard,
+    ):
+        url = f"{camera.url}?token={TOKEN}"
+        more = "[analyzers.attention]\nno_such_option = 1"
+        mqtt = f'password_file = "{secret}"'
+        config.write_text(CONFIG.format(state=state, camera=url, port=broker.port, mqtt=mqtt, privacy="", more=more))
+        script = str(Path(sys.executable).with_name("edge-agent"))
+        tracing = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "trace=openat,open,creat", "-o", str(trace)]
+        home = {"HOME": str(tmp_path / "agent"), "TMPDIR": str(tmp_path / "agent"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {k: v for k, v in cli.environment.items() if k != "EDGE_AGENT__DEVICE__STATE_DIR"} | home
+        with log.open("wb") as sink:
+            command = [*tracing, script, "run", "--config", str(config)]
+            tracer = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
+        try:
+
+            def read_faces() -> bool:
+                return sum(m.json["emotion"] is not None for m in heard.on(f"{BASE}/summary")) >= 2
+
+            wait_for(read_faces, "two summaries with an emotion")
+            camera.stop()
+            wait_for(lambda: "; reopening" in log.read_text(), "the complaint about the lost camera")
+        finally:
+            os.kill(agent_of(tracer), signal.SIGTERM)
+            assert tracer.wait(20) == 0
+        bundle = tmp_path / "bundle.tar.gz"
+        environment_of = {"EDGE_AGENT__DEVICE__STATE_DIR": str(state)}
+        cli("doctor", "-c", str(config), "--no-devices", "--bundle", str(bundle), **environment_of)
+        heard.wait_for(f"{BASE}/status", b"offline")
+
+    search = canary.Search.of((PASSWORD, TOKEN))
+    files = [file for file in (tmp_path / "agent").rglob("*") if file.is_file()]
+    assert {"log", "messages.jsonl"} < {file.name for file in files}
+    found = {str(file): search.traces_in(file) for file in files}
+    found |= {message.topic: search.traces(message.payload) for message in heard.messages}
+    with tarfile.open(bundle) as archive:
+        members = [member for member in archive if member.isfile()]
+        found |= {m.name: search.traces(archive.extractfile(m).read()) for m in members}  # type: ignore[union-attr]
+    assert {where: traces for where, traces in found.items() if traces} == {}
+    written = opened_for_writing(trace)
+    assert any(path.startswith(str(state / "outbox")) for path in written)
+    assert {path for path in written if not WRITABLE.fullmatch(path) and path != str(log)} == set()
+    info = heard.on(f"{BASE}/info")[-1].json
+    assert info["privacy"]["context"] == "exhibition"
+    assert info["privacy"]["emotions"] is True
+    assert info["analyzers"]["attention"] == "config-error"  # a bad table costs its analyzer, not the agent
+
+
+def test_a_schedule_keeps_a_real_camera_closed_until_it_is_over(cli: Cli, camera: MjpegCamera, tmp_path: Path) -> None:
+    if not Mosquitto.available():
+        pytest.skip("needs the Debian package mosquitto")
+    config = tmp_path / "config.toml"
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker.port) as heard:
+        values = {"state": tmp_path / "state", "camera": camera.url, "port": broker.port, "mqtt": "", "more": ""}
+        night = 'schedule = ["daily 00:00-24:00"]\nwithout_clock = "trust"'
+        config.write_text(CONFIG.format(**values, privacy=night))
+        agent = cli.start("run", "--config", str(config), EDGE_AGENT__DEVICE__STATE_DIR=str(tmp_path / "state"))
+
+        def state() -> dict[str, Any]:
+            messages = heard.on(f"{BASE}/state")
+            return dict(messages[-1].json) if messages else {}
+
+        try:
+            wait_for(lambda: state().get("privacy") == "on", "scheduled privacy")
+            assert (state()["scheduled"], state()["camera"]) == (True, "off")
+            time.sleep(2)
+            assert camera.sent == 0
+            config.write_text(CONFIG.format(**values, privacy="schedule = []"))
+            agent.send_signal(signal.SIGHUP)
+            wait_for(lambda: camera.sent > 0, "pictures after the schedule")
+            wait_for(lambda: state()["privacy"] == "off", "the state")
+        finally:
+            agent.send_signal(signal.SIGTERM)
+            agent.communicate(timeout=20)

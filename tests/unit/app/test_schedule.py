@@ -1,0 +1,164 @@
+"""Scheduled privacy: by the clock on the wall, through both changes of the clock, and when nobody knows the time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from edge_agent.app.choices import ChoiceFile
+from edge_agent.app.control import Control, ControlState, RefusedError
+from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.errors import ConfigError
+from edge_agent.settings import Settings, parse
+from edge_agent.settings.schedule import Times, in_force
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NIGHT = [Times.parse("mon-fri 18:00-08:00")]
+
+
+def at(text: str, fold: int = 0) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=BERLIN, fold=fold).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("moment", "private"),
+    [
+        ("2026-11-27T17:59:59", False),  # a Friday
+        ("2026-11-27T18:00:00", True),
+        ("2026-11-28T07:59:59", True),  # Friday's night ends on Saturday
+        ("2026-11-28T08:00:00", False),
+        ("2026-11-28T20:00:00", False),  # Saturday has none of its own
+        ("2026-11-30T05:00:00", False),  # nor has Sunday, whose night would end now
+        ("2026-12-01T05:00:00", True),
+    ],
+)
+def test_times_past_midnight_belong_to_the_day_they_began_on(moment: str, private: bool) -> None:
+    assert in_force(NIGHT, at(moment), BERLIN) is private
+
+
+def test_days_are_named_in_ranges_lists_and_around_the_week() -> None:
+    assert Times.parse("Sat-Mon 9:00-10:00").days == {5, 6, 0}
+    assert Times.parse("mon,wed-thu 09:00-10:00").days == {0, 2, 3}
+    assert Times.parse("daily 00:00-24:00") == Times(frozenset(range(7)), 0, 1440)
+    assert all(Times.parse("sun 12:00-12:00").hold(*moment) for moment in ((6, 720), (0, 719)))
+    assert not Times.parse("sun 12:00-12:00").hold(0, 720)
+
+
+def test_in_spring_the_hour_that_does_not_exist_is_not_missed() -> None:
+    """At 2026-03-29 the clock goes from 02:00 to 03:00."""
+    morning = [Times.parse("sun 02:30-04:00")]
+    before = at("2026-03-29T01:59:59")
+    assert [in_force(morning, before + s, BERLIN) for s in (0, 1, 3600, 3601)] == [False, True, True, False]
+    lost = [Times.parse("sun 02:00-03:00")]
+    assert not any(in_force(lost, before + s, BERLIN) for s in range(-3600, 7200, 60))
+
+
+def test_in_autumn_the_hour_that_comes_twice_counts_twice() -> None:
+    """At 2026-10-25 the clock goes from 03:00 back to 02:00."""
+    hour = [Times.parse("sun 02:00-03:00")]
+    first, second = at("2026-10-25T02:30:00"), at("2026-10-25T02:30:00", fold=1)
+    assert second - first == 3600
+    assert in_force(hour, first, BERLIN)
+    assert in_force(hour, second, BERLIN)
+    held = sum(in_force(hour, first - 7200 + 60 * k, BERLIN) for k in range(300))
+    assert held == 120
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("18:00-08:00", "is no time of the week"),
+        ("mon 25:00-26:00", "25:00 is no time of day"),
+        ("mon 10:60-11:00", "10:60 is no time of day"),
+        ("mon 24:00-25:00", "no time of day"),
+        ("mon 24:00-02:00", "the day after"),
+        ("mun-fri 10:00-11:00", "'mun-fri' names no days"),
+        ("mon- 10:00-11:00", "'mon-' names no days"),
+    ],
+)
+def test_a_bad_schedule_is_refused_with_its_line(text: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=r"c\.toml, line 2: privacy\.schedule: .*" + word):
+        parse(f'[privacy]\nschedule = ["{text}"]', "c.toml")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "../etc", ""])
+def test_a_bad_time_zone_is_refused(zone: str) -> None:
+    with pytest.raises(ConfigError, match=r"privacy\.timezone: .*no time zone"):
+        parse(f'[privacy]\ntimezone = "{zone}"', "c.toml")
+
+
+# ---------------------------------------------------------------- as the control keeps to it
+
+
+def control(folder: Path, clock: ManualClock, **privacy: Any) -> tuple[Control, list[ControlState]]:
+    settings = Settings(
+        privacy={"schedule": ["mon-fri 18:00-08:00"], "timezone": "Europe/Berlin", **privacy}, camera={"source": "demo"}
+    )
+    made, told = Control(settings, clock, ChoiceFile(folder / "choices.json")), list[ControlState]()
+    made.listen(told.append)
+    return made, told
+
+
+def open_(state: ControlState) -> bool:
+    return state.watching or state.listening
+
+
+def test_the_devices_are_released_in_time_and_taken_up_again(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T17:59:59"))
+    made, told = control(tmp_path, clock)
+    assert [open_(s) for s in told] == [True]
+    made.tick()
+    clock.advance(1)
+    made.tick()
+    clock.advance(14 * 3600)
+    made.tick()
+    made.tick()
+    assert [(s.watching, s.listening) for s in told] == [(True, True), (False, False), (True, True)]
+    assert not (tmp_path / "choices.json").exists()  # the schedule is nobody's choice
+
+
+def test_nobody_overrules_the_schedule_and_a_choice_outlives_it(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T20:00:00"))
+    made, _ = control(tmp_path, clock)
+    for wish, value in ((made.set_privacy, False), (made.set_camera, True), (made.set_microphone, True)):
+        with pytest.raises(RefusedError, match="privacy"):
+            wish(value)
+    made.resume()
+    assert not open_(made.state)
+    made.set_privacy(True)
+    clock.advance(12 * 3600)
+    made.tick()
+    assert made.state.private
+    assert not made.state.scheduled
+    made.set_privacy(False)
+    assert open_(made.state)
+
+
+def test_without_a_known_time_the_devices_stay_released_until_it_is_known(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T12:00:00"), synced=False)
+    made, told = control(tmp_path, clock)
+    assert not open_(told[-1])
+    clock.set_wall(at("2026-11-27T12:00:00"), synced=True)
+    made.tick()
+    assert open_(told[-1])
+    clock.set_wall(at("2026-11-27T12:00:01"), synced=False)  # the network is gone: the time is still known
+    made.tick()
+    assert open_(made.state)
+    clock.advance(6 * 3600)
+    made.tick()
+    assert not open_(made.state)
+
+
+def test_a_clock_that_the_config_trusts_is_followed_from_the_start(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T12:00:00"), synced=False)
+    made, _ = control(tmp_path, clock, without_clock="trust")
+    assert open_(made.state)
+
+
+def test_without_a_schedule_an_unknown_time_releases_nothing(tmp_path: Path) -> None:
+    made, _ = control(tmp_path, ManualClock(synced=False), schedule=[])
+    assert open_(made.state)
