@@ -39,6 +39,7 @@ from edge_agent.settings import read
 __all__ = [
     "EMOTIONS",
     "EVERY_FRAME",
+    "MIN_SIDE",
     "Analysis",
     "AudioReport",
     "Box",
@@ -66,7 +67,7 @@ _BLOCK = AUDIO_RATE // 10
 _OVERLAP_S = 0.05
 """How far back the time of sound may point: callers round, and a resampler holds back a little."""
 
-_MIN_SIDE = 16
+MIN_SIDE = 16
 """Pictures narrower or lower than this hold no face that could be read."""
 
 Analyzers = Iterable[str] | Mapping[str, Mapping[str, Any]]
@@ -232,6 +233,14 @@ class Session:
         self._run = None
         return run.finish("session", duration)
 
+    def take(self) -> tuple[tuple[Summary, ...], tuple[Event, ...]]:
+        """The windows and events since the last call, which the session then forgets: for streams without an end."""
+        run = self._running()
+        found = tuple(run.summaries), tuple(run.events)
+        for kept in (run.summaries, run.events, run.faces):
+            kept.clear()
+        return found
+
     def close(self) -> None:
         """Free the models; may be called again."""
         self._run = None
@@ -279,8 +288,8 @@ def _picture(image: npt.NDArray[np.uint8], rgb: bool) -> npt.NDArray[np.uint8]:
     if image.dtype != np.uint8 or not (image.ndim == 2 or colour):
         found = f"{image.dtype} {list(image.shape)}"
         raise ValueError(f"a picture is uint8 [height, width] or [height, width, 3], not {found}")
-    if min(image.shape[:2]) < _MIN_SIDE:
-        raise ValueError(f"a picture is at least {_MIN_SIDE} pixels wide and high, not {list(image.shape)}")
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ValueError(f"a picture is at least {MIN_SIDE} pixels wide and high, not {list(image.shape)}")
     return np.ascontiguousarray(image[..., ::-1] if rgb and colour else image)
 
 

@@ -15,8 +15,10 @@ from edge_agent.app import analyze as analyze_file
 from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME
 from edge_agent.capture import read_media
 from edge_agent.cli import results
-from edge_agent.cli.common import ConfigOption, configuration
+from edge_agent.cli.common import ConfigOption, configuration, err
 from edge_agent.cli.progress import positions, pull_showing_progress
+from edge_agent.cli.report import page
+from edge_agent.domain.errors import MediaError
 from edge_agent.runtime.logs import configure
 
 
@@ -42,14 +44,21 @@ def analyze(
     window: Annotated[
         float | None, typer.Option("--window", min=1, help="Window length in seconds. Default: the config's.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page with timelines; then --format alone prints.", show_default=False),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Analyze recordings offline; nothing is sent, nothing but the result is written."""
+    if html is not None and not html.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{html.parent} is no folder: make it first", param_hint="--html")
     text, settings = configuration(config)
     if window is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window})})
     configure("warning", "text")
-    form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
+    if html is None:
+        form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
     rate = EVERY_FRAME if every_frame else fps
     for path in files:  # fail before a long run rather than in the middle of it
         read_media(path)
@@ -65,7 +74,18 @@ def analyze(
                 done.append(analyze_file(path, assembly, rate, progress))
         finally:
             assembly.close()
-    _print(form, done, settings.device.id)
+    if form is not None:
+        _print(form, done, settings.device.id)
+    if html is not None:
+        _write(html, done)
+
+
+def _write(path: Path, done: list[Analysis]) -> None:
+    try:
+        path.write_text(page(done), encoding="utf-8")
+    except OSError as error:
+        raise MediaError(f"{path}: the report cannot be written: {error.strerror}") from error
+    err().print(f"{path}: written", highlight=False, soft_wrap=True)
 
 
 def _print(form: Format, done: list[Analysis], device: str) -> None:

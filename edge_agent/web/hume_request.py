@@ -1,0 +1,105 @@
+"""A message of Hume's streaming protocol, read and checked; and the codes by which it is answered when it is wrong.
+
+The codes are those Hume documents. A field that this device cannot serve is accepted and has no effect (``facs``,
+``descriptions``); one of a wrong type is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+NOT_JSON = "E0100"
+BAD_REQUEST = "E0101"
+WRONG_MODEL = "E0102"
+UNKNOWN_FORMAT = "E0200"
+NOT_BASE64 = "E0201"
+NO_AUDIO = "E0202"
+AUDIO_TOO_LONG = "E0203"
+VIDEO_TOO_LONG = "E0204"
+PICTURE_TOO_LARGE = "E0205"
+NO_BURSTS = "W0101"
+NO_FACES = "W0103"
+
+
+class StreamError(Exception):
+    """What is wrong with a message, with Hume's code for it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class FaceModel(_Part):
+    """``models.face``: pictures per second, least probability, whether faces are told apart, least side in pixels."""
+
+    fps_pred: Annotated[float, Field(gt=0, le=60)] | None = None
+    prob_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    identify_faces: bool | None = None
+    min_face_size: Annotated[float, Field(ge=0, le=1e6)] | None = None
+
+
+class Models(_Part):
+    """``models``: which are asked. Those without a model on this device are known by name only."""
+
+    face: FaceModel | None = None
+    burst: dict[str, Any] | None = None
+    prosody: dict[str, Any] | None = None
+    language: dict[str, Any] | None = None
+    facemesh: dict[str, Any] | None = None
+
+    @property
+    def missing(self) -> list[str]:
+        """Asked for, and not on this device."""
+        return [name for name in ("prosody", "language", "facemesh") if getattr(self, name) is not None]
+
+
+class Request(_Part):
+    """One message of a client."""
+
+    data: str | None = None
+    models: Models | None = None
+    stream_window_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
+    reset_stream: bool | None = None
+    raw_text: bool | None = None
+    job_details: bool | None = None
+    payload_id: Annotated[str, Field(max_length=256)] | None = None
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in a message. Raises StreamError."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StreamError(NOT_JSON, "The message could not be parsed as JSON.") from error
+    if not isinstance(value, dict):
+        raise StreamError(BAD_REQUEST, "The message must be a JSON object.")
+    return value
+
+
+def check(value: dict[str, Any]) -> Request:
+    """The checked request. Raises StreamError."""
+    try:
+        return Request.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StreamError(BAD_REQUEST, f"{where}: {first['msg']}") from error
+
+
+def media(request: Request) -> bytes:
+    """The bytes of ``data``. Raises StreamError."""
+    if request.raw_text:
+        raise StreamError(WRONG_MODEL, "Text cannot be read: this device has no language model.")
+    try:
+        return base64.b64decode(request.data or "", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise StreamError(NOT_BASE64, "data could not be decoded as base64.") from error

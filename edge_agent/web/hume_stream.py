@@ -1,0 +1,187 @@
+"""The work of one connection of Hume's streaming protocol: a message in, its answer out. Blocking; not for two threads.
+
+Faces keep their identity from payload to payload as long as they are not out of sight for long, whether
+``reset_stream`` is used or not; that clears the sound only, as Hume documents it. Nothing is kept but the tracks and at
+most ``stream_window_ms`` of sound.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, MediaError, Session, VisionReport
+from edge_agent.capture import MediaInfo, iter_media, read_media
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.web import hume_answer as answer
+from edge_agent.web import hume_request as asked
+from edge_agent.web.hume_request import FaceModel, Models, Request, StreamError
+from edge_agent.web.memory import holds_media, in_memory
+
+SECONDS = 5.0
+"""Longest film or sound in one payload."""
+SIDE = 3000
+"""Largest width and height of a picture in pixels."""
+FPS = 3.0
+"""Pictures per second of a film when ``fps_pred`` is not given."""
+_UNKNOWN = "The media could not be parsed into a known format."
+_SLACK_S = 0.25
+_STEP_S = 0.05
+
+
+Samples = npt.NDArray[np.float32]
+
+
+class Stream:
+    """``open_session`` makes sessions with the models of this device; ``now`` is a monotonic clock in seconds."""
+
+    def __init__(self, open_session: Callable[..., Session], now: Callable[[], float]) -> None:
+        self._open = open_session
+        self._now = now
+        self._started = now()
+        self._job = uuid.uuid4().hex
+        self._faces: Session | None = None
+        self._last = -1.0
+        self._heard = np.zeros(0, np.float32)
+
+    def answer(self, text: str | bytes) -> dict[str, Any]:
+        """The answer to a message; what is wrong with it is an answer too."""
+        value: dict[str, Any] = {}
+        try:
+            value = asked.parse(text)
+            request = asked.check(value)
+            told = self._serve(request)
+        except StreamError as error:
+            told = {"error": str(error), "code": error.code}
+        name = value.get("payload_id")
+        if isinstance(name, str) and len(name) <= 256:
+            told["payload_id"] = name
+        if value.get("job_details") is True:
+            told["job_details"] = {"job_id": self._job}
+        return told
+
+    def close(self) -> None:
+        """Free the models."""
+        if self._faces is not None:
+            self._faces.close()
+
+    def _serve(self, request: Request) -> dict[str, Any]:
+        if request.reset_stream:
+            self._heard = self._heard[:0]
+        if request.data is None:
+            if request.reset_stream or request.job_details:
+                return {}
+            raise StreamError(asked.BAD_REQUEST, "data: missing")
+        models = request.models or Models()
+        if models.face is None and models.burst is None:
+            if models.missing:
+                raise StreamError(asked.WRONG_MODEL, f"This device has no model for {', '.join(models.missing)}.")
+            raise StreamError(asked.BAD_REQUEST, "models: ask for face or burst")
+        look = None if models.face is None else _Look(self._look, models.face)
+        samples = decode(asked.media(request), look)
+        told: dict[str, Any] = {}
+        if look is not None:
+            told["face"] = look.outcome()
+        if models.burst is not None:
+            told["burst"] = self._listen(samples, request.stream_window_ms or 0.0)
+        for name in models.missing:
+            told[name] = {"warning": f"This device has no model for {name}.", "code": asked.WRONG_MODEL}
+        return told
+
+    # ------------------------------------------------------------------ the models
+
+    def _look(self, frame: Frame, since: float) -> VisionReport | None:
+        """Look at a picture that comes ``since`` seconds after the last one."""
+        if self._faces is None:
+            self._faces = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True)
+        self._last = self._last + since if since > 0 else max(self._now() - self._started, self._last + _STEP_S)
+        report = self._faces.frame(frame.data, self._last)
+        self._faces.take()
+        return report
+
+    def _listen(self, heard: Samples, window_ms: float) -> dict[str, Any]:
+        if not len(heard):
+            raise StreamError(asked.NO_AUDIO, "burst: there is no sound in this media.")
+        wanted = int(window_ms / 1000 * AUDIO_RATE)
+        context = self._heard[len(self._heard) - max(0, min(wanted - len(heard), len(self._heard))) :]
+        samples = np.concatenate([context, heard])
+        self._heard = samples[max(0, len(samples) - wanted) :] if wanted else samples[:0]
+        with self._open(["burst"]) as session:  # its own, so that a burst is told whole and at once
+            session.sound(samples, AUDIO_RATE)
+            events = session.finish().events
+        found = answer.bursts(events, len(context) / AUDIO_RATE)
+        return answer.outcome(found, "No vocal bursts detected.", asked.NO_BURSTS)
+
+
+class _Look:
+    """Picks as many pictures a second as asked for, the first one always, and collects what is seen in them."""
+
+    def __init__(self, look: Callable[[Frame, float], VisionReport | None], options: FaceModel) -> None:
+        self._look = look
+        self._options = options
+        self._first = self._before = 0.0
+        self._looked = 0
+        self._found: list[dict[str, Any]] = []
+
+    def offer(self, frame: Frame) -> None:
+        if not self._looked:
+            self._first = self._before = frame.time
+        elif frame.time < self._first + self._looked / (self._options.fps_pred or FPS) - 1e-6:
+            return
+        small = min(frame.width, frame.height) < MIN_SIDE
+        report = None if small else self._look(frame, frame.time - self._before)
+        self._looked, self._before = self._looked + 1, frame.time
+        if report is not None:
+            self._found += answer.faces(
+                report,
+                (frame.width, frame.height),
+                (frame.index, frame.time),
+                identify=bool(self._options.identify_faces),
+                threshold=self._options.prob_threshold or 0.0,
+                smallest=self._options.min_face_size or 0.0,
+            )
+
+    def outcome(self) -> dict[str, Any]:
+        """The answer. Raises StreamError when there was no picture."""
+        if not self._looked:
+            raise StreamError(asked.WRONG_MODEL, "face: there is no picture in this media.")
+        return answer.outcome(self._found, "No faces detected.", asked.NO_FACES)
+
+
+def decode(content: bytes, look: _Look | None) -> Samples:
+    """Give every picture to ``look``; return the sound. Raises StreamError."""
+    if not holds_media(content):
+        raise StreamError(asked.UNKNOWN_FORMAT, _UNKNOWN)
+    blocks = [np.zeros(0, np.float32)]
+    with in_memory(content) as path:
+        try:
+            info = read_media(path)
+            _check_size(info, info.duration)
+            for item in iter_media(path):
+                _check_size(info, item.time)
+                if isinstance(item, AudioBlock):
+                    blocks.append(item.samples)
+                elif look is not None:
+                    _check_side(item.width, item.height)
+                    look.offer(item)
+        except MediaError as error:
+            raise StreamError(asked.UNKNOWN_FORMAT, _UNKNOWN) from error
+    return np.concatenate(blocks)
+
+
+def _check_size(info: MediaInfo, seconds: float) -> None:
+    if info.video is not None:
+        _check_side(info.video.width, info.video.height)
+    if seconds > SECONDS + _SLACK_S:
+        kind, code = ("film", asked.VIDEO_TOO_LONG) if info.video else ("sound", asked.AUDIO_TOO_LONG)
+        raise StreamError(code, f"The {kind} is too long: the limit is {1000 * SECONDS:.0f} milliseconds.")
+
+
+def _check_side(width: int, height: int) -> None:
+    if max(width, height) > SIDE:
+        found = f"{width} x {height}"
+        raise StreamError(asked.PICTURE_TOO_LARGE, f"The picture is too large: {found}, the limit is {SIDE} x {SIDE}.")

@@ -1,0 +1,181 @@
+"""``edge-agent analyze --html``: the page of a real recording, and how a real browser shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from functools import reduce
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edge_agent.app import Analysis
+from edge_agent.app.recording import Report
+from edge_agent.cli.report import page
+from edge_agent.cli.report.page import condensed
+from edge_agent.cli.report.plot import Axis, clock
+from edge_agent.domain.event import BURST, Event
+from edge_agent.domain.summary import EmotionSums, FaceSums, StreamSums, Summary, Window
+from edge_agent.summary.rollup import merge_summaries
+from tests.support.cli import Cli
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
+
+
+class Balance(HTMLParser):
+    """Checks that every element is closed and collects attributes that could make a browser ask for something."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.asking: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._ask(tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def _ask(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.asking += [(tag, name) for name, _ in attrs if name in ("src", "href", "srcset", "data", "style")]
+        if tag in ("script", "link", "iframe", "img", "object"):
+            self.asking.append((tag, ""))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._ask(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def made_up(source: str, windows: int = 3) -> Analysis:
+    """A recording with a face in every second window, a bark, and a dark camera."""
+    summaries = []
+    for k in range(windows):
+        emotion = (
+            EmotionSums(10.0, (8.0, 2.0, *(0.0,) * 6), (7.0, 1.0, *(0.0,) * 6), 20) if k % 2 == 0 else EmotionSums()
+        )
+        stream = StreamSums(150, 50, 0, 10.0, 5.0, frozenset({"dark"}) if k else frozenset())
+        faces = FaceSums(2, 15.0, 10.0, 0, 2) if k % 2 == 0 else FaceSums(seconds=10.0)
+        window = Window(10.0 * k, 10.0 * k + 10, faces=faces, emotion=emotion, stream=stream)
+        summaries.append(Summary(10.0 * k, "unsynced", window))
+    events = (Event(BURST, "laughter", 0.9, 12.0, 1.5),)
+    return Analysis(source, 10.0 * windows, tuple(summaries), events, (), Report(None, None, 50 * windows, None))
+
+
+@pytest.fixture(scope="module")
+def report(cli: Cli, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a short real recording."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    result = cli("analyze", str(shared / "media" / "sorry.mkv"), "--window", "1", "--html", str(path))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.strip().splitlines()[-1] == f"{path}: written"
+    return path
+
+
+def test_the_page_is_whole_and_asks_for_nothing(report: Path) -> None:
+    text = report.read_text()
+    checker = Balance()
+    checker.feed(text)
+    checker.close()
+    assert checker.open == []
+    assert checker.asking == []
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "url(" not in text
+    assert "default-src 'none'" in text
+    assert text.count("<svg") >= 3
+
+
+def test_format_is_still_printed_when_asked_for(cli: Cli, shared: Path, tmp_path: Path) -> None:
+    film = shared / "media" / "sorry.mkv"
+    result = cli("analyze", str(film), "--format", "json", "--html", str(tmp_path / "r.html"))
+    document = json.loads(result.stdout)
+    text = (tmp_path / "r.html").read_text()
+    assert f"<b>{document['report']['total_frames_analyzed']}</b>pictures analysed" in text
+    assert f"<b>{document['report']['overall_dominant_emotion']}</b>mostly" in text
+
+
+def test_a_page_that_cannot_be_written_is_said_in_a_line(cli: Cli, shared: Path, tmp_path: Path) -> None:
+    film = str(shared / "media" / "sorry.mkv")
+    nowhere = cli("analyze", film, "--html", str(tmp_path / "none" / "r.html"))
+    assert nowhere.returncode == 2
+    assert "make it first" in nowhere.stderr
+    folder = cli("analyze", film, "--html", str(tmp_path))
+    assert folder.returncode == 3
+    assert f"{tmp_path}: the report cannot be written: Is a directory" in folder.stderr
+    assert "Traceback" not in folder.stderr
+
+
+def test_the_figures_drawn_are_the_windows() -> None:
+    text = page([made_up("film.mp4")])
+    assert len(re.findall(r'<g opacity="[\d.]+"><rect class="e0"', text)) == 2  # the window without evidence is empty
+    assert "<title>neutral 80 %, 0:00 to 0:10</title>" in text
+    assert "<title>happiness 20 %, 0:20 to 0:30</title>" in text
+    assert "<title>burst laughter at 0:12, 1.5 s, score 0.90</title>" in text
+    assert "<title>1.5 on average, at most 2, 0:00 to 0:10</title>" in text
+    assert text.count('<rect class="flag"') == 2
+    assert text.count("<title>50 %</title>") == 3
+
+
+def test_names_and_labels_cannot_become_markup() -> None:
+    nasty = made_up("<script>alert(1)</script>.mp4")
+    nasty = replace(nasty, events=(Event(BURST, '"><img src=x>', 0.5, 1.0, 1.0),))
+    text = page([nasty])
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;img src=x&gt;" in text
+
+
+def test_a_still_or_silent_recording_has_a_page() -> None:
+    empty = Analysis("still.png", 0.0, (), (), (), Report(None, None, 1, None))
+    text = page([empty])
+    assert "nothing to judge" in text
+    assert "No vocal bursts were heard" in text
+
+
+def test_a_day_is_merged_into_few_windows_exactly() -> None:
+    day = made_up("day.mp4", 8640).summaries
+    shown = condensed(day)
+    assert len(shown) == 240
+    assert reduce(merge_summaries, shown).window.faces == reduce(merge_summaries, day).window.faces
+    assert len(page([made_up("day.mp4", 8640)])) < 1_000_000
+
+
+def test_positions_are_told_as_people_do() -> None:
+    assert [clock(t) for t in (0, 9.96, 61.25, 3600, 86399)] == ["0:00", "0:10", "1:01.2", "1:00:00", "23:59:59"]
+    for seconds in (0.0, 0.3, 7.0, 60.0, 86_400.0, 5e6):
+        assert 1 <= len(Axis(seconds).ticks()) <= 9
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (Debian: apt install chromium)")
+def test_a_browser_shows_it_in_both_themes(report: Path, tmp_path: Path) -> None:
+    brightness = []
+    for theme in (1, 0):
+        picture, profile = tmp_path / f"{theme}.png", tmp_path / str(theme)
+        asked = (f"--blink-settings=preferredColorScheme={theme}", "--window-size=400,1200", f"--screenshot={picture}")
+        command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *asked, report.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=100)
+        image = Image.open(picture).convert("L")
+        brightness.append(image.getpixel((3, 3)))
+        assert len(image.getcolors(1 << 16) or []) > 10  # something is drawn
+    assert brightness[0] > 240
+    assert brightness[1] < 40

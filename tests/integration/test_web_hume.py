@@ -1,0 +1,335 @@
+"""The Hume-compatible stream with Hume's own client and with raw messages: a real server, real models."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import socket
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from hume import AsyncHumeClient, HumeClient
+from hume.environment import HumeClientEnvironment
+from hume.expression_measurement.stream import Config, StreamFace
+from PIL import Image
+from skimage import data as pictures
+from starlette.applications import Starlette
+from websockets.exceptions import ConnectionClosed
+from websockets.sync import client
+
+from edge_agent.capture import iter_media
+from edge_agent.domain.media import AudioBlock
+from edge_agent.models import ModelStore
+from edge_agent.web import hume
+from edge_agent.web.hume_answer import EMOTION_NAMES
+from edge_agent.web.memory import holds_media
+
+Ask = Callable[..., dict[str, Any]]
+
+
+class Server:
+    """A uvicorn with the routes on a free port of this machine."""
+
+    def __init__(self, limits: hume.Limits) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        config = uvicorn.Config(Starlette(routes=hume.routes(limits=limits)), port=self.port, log_level="warning")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        deadline = time.monotonic() + 20
+        while not self._server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v0/stream"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def server(model_store: ModelStore) -> Iterator[Server]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_AGENT__MODELS__DIR", str(model_store.directory))
+        patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
+        running = Server(hume.Limits(idle_s=30, message=6_000_000, connections=4))
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+def ask(server: Server) -> Iterator[Ask]:
+    """Sends one message, a dict or raw text, and returns the answer."""
+    with client.connect(server.url + "/models", max_size=None) as connection:
+
+        def send(message: Any = None, **fields: Any) -> dict[str, Any]:
+            connection.send(message if isinstance(message, str) else json.dumps(message or fields))
+            return dict(json.loads(connection.recv(timeout=60)))
+
+        yield send
+
+
+@pytest.fixture(scope="module")
+def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smiling face at about (224, 113) of 512 x 512."""
+    path = tmp_path_factory.mktemp("hume") / "astronaut.jpg"
+    Image.fromarray(pictures.astronaut()).save(path)
+    return path
+
+
+def wav(samples: np.ndarray[Any, Any]) -> bytes:
+    text = io.BytesIO()
+    with wave.open(text, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return text.getvalue()
+
+
+def b64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+@pytest.fixture(scope="module")
+def cough(shared: Path) -> np.ndarray[Any, Any]:
+    """Four seconds of the composed minute with its first burst in the middle."""
+    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    event = next(e for e in truth if e["label"] != "speech")
+    sound = np.concatenate([b.samples for b in iter_media(shared / "media" / "kiosk.mp4") if isinstance(b, AudioBlock)])
+    start = int((event["start_s"] - 1.5) * 16_000)
+    found: np.ndarray[Any, Any] = sound[start : start + 4 * 16_000]
+    return found
+
+
+# ---------------------------------------------------------------------- Hume's client
+
+
+def environment(server: Server) -> HumeClientEnvironment:
+    return HumeClientEnvironment(base="http://unused", evi="ws://unused", tts="ws://unused", stream=server.url)
+
+
+def test_the_async_client_sends_a_file_and_gets_the_face(server: Server, astronaut: Path) -> None:
+    async def talk() -> Any:
+        hume_client = AsyncHumeClient(api_key="token", environment=environment(server))
+        async with hume_client.expression_measurement.stream.connect() as connection:
+            config = Config(face=StreamFace(identify_faces=True))
+            first = await connection.send_file(astronaut, config=config, payload_id="one")
+            second = await connection.send_file(b64(astronaut.read_bytes()), config=config)
+            return first, second, await connection.get_job_details(), await connection.reset()
+
+    first, second, job, cleared = asyncio.run(talk())
+    assert first.payload_id == "one"
+    (face,) = first.face.predictions
+    assert face.bbox.x + face.bbox.w / 2 == pytest.approx(224, abs=25)
+    assert face.bbox.y + face.bbox.h / 2 == pytest.approx(113, abs=25)
+    assert 0.5 < face.prob <= 1
+    scores = {e.name: e.score for e in face.emotions}
+    assert sum(scores.values()) == pytest.approx(1, abs=1e-3)
+    assert max(scores, key=lambda name: scores[name]) == "Joy"
+    assert set(scores) == {name for names in EMOTION_NAMES.values() for name in names}
+    assert second.face.predictions[0].face_id == face.face_id != "unknown"  # the same person in the next payload
+    assert job.job_details.job_id
+    assert cleared.model_dump(exclude_none=True) == {}
+
+
+def test_the_sync_client_hears_a_burst_and_is_told_what_there_is_no_model_for(
+    server: Server, cough: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "cough.wav"
+    path.write_bytes(wav(cough))
+    hume_client = HumeClient(api_key="token", environment=environment(server))
+    with hume_client.expression_measurement.stream.connect() as connection:
+        told = connection.send_file(path, config=Config(burst={}, prosody={}))
+        text = connection.send_text("How are you?", config=Config(language={}))
+    (burst,) = told.burst.predictions
+    assert burst.time.begin == pytest.approx(1.5, abs=0.75)
+    assert burst.time.end > burst.time.begin
+    assert burst.emotions == []
+    assert [d["name"] for d in burst.descriptions] == ["Cough"]
+    assert told.prosody.predictions is None
+    assert told.prosody.warning == "This device has no model for prosody."
+    assert text.code == "E0102"
+
+
+# ---------------------------------------------------------------------- options
+
+
+def test_options_of_the_face_model(ask: Ask, astronaut: Path) -> None:
+    data = b64(astronaut.read_bytes())
+    (face,) = ask(data=data, models={"face": {}})["face"]["predictions"]
+    assert face["face_id"] == "unknown"
+    none = {"face": {"warning": "No faces detected.", "code": "W0103"}}
+    assert ask(data=data, models={"face": {"prob_threshold": 0.9999}}) == none
+    assert ask(data=data, models={"face": {"min_face_size": 200}}) == none
+    assert ask(data=data, models={"face": {"facs": {}, "min_face_size": 60}})["face"]["predictions"]
+
+
+@pytest.mark.parametrize(("fps", "looks"), [(None, 8), (1, 3), (10, 25)])
+def test_a_short_film_is_looked_at_so_many_times_a_second(ask: Ask, shared: Path, fps: float, looks: int) -> None:
+    film = (shared / "media" / "sorry.mkv").read_bytes()  # 2.5 s
+    told = ask(data=b64(film), models={"face": {"fps_pred": fps, "identify_faces": True}})["face"]["predictions"]
+    frames = [p["frame"] for p in told]
+    assert looks - 2 <= len(set(frames)) <= looks
+    assert frames == sorted(frames)
+    assert all(p["time"] == pytest.approx(p["frame"] / 30, abs=0.1) for p in told)
+    assert len({p["face_id"] for p in told}) == 1
+
+
+def test_the_window_gives_a_burst_its_beginning_back(ask: Ask, cough: np.ndarray[Any, Any]) -> None:
+    first, second = cough[: 16_000 * 2], cough[16_000 * 2 :]
+    ask(data=b64(wav(first)), models={"burst": {}}, stream_window_ms=4000)
+    told = ask(data=b64(wav(second)), models={"burst": {}}, stream_window_ms=4000)["burst"]
+    whole = ask(data=b64(wav(cough)), models={"burst": {}})["burst"]
+    assert [p["time"]["begin"] for p in told["predictions"]] == pytest.approx(
+        [p["time"]["begin"] - 2 for p in whole["predictions"]], abs=0.01
+    )
+    ask(data=b64(wav(first)), models={"burst": {}}, stream_window_ms=4000)
+    cleared = ask(data=b64(wav(second)), models={"burst": {}}, stream_window_ms=4000, reset_stream=True)["burst"]
+    assert cleared != told
+
+
+def test_silence_is_a_warning(ask: Ask) -> None:
+    told = ask(data=b64(wav(np.zeros(16_000))), models={"burst": {}}, payload_id="x", job_details=True)
+    assert told["burst"] == {"warning": "No vocal bursts detected.", "code": "W0101"}
+    assert told["payload_id"] == "x"
+    assert told["job_details"]["job_id"]
+
+
+# ---------------------------------------------------------------------- what is wrong is said by Hume's code
+
+
+def png(width: int, height: int) -> str:
+    text = io.BytesIO()
+    Image.new("L", (width, height)).save(text, "png")
+    return b64(text.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        ("{", "E0100", "JSON"),
+        ("[" * 100_000, "E0100", "JSON"),
+        ("[1]", "E0101", "object"),
+        ({"models": {"face": {}}, "payload_id": "p"}, "E0101", "data: missing"),
+        ({"data": 7, "models": {"face": {}}}, "E0101", "data"),
+        ({"data": "", "models": {"face": {"fps_pred": -1}}}, "E0101", "models.face.fps_pred"),
+        ({"data": "", "models": {}}, "E0101", "ask for face or burst"),
+        ({"data": "", "models": {"prosody": {}}}, "E0102", "no model for prosody"),
+        ({"data": "hello", "raw_text": True, "models": {"face": {}}}, "E0102", "language model"),
+        ({"data": "no base64!", "models": {"face": {}}}, "E0201", "base64"),
+        ({"data": b64(b"plain text, no media"), "models": {"face": {}}}, "E0200", "known format"),
+        ({"data": b64(b"\xff\xd8\xff" + b"x" * 999), "models": {"face": {}}}, "E0200", "known format"),
+        ({"data": b64(wav(np.zeros(16_000))), "models": {"face": {}}}, "E0102", "no picture"),
+        ({"data": png(64, 64), "models": {"burst": {}}}, "E0202", "no sound"),
+        ({"data": b64(wav(np.zeros(6 * 16_000))), "models": {"burst": {}}}, "E0203", "5000 milliseconds"),
+        ({"data": png(3001, 20), "models": {"face": {}}}, "E0205", "3001 x 20"),
+    ],
+)
+def test_each_mistake_has_its_code_and_the_stream_goes_on(ask: Ask, message: Any, code: str, words: str) -> None:
+    told = ask(message)
+    assert told["code"] == code
+    assert words in told["error"]
+    if isinstance(message, dict) and "payload_id" in message:
+        assert told["payload_id"] == message["payload_id"]
+    assert ask(job_details=True)["job_details"]
+
+
+def test_a_film_that_is_too_long_is_refused(ask: Ask, shared: Path) -> None:
+    film = b64((shared / "media" / "kiosk.mp4").read_bytes())
+    assert ask(data=film, models={"face": {}})["code"] == "E0204"
+
+
+def test_a_playlist_is_no_media(ask: Ask, tmp_path: Path) -> None:
+    for head in (b"", b"ID3\x04\x00\x00\x00\x00\x00\x05hello"):
+        playlist = head + f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/secret.ts\n#EXT-X-ENDLIST\n".encode()
+        assert not holds_media(playlist)
+        assert ask(data=b64(playlist), models={"face": {}})["code"] == "E0200"
+    assert holds_media(b"ID3\x04\x00\x00\x00\x00\x00\x05hello\xff\xfb\x90\x00")
+
+
+# ---------------------------------------------------------------------- limits
+
+
+def closed(connection: client.ClientConnection) -> int:
+    """The code with which the server closes."""
+    with pytest.raises(ConnectionClosed) as caught:
+        connection.recv(timeout=30)
+    assert caught.value.rcvd is not None
+    return caught.value.rcvd.code
+
+
+def test_a_huge_message_ends_the_connection(server: Server) -> None:
+    with client.connect(server.url + "/models") as connection:
+        connection.send(json.dumps({"data": "A" * 6_000_001}))
+        assert closed(connection) == 1009
+
+
+def test_too_many_connections_are_told_to_try_later(server: Server) -> None:
+    url = server.url + "/models"
+    held = [client.connect(url) for _ in range(4)]
+    for connection in held:
+        connection.send('{"job_details": true}')
+        assert connection.recv(timeout=30)
+    with client.connect(url) as late:
+        assert closed(late) == 1013
+    for connection in held:
+        connection.close()
+    deadline = time.monotonic() + 20
+    while True:  # the places are free again
+        with client.connect(url) as connection:
+            try:
+                connection.send('{"job_details": true}')
+                connection.recv(timeout=5)
+                break
+            except ConnectionClosed:
+                assert time.monotonic() < deadline
+
+
+def test_an_idle_connection_is_closed() -> None:
+    running = Server(hume.Limits(idle_s=0.5))
+    try:
+        with client.connect(running.url + "/models") as connection:
+            began = time.monotonic()
+            assert closed(connection) == 1000
+            assert time.monotonic() - began > 0.4
+    finally:
+        running.stop()
+
+
+def test_missing_models_close_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: Path) -> None:
+    monkeypatch.setenv("EDGE_AGENT__MODELS__DIR", str(tmp_path))
+    monkeypatch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
+    running = Server(hume.Limits())
+    try:
+        with client.connect(running.url + "/models") as connection:
+            connection.send(json.dumps({"data": b64(astronaut.read_bytes()), "models": {"face": {}}}))
+            assert closed(connection) == 1011
+    finally:
+        running.stop()
+
+
+def test_an_upload_is_gone_with_the_answer(ask: Ask, astronaut: Path) -> None:
+    assert ask(data=b64(astronaut.read_bytes()), models={"face": {}})["face"]["predictions"]
+    ask(data=b64(b"\xff\xd8\xff broken"), models={"face": {}})
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink() and link.exists()]
+    assert not [target for target in held if "upload" in target]
+
+
+def test_a_picture_too_small_for_a_face_holds_none(ask: Ask) -> None:
+    assert ask(data=png(8, 8), models={"face": {}}) == {"face": {"warning": "No faces detected.", "code": "W0103"}}
