@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="model store (edge-agent models pull)")
     parser.add_argument("--out", type=Path, help="folder for adaptive.md and adaptive.svg; default: print only")
     parser.add_argument("--minutes", type=float, default=30.0, help="length of each composed stream")
-    parser.add_argument("--range", choices=("near", "far"), default="far", help="detector for the recordings")
+    parser.add_argument("--range", choices=("near", "far", "auto"), default="far", help="detector for the recordings")
     parser.add_argument("--only", default="", help="strategies whose names hold this text")
     parser.add_argument("--cache", type=Path, help="keep the traces here (a few hundred MB)")
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from edge_agent.analysis.audio import AudioLane
 from edge_agent.analysis.governor import Governor, Limits
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.probes import machine_probe
+from edge_agent.analysis.tracking import Tracker
 from edge_agent.analysis.vision import VisionLane
 from edge_agent.app.manifest import privacy_manifest
 from edge_agent.domain.clock import Clock
@@ -81,11 +82,13 @@ class Assembly:
                 log.warning("analyzer %s: %s: %s", report.name, report.status.value, report.detail)
         return self._active
 
-    def lanes(self, bounds: Bounds | None = None, governor: Governor | None = None) -> tuple[VisionLane, AudioLane]:
+    def lanes(
+        self, bounds: Bounds | None = None, governor: Governor | None = None, tracker: Tracker | None = None
+    ) -> tuple[VisionLane, AudioLane]:
         """One vision and one audio lane over the active analyzers. ``bounds`` replaces the configured rates."""
         pacing = self.settings.pacing
         configured = Bounds.of(pacing.profile, pacing.min_fps, pacing.max_fps)
-        return VisionLane(self._active, bounds or configured, governor=governor), AudioLane(self._active)
+        return VisionLane(self._active, bounds or configured, tracker, governor), AudioLane(self._active)
 
     def governor(self, clock: Clock) -> Governor:
         """What slows the vision lane under load and heat, by the configured limits."""

@@ -12,12 +12,13 @@ from functools import reduce
 from pathlib import Path
 
 from edge_agent.analysis.pacing import Bounds
+from edge_agent.analysis.tracking import Tracker, TrackingRules
 from edge_agent.app.assembly import Assembly
 from edge_agent.capture import MediaInfo, iter_media, read_media
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box
-from edge_agent.domain.media import Frame
+from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, VisionReport
 from edge_agent.domain.summary import ClockState, Summary, estimate_emotion
 from edge_agent.summary.rollup import merge_summaries
@@ -75,53 +76,76 @@ def analyze(path: Path, assembly: Assembly, fps: float = DEFAULT_FPS, progress: 
         MediaError: missing, unreadable or empty file.
     """
     info = read_media(path)
-    run = _Run(info, assembly, fps)
-    for item in iter_media(path):
-        if isinstance(item, Frame):
-            run.frame(item)
-        else:
-            run.report(run.audio.offer(item), item.end)
-        if progress is not None:
-            progress(item.time, info.duration)
-    return run.finish(str(path))
+    return Run(assembly, fps, stills=info.duration == 0).file(info, progress)
 
 
-class _Run:
-    """The state of one pass over a recording."""
+class Run:
+    """The state of one pass over a recording: what is fed in the order of its time, and what was found so far.
 
-    def __init__(self, info: MediaInfo, assembly: Assembly, fps: float) -> None:
-        self._info = info
+    ``stills``: pictures that do not follow on one another; a face is believed without waiting for a second look.
+    """
+
+    def __init__(self, assembly: Assembly, fps: float = DEFAULT_FPS, *, stills: bool = False) -> None:
         self._clock = ManualClock(wall=0.0, synced=False)
-        self.vision, self.audio = assembly.lanes(Bounds(fps, fps))
-        self._summaries: list[Summary] = []
-        self._events: list[Event] = []
-        self._faces: list[FaceRow] = []
+        tracker = Tracker(TrackingRules(confirm=1)) if stills else None
+        self._vision, self._audio = assembly.lanes(Bounds(fps, fps), tracker=tracker)
+        self.summaries: list[Summary] = []
+        """Windows that have ended."""
+        self.events: list[Event] = []
+        """In the order in which they became known."""
+        self.faces: list[FaceRow] = []
+        """Every face of every analysed frame."""
         self._frames = 0
-        window_s = assembly.settings.summary.window_s
-        self._summariser = Summariser(self._clock, window_s, self._summaries.append, self._on_event)
+        self._window_s = assembly.settings.summary.window_s
+        self._summariser = Summariser(self._clock, self._window_s, self.summaries.append, self._on_event)
 
-    def _on_event(self, event: Event, _start: float, _clock: ClockState) -> None:
-        self._events.append(event)
+    @property
+    def open_since(self) -> float:
+        """Seconds at which the open window begins: what is older comes too late."""
+        return self._summariser.due - self._window_s
 
-    def frame(self, frame: Frame) -> None:
-        report = self.vision.offer(frame)
+    def file(self, info: MediaInfo, progress: Progress | None = None) -> Analysis:
+        """Feed a whole file and finish. Raises MediaError."""
+        for item in iter_media(info.path):
+            if isinstance(item, Frame):
+                self.frame(item)
+            else:
+                self.sound(item)
+            if progress is not None:
+                progress(item.time, info.duration)
+        return self.finish(str(info.path), info.duration)
+
+    def frame(self, frame: Frame) -> VisionReport | None:
+        """Look at the next picture; None when it is not its turn at this rate."""
+        report = self._vision.offer(frame)
         if report is not None:
             self._frames += 1
-            self._faces += _rows(report, frame)
-            self.report(report, frame.time)
+            self.faces += _rows(report, frame)
+            self._count(report, frame.time)
+        return report
 
-    def report(self, report: VisionReport | AudioReport, now: float) -> None:
+    def sound(self, block: AudioBlock) -> AudioReport:
+        """Listen to the next stretch of sound."""
+        report = self._audio.offer(block)
+        self._count(report, block.end)
+        return report
+
+    def finish(self, source: str, duration: float = 0.0) -> Analysis:
+        """Everything, after what is still open became final; at least ``duration`` seconds long."""
+        self._count(self._audio.finish(), duration)
+        self._summariser.flush()
+        report = _report(self.summaries, self.faces, self._frames)
+        events = tuple(sorted(self.events, key=lambda e: e.start))
+        seconds = max(duration, self._clock.monotonic())
+        return Analysis(source, seconds, tuple(self.summaries), events, tuple(self.faces), report)
+
+    def _on_event(self, event: Event, _start: float, _clock: ClockState) -> None:
+        self.events.append(event)
+
+    def _count(self, report: VisionReport | AudioReport, now: float) -> None:
         self._clock.advance(max(0.0, now - self._clock.monotonic()))
         self._summariser.accept(report)
         self._summariser.tick()
-
-    def finish(self, source: str) -> Analysis:
-        self.report(self.audio.finish(), self._info.duration)
-        self._summariser.flush()
-        duration = max(self._info.duration, self._clock.monotonic())
-        report = _report(self._summaries, self._faces, self._frames)
-        events = tuple(sorted(self._events, key=lambda e: e.start))
-        return Analysis(source, duration, tuple(self._summaries), events, tuple(self._faces), report)
 
 
 def _rows(report: VisionReport, frame: Frame) -> list[FaceRow]:
@@ -141,11 +165,16 @@ def _report(summaries: list[Summary], faces: list[FaceRow], frames: int) -> Repo
     """Everything over the whole file, from the exactly merged windows."""
     whole = reduce(merge_summaries, summaries) if summaries else None
     estimate = estimate_emotion(whole.window.emotion, min_readings=1) if whole else None
+    p = estimate.p if estimate else _mean(faces)
     return Report(
-        average_emotion_scores=(
-            {name: 100 * p for name, p in zip(EMOTIONS, estimate.p, strict=True)} if estimate else None
-        ),
-        overall_dominant_emotion=estimate.dominant if estimate else None,
+        average_emotion_scores={name: 100 * v for name, v in zip(EMOTIONS, p, strict=True)} if p else None,
+        overall_dominant_emotion=max(zip(p, EMOTIONS, strict=True))[1] if p else None,
         total_frames_analyzed=frames,
         average_confidence_score=sum(f.probability for f in faces) / len(faces) if faces else None,
     )
+
+
+def _mean(faces: list[FaceRow]) -> tuple[float, ...] | None:
+    """For a still picture, which lasts no time: the mean over the faces in it."""
+    read = [f.emotion for f in faces if f.emotion is not None]
+    return tuple(sum(e[name] for e in read) / len(read) for name in EMOTIONS) if read else None

@@ -9,7 +9,7 @@ gives the same picture.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -64,6 +64,22 @@ def letterbox_rgb(frame: Frame, side: int) -> tuple[Image, Letterbox]:
     canvas = np.zeros((side, side, 3), np.uint8)
     canvas[top : top + height, left : left + width] = _small_rgb(frame, width, height)
     return canvas, Letterbox(left / side, top / side, width / side, height / side)
+
+
+def part(frame: Frame, box: Box) -> tuple[Frame, Box]:
+    """What ``box`` covers as a frame of its own, and exactly where that lies; widened to even pixels, cut at the edge.
+
+    A view of the same pixels, except in I420, where the planes have to be joined anew.
+    """
+    (x0, x1), (y0, y1) = _even(box.x, box.w, frame.width), _even(box.y, box.h, frame.height)
+    if frame.format is PixelFormat.I420:
+        luma_plane, *chroma_planes = _planes(frame)
+        chroma = [plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2].ravel() for plane in chroma_planes]
+        data = np.concatenate([luma_plane[y0:y1, x0:x1].ravel(), *chroma]).reshape(-1, x1 - x0)
+    else:
+        data = frame.data[y0:y1, x0:x1]
+    place = Box(x0 / frame.width, y0 / frame.height, (x1 - x0) / frame.width, (y1 - y0) / frame.height)
+    return replace(frame, data=data, width=x1 - x0, height=y1 - y0), place
 
 
 def crop_gray(frame: Frame, box: Box, side: int, angle: float = 0.0) -> Image:
@@ -159,6 +175,13 @@ def _span(centre: float, reach: float, size: int) -> tuple[int, int]:
     """First and one past the last pixel within ``reach`` of ``centre``: never empty, never outside of 0..size."""
     first = min(max(math.floor(centre - reach), 0), size - 1)
     return first, min(max(math.ceil(centre + reach), first + 1), size)
+
+
+def _even(begin: float, length: float, size: int) -> tuple[int, int]:
+    """First and one past the last pixel of a stretch given in fractions of ``size``; even, and at least two apart."""
+    first = min(max(math.floor(begin * size / 2) * 2, 0), max(0, (size - 2) // 2 * 2))
+    last = min(math.ceil((begin + length) * size / 2) * 2, size)
+    return first, max(last, min(first + 2, size))
 
 
 def _gray_part(frame: Frame, x0: int, y0: int, x1: int, y1: int) -> Image:

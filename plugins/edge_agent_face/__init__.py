@@ -12,9 +12,9 @@ from edge_agent_face.settings import FaceSettings
 
 
 def _models(settings: FaceSettings) -> tuple[str, ...]:
-    from edge_agent_face.blazeface import variant_for
+    from edge_agent_face.blazeface import variants_for
 
-    return (variant_for(settings.range).model,)
+    return tuple(variant.model for variant in variants_for(settings.range))
 
 
 def _make(settings: FaceSettings, context: AnalyzerContext) -> FaceDetector:
@@ -30,7 +30,7 @@ def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
         AnalyzerSpec(
             name="face",
             kind=Kind.DETECTOR,
-            summary="faces with key points, near (to 2 m) or far (to 5 m)",
+            summary="faces with key points, near (to 2 m), far (to 4 m) or both (to 5 m)",
             settings=FaceSettings,
             models=_models,
             factory=_make,

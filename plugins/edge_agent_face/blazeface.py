@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +24,15 @@ class Variant:
     layers: tuple[tuple[int, int], ...]
 
 
-VARIANTS: Mapping[Range, Variant] = {
+VARIANTS: Mapping[Literal["near", "far"], Variant] = {
     "near": Variant("blazeface-short", 128, ((16, 2), (8, 6))),
     "far": Variant("blazeface-full", 192, ((48, 1),)),
 }
 
 
-def variant_for(face_range: Range) -> Variant:
-    """The network for a range."""
-    return VARIANTS[face_range]
+def variants_for(face_range: Range) -> Sequence[Variant]:
+    """The networks for a range; the first looks at every picture, a second only at parts of some."""
+    return list(VARIANTS.values()) if face_range == "auto" else [VARIANTS[face_range]]
 
 
 class BlazeFace:

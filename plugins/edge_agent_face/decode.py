@@ -7,6 +7,7 @@ Positions are fractions of the network's square input throughout. Follows MediaP
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 
 OVERLAP = 0.3
 """Detections that overlap more than this (intersection over union) are the same face."""
+CONTAINED = 0.6
+"""A detection with more than this of its area in another one is no face of its own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +82,35 @@ def suppress(candidates: Detections, overlap: float = OVERLAP) -> Detections:
         np.array(corner, np.float32).reshape(-1, 2, 2),
         np.array(points, np.float32).reshape(-1, *candidates.points.shape[1:]),
     )
+
+
+def join(first: Detections, others: Sequence[Detections], sure: float) -> Detections:
+    """The faces of several looks at one picture, each once, falling in score; all in the same coordinates.
+
+    A face that the ``first`` look gave at least the score ``sure`` is taken from it, so that its box does not jump
+    between looks; of the others the most certain stays. One that lies mostly in another (a part of a face taken for
+    a face) goes with it. Looks are not blended: networks and scales draw their boxes differently.
+    """
+    looks = [first, *others]
+    score, corner, points = (
+        np.concatenate([getattr(look, name) for look in looks]) for name in ("score", "corner", "points")
+    )
+    rank = score + np.where((np.arange(len(score)) < len(first)) & (score >= sure), np.float32(1), np.float32(0))
+    kept: list[int] = []
+    for i in np.argsort(-rank, kind="stable").tolist():
+        others_kept = corner[kept]
+        same = iou(corner[i], others_kept) > OVERLAP
+        if not (same | (_share(corner[i], others_kept) > CONTAINED)).any():
+            kept.append(i)
+    kept.sort(key=lambda i: -score[i])
+    return Detections(score[kept], corner[kept], points[kept])
+
+
+def _share(one: FloatArray, many: FloatArray) -> FloatArray:
+    """Intersection of a box [2, 2] with boxes [n, 2, 2] over the smaller of both areas."""
+    shared = np.maximum(np.minimum(one[1], many[:, 1]) - np.maximum(one[0], many[:, 0]), 0).prod(axis=1)
+    smaller = np.minimum((one[1] - one[0]).prod(), (many[:, 1] - many[:, 0]).prod(axis=1))
+    return np.asarray(shared / np.maximum(smaller, np.finfo(np.float32).tiny), np.float32)
 
 
 def iou(one: FloatArray, many: FloatArray) -> FloatArray:

@@ -1,7 +1,8 @@
-"""The detector the agent runs: one look at the whole letterboxed picture, back to fractions of the frame, filtered.
+"""The detector the agent runs: looks at the letterboxed picture or at parts of it, back to fractions of the frame,
+joined and filtered.
 
-A look yields faces of a part of the frame and looks are joined before filtering, so a second look at tiles is one more
-entry in :meth:`BlazeFaceDetector.detect`.
+``near`` and ``far`` take one look at the whole. ``auto`` takes one with the short range and spends further ones, by the
+full range, where :mod:`edge_agent_face.lookout` says; for that it remembers a tiny grey picture of the last search.
 """
 
 from __future__ import annotations
@@ -16,49 +17,135 @@ from edge_agent.domain.face import Box, Face, KeyPoints, Point
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.models.tflite import TfliteModel
 from edge_agent.plugin import AnalyzerContext, FaceDetector, imaging
-from edge_agent_face.blazeface import BlazeFace, variant_for
+from edge_agent_face import lookout
+from edge_agent_face.blazeface import BlazeFace, variants_for
+from edge_agent_face.decode import Detections, join
 from edge_agent_face.settings import FaceSettings
+
+MOVED = 8.0
+"""Grey levels by which a cell must differ to have moved."""
 
 
 class BlazeFaceDetector(FaceDetector):
     """See the package's docstring.
 
     Raises:
-        ModelError: the model of the chosen range is not installed or not usable.
+        ModelError: a model of the chosen range is not installed or not usable.
     """
 
     def __init__(self, settings: FaceSettings, context: AnalyzerContext) -> None:
-        variant = variant_for(settings.range)
         self._settings = settings
-        self._network = BlazeFace(variant, TfliteModel(context.models.locate(variant.model), context.threads))
+        self._networks = [
+            BlazeFace(variant, TfliteModel(context.models.locate(variant.model), context.threads))
+            for variant in variants_for(settings.range)
+        ]
+        self._lookout = _Lookout(settings.extra_looks)
 
     def detect(self, frame: Frame) -> Sequence[Face]:
         """Faces in the frame, most certain first; boxes may reach outside of it."""
-        faces = self._look(frame)
+        score = self._settings.min_score
+        found = look(self._networks[0], frame, score)
+        if len(self._networks) > 1:
+            views = self._lookout.views(frame, found)
+            more = [self._lookout.believable(look_at(self._networks[1], frame, view, score)) for view in views]
+            found = join(self._lookout.unchallenged(found), more, lookout.SURE)
+            self._lookout.learn(found)
+        faces = [_face(*one) for one in zip(found.score, found.corner, found.points, strict=True)]
         return [face for face in faces if face.box.w >= self._settings.min_face][: self._settings.max_faces]
 
     def self_check(self) -> None:
-        """A grey picture must go through and hold no certain face.
+        """A grey picture must go through each network and hold no certain face.
 
         Raises:
             ModelError: it does not.
         """
-        side = self._network.side
-        blank = Frame(np.full((side, side), 128, np.uint8), PixelFormat.GRAY, side, side, 0.0, 0)
-        faces = self._look(blank)
-        if any(face.score > 0.9 for face in faces):
-            raise ModelError(
-                "the face detector sees a face in an empty picture: its model does not work on this machine"
-            )
+        for network in self._networks:
+            side = network.side
+            blank = Frame(np.full((side, side), 128, np.uint8), PixelFormat.GRAY, side, side, 0.0, 0)
+            if (look(network, blank, self._settings.min_score).score > 0.9).any():
+                raise ModelError(
+                    "the face detector sees a face in an empty picture: its model does not work on this machine"
+                )
 
     def close(self) -> None:
-        """Nothing to free: the interpreter goes with the object."""
+        """Nothing to free: the interpreters go with the object."""
 
-    def _look(self, frame: Frame) -> list[Face]:
-        canvas, letterbox = imaging.letterbox_rgb(frame, self._network.side)
-        found = self._network(canvas, self._settings.min_score)
-        corners, points = letterbox.to_frame(found.corner), letterbox.to_frame(found.points)
-        return [_face(*one) for one in zip(found.score, corners, points, strict=True)]
+
+class _Lookout:
+    """Feeds the policy: what moved since the last search of the same stream, and when."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._memory = lookout.begin()
+        self._picture: npt.NDArray[np.float32] | None = None
+        self._shape, self._now = (0, 0), 0.0
+        self._views: Sequence[Box] = ()
+
+    def views(self, frame: Frame, near: Detections) -> Sequence[Box]:
+        """Parts of the frame that deserve a second look."""
+        shape = (frame.width, frame.height)
+        if shape != self._shape or not 0 <= frame.time - self._now < lookout.REFRESH_S:
+            self._memory, self._picture = lookout.begin(), None
+        self._shape, self._now = shape, frame.time
+        memory = lookout.notice(self._memory, self._moved(frame), _seen(near), frame.time)
+        self._memory = memory
+        self._views = lookout.choose(memory, frame.width / frame.height, self._budget)
+        return self._views
+
+    def believable(self, found: Detections) -> Detections:
+        """What of a second look counts."""
+        return _only(found, lookout.believable(self._memory, _seen(found)))
+
+    def unchallenged(self, near: Detections) -> Detections:
+        """What of the first look counts beside the second ones."""
+        width, height = self._shape
+        overruled = lookout.overruled(self._views, _seen(near), width / height)
+        return _only(near, [not over for over in overruled])
+
+    def learn(self, found: Detections) -> None:
+        """What the search found in the end."""
+        self._memory = lookout.learn(self._memory, self._views, _seen(found), self._now)
+
+    def _moved(self, frame: Frame) -> npt.NDArray[np.bool_]:
+        columns, rows = lookout.COLUMNS, lookout.ROWS
+        picture = imaging.luma(frame, 2 * columns, 2 * rows).astype(np.float32)
+        last, self._picture = self._picture, picture
+        if last is None:
+            return np.zeros((rows, columns), bool)
+        # A change of the light is no motion.
+        gain = (float(picture.sum()) + 1) / (float(last.sum()) + 1)
+        differs = np.abs(picture - last * np.float32(min(max(gain, 0.7), 1.4))) > MOVED
+        return np.asarray(differs.reshape(rows, 2, columns, 2).any(axis=(1, 3)))
+
+
+def look(network: BlazeFace, frame: Frame, min_score: float) -> Detections:
+    """Faces of the whole ``frame``, in fractions of it."""
+    canvas, letterbox = imaging.letterbox_rgb(frame, network.side)
+    found = network(canvas, min_score)
+    return Detections(found.score, letterbox.to_frame(found.corner), letterbox.to_frame(found.points))
+
+
+def look_at(network: BlazeFace, frame: Frame, view: Box, min_score: float) -> Detections:
+    """Faces of a part of ``frame``, in fractions of the frame; those that the part's edge cuts are left out."""
+    if view == lookout.WHOLE:
+        return look(network, frame, min_score)
+    piece, place = imaging.part(frame, view)
+    found = look(network, piece, min_score)
+    origin, size = np.array([place.x, place.y], np.float32), np.array([place.w, place.h], np.float32)
+    corner, points = origin + found.corner * size, origin + found.points * size
+    # Beyond an edge that is not the frame's.
+    cut = ((found.corner[:, 0] < 0) & (origin > 0)) | ((found.corner[:, 1] > 1) & (origin + size < 1 - 1e-6))
+    return _only(Detections(found.score, corner, points), np.logical_not(cut.any(axis=1)).tolist())
+
+
+def _only(found: Detections, kept: Sequence[bool]) -> Detections:
+    chosen = np.asarray(kept, bool)
+    return Detections(found.score[chosen], found.corner[chosen], found.points[chosen])
+
+
+def _seen(found: Detections) -> list[lookout.Seen]:
+    boxes = [Box(x0, y0, x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in found.corner.tolist()]
+    return [lookout.Seen(*one) for one in zip(boxes, found.score.tolist(), strict=True)]
 
 
 def _face(score: np.float32, corner: npt.NDArray[np.float32], points: npt.NDArray[np.float32]) -> Face:

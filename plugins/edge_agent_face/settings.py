@@ -8,14 +8,22 @@ from pydantic import Field
 
 from edge_agent.plugin import AnalyzerSettings
 
-Range = Literal["near", "far"]
+Range = Literal["near", "far", "auto"]
 
 
 class FaceSettings(AnalyzerSettings):
     """How faces are looked for, and which count."""
 
     range: Range = Field(
-        default="near", description="near: to about 2 m, fastest. far: to about 5 m, at about three times the cost."
+        default="near",
+        description="near: to about 2 m, fastest. far: to about 4 m, at about three times the cost. "
+        "auto: to 5 m; as near where nothing suggests a person further away, else with extra looks.",
+    )
+    extra_looks: int = Field(
+        default=2,
+        ge=1,
+        le=8,
+        description="Range auto: most looks of the full range in a search, each as dear as far.",
     )
     min_score: float = Field(
         default=0.3,

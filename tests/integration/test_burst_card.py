@@ -12,6 +12,7 @@ pytest.importorskip("soundfile", reason="training only: pip install edge-agent[t
 from edge_agent_burst.factory import make_engine
 from edge_agent_burst.labels import LABELS
 from edge_agent_burst.settings import BurstSettings
+from tests.support.diagrams import points
 from training.burst import recordings
 from training.burst.evaluate import context, listen, summarise, table
 
@@ -27,3 +28,8 @@ def test_recall_in_the_card_is_the_commands(shared: Path) -> None:
     rows = [line for line in printed.splitlines() if line.startswith(("| cough", "| crying", "| sneeze"))]
     assert len(rows) == 3
     assert [row for row in rows if row not in card] == []
+    drawn = points(Path(str(resources.files("edge_agent_burst").joinpath("calibration.svg"))))
+    measured = [(bin_["confidence"], bin_["right"], bin_["n"]) for bin_ in report["calibration"]]
+    assert [n for *_, n in drawn] == pytest.approx([n for *_, n in measured], abs=2)
+    assert [p for p, _, _ in drawn] == pytest.approx([p for p, _, _ in measured], abs=0.05)
+    assert "(calibration.svg)" in card

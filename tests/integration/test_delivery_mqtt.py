@@ -63,19 +63,18 @@ def test_mosquitto_sub_reads_it_too(broker: Mosquitto, make_delivery: MakeDelive
 
 
 def test_late_data_goes_to_backfill_in_order_and_live_data_before_it(
-    make_broker: MakeBroker, make_delivery: MakeDelivery, eventually: Any
+    broker: Mosquitto, subscriber: Subscriber, make_delivery: MakeDelivery, eventually: Any
 ) -> None:
-    broker = make_broker()
-    broker.stop()
-    clock = ManualClock()
-    delivery = make_delivery(broker.port, clock=clock)
-    for k in range(40):
-        delivery.submit_summary(a_summary(10.0 * k))
-    delivery.submit_event(COUGH, 1_780_000_003.1, "synced")
-    eventually(lambda: delivery.stats().outbox.pending == 41)
-    clock.advance(600)
-    broker.start()
-    with Subscriber(broker.port) as subscriber:
+    with FaultProxy(broker.port) as proxy:
+        proxy.away = True
+        clock = ManualClock()
+        delivery = make_delivery(proxy.port, clock=clock)
+        for k in range(40):
+            delivery.submit_summary(a_summary(10.0 * k))
+        delivery.submit_event(COUGH, 1_780_000_003.1, "synced")
+        eventually(lambda: delivery.stats().outbox.pending == 41)
+        clock.advance(600)
+        proxy.away = False
         delivery.submit_summary(a_summary(600.0))
         live = subscriber.wait_for(BASE + "summary")
         subscriber.wait(lambda messages: sum("backfill" in m.topic for m in messages) == 41)
@@ -89,8 +88,8 @@ def test_late_data_goes_to_backfill_in_order_and_live_data_before_it(
         assert not event.retain
         assert not any(m.retain for m in subscriber.on(BASE + "backfill/summary"))
         assert subscriber.on(BASE + "event/burst") == []
-    eventually(lambda: delivery.stats().outbox.pending == 0)
-    assert delivery.stats().outbox.balanced
+        eventually(lambda: delivery.stats().outbox.pending == 0)
+        assert delivery.stats().outbox.balanced
 
 
 def test_a_live_summary_does_not_wait_behind_the_backlog(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.diagrams import points
 from training.emotion import evaluate
 
 TOLERANCE = 0.004
@@ -34,3 +35,15 @@ def test_the_card_tells_what_is_measured(report: dict[str, Any], repository: Pat
     for card_row, row in zip(told, measured, strict=True):
         numbers = [[float(n) for n in re.findall(r"\d+\.\d+", text)] for text in (card_row, row)]
         assert numbers[0] == pytest.approx(numbers[1], abs=TOLERANCE), card_row
+
+
+def test_the_diagram_shows_what_is_measured(report: dict[str, Any], repository: Path) -> None:
+    folder = repository / "plugins" / "edge_agent_emotion"
+    drawn = points(folder / "calibration.svg")
+    measured = report["calibration"]
+    assert len(drawn) == len(measured) > 5
+    for (confidence, right, n), bin_ in zip(drawn, measured, strict=True):
+        assert confidence == pytest.approx(bin_["confidence"], abs=0.01)
+        assert right == pytest.approx(bin_["right"], abs=0.05)
+        assert n == pytest.approx(bin_["n"], abs=10)
+    assert "(calibration.svg)" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")

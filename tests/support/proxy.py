@@ -13,13 +13,15 @@ class FaultProxy:
     """Forwards to ``upstream`` (a loopback port) until told otherwise. Use as a context manager.
 
     ``latency`` seconds are added each way; ``slice`` is the most bytes written at a time (0: no limit); while ``hole``
-    is set connections stay open and every byte is swallowed, also on new ones.
+    is set connections stay open and every byte is swallowed, also on new ones; while ``away`` is set new connections
+    are ended at once, as by a broker that is down, so that a test's subscriber can be there before the agent.
     """
 
     def __init__(self, upstream: int) -> None:
         self.latency = 0.0
         self.slice = 0
         self.hole = False
+        self.away = False
         self.accepted = 0
         self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -64,6 +66,9 @@ class FaultProxy:
         while not self._closing:
             try:
                 client, _ = self._listener.accept()
+                if self.away:
+                    client.close()
+                    continue
                 server = socket.create_connection(("127.0.0.1", self._upstream), timeout=5)
             except OSError:
                 if self._closing:

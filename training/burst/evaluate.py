@@ -25,6 +25,7 @@ from edge_agent_burst.events import Arbiter, LabelPolicy, Reading
 from edge_agent_burst.factory import make_engine
 from edge_agent_burst.labels import BACKGROUND, LABELS, REJECTIONS
 from edge_agent_burst.settings import BurstSettings
+from training import calibration
 from training.burst import recordings, scenes
 from training.burst.recordings import RATE, Recording
 
@@ -41,12 +42,12 @@ class Heard:
     seconds: float
     readings: Sequence[Reading]
 
-    def choice(self) -> str | None:
+    def choice(self, among: Sequence[str] = LABELS) -> tuple[str, float] | None:
         """The label with the highest score, whether or not it would be believed; None without any reading."""
         if not self.readings:
             return None
-        scores = np.array([[reading.scores[label] for label in LABELS] for reading in self.readings])
-        return LABELS[int(clip_scores(scores).argmax())]
+        scores = clip_scores(np.array([[reading.scores[label] for label in among] for reading in self.readings]))
+        return among[int(scores.argmax())], float(scores.max())
 
     def events(self, policies: Mapping[str, LabelPolicy]) -> list[str]:
         """Labels of the events that would be reported."""
@@ -82,7 +83,7 @@ def evaluate(data: Path) -> dict[str, Any]:
     unknown = sorted({r.label for r in everything} - {*LABELS, *REJECTIONS})
     if not found:
         raise MediaError(f"{data}: no sound files in folders called {', '.join((*LABELS, *REJECTIONS))}")
-    ours = data.resolve() == DEFAULT_DATA
+    ours = data.resolve() == DEFAULT_DATA.resolve()
     report: dict[str, Any] = {}
     for name in ENGINES:
         try:
@@ -93,7 +94,13 @@ def evaluate(data: Path) -> dict[str, Any]:
         heard = [listen(engine, r) for r in found if not ours or r.label in REJECTIONS or r.split == "valid"]
         report[name] = summarise(heard, engine.policies)
         report[name]["events"] = _events(engine, found if not ours else [r for r in found if r.split == "valid"])
-    return {"data": data.name, "split": "valid" if ours else "all", "ignored": unknown, "engines": report}
+    return {
+        "data": data.name,
+        "split": "valid" if ours else "all",
+        "ignored": unknown,
+        "calibration": report["own"].get("calibration", []),
+        "engines": report,
+    }
 
 
 def _events(engine: Engine, found: Sequence[Recording]) -> Mapping[str, Any] | None:
@@ -129,15 +136,32 @@ def summarise(heard: Sequence[Heard], policies: Mapping[str, LabelPolicy]) -> di
     """Forced choice, thresholded detection and false events."""
     bursts = [h for h in heard if h.recording.label in LABELS]
     others = [h for h in heard if h.recording.label in REJECTIONS]
+    present = [label for label in LABELS if any(h.recording.label == label for h in bursts)]
     trusted = {label: policies[label] for label in BurstSettings().labels}
     return {
-        "forced_choice": _confusion(bursts, lambda h: [h.choice() or BACKGROUND]),
+        "forced_choice": _confusion(bursts, lambda h: [_chosen(h, LABELS)]),
+        "forced_choice_among_present": _confusion(bursts, lambda h: [_chosen(h, present)]),
+        "calibration": _calibration(bursts),
         "detected": _confusion(bursts, lambda h: sorted(set(h.events(policies))) or ["none"]),
         "false_events": {
             "default_labels": _false_events(others, trusted),
             "all_labels": _false_events(others, policies),
         },
     }
+
+
+def _chosen(heard: Heard, among: Sequence[str]) -> str:
+    choice = heard.choice(among)
+    return choice[0] if choice else BACKGROUND
+
+
+def _calibration(heard: Sequence[Heard]) -> list[dict[str, float]]:
+    """How often the label with the highest score is right, by that score."""
+    choices = [(h.recording.label, h.choice()) for h in heard]
+    answers = [(choice[1], choice[0] == label) for label, choice in choices if choice]
+    if not answers:
+        return []
+    return calibration.bins(np.array([a[0] for a in answers]), np.array([a[1] for a in answers]))
 
 
 def _confusion(heard: Sequence[Heard], judge: Callable[[Heard], Sequence[str]]) -> dict[str, Any]:
@@ -194,6 +218,9 @@ def _rows(result: Mapping[str, Any]) -> list[str]:
             f"| {label} | {clips} | {forced['recall'][label]:.3f} | {detected['recall'][label]:.3f} | {also} |"
         )
     lines.append(f"| all | {sum(forced['clips'].values())} | {forced['accuracy']} | {detected['accuracy']} | |")
+    if 1 < len(forced["clips"]) < len(LABELS):
+        among = result["forced_choice_among_present"]
+        lines += ["", f"forced choice among these {len(forced['clips'])} labels only: {among['accuracy']}"]
     lines.append("")
     for which, counts in result["false_events"].items():
         text = f"false events, {which.replace('_', ' ')}: {counts['per_hour_overall']} an hour over {counts['hours']} h"

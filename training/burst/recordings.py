@@ -17,6 +17,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.domain.errors import MediaError
+
 RATE = 16_000
 SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".m4a", ".opus", ".webm", ".aac"}
 ALIASES = {"pant": "gasp", "panting": "gasp"}
@@ -41,7 +43,13 @@ class Recording:
 
 
 def find(folder: Path) -> list[Recording]:
-    """All sound files below ``folder``, sorted by label and name."""
+    """All sound files below ``folder``, sorted by label and name.
+
+    Raises:
+        MediaError: no such folder.
+    """
+    if not folder.is_dir():
+        raise MediaError(f"{folder}: no such folder; it must hold one sub-folder of sound files per label")
     return sorted(_walk(folder), key=lambda r: (r.label, r.path))
 
 
@@ -62,11 +70,18 @@ def source_of(stem: str) -> str:
 
 
 def read(path: Path) -> npt.NDArray[np.float32]:
-    """Mono float32 samples at 16 kHz."""
+    """Mono float32 samples at 16 kHz.
+
+    Raises:
+        MediaError: the file holds no sound that can be decoded.
+    """
     parts = []
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler("flt", "mono", RATE)
-        for frame in container.decode(audio=0):
-            parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-        parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
+    try:
+        with av.open(str(path)) as container:
+            resampler = av.AudioResampler("flt", "mono", RATE)
+            for frame in container.decode(audio=0):
+                parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+            parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
+    except (OSError, ValueError, IndexError, av.error.FFmpegError) as error:
+        raise MediaError(f"{path}: no sound that can be decoded: {error}") from error
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.domain.errors import MediaError
 from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin import AnalyzerContext
 from edge_agent_emotion.analyzer import EmotionModel
-from training.emotion.dataset import CLASSES, FerPlus, load
+from training import calibration
+from training.emotion.dataset import CLASSES, SIDE, FerPlus, load
 
-DEFAULT_DATA = Path("../shared/data/ferplus/ferplus_valid.npz")
+DEFAULT_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "ferplus" / "ferplus_valid.npz"
 BINS = 15
 
 
 def evaluate(path: Path = DEFAULT_DATA) -> dict[str, Any]:
-    """Accuracy, recall, confusion and calibration on an ``.npz`` with ``images`` and ``votes`` (see ``dataset``)."""
-    split = load(path)
+    """Accuracy, recall, confusion and calibration on an ``.npz`` with ``images`` and ``votes`` (see ``dataset``).
+
+    Raises:
+        MediaError: no such file, or not in that format.
+    """
+    split = _read(path)
     model = EmotionModel(AnalyzerContext(ModelStore(Path("/nonexistent"), Catalogue.load())))
     p = np.stack([model(image) for image in split.images])
+    chosen = split.majority
     return {
         "model": "emotion",
         "data": path.name,
+        "calibration": calibration.bins(p.max(1)[chosen], (p.argmax(1) == split.labels)[chosen]),
         "majority": figures(p, split, split.majority),
         "argmax": figures(p, split, np.ones(len(split), bool)),
         "soft_cross_entropy": round(float(-(split.targets * np.log(p + 1e-9)).sum(1).mean()), 4),
     }
+
+
+def _read(path: Path) -> FerPlus:
+    try:
+        split = load(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        wanted = f"an .npz with 'images' uint8 [n, {SIDE}, {SIDE}] and 'votes' [n, {len(CLASSES) + 2}]"
+        raise MediaError(f"{path}: not {wanted}: {error}") from error
+    if not split.majority.any():
+        raise MediaError(f"{path}: no image has a winner among {', '.join(CLASSES)} with more than half of its votes")
+    return split
 
 
 def figures(p: npt.NDArray[np.float64], split: FerPlus, chosen: npt.NDArray[np.bool_]) -> dict[str, Any]:

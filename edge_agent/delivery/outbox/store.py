@@ -150,7 +150,7 @@ class Store:
     def candidates(self, tier: int, after: int, before: int, limit: int) -> list[Candidate]:
         """Summaries of ``tier`` with ``after < id < before``, oldest first."""
         rows = self.tables.all(
-            "SELECT id, boot_id, synced, waiting, begin FROM items WHERE id > ? AND id < ? AND tier = ?"
+            "SELECT id, boot_id, synced, waiting, begin, seconds FROM items WHERE id > ? AND id < ? AND tier = ?"
             " AND window IS NOT NULL AND dead = 0 ORDER BY id LIMIT ?",
             (after, before, tier, limit),
         )

@@ -82,22 +82,30 @@ def test_a_few_damaged_files_are_kept_and_no_more(tmp_path: Path) -> None:
 
 
 def test_only_neighbours_of_one_boot_clock_and_audience_share_a_bucket() -> None:
-    def candidate(id_: int, begin: float, boot: str = "b", clock: int = 1, waiting: int = 1) -> Candidate:
-        return Candidate(id_, boot, clock, waiting, begin)
+    def candidate(id_: int, begin: float, end: float, boot: str = "b", clock: int = 1, waiting: int = 1) -> Candidate:
+        return Candidate(id_, boot, clock, waiting, begin, end - begin)
 
     rows = [
-        candidate(1, 0.0),
-        candidate(2, 50.0),
-        candidate(3, 60.0),
-        candidate(4, 70.0, boot="c"),
-        candidate(5, 80.0, boot="c"),
-        candidate(6, 90.0, boot="c", clock=0),
-        candidate(7, 95.0, boot="c", clock=0, waiting=3),
-        candidate(8, 0.0, boot="c"),
+        candidate(1, 0.0, 50.0),
+        candidate(2, 50.0, 60.0),
+        candidate(3, 60.0, 70.0),
+        candidate(4, 70.0, 80.0, boot="c"),
+        candidate(5, 80.0, 90.0, boot="c"),
+        candidate(6, 90.0, 95.0, boot="c", clock=0),
+        candidate(7, 95.0, 100.0, boot="c", clock=0, waiting=3),
+        candidate(8, 0.0, 10.0, boot="c"),
     ]
     assert buckets(rows, 0) == [(1, 2), (3,), (4, 5), (6,), (7,), (8,)]
     assert buckets(rows, 2) == [(1, 2, 3), (4, 5), (6,), (7,), (8,)]
+    assert buckets([], 0) == []
     groups = [(1, 2), (3, 4)]
     assert complete(groups, more=True) == [(1, 2)]
     assert complete(groups, more=False) == groups
     assert complete([(1, 2)], more=True) == [(1, 2)], "one bucket larger than what is looked at: better in parts"
+
+
+def test_windows_with_a_hole_between_them_are_no_neighbours() -> None:
+    rows = [Candidate(k, "b", 1, 1, 10.0 * k, 10.0) for k in (0, 1, 3, 4)]
+    assert buckets(rows, 0) == [(0, 1), (3, 4)]
+    nearly = [Candidate(0, "b", 1, 1, 0.0, 10.0), Candidate(1, "b", 1, 1, 10.02, 10.0)]
+    assert buckets(nearly, 0) == [(0, 1)], "the pause between two windows is no hole"

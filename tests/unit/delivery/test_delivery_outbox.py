@@ -204,6 +204,23 @@ def test_rows_being_delivered_are_not_merged_away_under_the_consumer(tmp_path: P
     assert_balanced(outbox, tmp_path)
 
 
+def test_no_merged_row_spans_what_was_delivered_already(tmp_path: Path) -> None:
+    """Acknowledgements come out of order: a merged row must not claim the time of a row that is gone."""
+    outbox = make_outbox(tmp_path, max_mb=2)
+    outbox.put([summary_draft(10.0 * k) for k in range(100)])
+    leased = outbox.lease(MQTT, 100)
+    gone = [row for row in leased if row.seq % 5 == 3]
+    outbox.ack(MQTT, [row.id for row in gone])
+    outbox.nack(MQTT, [row.id for row in leased if row not in gone])
+    for k in range(100, 700, 50):
+        outbox.put([summary_draft(10.0 * i) for i in range(k, k + 50)])
+    spans = query(tmp_path, "SELECT begin, begin + seconds FROM items WHERE merged > 1")
+    assert any(begin < 1_000.0 for begin, _ in spans), "old rows were merged"
+    delivered = [10.0 * (row.seq - 1) for row in gone]
+    assert not [(begin, at) for begin, end in spans for at in delivered if begin <= at < end]
+    assert_balanced(outbox, tmp_path)
+
+
 def test_when_merging_is_not_enough_the_oldest_are_dropped_and_the_gap_is_known(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path, max_mb=2)
     for k in range(0, 3000, 50):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent_face.blazeface import VARIANTS
-from edge_agent_face.decode import Detections, decode, iou, make_anchors, suppress
+from edge_agent_face.decode import Detections, decode, iou, join, make_anchors, suppress
 
 SIDE = 128
 
@@ -93,3 +93,35 @@ def test_suppression_always_keeps_the_best_and_separates_the_rest(faces: list[tu
         assert found.score[0] == candidates.score[0]
         assert found.corner.min() >= candidates.corner.min() - 1e-5
         assert found.corner.max() <= candidates.corner.max() + 1e-5
+
+
+def at(*faces: tuple[float, float, float, float, float]) -> Detections:
+    """Detections (score, x, y, w, h)."""
+    rows = np.array(faces, np.float32).reshape(-1, 5)
+    corner = np.stack([rows[:, 1:3], rows[:, 1:3] + rows[:, 3:]], axis=1)
+    return Detections(rows[:, 0], corner, np.repeat(corner.mean(axis=1, keepdims=True), 6, axis=1))
+
+
+def test_looks_are_joined_without_counting_anyone_twice() -> None:
+    one, again, other = (0.6, 0.1, 0.1, 0.2, 0.2), (0.9, 0.11, 0.1, 0.2, 0.2), (0.7, 0.6, 0.6, 0.1, 0.1)
+    found = join(at(one), [at(again, other)], sure=0.95)
+    np.testing.assert_allclose(found.score, [0.9, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(found.corner[0, 0], [0.11, 0.1], atol=1e-6)
+
+
+def test_a_face_the_first_look_is_sure_of_is_taken_from_it() -> None:
+    one, again, other = (0.6, 0.1, 0.1, 0.2, 0.2), (0.9, 0.11, 0.1, 0.2, 0.2), (0.7, 0.6, 0.6, 0.1, 0.1)
+    found = join(at(one), [at(other), at(again)], sure=0.55)
+    np.testing.assert_allclose(found.score, [0.7, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(found.corner[1, 0], [0.1, 0.1], atol=1e-6)
+
+
+def test_a_part_of_a_face_is_no_other_face() -> None:
+    whole, part, beside = (0.9, 0.2, 0.2, 0.4, 0.4), (0.6, 0.3, 0.3, 0.1, 0.1), (0.5, 0.55, 0.3, 0.2, 0.2)
+    assert join(at(whole), [at(part, beside)], 0.6).score.tolist() == pytest.approx([0.9, 0.5])
+    assert join(at((0.5, *whole[1:])), [at(part)], 0.6).score.tolist() == pytest.approx([0.6])
+
+
+def test_joining_nothing_gives_nothing() -> None:
+    assert len(join(at(), [at(), at()], 0.6)) == 0
+    assert len(join(at(), [], 0.6)) == 0

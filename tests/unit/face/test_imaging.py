@@ -181,3 +181,26 @@ def test_roll_is_measured_in_pixels() -> None:
     face = Face(Box(0, 0, 1, 1), 0.9, KeyPoints(right, left, other, other, other, other))
     assert imaging.roll(face, frame) == pytest.approx(math.pi / 4)
     assert imaging.roll(Face(Box(0, 0, 1, 1), 0.9), frame) == 0.0
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize(
+    "box", [Box(0, 0, 1, 1), Box(0.25, 0.1, 0.5, 0.6), Box(0.9, 0.9, 0.4, 0.4), Box(-0.2, 0, 0.3, 1)]
+)
+def test_a_part_is_what_the_box_covers(pixel_format: PixelFormat, box: Box) -> None:
+    frame = frame_of(scene(), pixel_format)
+    piece, place = imaging.part(frame, box)
+    assert (piece.width, piece.height) == (round(place.w * 640), round(place.h * 480))
+    assert place.x <= max(box.x, 0) + 1e-9
+    assert place.x + place.w >= min(box.x + box.w, 1) - 1e-9
+    whole = imaging.crop_gray(frame, place, 64)
+    alone = imaging.crop_gray(piece, Box(0, 0, 1, 1), 64)
+    assert np.abs(whole.astype(int) - alone).max() <= 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(2, 2), (3, 5), (641, 481)])
+def test_a_part_is_never_empty(width: int, height: int) -> None:
+    for box in (Box(0.99, 0.99, 0.001, 0.001), Box(2, 2, 1, 1), Box(-3, -3, 1, 1)):
+        piece, place = imaging.part(frame_of(scene(width, height), PixelFormat.BGR), box)
+        assert min(piece.width, piece.height) >= 2
+        assert max(place.x + place.w, place.y + place.h) <= 1

@@ -1,0 +1,289 @@
+"""The Python API for scripts and notebooks: pictures, sound or files in; observations, windows and events out.
+
+A :class:`Session` runs the daemon's analyzers, lanes and windows on what it is given, in the caller's thread, as fast
+as the machine can; nothing is sent and nothing is written. Time is the caller's: seconds from the session's start.
+A session is one pass over one stream; open another one for the next. It is not safe to use from two threads at once.
+
+::
+
+    from edge_agent.api import Session
+
+    with Session() as session:
+        result = session.file("film.mp4")
+    print(result.report.overall_dominant_emotion, len(result.events))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.app.assembly import Assembly
+from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME, Analysis, FaceRow, Progress, Report, Run, analyze
+from edge_agent.capture.sound import Resampler, replace_bad, to_float, to_mono
+from edge_agent.domain.errors import ConfigError, EdgeAgentError, MediaError, ModelError, PluginError
+from edge_agent.domain.event import Event
+from edge_agent.domain.face import Box, Face, TrackedFace
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
+from edge_agent.domain.observation import EMOTIONS, AudioReport, Observation, VisionReport
+from edge_agent.domain.summary import EmotionEstimate, Summary, estimate_window
+from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.settings import read
+
+__all__ = [
+    "EMOTIONS",
+    "EVERY_FRAME",
+    "Analysis",
+    "AudioReport",
+    "Box",
+    "ConfigError",
+    "EdgeAgentError",
+    "EmotionEstimate",
+    "Event",
+    "Face",
+    "FaceRow",
+    "MediaError",
+    "ModelError",
+    "Observation",
+    "PluginError",
+    "Report",
+    "Session",
+    "Summary",
+    "TrackedFace",
+    "VisionReport",
+    "estimate_window",
+]
+
+_BLOCK = AUDIO_RATE // 10
+"""Samples that analyzers are given at a time, as from a file or a microphone: 0.1 s."""
+
+_OVERLAP_S = 0.05
+"""How far back the time of sound may point: callers round, and a resampler holds back a little."""
+
+_MIN_SIDE = 16
+"""Pictures narrower or lower than this hold no face that could be read."""
+
+Analyzers = Iterable[str] | Mapping[str, Mapping[str, Any]]
+
+
+class Session:
+    """Analyzers, lanes and windows over one stream of pictures and sound.
+
+    ``analyzers``: those to run, by name, or their options by name as in the config's ``[analyzers.*]`` tables; None
+    runs what the config enables. ``fps``: analysed pictures per second at most (:data:`EVERY_FRAME`: all). ``stills``:
+    the pictures do not follow on one another, as those of a film do; faces are believed without a second look, and a
+    file that holds a single picture is always taken so. ``window_s``: the windows' length in seconds; None takes the
+    config's. ``config``: a config file; None means the defaults, whatever is configured on this machine. ``pull``:
+    fetch missing models, where the config allows it.
+
+    Raises:
+        ConfigError: unreadable config, an unknown analyzer or option, a length or a rate that is not positive.
+        ModelError: a model is missing or damaged; says how to get it.
+        PluginError: an analyzer cannot be built.
+    """
+
+    def __init__(
+        self,
+        analyzers: Analyzers | None = None,
+        *,
+        fps: float = DEFAULT_FPS,
+        stills: bool = False,
+        window_s: float | None = None,
+        config: str | Path | None = None,
+        pull: bool = True,
+    ) -> None:
+        if not fps > 0:
+            raise ConfigError(f"fps = {fps}: must be above 0")
+        if window_s is not None and not window_s > 0:
+            raise ConfigError(f"window_s = {window_s}: must be above 0")
+        self._assembly = _assemble(analyzers, window_s, None if config is None else Path(config))
+        if pull:
+            self._assembly.pull_missing()
+        self._assembly.require_models()
+        self._assembly.activate()
+        self._refuse_broken()
+        self._run: Run | None = Run(self._assembly, fps, stills=stills)
+        self._fps = fps
+        self._resampler: tuple[float, Resampler] | None = None
+        self._pictures, self._picture_time = 0, 0.0
+        self._samples, self._sound_start = 0, 0.0
+
+    def _refuse_broken(self) -> None:
+        broken = (Status.LOAD_ERROR, Status.SELF_CHECK_FAILED)
+        wrong = [f"{r.name}: {r.detail}" for r in self._assembly.plugins.reports() if r.status in broken]
+        if wrong:  # an answer without them would say that nobody was there
+            self._assembly.close()
+            raise PluginError("\n".join(wrong))
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ feeding
+
+    def frame(self, image: npt.NDArray[np.uint8], time: float, *, rgb: bool = False) -> VisionReport | None:
+        """Look at a picture taken ``time`` seconds after the session's start; later ones must come later.
+
+        ``image``: uint8 [height, width] grey, or [height, width, 3] in OpenCV's order (BGR) or, with ``rgb``, in
+        Pillow's. The answer is None when the rate passes this picture over; boxes are fractions of the picture.
+
+        Raises:
+            ValueError: not such a picture, or its time is before that of what was given already.
+        """
+        run = self._running()
+        picture = _picture(image, rgb)
+        self._refuse_late(run, time)
+        if self._pictures and not time > self._picture_time:
+            raise ValueError(f"the picture at {time} s must be later than the last one, at {self._picture_time} s")
+        grey = picture.ndim == 2
+        height, width = picture.shape[:2]
+        form = PixelFormat.GRAY if grey else PixelFormat.BGR
+        frame = Frame(picture, form, width, height, float(time), self._pictures)
+        self._pictures, self._picture_time = self._pictures + 1, float(time)
+        return run.frame(frame)
+
+    def sound(self, samples: npt.NDArray[Any], rate: float, time: float | None = None) -> list[AudioReport]:
+        """Listen to the next ``samples`` at ``rate`` Hz, float in [-1, 1] or any PCM integers, [n] or [n, channels].
+
+        ``time``: when they begin, needed only after a pause; otherwise they follow on the last ones. One report for
+        each tenth of a second; a resampler holds back a few milliseconds.
+
+        Raises:
+            ValueError: not such samples, a rate that changed or is not positive, or a time that has already passed.
+        """
+        run = self._running()
+        if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.number) or np.iscomplexobj(samples):
+            raise ValueError("sound is an array of real numbers, [n] or [n, channels]")
+        if not rate > 0 or (self._resampler is not None and rate != self._resampler[0]):
+            raise ValueError(f"rate = {rate}: must be positive and the same throughout a session")
+        heard = self._heard_until()
+        begin = heard if time is None else float(time)
+        self._refuse_late(run, begin)
+        if self._resampler is not None and begin < heard - _OVERLAP_S:
+            raise ValueError(f"the sound at {time} s must not begin before {heard:.2f} s")
+        mono, _bad = replace_bad(to_mono(to_float(samples.reshape(len(samples), -1)), None))
+        gap = max(0.0, begin - heard) if self._resampler else 0.0
+        self._sound_start += max(0.0, begin - heard)
+        if self._resampler is None:
+            self._resampler = (rate, Resampler(rate))
+        return self._listen(run, self._resampler[1].push(mono), gap)
+
+    def _listen(self, run: Run, ready: npt.NDArray[np.float32], gap: float) -> list[AudioReport]:
+        reports = []
+        for start in range(0, len(ready), _BLOCK):
+            block = AudioBlock(ready[start : start + _BLOCK], self._heard_until(), gap if start == 0 else 0.0)
+            self._samples += len(block.samples)
+            reports.append(run.sound(block))
+        return reports
+
+    def _heard_until(self) -> float:
+        return self._sound_start + self._samples / AUDIO_RATE
+
+    def file(self, path: str | Path, progress: Progress | None = None) -> Analysis:
+        """Feed a whole recording to a new session and finish it, as ``edge-agent analyze`` does.
+
+        Raises:
+            MediaError: missing, unreadable or empty file.
+            ValueError: this session was fed already.
+        """
+        self._running()
+        if self._pictures or self._resampler:
+            raise ValueError("this session has begun with pictures or sound: open another one for a file")
+        analysis = analyze(Path(path), self._assembly, self._fps, progress)
+        self._run = None
+        return analysis
+
+    # ------------------------------------------------------------------ what was found
+
+    @property
+    def windows(self) -> tuple[Summary, ...]:
+        """The windows that have ended by now; :func:`estimate_window` gives a window's emotion distribution."""
+        return tuple(self._running().summaries)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Bursts, arrivals and departures so far, in the order in which they became known."""
+        return tuple(self._running().events)
+
+    @property
+    def analyzers(self) -> Mapping[str, str]:
+        """Every known analyzer with its status, and why when it does not run; look here when nothing is found."""
+        return {r.name: _told(r) for r in self._assembly.plugins.reports() if r.kind and r.name in self._known()}
+
+    def _known(self) -> frozenset[str]:
+        return frozenset(self._assembly.plugins.analyzer_settings())
+
+    def finish(self, duration: float = 0.0) -> Analysis:
+        """End the stream: the last window closes, open sounds become final. Nothing may be fed afterwards.
+
+        ``duration``: seconds from the session's start to its end, where that is later than what was fed last.
+        """
+        run = self._running()
+        if self._resampler:
+            self._listen(run, self._resampler[1].push(np.zeros(0, np.float32), last=True), 0.0)
+        self._run = None
+        return run.finish("session", duration)
+
+    def close(self) -> None:
+        """Free the models; may be called again."""
+        self._run = None
+        self._assembly.close()
+
+    def _running(self) -> Run:
+        if self._run is None:
+            raise ValueError("this session has ended: open another one")
+        return self._run
+
+    @staticmethod
+    def _refuse_late(run: Run, time: float) -> None:
+        if not isfinite(time):
+            raise ValueError(f"{time} is not a time")
+        if time < run.open_since:
+            late = f"{time:.2f} s lies in a window that has ended ({run.open_since:.2f} s)"
+            raise ValueError(f"{late}: feed pictures and sound in the order of their time")
+
+
+def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None) -> Assembly:
+    text = read(config)
+    settings = text.settings()
+    if window_s is not None:
+        settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window_s})})
+    if analyzers is None:
+        assembly = Assembly(text, settings)
+    else:
+        named = {name: {} for name in analyzers} if not isinstance(analyzers, Mapping) else analyzers
+        known = Assembly(text, settings).plugins.analyzer_settings()
+        unknown = sorted(named.keys() - known.keys())
+        if unknown:
+            raise ConfigError(f"no analyzer {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+        tables = {name: {**settings.analyzers.get(name, {}), "enabled": False} for name in known}
+        for name, options in named.items():
+            tables[name] |= {**options, "enabled": True}
+        assembly = Assembly(text, settings.model_copy(update={"analyzers": tables}))
+    wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return assembly
+
+
+def _picture(image: npt.NDArray[np.uint8], rgb: bool) -> npt.NDArray[np.uint8]:
+    colour = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not (image.ndim == 2 or colour):
+        found = f"{image.dtype} {list(image.shape)}"
+        raise ValueError(f"a picture is uint8 [height, width] or [height, width, 3], not {found}")
+    if min(image.shape[:2]) < _MIN_SIDE:
+        raise ValueError(f"a picture is at least {_MIN_SIDE} pixels wide and high, not {list(image.shape)}")
+    return np.ascontiguousarray(image[..., ::-1] if rgb and colour else image)
+
+
+def _told(report: PluginReport) -> str:
+    running = report.status is Status.ENABLED
+    return report.status.value if running else f"{report.status.value}: {report.detail}"

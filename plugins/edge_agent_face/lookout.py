@@ -1,0 +1,211 @@
+"""Where ``range = "auto"`` looks again after the short range has seen the whole picture. Pure; positions are fractions.
+
+A second look costs as much as the full range, whatever it covers: the whole picture for faces of middle size, or a tile
+of :data:`TILE` of its longer side for small ones. It is spent only where something suggests a person: a face found
+shortly before that the short range does not see, something that moved and does not belong to a found face, or a
+place not examined for long (at first, all of them). What was examined in vain is left alone for a while. This module
+decides; it sees neither pictures nor networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain.face import Box
+
+COLUMNS, ROWS = 24, 18
+"""Cells of the picture, whatever its shape."""
+TILE = 9 / 16
+"""Side of a tile in longer sides of the picture: two tiles cover 16:9, four cover 4:3."""
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+SURE = 0.6
+"""Least score of a face found by the short range that needs no second look."""
+CERTAIN = 0.5
+"""Least score of a face found by a second look where nobody was found before."""
+FORGET = 3
+"""Searches in a row without a face after which it is no longer looked for."""
+REFRESH_S = 30.0
+"""A place is examined at least as often as this, as long as there are searches."""
+CALM_S = (0.25, 2.0)
+"""How long a place is left alone after its first examination in vain, doubled each time, and at most."""
+
+Cells = npt.NDArray[np.bool_]
+
+
+class Seen(NamedTuple):
+    """A detected face and its score."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A face found before, whether that was certain at least once, and for how many searches it was not found since."""
+
+    box: Box
+    certain: bool
+    missed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What is kept from search to search, all [ROWS, COLUMNS]: cells that wait for a look, the time until which each is
+    left alone (seconds), and how often it was examined in vain."""
+
+    suspects: tuple[Suspect, ...]
+    waiting: Cells
+    calm: npt.NDArray[np.float64]
+    tries: npt.NDArray[np.int64]
+
+
+def begin() -> Memory:
+    """Nothing is known: every place waits."""
+    shape = (ROWS, COLUMNS)
+    return Memory((), np.zeros(shape, bool), np.full(shape, -math.inf), np.zeros(shape, int))
+
+
+def notice(memory: Memory, moved: Cells, near: Sequence[Seen], now: float) -> Memory:
+    """Before choosing: what ``moved`` since the last search, and the faces the short range found in this one.
+
+    A face it is unsure of is small or no face: a suspect, as one that was found before and now is not.
+    """
+    sure = [face.box for face in near if face.score >= SURE]
+    unsure = [face.box for face in near if face.score < SURE]
+    stale = now - memory.calm > REFRESH_S
+    waiting = memory.waiting | stale | (moved & (now >= memory.calm))
+    open_ones = (s for s in memory.suspects if not any(_same(s.box, box) for box in sure))
+    suspects = _add(open_ones, unsure)
+    return replace(memory, suspects=suspects, waiting=waiting & ~_people(sure))
+
+
+def choose(memory: Memory, aspect: float, budget: int) -> list[Box]:
+    """Up to ``budget`` parts of the picture worth a look of the full range; ``aspect`` is width over height."""
+    chosen: list[Box] = []
+    suspects, waiting = list(memory.suspects), memory.waiting.copy()
+    while len(chosen) < budget and (suspects or waiting.sum() > 1):
+        views = _views(suspects, aspect)
+        worth = [_worth(view, suspects, waiting, aspect) for view in views]
+        best = views[int(np.argmax(worth))]
+        if max(worth) <= 1:
+            break
+        chosen.append(best)
+        suspects = [s for s in suspects if not _shows(best, s.box, aspect)]
+        if best != WHOLE:
+            waiting &= ~_cells(best)
+    return chosen
+
+
+def learn(memory: Memory, views: Sequence[Box], found: Sequence[Seen], now: float) -> Memory:
+    """After the looks at ``views``: ``found`` are all faces of this search."""
+    examined = np.zeros((ROWS, COLUMNS), bool)
+    for view in views:
+        if view != WHOLE:
+            examined |= _cells(view)
+    people = _people([face.box for face in found])
+    tries = np.where(now - memory.calm > REFRESH_S, 0, memory.tries)
+    first, most = CALM_S
+    rest = np.minimum(first * 2.0**tries, most)
+    return Memory(
+        suspects=(*(Suspect(f.box, _certain(memory, f)) for f in found), *_missing(memory.suspects, found)),
+        waiting=memory.waiting & ~examined & ~people,
+        calm=np.where(examined, np.where(people, now, now + rest), memory.calm),
+        tries=np.where(people, 0, np.where(examined, tries + 1, tries)),
+    )
+
+
+def believable(memory: Memory, faces: Sequence[Seen]) -> list[bool]:
+    """Which faces of a second look count: certain ones, and uncertain ones where somebody was found before.
+
+    Looking closely at much of the picture finds more that is only a little like a face.
+    """
+    return [_certain(memory, face) for face in faces]
+
+
+def _certain(memory: Memory, face: Seen) -> bool:
+    return face.score >= CERTAIN or any(s.certain and _same(s.box, face.box) for s in memory.suspects)
+
+
+def overruled(views: Sequence[Box], near: Sequence[Seen], aspect: float) -> list[bool]:
+    """Which faces of the short range a second look has the last word about: unsure ones that it showed.
+
+    Those it found as well are among its own.
+    """
+    return [f.score < SURE and any(_shows(view, f.box, aspect) for view in views) for f in near]
+
+
+def _add(suspects: Iterable[Suspect], unsure: Sequence[Box]) -> tuple[Suspect, ...]:
+    known = tuple(suspects)
+    return (*known, *(Suspect(box, False) for box in unsure if not any(_same(s.box, box) for s in known)))
+
+
+def _missing(suspects: Iterable[Suspect], found: Sequence[Seen]) -> Iterator[Suspect]:
+    for suspect in suspects:
+        if suspect.missed + 1 < FORGET and not any(_same(suspect.box, face.box) for face in found):
+            yield replace(suspect, missed=suspect.missed + 1)
+
+
+def _same(one: Box, other: Box) -> bool:
+    """Whether this can be one face a moment later: their middles are within a face's size of each other."""
+    reach_x, reach_y = max(one.w, other.w), max(one.h, other.h)
+    a, b = one.centre, other.centre
+    return abs(a.x - b.x) < reach_x and abs(a.y - b.y) < reach_y
+
+
+def _views(suspects: Sequence[Suspect], aspect: float) -> list[Box]:
+    """The whole, an even grid of tiles, and a tile around each suspect."""
+    w, h = min(1.0, TILE * max(1, 1 / aspect)), min(1.0, TILE * max(aspect, 1))
+    places = [(x, y) for y in _steps(1 - h, h / 4) for x in _steps(1 - w, w / 4)]
+    centres = [s.box.centre for s in suspects]
+    places += [(min(max(c.x - w / 2, 0), 1 - w), min(max(c.y - h / 2, 0), 1 - h)) for c in centres]
+    return [WHOLE, *(Box(x, y, w, h) for x, y in places)]
+
+
+def _steps(length: float, step: float) -> list[float]:
+    count = math.ceil(length / step - 1e-9) + 1
+    return [length * k / max(1, count - 1) for k in range(count)]
+
+
+def _worth(view: Box, suspects: Sequence[Suspect], waiting: Cells, aspect: float) -> float:
+    """A person who may be there outweighs any motion, the more so the longer they were not seen."""
+    people = sum(COLUMNS * ROWS * (1 + s.missed) for s in suspects if _shows(view, s.box, aspect))
+    # The whole picture shows small faces too coarsely to call a place examined.
+    return people + (0.0 if view == WHOLE else float(np.count_nonzero(waiting & _cells(view))))
+
+
+def _shows(view: Box, face: Box, aspect: float) -> bool:
+    """Whether a look at ``view`` would show ``face`` uncut and large enough for the full range."""
+    longer = face.w * min(aspect, 1)
+    if view == WHOLE:
+        return longer >= 0.07
+    near_left, near_top = face.x - face.w / 2 >= view.x, face.y - face.h / 2 >= view.y
+    near_right = face.x + 1.5 * face.w <= view.x + view.w
+    near_bottom = face.y + 1.5 * face.h <= view.y + view.h
+    return (
+        longer <= TILE / 2
+        and (near_left or view.x <= 0)
+        and (near_top or view.y <= 0)
+        and (near_right or view.x + view.w >= 1)
+        and (near_bottom or view.y + view.h >= 1)
+    )
+
+
+def _cells(box: Box) -> Cells:
+    """Cells whose middle ``box`` covers."""
+    x, y = (np.arange(COLUMNS) + 0.5) / COLUMNS, (np.arange(ROWS) + 0.5) / ROWS
+    column, row = (x >= box.x) & (x <= box.x + box.w), (y >= box.y) & (y <= box.y + box.h)
+    return np.asarray(row[:, None] & column[None, :])
+
+
+def _people(faces: Sequence[Box]) -> Cells:
+    """Cells of the bodies below ``faces``, arms included, and of the hair above: motion there needs no other cause."""
+    cells = np.zeros((ROWS, COLUMNS), bool)
+    for face in faces:
+        cells |= _cells(Box(face.x - 1.2 * face.w, face.y - face.h, 3.4 * face.w, 8 * face.h))
+    return cells
