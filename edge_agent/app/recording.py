@@ -45,12 +45,15 @@ class FaceRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole recording. Scores in per cent; ``average_confidence_score`` is the detector's mean, 0 to 1."""
+    """The whole recording. Emotion scores in per cent; ``average_confidence_score`` is the detector's mean, 0 to 1;
+    ``eye_contact_score`` the share of the time in which heads were turned to the camera, 0 to 1.
+    """
 
     average_emotion_scores: Mapping[str, float] | None
     overall_dominant_emotion: str | None
     total_frames_analyzed: int
     average_confidence_score: float | None
+    eye_contact_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,7 @@ def _report(summaries: list[Summary], faces: list[FaceRow], frames: int) -> Repo
         overall_dominant_emotion=max(zip(p, EMOTIONS, strict=True))[1] if p else None,
         total_frames_analyzed=frames,
         average_confidence_score=sum(f.probability for f in faces) / len(faces) if faces else None,
+        eye_contact_score=whole.window.attention.ratio if whole else None,
     )
 
 

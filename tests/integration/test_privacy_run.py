@@ -171,7 +171,9 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
     assert info["analyzers"]["attention"] == "config-error"  # a bad table costs its analyzer, not the agent
 
 
-def test_a_schedule_keeps_a_real_camera_closed_until_it_is_over(cli: Cli, camera: MjpegCamera, tmp_path: Path) -> None:
+def test_a_schedule_keeps_a_real_camera_closed_and_then_one_face_is_withheld(
+    cli: Cli, camera: MjpegCamera, tmp_path: Path
+) -> None:
     if not Mosquitto.available():
         pytest.skip("needs the Debian package mosquitto")
     config = tmp_path / "config.toml"
@@ -190,10 +192,16 @@ def test_a_schedule_keeps_a_real_camera_closed_until_it_is_over(cli: Cli, camera
             assert (state()["scheduled"], state()["camera"]) == (True, "off")
             time.sleep(2)
             assert camera.sent == 0
-            config.write_text(CONFIG.format(**values, privacy="schedule = []"))
+            config.write_text(CONFIG.format(**values, privacy="schedule = []\nmin_people = 2"))
             agent.send_signal(signal.SIGHUP)
             wait_for(lambda: camera.sent > 0, "pictures after the schedule")
             wait_for(lambda: state()["privacy"] == "off", "the state")
+
+            def of_one_face() -> list[dict[str, Any]]:
+                return [m.json for m in heard.on(f"{BASE}/summary") if m.json["faces"]["person_seconds"] > 1.5]
+
+            wait_for(lambda: len(of_one_face()) >= 2, "summaries of one face")
+            assert all(s["withheld"] == s["seconds"] and s["emotion"] is None for s in of_one_face())
         finally:
             agent.send_signal(signal.SIGTERM)
             agent.communicate(timeout=20)

@@ -6,8 +6,6 @@ import asyncio
 import base64
 import io
 import json
-import socket
-import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -16,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from hume import AsyncHumeClient, HumeClient
 from hume.environment import HumeClientEnvironment
 from hume.expression_measurement.stream import Config, StreamFace
 from PIL import Image
 from skimage import data as pictures
-from starlette.applications import Starlette
 from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
@@ -32,34 +28,13 @@ from edge_agent.models import ModelStore
 from edge_agent.web import hume
 from edge_agent.web.hume_answer import EMOTION_NAMES
 from edge_agent.web.memory import holds_media
+from tests.support.web import Server
 
 Ask = Callable[..., dict[str, Any]]
 
 
-class Server:
-    """A uvicorn with the routes on a free port of this machine."""
-
-    def __init__(self, limits: hume.Limits) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        config = uvicorn.Config(Starlette(routes=hume.routes(limits=limits)), port=self.port, log_level="warning")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
-        self._thread.start()
-        deadline = time.monotonic() + 20
-        while not self._server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/v0/stream"
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-        assert not self._thread.is_alive()
+def url(server: Server) -> str:
+    return f"ws://{server.address}/v0/stream"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +42,7 @@ def server(model_store: ModelStore) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_AGENT__MODELS__DIR", str(model_store.directory))
         patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
-        running = Server(hume.Limits(idle_s=30, message=6_000_000, connections=4))
+        running = Server(hume.routes(limits=hume.Limits(idle_s=30, message=6_000_000, connections=4)))
         yield running
         running.stop()
 
@@ -75,7 +50,7 @@ def server(model_store: ModelStore) -> Iterator[Server]:
 @pytest.fixture
 def ask(server: Server) -> Iterator[Ask]:
     """Sends one message, a dict or raw text, and returns the answer."""
-    with client.connect(server.url + "/models", max_size=None) as connection:
+    with client.connect(url(server) + "/models", max_size=None) as connection:
 
         def send(message: Any = None, **fields: Any) -> dict[str, Any]:
             connection.send(message if isinstance(message, str) else json.dumps(message or fields))
@@ -121,7 +96,7 @@ def cough(shared: Path) -> np.ndarray[Any, Any]:
 
 
 def environment(server: Server) -> HumeClientEnvironment:
-    return HumeClientEnvironment(base="http://unused", evi="ws://unused", tts="ws://unused", stream=server.url)
+    return HumeClientEnvironment(base="http://unused", evi="ws://unused", tts="ws://unused", stream=url(server))
 
 
 def test_the_async_client_sends_a_file_and_gets_the_face(server: Server, astronaut: Path) -> None:
@@ -275,24 +250,24 @@ def closed(connection: client.ClientConnection) -> int:
 
 
 def test_a_huge_message_ends_the_connection(server: Server) -> None:
-    with client.connect(server.url + "/models") as connection:
+    with client.connect(url(server) + "/models") as connection:
         connection.send(json.dumps({"data": "A" * 6_000_001}))
         assert closed(connection) == 1009
 
 
 def test_too_many_connections_are_told_to_try_later(server: Server) -> None:
-    url = server.url + "/models"
-    held = [client.connect(url) for _ in range(4)]
+    address = url(server) + "/models"
+    held = [client.connect(address) for _ in range(4)]
     for connection in held:
         connection.send('{"job_details": true}')
         assert connection.recv(timeout=30)
-    with client.connect(url) as late:
+    with client.connect(address) as late:
         assert closed(late) == 1013
     for connection in held:
         connection.close()
     deadline = time.monotonic() + 20
     while True:  # the places are free again
-        with client.connect(url) as connection:
+        with client.connect(address) as connection:
             try:
                 connection.send('{"job_details": true}')
                 connection.recv(timeout=5)
@@ -302,9 +277,9 @@ def test_too_many_connections_are_told_to_try_later(server: Server) -> None:
 
 
 def test_an_idle_connection_is_closed() -> None:
-    running = Server(hume.Limits(idle_s=0.5))
+    running = Server(hume.routes(limits=hume.Limits(idle_s=0.5)))
     try:
-        with client.connect(running.url + "/models") as connection:
+        with client.connect(url(running) + "/models") as connection:
             began = time.monotonic()
             assert closed(connection) == 1000
             assert time.monotonic() - began > 0.4
@@ -315,9 +290,9 @@ def test_an_idle_connection_is_closed() -> None:
 def test_missing_models_close_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: Path) -> None:
     monkeypatch.setenv("EDGE_AGENT__MODELS__DIR", str(tmp_path))
     monkeypatch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
-    running = Server(hume.Limits())
+    running = Server(hume.routes())
     try:
-        with client.connect(running.url + "/models") as connection:
+        with client.connect(url(running) + "/models") as connection:
             connection.send(json.dumps({"data": b64(astronaut.read_bytes()), "models": {"face": {}}}))
             assert closed(connection) == 1011
     finally:

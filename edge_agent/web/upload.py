@@ -1,0 +1,153 @@
+"""Recordings posted to the device and answered with what is in them: ``POST /process-frame``, the raw bytes of a film,
+and ``POST /video-stream/emotion``, the same with every face; ``GET /`` says that somebody is here.
+
+Bodies and lengths are bounded, one recording is analysed at a time and few may wait. Who may call is decided by the
+server around these routes. Errors are problem documents (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from edge_agent import __version__
+from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
+from edge_agent.capture import read_media
+from edge_agent.web.memory import holds_media, in_memory
+
+ANALYZERS = ("face", "emotion", "attention")
+_SIDE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """``body``: bytes; ``seconds``: of the recording; ``waiting``: requests at a time, the one at work included;
+    ``chunk_s``: a client that sends nothing for so long is given up."""
+
+    body: int = 32 * 1024 * 1024
+    seconds: float = 120.0
+    waiting: int = 3
+    chunk_s: float = 10.0
+
+
+class ProblemError(Exception):
+    """Why a request is refused: an HTTP status and a sentence."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers
+
+    def response(self) -> Response:
+        """The problem document."""
+        body = {"type": "about:blank", "status": self.status, "detail": str(self)}
+        return JSONResponse(body, self.status, self.headers, "application/problem+json")
+
+
+def routes(
+    open_session: Callable[..., Session] = Session, limits: UploadLimits | None = None, health: str | None = "/"
+) -> list[BaseRoute]:
+    """The endpoints as routes for a Starlette application; ``health``: the path of the health answer, None for none."""
+    uploads = _Uploads(open_session, limits or UploadLimits())
+    found: list[BaseRoute] = [
+        Route("/process-frame", uploads.report, methods=["POST"]),
+        Route("/video-stream/emotion", uploads.faces, methods=["POST"]),
+    ]
+    return found if health is None else [*found, Route(health, _healthy, methods=["GET"])]
+
+
+async def _healthy(_request: Request) -> Response:
+    return JSONResponse({"status": "ok", "version": __version__})
+
+
+class _Uploads:
+    def __init__(self, open_session: Callable[..., Session], limits: UploadLimits) -> None:
+        self._open = open_session
+        self._limits = limits
+        self._present = 0
+        self._turn: anyio.CapacityLimiter | None = None
+
+    async def report(self, request: Request) -> Response:
+        return await self._respond(request, lambda analysis: asdict(analysis.report))
+
+    async def faces(self, request: Request) -> Response:
+        return await self._respond(request, _timeline)
+
+    async def _respond(self, request: Request, tell: Callable[[Analysis], dict[str, Any]]) -> Response:
+        if self._present >= self._limits.waiting:
+            return ProblemError(503, "Busy with other recordings; try again later.", {"Retry-After": "5"}).response()
+        self._turn = self._turn or anyio.CapacityLimiter(1)
+        self._present += 1
+        try:
+            content = await self._receive(request)
+            analysis = await anyio.to_thread.run_sync(self._analyze, content, limiter=self._turn)
+            return JSONResponse(tell(analysis))
+        except ProblemError as problem:
+            return problem.response()
+        except EdgeAgentError:
+            return ProblemError(
+                503, "The models of this device cannot be used; 'edge-agent doctor' says why."
+            ).response()
+        finally:
+            self._present -= 1
+
+    async def _receive(self, request: Request) -> bytes:
+        told = request.headers.get("content-length", "")
+        large = ProblemError(
+            413, f"The body is too large: the limit is {self._limits.body} bytes.", {"Connection": "close"}
+        )
+        if told.isdecimal() and int(told[:20]) > self._limits.body:
+            raise large
+        content = bytearray()
+        chunks = request.stream()
+        try:
+            while (chunk := await asyncio.wait_for(anext(chunks, None), self._limits.chunk_s)) is not None:
+                content += chunk
+                if len(content) > self._limits.body:
+                    raise large
+        except TimeoutError:
+            raise ProblemError(408, "The body came too slowly.", {"Connection": "close"}) from None
+        except ClientDisconnect:
+            raise ProblemError(400, "The body ended early.") from None
+        return bytes(content)
+
+    def _analyze(self, content: bytes) -> Analysis:
+        if not content:
+            raise ProblemError(400, "The body is empty: post the bytes of a film or a picture.")
+        unknown = ProblemError(415, "The body is no film or picture in a known format.")
+        if not holds_media(content):
+            raise unknown
+        with in_memory(content) as path:
+            try:
+                info = read_media(path)
+                if info.video is None:
+                    raise ProblemError(422, "There is no picture in this recording.")
+                if max(info.video.width, info.video.height) > _SIDE:
+                    raise ProblemError(422, f"The picture is too large: the limit is {_SIDE} x {_SIDE}.")
+                self._check(info.duration, info.duration)
+                with self._open(ANALYZERS) as session:
+                    return session.file(path, self._check)
+            except MediaError:
+                raise unknown from None
+
+    def _check(self, position: float, _duration: float) -> None:
+        """Called for every picture as well: a file may say that it is shorter than it is."""
+        if position > self._limits.seconds:
+            raise ProblemError(422, f"The recording is too long: the limit is {self._limits.seconds:.0f} s.")
+
+
+def _timeline(analysis: Analysis) -> dict[str, Any]:
+    """Everyone by name of track: when, where in pixels, how sure, and the emotions (0 to 1) where they were judged."""
+    people: dict[str, list[dict[str, Any]]] = {}
+    for row in analysis.faces:
+        entry = {"frame": row.frame, "time": round(row.time, 3), "box": asdict(row.box), "probability": row.probability}
+        people.setdefault(row.face_id, []).append({**entry, "emotions": dict(row.emotion) if row.emotion else None})
+    return {"duration": analysis.duration, "faces": people, "report": asdict(analysis.report)}

@@ -1,0 +1,146 @@
+"""Uploads to a real server: what is answered equals what ``analyze`` finds, and what is refused says why."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent.api import EMOTIONS, Session
+from edge_agent.models import ModelStore
+from edge_agent.web import upload
+from tests.support.recordings import picture, tone, write
+from tests.support.web import Server
+
+
+@pytest.fixture(scope="module")
+def server(model_store: ModelStore) -> Iterator[Server]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_AGENT__MODELS__DIR", str(model_store.directory))
+        patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
+        limits = upload.UploadLimits(body=2_500_000, seconds=3, waiting=2, chunk_s=1.0)
+        running = Server(upload.routes(limits=limits))
+        yield running
+        running.stop()
+
+
+def ask(server: Server, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any], str]:
+    """Status, document and its type."""
+    connection = http.client.HTTPConnection(server.address, timeout=60)
+    connection.request(method, path, body)
+    response = connection.getresponse()
+    document = json.loads(response.read() or b"{}") if "json" in response.headers["content-type"] else {}
+    connection.close()
+    return response.status, document, response.headers["content-type"]
+
+
+def test_a_film_is_answered_as_analyze_would(server: Server, shared: Path) -> None:
+    film = shared / "media" / "sorry.mkv"
+    status, report, _ = ask(server, "POST", "/process-frame", film.read_bytes())
+    with Session(upload.ANALYZERS) as session:
+        expected = session.file(film).report
+    assert status == 200
+    assert report["total_frames_analyzed"] == expected.total_frames_analyzed > 5
+    assert report["overall_dominant_emotion"] == expected.overall_dominant_emotion in EMOTIONS
+    assert report["average_emotion_scores"] == pytest.approx(expected.average_emotion_scores)
+    assert sum(report["average_emotion_scores"].values()) == pytest.approx(100)
+    assert 0 < report["average_confidence_score"] <= 1
+    assert 0 <= report["eye_contact_score"] <= 1
+
+
+def test_every_face_over_time(server: Server, shared: Path) -> None:
+    film = (shared / "media" / "sorry.mkv").read_bytes()
+    status, told, _ = ask(server, "POST", "/video-stream/emotion", film)
+    assert status == 200
+    (rows,) = told["faces"].values()
+    assert [r["time"] for r in rows] == sorted(r["time"] for r in rows)
+    assert any(sum(r["emotions"].values()) == pytest.approx(1, abs=1e-3) for r in rows if r["emotions"])
+    assert told["report"]["total_frames_analyzed"] >= len(rows)
+
+
+def test_health(server: Server) -> None:
+    status, told, _ = ask(server, "GET", "/")
+    assert (status, told["status"]) == (200, "ok")
+
+
+def test_what_cannot_be_analysed_is_a_problem_with_a_reason(server: Server, tmp_path: Path) -> None:
+    long = write(tmp_path / "long.mp4", [(k / 10, picture(k)) for k in range(40)])
+    silent = write(tmp_path / "sound.wav", sound=tone(1.0))
+    playlist = f"#EXTM3U\n#EXTINF:1,\n{long}\n#EXT-X-ENDLIST\n".encode()
+    for body, status, words in (
+        (b"", 400, "empty"),
+        (b"no film at all", 415, "known format"),
+        (playlist, 415, "known format"),
+        (b"\xff\xd8\xff" + bytes(999), 415, "known format"),
+        (silent.read_bytes(), 422, "no picture"),
+        (long.read_bytes(), 422, "limit is 3 s"),
+        (bytes(2_500_001), 413, "2500000 bytes"),
+        (iter([bytes(1_000_000)] * 3), 413, "2500000 bytes"),  # chunked: no length is told
+    ):
+        found = ask(server, "POST", "/process-frame", body)
+        assert found[0] == status
+        assert words in found[1]["detail"]
+        assert found[2] == "application/problem+json"
+    assert ask(server, "GET", "/process-frame")[0] == 405
+
+
+def raw(server: Server) -> socket.socket:
+    """A connection that announces a body and sends only its beginning."""
+    host, _, port = server.address.partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection.sendall(b"POST /process-frame HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+    return connection
+
+
+def test_a_client_that_stops_sending_is_given_up(server: Server) -> None:
+    with raw(server) as connection:
+        began = time.monotonic()
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+        assert 0.8 < time.monotonic() - began < 10
+
+
+def test_few_may_wait_and_the_rest_is_told_so(server: Server) -> None:
+    with raw(server), raw(server):
+        time.sleep(0.3)
+        status, told, _ = ask(server, "POST", "/process-frame", b"x")
+        assert status == 503
+        assert "try again later" in told["detail"]
+    deadline = time.monotonic() + 20
+    while ask(server, "POST", "/process-frame", b"x")[0] != 415:  # the places are free again
+        assert time.monotonic() < deadline
+
+
+def test_the_server_stays_responsive_while_it_analyses(server: Server, shared: Path) -> None:
+    film = (shared / "media" / "sorry.mkv").read_bytes()
+    done: list[int] = []
+    worker = threading.Thread(target=lambda: done.append(ask(server, "POST", "/process-frame", film)[0]))
+    worker.start()
+    answered = 0
+    while not done:
+        assert ask(server, "GET", "/")[0] == 200
+        answered += 1
+    worker.join()
+    assert done == [200]
+    assert answered > 3
+
+
+def test_a_picture_is_a_recording_too(server: Server) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+    from skimage import data as pictures
+
+    text = BytesIO()
+    Image.fromarray(np.asarray(pictures.astronaut())).save(text, "jpeg")
+    status, report, _ = ask(server, "POST", "/process-frame", text.getvalue())
+    assert status == 200
+    assert report["overall_dominant_emotion"] == "happiness"
+    assert report["eye_contact_score"] is None
