@@ -1,0 +1,101 @@
+"""A WebSocket on which each message of a client is answered by one, in order, and one at a time over all connections
+of an endpoint: the device has few cores and its own work to do. Silence, size, number and reading speed are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from edge_agent.api import EdgeAgentError
+
+log = logging.getLogger(__name__)
+
+TOO_BIG, TRY_LATER, IDLE, BROKEN = 1009, 1013, 1000, 1011
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``idle_s``: a connection without a message for so long is closed; ``message``: most characters of a message;
+    ``connections``: most at a time; ``send_s``: who does not read an answer within it is dropped."""
+
+    idle_s: float = 60.0
+    message: int = 12 * 1024 * 1024
+    connections: int = 16
+    send_s: float = 10.0
+
+
+class Talker(Protocol):
+    """The work of one connection. Blocking; not for two threads at once."""
+
+    def answer(self, text: str | bytes) -> dict[str, Any]:
+        """The answer to a message; what is wrong with it is an answer too. Raises EdgeAgentError to end it all."""
+        ...
+
+    def close(self) -> None:
+        """The connection is over."""
+        ...
+
+
+class Conversation:
+    """An endpoint; ``meet`` makes who answers a new connection."""
+
+    def __init__(self, meet: Callable[[], Talker], limits: Limits) -> None:
+        self._meet = meet
+        self._limits = limits
+        self._connected = 0
+        self._turn: anyio.CapacityLimiter | None = None
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Answer one client until it leaves or a limit is reached."""
+        await socket.accept()
+        if self._connected >= self._limits.connections:
+            await socket.close(TRY_LATER, "too many connections; try again later")
+            return
+        self._turn = self._turn or anyio.CapacityLimiter(1)
+        talker = self._meet()
+        self._connected += 1
+        try:
+            await self._converse(socket, talker)
+        except WebSocketDisconnect:
+            pass  # the client has what it wanted
+        except EdgeAgentError as error:
+            log.warning("web socket: %s", error)
+            await socket.close(BROKEN, "the models of this device cannot be used; see its log")
+        finally:
+            self._connected -= 1
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(talker.close)
+
+    async def _converse(self, socket: WebSocket, talker: Talker) -> None:
+        while True:
+            try:
+                text = await asyncio.wait_for(_message(socket), self._limits.idle_s)
+            except TimeoutError:
+                await socket.close(IDLE, "no message for too long")
+                return
+            if len(text) > self._limits.message:
+                await socket.close(TOO_BIG, f"a message may have {self._limits.message} characters")
+                return
+            told = await anyio.to_thread.run_sync(talker.answer, text, limiter=self._turn)
+            try:
+                await asyncio.wait_for(socket.send_text(json.dumps(told)), self._limits.send_s)
+            except TimeoutError:
+                log.info("web socket: a client that does not read was dropped")
+                return
+
+
+async def _message(socket: WebSocket) -> str | bytes:
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1000))
+    text: str | bytes = message.get("text") or message.get("bytes") or ""
+    return text

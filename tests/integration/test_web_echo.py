@@ -1,0 +1,120 @@
+"""The echo-style streams over a real server: pictures and sound of real people through real models."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data as pictures
+from websockets.exceptions import ConnectionClosed
+from websockets.sync import client
+
+from edge_agent.capture import iter_media
+from edge_agent.domain.media import AudioBlock
+from edge_agent.models import ModelStore
+from edge_agent.web import echo
+from tests.support.web import Server
+
+
+@pytest.fixture(scope="module")
+def server(model_store: ModelStore) -> Iterator[Server]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_AGENT__MODELS__DIR", str(model_store.directory))
+        patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
+        running = Server(echo.routes(limits=echo.Limits(message=1_000_000)))
+        yield running
+        running.stop()
+
+
+def ask(connection: client.ClientConnection, message: str) -> dict[str, Any]:
+    connection.send(message)
+    return dict(json.loads(connection.recv(timeout=60)))
+
+
+def jpeg(image: np.ndarray[Any, Any]) -> str:
+    text = io.BytesIO()
+    Image.fromarray(image).save(text, "jpeg")
+    return base64.b64encode(text.getvalue()).decode()
+
+
+def test_pictures_are_answered_with_faces_that_keep_their_track(server: Server) -> None:
+    image = jpeg(pictures.astronaut())
+    with client.connect(f"ws://{server.address}/ws/face") as connection:
+        told = [ask(connection, m) for m in (image, f"data:image/jpeg;base64,{image}", json.dumps({"data": image}))]
+        empty = ask(connection, jpeg(np.full((200, 200, 3), 90, np.uint8)))
+    faces = [face for answer in told for face in answer["faces"]]
+    assert len(faces) == 3
+    assert len({face["track"] for face in faces}) == 1
+    assert faces[0]["box"]["x"] + faces[0]["box"]["w"] / 2 == pytest.approx(224, abs=25)
+    assert max(faces[0]["emotions"], key=lambda name: faces[0]["emotions"][name]) == "happiness"
+    assert empty["faces"] == []
+    assert [a["time"] for a in told] == sorted(a["time"] for a in told)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_sound_in_chunks_is_answered_with_loudness_and_each_burst_once(
+    server: Server, shared: Path, as_json: bool
+) -> None:
+    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    event = next(e for e in truth if e["label"] != "speech")
+    sound = np.concatenate([b.samples for b in iter_media(shared / "media" / "kiosk.mp4") if isinstance(b, AudioBlock)])
+    begin = int((event["start_s"] - 2) * 16_000)
+    pcm = (sound[begin : begin + 5 * 16_000] * 32767).astype("<i2")
+    bursts = []
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        for k in range(0, len(pcm), 4000):
+            data = base64.b64encode(pcm[k : k + 4000].tobytes()).decode()
+            told = ask(connection, json.dumps({"data": data, "rate": 16_000}) if as_json else data)
+            bursts += told["bursts"]
+            assert told["loudness"] is None or -100 < told["loudness"] <= 0
+        full = base64.b64encode(np.full(1600, -32768, "<i2").tobytes()).decode()
+        assert ask(connection, full)["loudness"] == 0
+        assert ask(connection, base64.b64encode(bytes(3200)).decode())["loudness"] is None
+    assert [b["label"] for b in bursts] == [event["label"]]
+    assert bursts[0]["start"] == pytest.approx(2, abs=0.75)
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "words"),
+    [
+        ("face", "", "known format"),
+        ("face", "not base64!", "base64"),
+        ("face", "{", "no JSON"),
+        ("face", '{"data": 3}', "base64 text is needed"),
+        ("face", base64.b64encode(b"#EXTM3U").decode(), "known format"),
+        ("face", base64.b64encode(b"\xff\xd8\xff" + bytes(99)).decode(), "known format"),
+        ("face", jpeg(np.zeros((8, 8), np.uint8)), "at least 16 x 16"),
+        ("face", jpeg(np.zeros((20, 3001), np.uint8)), "larger than 3000 x 3000"),
+        ("audio-stream", "", "there must be some"),
+        ("audio-stream", "AAAA", "two bytes each"),
+        ("audio-stream", '{"data": "AAA=", "rate": 7}', "rate"),
+        ("audio-stream", base64.b64encode(bytes(320_002)).decode(), "at most 10 s"),
+    ],
+)
+def test_what_is_wrong_is_said_and_the_stream_goes_on(server: Server, path: str, message: str, words: str) -> None:
+    with client.connect(f"ws://{server.address}/ws/{path}") as connection:
+        assert words in ask(connection, message)["error"]
+        assert "error" in ask(connection, "%")
+
+
+def test_the_rate_stays(server: Server) -> None:
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        assert "error" not in ask(connection, '{"data": "AAA=", "rate": 8000}')
+        assert "error" not in ask(connection, "AAA=")
+        assert "must stay 8000" in ask(connection, '{"data": "AAA=", "rate": 16000}')["error"]
+
+
+def test_a_huge_message_ends_the_connection(server: Server) -> None:
+    with client.connect(f"ws://{server.address}/ws/face") as connection:
+        connection.send("A" * 1_000_001)
+        with pytest.raises(ConnectionClosed) as caught:
+            connection.recv(timeout=30)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1009
