@@ -89,7 +89,7 @@ def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy:
     both = "camera and microphone"
     file = ChoiceFile(settings.device.state_dir / CHOICES)
     chosen = file.read()
-    scheduled = Schedule(settings.privacy, SystemClock(clock_is_synced))
+    scheduled = Schedule(settings, SystemClock(clock_is_synced))
     if not try_devices:
         yield warn(both, "not tried: --no-devices")
     elif busy:
