@@ -10,6 +10,7 @@ import json
 import re
 import socket
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -176,6 +177,22 @@ class SummarySettings(Section):
     """How observations become summaries."""
 
     window_s: float = Field(default=10.0, ge=1, le=3600, description="Length of a summary window in seconds.")
+    rollups: tuple[int, ...] = Field(
+        default=(60, 600, 3600),
+        max_length=8,
+        description="Lengths in seconds of the longer summaries that are published too, retained, on rollup/<seconds>; "
+        "each a multiple of the one before. [] publishes none.",
+    )
+
+    @field_validator("rollups")
+    @classmethod
+    def _nested(cls, rollups: tuple[int, ...]) -> tuple[int, ...]:
+        for shorter, longer in pairwise(rollups):
+            if longer <= shorter or longer % shorter:
+                raise ValueError(f"{longer} is no multiple of {shorter}: give rising multiples, as [60, 600, 3600]")
+        if any(not 2 <= length <= 86_400 for length in rollups):
+            raise ValueError("a roll-up lasts 2 to 86400 seconds")
+        return rollups
 
 
 class TlsSettings(Section):
