@@ -264,15 +264,17 @@ class PluginManager:
 
     def required_models(self) -> list[str]:
         """Catalogue names that the enabled analyzers would load."""
-        names: list[str] = []
+        return list(dict.fromkeys(model for models in self.models_by_analyzer().values() for model in models))
+
+    def models_by_analyzer(self) -> dict[str, list[str]]:
+        """The same, for each enabled analyzer."""
+        wanted = {}
         for name, spec in self._enabled():
             try:
-                wanted = [str(model) for model in spec.models(self._settings[name])]
+                wanted[name] = [str(model) for model in spec.models(self._settings[name])]
             except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything; see reason()
                 self._update(name, Status.LOAD_ERROR, reason(error))
-                continue
-            names.extend(n for n in wanted if n not in names)
-        return names
+        return wanted
 
     def activate(self, context: AnalyzerContext) -> list[ActiveAnalyzer]:
         """Build and self-check every enabled analyzer; those that fail keep their status and are left out."""
