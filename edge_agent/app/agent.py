@@ -37,7 +37,7 @@ from edge_agent.runtime.systemd import Notifier
 from edge_agent.runtime.timesync import clock_is_synced
 from edge_agent.settings import Settings
 from edge_agent.summary.baseline import Baseline
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ class Agent:
             reload,
         )
         self._summariser: Summariser | None = None
+        self._rollup = RollUp(settings.summary.rollups)
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
         self._explained = float("-inf")
@@ -285,6 +286,8 @@ class Agent:
 
     def _on_summary(self, summary: Summary) -> None:
         self.delivery.submit_summary(summary)
+        for rolled in self._rollup.add(summary):
+            self.delivery.publish_rollup(rolled.summary, rolled.level, rolled.number)
         self._assembly.plugins.on_summary(summary)
 
     def _on_event(self, event: Event, start: float, clock: ClockState) -> None:

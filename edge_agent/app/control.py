@@ -99,8 +99,9 @@ class Control:
         self._listeners: list[Listener] = []
         self.limits = Limits.of(settings)
         self._choices = self._still_valid(file.read())
-        self._schedule = Schedule(settings.privacy, clock)
+        self._schedule = Schedule(settings, clock)
         self._scheduled = self._schedule.private()
+        self._usual = self._schedule.pacing()
         self._resume_at: float | None = None
         if self._choices.pause is not None:
             pause = self._choices.pause
@@ -118,7 +119,7 @@ class Control:
             privacy=chosen.privacy,
             camera=chosen.camera and not self.limits.camera,
             microphone=chosen.microphone and not self.limits.microphone,
-            profile=chosen.profile or self._pacing.profile,
+            profile=chosen.profile or self._usual.profile,
             max_fps=self.bounds().busy,
             paused_until=chosen.pause.until if chosen.pause else None,
             log_level=chosen.log_level or self._level,
@@ -131,8 +132,8 @@ class Control:
         return self._file.problem
 
     def bounds(self) -> Bounds:
-        """The rates to work at."""
-        chosen, pacing = self._choices, self._pacing
+        """The rates to work at: as chosen, else as scheduled, else as configured."""
+        chosen, pacing = self._choices, self._usual
         return Bounds.of(chosen.profile or pacing.profile, pacing.min_fps, chosen.max_fps or pacing.max_fps)
 
     def listen(self, listener: Listener) -> None:
@@ -161,7 +162,7 @@ class Control:
 
     def set_profile(self, profile: Profile) -> None:
         """Work at the rates of ``profile``, within the configured bounds."""
-        self._change(profile=None if profile == self._pacing.profile else profile)
+        self._change(profile=None if profile == self._usual.profile else profile)
 
     def set_max_fps(self, fps: float | None) -> None:
         """Look at most ``fps`` times a second; None: as configured."""
@@ -189,12 +190,17 @@ class Control:
         self._change(log_level=None if level == self._level else level)
 
     def tick(self) -> None:
-        """End a pause that is over, keep to the schedule; to be called about once a second."""
+        """End a pause that is over, keep to the schedules; to be called about once a second."""
         with self._lock:
             scheduled = self._schedule.private()
             if scheduled != self._scheduled:
                 self._scheduled = scheduled
                 log.info("%s", self._schedule.why if scheduled else "the scheduled privacy is over")
+                self._tell()
+            usual = self._schedule.pacing()
+            if usual != self._usual:
+                self._usual = usual
+                log.info("rates by schedule: %s, min_fps %s, max_fps %s", usual.profile, usual.min_fps, usual.max_fps)
                 self._tell()
             if self._resume_at is not None and self._clock.monotonic() >= self._resume_at:
                 self.resume()

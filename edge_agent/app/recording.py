@@ -7,7 +7,7 @@ file does not say when it was made. Nothing here runs threads or sends anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -29,6 +29,9 @@ DEFAULT_FPS = 5.0
 
 EVERY_FRAME = 1e6
 """A rate that no recording reaches: every frame is looked at."""
+
+SLIVER_S = 1.0
+"""A last window shorter than this belongs to the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,17 @@ class Run:
         """Everything, after what is still open became final; at least ``duration`` seconds long."""
         self._count(self._audio.finish(), duration)
         self._summariser.flush()
+        self._join_sliver()
         report = _report(self.summaries, self.faces, self._frames)
         events = tuple(sorted(self.events, key=lambda e: e.start))
         seconds = max(duration, self._clock.monotonic())
         return Analysis(source, seconds, tuple(self.summaries), events, tuple(self.faces), report)
+
+    def _join_sliver(self) -> None:
+        """The last moment of a recording is part of the window before it, not one of its own."""
+        if len(self.summaries) > 1 and self.summaries[-1].seconds < min(SLIVER_S, self._window_s / 2):
+            sliver, before = self.summaries.pop(), self.summaries.pop()
+            self.summaries.append(replace(merge_summaries(before, sliver), trend=before.trend))
 
     def _on_event(self, event: Event, _start: float, _clock: ClockState) -> None:
         self.events.append(event)

@@ -17,7 +17,6 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.message import MessageKind
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
-    AttentionSums,
     BurstSums,
     ClockState,
     FaceSums,
@@ -27,6 +26,7 @@ from edge_agent.domain.summary import (
     Summary,
     Trend,
     Window,
+    engagement,
     estimate_window,
     lift,
 )
@@ -58,7 +58,7 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
         "quality": _quality(window.stream, window.seconds),
     }
     document |= _present(
-        attention=_attention(window.attention),
+        attention=_attention(window),
         stays=_stays(window.stays),
         lift=_lift(window),
         trend=_trend(summary.trend),
@@ -155,8 +155,13 @@ def _present(**parts: Any) -> dict[str, Any]:
     return {name: part for name, part in parts.items() if part}
 
 
-def _attention(sums: AttentionSums) -> dict[str, float] | None:
-    return None if sums.ratio is None else {"ratio": _round(sums.ratio), "seconds": _round(sums.looking)}
+def _attention(window: Window) -> dict[str, float] | None:
+    sums = window.attention
+    if sums.ratio is None:
+        return None
+    document = {"ratio": _round(sums.ratio), "seconds": _round(sums.looking)}
+    each = engagement(window)
+    return document if each is None else document | {"per_person": _round(each, 1)}
 
 
 def _stays(sums: StaySums) -> dict[str, float] | None:

@@ -21,7 +21,7 @@ from edge_agent.delivery.inbound import Dispatcher, Handler
 from edge_agent.delivery.link import InboundMessage, Report
 from edge_agent.delivery.mqtt import MqttLink, Will
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
-from edge_agent.delivery.payload import encode, timestamp
+from edge_agent.delivery.payload import encode, summary_document, timestamp
 from edge_agent.delivery.rows import Draft, Gap, OutboxStats
 from edge_agent.delivery.sender import CONSUMER, Sender
 from edge_agent.delivery.sinks import MakeSink, SinkHealth, SinkSender, consumer
@@ -86,6 +86,7 @@ class DeliveryService:
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._boot_id = boot_id
         sinks = sinks or {}
         self._enabled = settings.mqtt.enabled or bool(sinks)
         self.topics = topics.Topics(settings.mqtt.prefix, settings.device.id)
@@ -162,6 +163,14 @@ class DeliveryService:
         self._submit(
             Draft("summary", topics.SUMMARY, summary, summary.start, window.begin, summary.seconds, summary.clock)
         )
+
+    def publish_rollup(self, summary: Summary, level: float, number: int) -> None:
+        """Publish ``summary``, the ``number``-th of ``level`` seconds, as current state: only the latest, retained.
+
+        It needs no outbox: all of it is in the windows that do. Never blocks.
+        """
+        document = summary_document(summary, self._settings.device.id, self._boot_id, number)
+        self.publish_state(topics.rollup(level), document)
 
     def submit_event(self, event: Event, start: float, clock: ClockState) -> None:
         """Deliver ``event``, which began at wall time ``start``; never blocks."""

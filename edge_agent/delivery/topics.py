@@ -24,6 +24,11 @@ def event(kind: str) -> str:
     return f"event/{re.sub(r'[^A-Za-z0-9_.-]+', '-', kind) or '-'}"
 
 
+def rollup(seconds: float) -> str:
+    """Relative topic of the latest summary of that length."""
+    return f"rollup/{seconds:g}"
+
+
 def backfill(kind: MessageKind) -> str:
     """Relative topic of late data."""
     return f"{BACKFILL}/{kind}"

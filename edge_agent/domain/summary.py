@@ -232,6 +232,18 @@ def estimate_window(window: Window, min_readings: int = MIN_READINGS) -> Emotion
     return replace(estimate, confidence=1 - doubt)
 
 
+def engagement(window: Window) -> float | None:
+    """Seconds of looking at the camera that each person who was there gave on average; None when nothing is known.
+
+    It grows with attention and with how long people stay, and not with how many they are. Attention that is unknown
+    for a part of the time is taken to be as in the rest.
+    """
+    people, ratio = window.faces.carried + window.faces.arrived, window.attention.ratio
+    if not people or ratio is None:
+        return None
+    return ratio * window.faces.person_seconds / people
+
+
 def lift(window: Window) -> tuple[float, ...] | None:
     """By how much each class exceeds what this place usually shows; adds up to 0. None without a baseline."""
     emotion, usual = window.emotion, window.usual

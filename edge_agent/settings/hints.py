@@ -23,6 +23,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def known_keys(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:
     """Keys accepted in the table of ``model`` at ``location``."""
     for part in location:
+        if part.isdecimal():  # an entry of a list of tables
+            continue
         field = model.model_fields.get(part)
         inner = model_of(field.annotation) if field else None
         if inner is None:
@@ -34,6 +36,8 @@ def known_keys(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:
 def model_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if typing.get_origin(annotation) is tuple:
+        return model_of(typing.get_args(annotation)[0])
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         return next((m for m in map(model_of, typing.get_args(annotation)) if m), None)
     return None

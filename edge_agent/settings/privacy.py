@@ -6,11 +6,10 @@ The operator says it, nobody can check it: a wrong answer is a lie on record, pu
 from __future__ import annotations
 
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from edge_agent.settings.schedule import Times
+from edge_agent.settings.schedule import parsable
 
 Context = Literal["undeclared", "home", "public", "exhibition", "retail", "research", "workplace", "education"]
 
@@ -49,11 +48,8 @@ class PrivacySettings(BaseModel):
 
     schedule: tuple[str, ...] = Field(
         default=(),
-        description='Times of the week in which camera and microphone are released, in local time: ["mon-fri '
+        description='Times of the week in which camera and microphone are released, in device.timezone: ["mon-fri '
         '18:00-08:00", "sat,sun 00:00-24:00"]. Times past midnight belong to the day they begin on.',
-    )
-    timezone: str | None = Field(
-        default=None, description="Of the schedule, e.g. Europe/Berlin. Default: the machine's time zone."
     )
     without_clock: Literal["private", "trust"] = Field(
         default="private",
@@ -64,21 +60,7 @@ class PrivacySettings(BaseModel):
     @field_validator("schedule")
     @classmethod
     def _times(cls, schedule: tuple[str, ...]) -> tuple[str, ...]:
-        for text in schedule:
-            Times.parse(text)
-        return schedule
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, name: str | None) -> str | None:
-        try:
-            if name is not None:
-                ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                f"{name!r} is no time zone of this machine; 'timedatectl list-timezones' lists them"
-            ) from None
-        return name
+        return parsable(schedule)
 
     @model_validator(mode="after")
     def _lawful(self) -> PrivacySettings:

@@ -56,6 +56,17 @@ def in_force(schedule: Sequence[Times], wall: float, zone: tzinfo | None) -> boo
     return any(times.hold(local.weekday(), local.hour * 60 + local.minute) for times in schedule)
 
 
+def parsable(schedule: tuple[str, ...]) -> tuple[str, ...]:
+    """``schedule`` as it is.
+
+    Raises:
+        ValueError: one of its texts is no time of the week.
+    """
+    for text in schedule:
+        Times.parse(text)
+    return schedule
+
+
 def _minute(text: str, hour: str, minute: str) -> int:
     value = int(hour) * 60 + int(minute)
     if int(minute) > 59 or value > MINUTES:

@@ -10,14 +10,17 @@ import json
 import re
 import socket
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_agent.settings.privacy import PrivacySettings
+from edge_agent.settings.schedule import parsable
 
 
 class Section(BaseModel):
@@ -42,6 +45,21 @@ class DeviceSettings(Section):
     state_dir: Path = Field(
         default=Path("/var/lib/edge-agent"), description="Where the outbox and remembered choices are kept."
     )
+    timezone: str | None = Field(
+        default=None, description="Of all schedules, e.g. Europe/Berlin. Default: the machine's time zone."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        try:
+            if name is not None:
+                ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"{name!r} is no time zone of this machine; 'timedatectl list-timezones' lists them"
+            ) from None
+        return name
 
 
 class CameraSettings(Section):
@@ -95,6 +113,26 @@ class ModelSettings(Section):
     threads: int = Field(default=1, ge=1, le=8, description="Threads per model.")
 
 
+class PaceSettings(Section):
+    """Rates for some times of the week; what is not given is as in the table ``[pacing]``."""
+
+    times: tuple[str, ...] = Field(min_length=1)
+    profile: Literal["monitor", "standard", "detail"] | None = None
+    min_fps: float | None = Field(default=None, gt=0, le=60)
+    max_fps: float | None = Field(default=None, gt=0, le=60)
+
+    @field_validator("times")
+    @classmethod
+    def _times(cls, times: tuple[str, ...]) -> tuple[str, ...]:
+        return parsable(times)
+
+    @model_validator(mode="after")
+    def _something(self) -> PaceSettings:
+        if self.profile is None and self.min_fps is None and self.max_fps is None:
+            raise ValueError("give profile, min_fps or max_fps for these times")
+        return self
+
+
 class PacingSettings(Section):
     """How often the camera is looked at."""
 
@@ -113,10 +151,25 @@ class PacingSettings(Section):
         default=75.0, ge=30, le=110, description="Temperature above which the rate falls towards its lower bound."
     )
 
+    schedule: tuple[PaceSettings, ...] = Field(
+        default=(),
+        description="Other rates at times of the week, in device.timezone; the first that holds counts: [{times = "
+        '["mon-fri 08:00-18:00"], profile = "detail", max_fps = 8}]. Keys: times, and profile, min_fps or max_fps. A '
+        "choice made while running outranks them. They hold once the clock was synchronised.",
+    )
+
+    def during(self, pace: PaceSettings | None) -> PacingSettings:
+        """These settings while ``pace`` of the schedule holds; None: none of it."""
+        given = {} if pace is None else pace.model_dump(exclude={"times"}, exclude_none=True)
+        return self.model_copy(update=given)
+
     @model_validator(mode="after")
     def _ordered(self) -> PacingSettings:
-        if self.min_fps is not None and self.max_fps is not None and self.min_fps > self.max_fps:
-            raise ValueError(f"min_fps ({self.min_fps}) is above max_fps ({self.max_fps})")
+        for pace in (None, *self.schedule):
+            now = self.during(pace)
+            if now.min_fps is not None and now.max_fps is not None and now.min_fps > now.max_fps:
+                when = f" {' and '.join(pace.times)}" if pace else ""
+                raise ValueError(f"min_fps ({now.min_fps}) is above max_fps ({now.max_fps}){when}")
         return self
 
 
@@ -124,6 +177,22 @@ class SummarySettings(Section):
     """How observations become summaries."""
 
     window_s: float = Field(default=10.0, ge=1, le=3600, description="Length of a summary window in seconds.")
+    rollups: tuple[int, ...] = Field(
+        default=(60, 600, 3600),
+        max_length=8,
+        description="Lengths in seconds of the longer summaries that are published too, retained, on rollup/<seconds>; "
+        "each a multiple of the one before. [] publishes none.",
+    )
+
+    @field_validator("rollups")
+    @classmethod
+    def _nested(cls, rollups: tuple[int, ...]) -> tuple[int, ...]:
+        for shorter, longer in pairwise(rollups):
+            if longer <= shorter or longer % shorter:
+                raise ValueError(f"{longer} is no multiple of {shorter}: give rising multiples, as [60, 600, 3600]")
+        if any(not 2 <= length <= 86_400 for length in rollups):
+            raise ValueError("a roll-up lasts 2 to 86400 seconds")
+        return rollups
 
 
 class TlsSettings(Section):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 from edge_agent.domain.summary import ClockState, Summary, Trend, Window, estimate_emotion
@@ -21,16 +23,30 @@ def merge_summaries(a: Summary, b: Summary) -> Summary:
     return Summary(a.start, clock, merge(a.window, b.window))
 
 
-class RollUp:
-    """Feed it consecutive summaries; it gives back those of a minute, ten minutes and an hour as they are complete."""
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """``summary`` covers at least ``level`` seconds and is the ``number``-th of them since the start, from 1."""
 
-    def __init__(self, levels: tuple[float, ...] = LEVELS) -> None:
+    level: float
+    number: int
+    summary: Summary
+
+
+class RollUp:
+    """Feed it consecutive summaries; it gives back those of a minute, ten minutes and an hour as they are complete.
+
+    Each of ``levels`` (seconds) is a multiple of the one before. What is incomplete when the agent stops is nowhere
+    else than in the summaries themselves.
+    """
+
+    def __init__(self, levels: Sequence[float] = LEVELS) -> None:
         self._levels = levels
         self._open: list[Summary | None] = [None] * len(levels)
+        self._done = [0] * len(levels)
 
-    def add(self, summary: Summary) -> list[Summary]:
+    def add(self, summary: Summary) -> list[Rolled]:
         """Longer summaries that ``summary`` completes, shortest first. One that is longer than a level passes it by."""
-        done: list[Summary] = []
+        found: list[Rolled] = []
         part: Summary | None = summary
         for k, length in enumerate(self._levels):
             if part is None:
@@ -41,20 +57,9 @@ class RollUp:
             self._open[k] = None if full else whole
             part = whole if full else None
             if full and whole is not summary:
-                done.append(whole)
-        return done
-
-    def flush(self) -> list[Summary]:
-        """What is open at every level, shortest first: the agent stops. The longer ones include the shorter."""
-        rest: Summary | None = None
-        done = []
-        for k, waiting in enumerate(self._open):
-            if waiting is not None:
-                rest = waiting if rest is None else merge_summaries(waiting, rest)
-            if rest is not None:
-                done.append(rest)
-            self._open[k] = None
-        return done
+                self._done[k] += 1
+                found.append(Rolled(length, self._done[k], whole))
+        return found
 
 
 class TrendKeeper:

@@ -246,3 +246,26 @@ def test_a_changed_config_is_reloaded_and_a_bad_one_is_not(
         lambda: any(json.loads(t)["seconds"] == 1 for t in subscriber.messages(f"{base}/summary")),
         "windows of one second",
     )
+
+
+def test_roll_ups_are_the_windows_they_are_made_of(
+    running: Start, broker: Mosquitto, subscriber: MosquittoSub, tmp_path: Path
+) -> None:
+    """Retained, the latest only; their figures are the sums of their windows, and a late subscriber gets them."""
+    summary = "window_s = 1\nrollups = [3, 6]"
+    running(configure(tmp_path, broker.port, "demo", microphone='source = "none"', summary=summary))
+    base = "edge-agent/kiosk-1"
+    wait_for(lambda: bool(subscriber.messages(f"{base}/rollup/6")), "six seconds")
+    shorter = [json.loads(text) for text in subscriber.messages(f"{base}/rollup/3")]
+    assert [roll["seq"] for roll in shorter] == list(range(1, len(shorter) + 1))
+    for roll in [*shorter, json.loads(subscriber.messages(f"{base}/rollup/6")[0])]:
+        jsonschema.validate(roll, schema("summary"))
+        count, number = round(roll["seconds"]), roll["seq"]
+        windows = [json.loads(text) for text in subscriber.messages(f"{base}/summary")]
+        parts = windows[count * (number - 1) : count * number]
+        assert len(parts) == count
+        together = sum(part["faces"]["person_seconds"] for part in parts)
+        assert roll["faces"]["person_seconds"] == pytest.approx(together, abs=0.01)
+    with subscribed(broker.port, tmp_path / "late") as late:
+        wait_for(lambda: bool(late.messages(f"{base}/rollup/6")), "the retained one", 5)
+        assert f"1 {base}/rollup/6 " in late.file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Scheduled privacy: by the clock on the wall, through both changes of the clock, and when nobody knows the time."""
+"""Scheduled privacy and rates: by the clock on the wall, through its changes, and when nobody knows the time."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_a_bad_schedule_is_refused_with_its_line(text: str, word: str) -> None:
 
 @pytest.mark.parametrize("zone", ["Mars/Base", "../etc", ""])
 def test_a_bad_time_zone_is_refused(zone: str) -> None:
-    with pytest.raises(ConfigError, match=r"privacy\.timezone: .*no time zone"):
-        parse(f'[privacy]\ntimezone = "{zone}"', "c.toml")
+    with pytest.raises(ConfigError, match=r"device\.timezone: .*no time zone"):
+        parse(f'[device]\ntimezone = "{zone}"', "c.toml")
 
 
 # ---------------------------------------------------------------- as the control keeps to it
@@ -96,7 +96,9 @@ def test_a_bad_time_zone_is_refused(zone: str) -> None:
 
 def control(folder: Path, clock: ManualClock, **privacy: Any) -> tuple[Control, list[ControlState]]:
     settings = Settings(
-        privacy={"schedule": ["mon-fri 18:00-08:00"], "timezone": "Europe/Berlin", **privacy}, camera={"source": "demo"}
+        device={"timezone": "Europe/Berlin"},
+        privacy={"schedule": ["mon-fri 18:00-08:00"], **privacy},
+        camera={"source": "demo"},
     )
     made, told = Control(settings, clock, ChoiceFile(folder / "choices.json")), list[ControlState]()
     made.listen(told.append)
@@ -162,3 +164,87 @@ def test_a_clock_that_the_config_trusts_is_followed_from_the_start(tmp_path: Pat
 def test_without_a_schedule_an_unknown_time_releases_nothing(tmp_path: Path) -> None:
     made, _ = control(tmp_path, ManualClock(synced=False), schedule=[])
     assert open_(made.state)
+
+
+# ---------------------------------------------------------------- rates
+
+OPENING = {"times": ["mon-fri 09:00-18:00"], "profile": "detail", "max_fps": 8}
+LUNCH = {"times": ["daily 12:00-13:00"], "min_fps": 1.5}
+
+
+def paced(folder: Path, clock: ManualClock, *schedule: Any, **tables: Any) -> tuple[Control, list[ControlState]]:
+    settings = Settings(device={"timezone": "Europe/Berlin"}, pacing={"schedule": schedule}, **tables)
+    made, told = Control(settings, clock, ChoiceFile(folder / "choices.json")), list[ControlState]()
+    made.listen(told.append)
+    return made, told
+
+
+def test_rates_change_with_the_hour_and_the_first_that_holds_counts(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T08:59:59"))
+    made, told = paced(tmp_path, clock, LUNCH, OPENING)
+    for seconds in (0, 1, 3 * 3600, 3600, 5 * 3600):
+        clock.advance(seconds)
+        made.tick()
+        made.tick()
+    assert [(s.profile, s.max_fps) for s in told] == [
+        ("standard", 3.0),
+        ("detail", 8.0),
+        ("standard", 3.0),
+        ("detail", 8.0),
+        ("standard", 3.0),
+    ]
+    assert not (tmp_path / "choices.json").exists()  # the schedule is nobody's choice
+
+
+def test_a_scheduled_lower_bound_holds_within_its_times_only(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T12:30:00"))
+    made, _ = paced(tmp_path, clock, LUNCH)
+    assert made.bounds().idle == 1.5
+    clock.advance(3600)
+    made.tick()
+    assert made.bounds().idle == 2.0
+
+
+def test_a_choice_outranks_the_schedule_until_it_is_set_back(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T10:00:00"))
+    made, _ = paced(tmp_path, clock, OPENING)
+    made.set_profile("standard")  # what the config says for other times is a choice at this time
+    made.set_max_fps(4)
+    assert (made.state.profile, made.state.max_fps) == ("standard", 4.0)
+    made.set_profile("detail")
+    made.set_max_fps(None)
+    assert (made.state.profile, made.state.max_fps) == ("detail", 8.0)
+    clock.advance(9 * 3600)
+    made.tick()
+    assert made.state.profile == "standard"
+
+
+def test_without_a_known_time_the_rates_are_those_of_the_table(tmp_path: Path) -> None:
+    clock = ManualClock(wall=at("2026-11-27T10:00:00"), synced=False)
+    made, _ = paced(tmp_path, clock, OPENING)
+    assert made.state.profile == "standard"
+    clock.set_wall(at("2026-11-27T10:00:00"), synced=True)
+    made.tick()
+    assert made.state.profile == "detail"
+    trusting, _ = paced(
+        tmp_path,
+        ManualClock(wall=at("2026-11-27T10:00:00"), synced=False),
+        OPENING,
+        privacy={"without_clock": "trust"},
+    )
+    assert trusting.state.profile == "detail"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ('times = ["mon 09:00-10:00"]', r"pacing\.schedule.*give profile, min_fps or max_fps"),
+        ('times = [], profile = "detail"', r"pacing\.schedule.*times"),
+        ('times = ["moon 09:00-10:00"], profile = "detail"', r"names no days"),
+        ('times = ["mon 09:00-10:00"], profil = "detail"', r"did you mean 'profile'"),
+        ('times = ["mon 09:00-10:00"], min_fps = 9', r"min_fps \(9\.0\) is above max_fps \(5\.0\) mon 09:00-10:00"),
+    ],
+)
+def test_a_bad_entry_is_refused_with_what_is_wrong(entry: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(f"[pacing]\nmax_fps = 5\nschedule = [{{{entry}}}]", "c.toml")

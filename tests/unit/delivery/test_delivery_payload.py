@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -14,6 +15,7 @@ from edge_agent.delivery import payload as render
 from edge_agent.domain.event import Event
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
+    AttentionSums,
     BurstSums,
     EmotionSums,
     FaceSums,
@@ -23,6 +25,7 @@ from edge_agent.domain.summary import (
     Window,
     estimate_emotion,
 )
+from edge_agent.summary.rollup import merge_summaries
 from tests.support.payloads import validated
 from tests.support.windows import a_summary, empty
 
@@ -91,6 +94,18 @@ def test_a_typical_summary_fits_in_512_bytes() -> None:
     assert len(render.encode(_document(Summary(START, "synced", window)))) <= 512
     sizes = [len(render.encode(_document(a_summary(10.0 * k)))) for k in range(200)]
     assert sorted(sizes)[100] <= 512
+
+
+def test_engagement_is_the_attention_each_person_gave() -> None:
+    """Two people for 8 s each, one after the other, who looked half of the time that is known: 4 s each."""
+    window = Window(0, 10, FaceSums(2, 16.0, 10.0, 1, 1), attention=AttentionSums(8.0, 5.0, 4.0))
+    document = _document(Summary(START, "synced", window))
+    assert document["attention"] == {"ratio": 0.5, "seconds": 4.0, "per_person": 4.0}
+    halves = [replace(window, begin=b, end=b + 5) for b in (0.0, 5.0)]
+    merged = _document(merge_summaries(*(Summary(START + w.begin, "synced", w) for w in halves)))
+    assert merged["attention"] == {"ratio": 0.5, "seconds": 8.0, "per_person": 5.3}
+    nobody_counted = Window(0, 10, attention=AttentionSums(8.0, 5.0, 4.0))
+    assert _document(Summary(START, "synced", nobody_counted))["attention"] == {"ratio": 0.5, "seconds": 4.0}
 
 
 def test_merged_and_replayed_are_said() -> None:

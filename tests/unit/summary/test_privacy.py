@@ -148,7 +148,7 @@ def test_a_rolled_up_minute_is_about_the_windows_that_were_told() -> None:
             bench.run(9.5, people, expression)
             bench.run(0.5, "", "neutral")  # the look on the border belongs to the next window
     roll = RollUp()
-    (minute,) = [whole for s in bench.summaries for whole in roll.add(s)]
+    (minute,) = [rolled.summary for s in bench.summaries for rolled in roll.add(s)]
     assert emotions([minute]) == ["happiness"]
     assert minute.window.emotion.p[3] == reduce(merge_summaries, bench.summaries).window.emotion.p[3]
     assert minute.window.withheld == 30

@@ -23,24 +23,33 @@ def test_minutes_tens_and_hours_come_when_they_are_complete() -> None:
     roll, done = RollUp(), []
     for index in range(360):
         done += roll.add(summary(index))
-    lengths = [round(s.seconds) for s in done]
+    lengths = [round(rolled.summary.seconds) for rolled in done]
     assert (lengths.count(60), lengths.count(600), lengths.count(3600)) == (60, 6, 1)
-    assert done[-1] == reduce(merge_summaries, [summary(i) for i in range(360)])
-    assert roll.flush() == []
+    assert [rolled.level for rolled in done[-3:]] == [60, 600, 3600]
+    assert [rolled.number for rolled in done[-3:]] == [60, 6, 1]
+    assert done[-1].summary == reduce(merge_summaries, [summary(i) for i in range(360)])
 
 
-@given(st.integers(0, 130), st.sampled_from([1.0, 10.0, 25.0, 60.0, 700.0]))
-def test_nothing_is_lost_on_the_way_up(count: int, length: float) -> None:
-    roll, minutes = RollUp((60.0, 600.0)), []
-    whole = [summary(i, length=length) for i in range(count)]
-    for one in whole:
-        minutes += [s for s in roll.add(one) if s.seconds < 600]
-    rest = roll.flush()
-    assert len({s.start for s in minutes}) == len(minutes)
-    if rest:
-        assert rest[-1].window.end == whole[-1].window.end
-        arrived = {s.window.faces.arrived for s in rest}
-        assert max(arrived) <= count
+@given(st.integers(1, 130), st.sampled_from([1.0, 7.0, 10.0, 25.0]))
+def test_nothing_is_lost_or_invented_on_the_way_up(count: int, length: float) -> None:
+    roll = RollUp((60.0, 600.0))
+    fed = [summary(i, length=length) for i in range(count)]
+    done = [rolled for one in fed for rolled in roll.add(one)]
+    for level in (60.0, 600.0):
+        whole = [rolled.summary for rolled in done if rolled.level == level]
+        covered = [one for one in fed if whole and one.window.end <= whole[-1].window.end + 1e-6]
+        if whole:
+            assert reduce(merge_summaries, whole).window.faces == reduce(merge_summaries, covered).window.faces
+            assert [a.window.end for a in whole[:-1]] == [b.window.begin for b in whole[1:]]
+        assert (count * length - (whole[-1].window.end if whole else 0.0)) < 2 * level
+
+
+def test_a_window_as_long_as_a_level_passes_it_by() -> None:
+    done = [rolled for i in range(10) for rolled in RollUp().add(summary(i, length=60.0))]
+    assert done == []
+    roll = RollUp()
+    done = [rolled for i in range(10) for rolled in roll.add(summary(i, length=60.0))]
+    assert [(rolled.level, rolled.summary.seconds) for rolled in done] == [(600.0, 600.0)]
 
 
 def test_a_trend_compares_with_the_minute_before() -> None:
