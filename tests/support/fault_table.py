@@ -2,7 +2,7 @@
 
 The docstring says how the fault is injected and what must hold. A test that repeats its fault or counts what was lost
 says so with pytest's ``record_property`` (``runs``, ``lost``); any other passed test is one run that lost nothing, as
-it asserts. ``scripts/reliability`` and ``scripts/torture --write`` are the command lines.
+it asserts. ``scripts/reliability`` is the command line.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FAULTS = {
 
 LONG = "## Long runs"
 
-INTRO = """<!-- made by scripts/reliability and scripts/torture --write: edit the tests' docstrings there -->
+INTRO = """<!-- made by scripts/reliability: edit the tests' docstrings there -->
 # Reliability
 
 What delivery promises is tested by breaking it: real processes that are killed, real brokers, real files and disks.
@@ -68,8 +68,8 @@ that made the table says so instead.
 LONG_INTRO = f"""
 {LONG}
 
-Too long for CI: `scripts/torture` (about ten minutes on a quiet machine). The rates are those of one machine; the
-ratio to plain paho on the same broker in the same run carries over.
+Too long for CI: the runs of `scripts/torture`, put here by `scripts/reliability --long`. The rates are those of one
+machine; the ratio to plain paho on the same broker in the same run carries over.
 
 """
 

@@ -38,6 +38,9 @@ class Finding:
         return f"| {self.fault} | {self.injected} | {self.runs} | {self.lost} | {self.note} |"
 
 
+HEADER = "| fault | how injected | runs | lost | |\n|---|---|---|---|---|"
+
+
 def kills(folder: Path, runs: int) -> Finding:
     """SIGKILL at random moments of a process that uses the outbox."""
     outcome = KillLoop(folder / "outbox").run(runs)
