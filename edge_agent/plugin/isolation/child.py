@@ -31,7 +31,9 @@ from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec
 LONGEST = 1 << 18
 """Bytes of a message; the kernel's own limit for one is below."""
 _OOM_SCORE = 500
-_PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15
+_NO_CORE = 1
+"""Byte: at 0 the kernel makes no core file, but would pipe all memory to a crash reporter; at 1 it does neither."""
+_PR_SET_NAME = 15
 
 
 def main(name: str, control: int, lifeline: int, memory: int) -> None:
@@ -54,10 +56,8 @@ def _behave(name: str, lifeline: int) -> None:
     with contextlib.suppress(OSError):  # where it is forbidden, the kernel chooses by size
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
     with contextlib.suppress(OSError, ValueError):  # our unit forbids the call, and has set the limit itself
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_NAME, f"ea-{name}"[:15].encode(), 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (_NO_CORE, _NO_CORE))
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"ea-{name}"[:15].encode(), 0, 0, 0)
     faulthandler.enable()
 
 
