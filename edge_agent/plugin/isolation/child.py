@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import fcntl
 import importlib.metadata
@@ -91,9 +92,19 @@ def _serve(channel: socket.socket, view: View) -> None:
             reply = _reply(spec, analyzer, asked, view)
         except BaseException as error:  # noqa: BLE001 - likewise
             reply = wire.answer(failed=reason(error))
-        channel.send(reply)
+        send(channel, reply)
         if asked.verb == "close":
             break
+
+
+def send(channel: socket.socket, reply: bytes) -> None:
+    """Answer; what the kernel does not take as one message is refused by name instead."""
+    try:
+        channel.send(reply)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        channel.send(wire.answer(failed=f"an answer of {len(reply)} bytes does not fit into a message"))
 
 
 def _reply(spec: AnalyzerSpec, analyzer: Analyzer, asked: wire.Question, view: View) -> bytes:

@@ -12,8 +12,9 @@ from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import Frame
-from edge_agent.domain.observation import ATTENTION, EMOTION, VisionReport
+from edge_agent.domain.observation import ATTENTION, EMOTION, UNSEARCHED, VisionReport
 from edge_agent.plugin import Kind
+from edge_agent.summary.window import WindowBuilder
 from tests.unit.analysis.faces import face
 from tests.unit.analysis.lanes import FPS, Detector, Reader, Watch, active, attention, picture
 
@@ -146,6 +147,28 @@ def test_a_crashed_watch_raises_no_flags_any_more(empty: Script) -> None:
     reports = watch(lane, empty, 12)
     assert reports[0].flags == {"dark"}
     assert not reports[-1].flags
+
+
+def test_a_crashed_detector_does_not_mean_that_nobody_is_there() -> None:
+    def script(t: float) -> Sequence[Face]:
+        if t > 5:
+            raise RuntimeError("broken")
+        return [SOMEBODY]
+
+    analyzers = [active(Kind.DETECTOR, Detector(script), "f"), active(Kind.SCENE, Watch(lambda _t: []), "q")]
+    lane = VisionLane(analyzers, STANDARD)
+    reports = watch(lane, visit(0, 60), 12)
+    after = [r for r in reports if r.time > 6]
+    assert len(after) > 3
+    assert all(r.flags == {UNSEARCHED} and not r.faces and r.observations for r in after)
+    assert not any(r.flags for r in reports if r.time < 5)
+    builder = WindowBuilder(0.0, 12.0)
+    for report in reports:
+        builder.vision(report)
+    window = builder.flush(12.0)
+    assert window
+    assert window.stream.video_seconds == pytest.approx(5.0, abs=1.0)
+    assert window.faces.person_seconds == pytest.approx(window.faces.seconds, abs=1.0)
 
 
 def test_without_a_detector_scenes_are_still_watched(empty: Script) -> None:

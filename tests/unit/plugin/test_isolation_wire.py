@@ -41,7 +41,9 @@ def test_numbers_of_numpy_arrive_as_numbers() -> None:
     assert (found.values, found.time) == ({"level": float(np.float32(0.1)), "count": 3}, 1.5)
 
 
-@pytest.mark.parametrize("message", [b"", b"\x80\x04", b"[]", b"3", b'"found"'])
+@pytest.mark.parametrize(
+    "message", [b"", b"\x80\x04", b"[]", b"3", b'"found"', pytest.param(b"[" * 100_000, id="deep")]
+)
 def test_what_is_no_answer_is_refused(message: bytes) -> None:
     with pytest.raises(ValueError, match=r"answer|Expecting|codec|decode"):
         wire.read_answer(message)
