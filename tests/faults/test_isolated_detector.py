@@ -50,6 +50,9 @@ class _Watch:
 
 @pytest.mark.parametrize("bounds", [Bounds(FPS, FPS), Bounds.of("standard")], ids=["fixed", "adaptive"])
 def test_a_detector_between_two_processes_has_not_looked(bounds: Bounds, shared: Path, model_store: ModelStore) -> None:
+    """Row 26: SIGKILL to the face detector's process: until the next is ready the time counts as not watched, not as
+    an empty room.
+    """
     (entry_point,) = importlib.metadata.entry_points(group="edge_agent", name="face")
     (spec,) = entry_point.load().edge_agent_register_analyzers()
     made = isolate(spec, entry_point.value, LIMITS).factory(spec.settings(), AnalyzerContext(model_store))

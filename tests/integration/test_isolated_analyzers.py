@@ -107,6 +107,9 @@ def children_called(agent: int, name: str) -> list[int]:
 
 
 def test_the_agent_goes_on_when_a_child_dies_and_leaves_none_when_it_is_killed(cli: Cli, tmp_path: Path) -> None:
+    """Row 26: SIGSEGV to the face detector's process of a running agent: summaries go on, a new process; then the
+    agent is killed: no orphan.
+    """
     if not Mosquitto.available():
         pytest.skip("needs the Debian package mosquitto")
     base = "edge-agent/kiosk-1"

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,95 +28,18 @@ from edge_agent.capture import ReplayGroup, make_video
 from edge_agent.domain.clock import SystemClock
 from edge_agent.models import cache_dir
 from edge_agent.settings import CameraSettings
-from tests.support.cameras import MjpegCamera, free_port, jpeg, wait_for
-from tests.support.mosquitto import Mosquitto
+from tests.support.cameras import MjpegCamera, jpeg, wait_for
+from tests.support.live_agent import BASE, Live, live
 from tests.support.outboxes import MQTT, make_outbox
 from tests.support.reliability import Finding
-from tests.support.soak import NotifySocket, family, installed
-from tests.support.subscriber import Subscriber
+from tests.support.soak import family
+from tests.support.sound_server import PACKAGES, SoundServer
 
-BASE = "edge-agent/kiosk-1"
 REOPEN_S = 30.0
+REPLACE_S = 20.0
 STOP_S = 5.0
 PING_S = 30.0
 """What FAULTS promises, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """A running agent."""
-
-    process: subprocess.Popen[bytes]
-    notify: NotifySocket
-    broker: Mosquitto | None
-    subscriber: Subscriber | None
-    config: Path
-
-    def summary(
-        self, condition: Callable[[dict[str, Any]], object], within: float = 40.0
-    ) -> tuple[float, dict[str, Any]]:
-        """How long it took until a new summary met ``condition``, and that summary."""
-        assert self.subscriber
-        began, seen = time.monotonic(), len(self.subscriber.on(f"{BASE}/summary"))
-        while time.monotonic() - began < within:
-            for message in self.subscriber.on(f"{BASE}/summary")[seen:]:
-                if condition(message.json):
-                    return time.monotonic() - began, message.json
-            time.sleep(0.05)
-        raise TimeoutError(f"no such summary within {within:g} s")
-
-    def pings(self, seconds: float) -> int:
-        """Watchdog pings of the next ``seconds``."""
-        before = len(self.notify.pings)
-        self.notify.listen(seconds)
-        return len(self.notify.pings) - before
-
-
-@contextmanager
-def live(
-    folder: Path, camera: str = "demo", more: str = "", *, broker: bool = True, window_s: int = 1
-) -> Iterator[Live]:
-    """An agent that has said READY; without ``broker`` nobody listens where it publishes."""
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(Mosquitto(folder / "mosquitto")) if broker else None
-        port = server.port if server else free_port()
-        subscriber = stack.enter_context(Subscriber(port, f"{BASE}/#")) if server else None
-        notify = NotifySocket(folder / "notify")
-        stack.callback(notify.close)
-        config, log = folder / "config.toml", folder / "agent.log"
-        config.write_text(_CONFIG.format(camera=camera, port=port, window_s=window_s) + more, encoding="utf-8")
-        command = [str(Path(sys.executable).with_name("edge-agent")), "run", "--config", str(config)]
-        environment = {**installed(folder).environment, "NOTIFY_SOCKET": str(notify.path)}
-        if "[models]" in more:  # the environment outranks the file
-            del environment["EDGE_AGENT__MODELS__DIR"]
-        output = stack.enter_context(log.open("w"))
-        agent = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        stack.callback(agent.wait, 10)
-        stack.callback(agent.kill)
-        deadline = time.monotonic() + 60
-        while not notify.ready:
-            if agent.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the agent did not start: {log.read_text()[-2000:]}")
-            notify.listen(0.1)
-        yield Live(agent, notify, server, subscriber, config)
-
-
-_CONFIG = """
-[device]
-id = "kiosk-1"
-[privacy]
-context = "research"
-[camera]
-source = "{camera}"
-[microphone]
-source = "demo"
-[summary]
-window_s = {window_s}
-[mqtt]
-host = "127.0.0.1"
-port = {port}
-keepalive_s = 5
-"""
 
 
 def _seen(summary: dict[str, Any]) -> bool:
@@ -124,7 +47,15 @@ def _seen(summary: dict[str, Any]) -> bool:
 
 
 def _heard_only(summary: dict[str, Any]) -> bool:
-    return not _seen(summary) and summary["quality"]["coverage"]["audio"] > 0.5
+    return not _seen(summary) and _heard(summary)
+
+
+def _heard(summary: dict[str, Any]) -> bool:
+    return bool(summary["quality"]["coverage"]["audio"] > 0.5)
+
+
+def _somebody(summary: dict[str, Any]) -> bool:
+    return bool(summary["faces"]["max"] > 0 and not summary["quality"]["flags"])
 
 
 def _pictures() -> list[bytes]:
@@ -143,19 +74,40 @@ def camera_lost(folder: Path, runs: int) -> Finding:
     pictures = _pictures()
     camera = MjpegCamera(lambda n: pictures[n % len(pictures)])
     waits: list[float] = []
+    broken = 0
     try:
         with live(folder, camera.url) as agent:
             agent.summary(_seen)
             for _ in range(runs):
                 camera.stop()
-                agent.summary(_heard_only)
+                heard = agent.wait(_heard_only)
                 camera = MjpegCamera(camera.picture, port=camera.port)
-                waits.append(agent.summary(_seen, 2 * REOPEN_S)[0])
+                waits.append(agent.wait(_seen, 2 * REOPEN_S))
+                broken += heard == inf or waits[-1] > REOPEN_S
     finally:
         camera.stop()
-    late = sum(wait > REOPEN_S for wait in waits)
     note = f"sound went on; pictures in a summary again after at most {max(waits):.1f} s"
-    return Finding("21 camera lost and back", "network camera stopped, started", runs, late, note, late == 0)
+    return Finding("21 camera lost and back", "network camera stopped, started", runs, broken, note, broken == 0)
+
+
+def silent(folder: Path, runs: int) -> Finding:
+    """Row 22: the camera keeps its connection and sends nothing; the agent hangs up and connects again."""
+    pictures = _pictures()
+    waits: list[float] = []
+    broken = 0
+    with MjpegCamera(lambda n: pictures[n % len(pictures)]) as camera, live(folder, camera.url) as agent:
+        for _ in range(runs):
+            agent.summary(_seen)
+            before, began = camera.connections, time.monotonic()
+            camera.stalled.set()
+            heard = agent.wait(_heard_only)
+            while camera.connections == before and time.monotonic() - began < 2 * REPLACE_S:
+                time.sleep(0.05)
+            waits.append(time.monotonic() - began)
+            camera.stalled.clear()
+            broken += heard == inf or waits[-1] > REPLACE_S or agent.wait(_seen) == inf
+    note = f"sound went on; another connection after at most {max(waits):.1f} s, then pictures again"
+    return Finding("22 camera falls silent", "connection kept, nothing sent", runs, broken, note, broken == 0)
 
 
 def blinded(folder: Path, runs: int) -> Finding:
@@ -164,7 +116,6 @@ def blinded(folder: Path, runs: int) -> Finding:
     blank = [cv2.imencode(".jpg", np.full((240, 320, 3), level, np.uint8))[1].tobytes() for level in (0, 128)]
     blind = {"dark": blank[0], "covered": blank[1], "frozen": pictures[0]}
     waits: list[float] = []
-    broken = 0
     with MjpegCamera(lambda n: pictures[n % len(pictures)]) as camera, live(folder, camera.url) as agent:
         lively = camera.picture
         for _ in range(runs):
@@ -172,20 +123,16 @@ def blinded(folder: Path, runs: int) -> Finding:
                 camera.picture = lively
                 agent.summary(lambda s: s["emotion"] is not None, 60.0)
                 camera.picture = lambda _n, same=picture: same
-                try:
-                    told = agent.summary(lambda s, f=flag: f in s["quality"]["flags"] and s["emotion"] is None)
-                except TimeoutError:
-                    broken += 1
-                else:
-                    waits.append(told[0])
-    note = f"flagged and no emotion reported after at most {max(waits, default=0):.1f} s, read again afterwards"
+                waits.append(agent.wait(lambda s, f=flag: f in s["quality"]["flags"] and s["emotion"] is None))
+        camera.picture = lively
+        broken = sum(wait == inf for wait in waits) + (agent.wait(lambda s: s["emotion"] is not None) == inf)
+    note = f"flagged and no emotion reported after at most {max(waits):.1f} s, read again afterwards"
     return Finding("23 black, grey, frozen camera", "network camera", runs * len(blind), broken, note, broken == 0)
 
 
 def damaged(folder: Path, runs: int) -> Finding:
     """Row 24: every fifth picture is cut in half, and the size changes all the time."""
     sizes = [_pictures(), [jpeg(n, 320, 240) for n in range(5)], [jpeg(n, 640, 360) for n in range(5)]]
-    broken = 0
 
     def send(n: int) -> bytes:
         pictures = sizes[n // 40 % len(sizes)]
@@ -193,13 +140,32 @@ def damaged(folder: Path, runs: int) -> Finding:
         return whole[: len(whole) // 2] if n % 5 == 0 else whole
 
     with MjpegCamera(send) as camera, live(folder, camera.url) as agent:
-        for _ in range(runs):
-            try:
-                agent.summary(lambda s: s["quality"]["dropped"] > 0 and _seen(s))
-            except TimeoutError:
-                broken += 1
+        broken = sum(agent.wait(lambda s: s["quality"]["dropped"] > 0 and _seen(s)) == inf for _ in range(runs))
     note = "dropped and counted in a summary, the others seen"
     return Finding("24 cut pictures, changing sizes", "network camera", runs, broken, note, broken == 0)
+
+
+def deaf(folder: Path, runs: int) -> Finding:
+    """Row 25: the only device of the sound server is taken away and brought back; the camera goes on."""
+    if not SoundServer.available():
+        raise RuntimeError(f"needs a sound server: {PACKAGES}")
+    server = SoundServer(folder / "sound")
+    server.start()
+    waits: list[float] = []
+    broken = 0
+    try:
+        with live(folder, sound=server) as agent:
+            agent.summary(_heard, 60.0)
+            for _ in range(runs):
+                server.unplug()
+                seen = agent.wait(lambda s: _seen(s) and not _heard(s))
+                server.plug()
+                waits.append(agent.wait(_heard, 2 * REOPEN_S))
+                broken += seen == inf or waits[-1] > REOPEN_S
+    finally:
+        server.stop()
+    note = f"pictures went on; sound in a summary again after at most {max(waits):.1f} s"
+    return Finding("25 microphone unplugged, plugged in", "device of a sound server", runs, broken, note, broken == 0)
 
 
 def flipped(folder: Path, runs: int) -> Finding:
@@ -224,20 +190,18 @@ def flipped(folder: Path, runs: int) -> Finding:
 
 
 def child_killed(folder: Path, runs: int) -> Finding:
-    """Row 26: the process of an isolated analyzer is ended by a segmentation fault."""
+    """Row 26: the process of the face detector is ended by a segmentation fault."""
     waits: list[float] = []
+    broken = 0
     with live(folder, more='[analyzers.face]\nisolation = "process"\n') as agent:
         for _ in range(runs):
-            agent.summary(_seen)
-            began, first = time.monotonic(), _child(agent)
-            os.kill(first, signal.SIGSEGV)
-            wait_for(lambda old=first: _child(agent) not in (0, old), 30, "a new process")
-            waits.append(time.monotonic() - began)
-            time.sleep(2.0)
-        alive = agent.process.poll() is None and agent.pings(2.0) > 0
-    note = f"agent and other analyzers went on; a new process after at most {max(waits):.1f} s"
-    broken = 0 if alive else runs
-    return Finding("26 an analyzer's process crashes", "SIGSEGV to it", runs, broken, note, alive)
+            agent.summary(_somebody, 60.0)
+            os.kill(_child(agent), signal.SIGSEGV)
+            told = agent.wait(lambda s: "no_detector" in s["quality"]["flags"])
+            waits.append(told + agent.wait(_somebody))
+            broken += waits[-1] > REOPEN_S or agent.process.poll() is not None
+    note = f"told as not watched; faces in a summary again after at most {max(waits):.1f} s"
+    return Finding("26 an analyzer's process crashes", "SIGSEGV to it", runs, broken, note, broken == 0)
 
 
 def _child(agent: Live) -> int:
@@ -314,11 +278,10 @@ def starved(folder: Path, runs: int) -> Finding:
                 agent.pings(1.0)
                 start = len(agent.notify.pings) - 1
                 agent.notify.listen(seconds)
-                slowest = max(slowest, agent.notify.longest(time.monotonic(), start))
+                silence = agent.notify.longest(time.monotonic(), start)
             _pin(agent.process.pid, free)
-            agent.summary(_seen)
-            broken += agent.process.poll() is not None
-        broken += slowest > PING_S
+            slowest = max(slowest, silence)
+            broken += silence > PING_S or agent.wait(_seen) == inf or agent.process.poll() is not None
     note = f"at most {slowest:.1f} s between watchdog pings, summaries went on"
     how = f"pinned to a core with 8 busy loops for {seconds:.0f} s"
     return Finding("31 processor starved", how, runs, broken, note, broken == 0)
@@ -344,8 +307,8 @@ def no_descriptors(folder: Path, runs: int) -> Finding:
             agent.broker.restart()
             pings = agent.pings(5.0)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
-            waits.append(agent.summary(_seen, 60.0)[0])
-            broken += pings == 0 or agent.process.poll() is not None
+            waits.append(agent.wait(_seen, 60.0))
+            broken += pings == 0 or waits[-1] == inf or agent.process.poll() is not None
     note = f"heartbeat kept, summaries again {max(waits):.1f} s after there were descriptors"
     how = "prlimit, and the broker started anew"
     return Finding("31 no descriptor left", how, runs, broken, note, broken == 0)
@@ -378,8 +341,10 @@ def _problems(agent: Live) -> str:
 
 RUNS: dict[str, tuple[Callable[[Path, int], Finding], int]] = {
     "camera": (camera_lost, 10),
+    "silent": (silent, 5),
     "blinded": (blinded, 5),
     "damaged": (damaged, 20),
+    "deaf": (deaf, 5),
     "flipped": (flipped, 10),
     "child": (child_killed, 4),
     "stopped": (stopped, 20),

@@ -111,6 +111,9 @@ def test_a_fixed_rate_searches_and_reads_at_every_look() -> None:
 
 @pytest.mark.parametrize("flag", ["dark", "covered", "frozen"])
 def test_nobody_is_reported_from_a_blind_camera(flag: str) -> None:
+    """Row 23: while a camera is dark, covered or frozen nobody is searched for and no emotion reported; afterwards
+    they are.
+    """
     script, detector, reader = visit(0, 60), Detector(visit(0, 60)), Reader()
     scene = Watch(lambda t: [flag] if 10 <= t < 20 else [])
     analyzers = [
@@ -150,6 +153,8 @@ def test_a_crashed_watch_raises_no_flags_any_more(empty: Script) -> None:
 
 
 def test_a_crashed_detector_does_not_mean_that_nobody_is_there() -> None:
+    """Row 26: the face detector raises: flagged, the time does not count as watched, scenes are still looked at."""
+
     def script(t: float) -> Sequence[Face]:
         if t > 5:
             raise RuntimeError("broken")
