@@ -74,11 +74,12 @@ def process_seconds(proc: Path = Path("/proc")) -> float:
     A kernel that does not list children (``CONFIG_PROC_CHILDREN``) counts them only when they are gone.
     """
     times = os.times()
-    living = [text for pid in _children(proc) if (text := _read(proc / pid / "stat"))]
+    living = [text for pid in children(proc) if (text := _read(proc / pid / "stat"))]
     return times.user + times.system + times.children_user + times.children_system + sum(map(_seconds, living))
 
 
-def _children(proc: Path) -> list[str]:
+def children(proc: Path = Path("/proc")) -> list[str]:
+    """Numbers of the processes that this one has started and that are still there."""
     lists = (_read(task) for task in proc.glob("self/task/*/children"))
     return [pid for found in lists if found for pid in found.split()]
 

@@ -191,8 +191,7 @@ def flipped(folder: Path, runs: int) -> Finding:
 
 def child_killed(folder: Path, runs: int) -> Finding:
     """Row 26: the process of the face detector is ended by a segmentation fault."""
-    waits: list[float] = []
-    broken = 0
+    waits, broken = list[float](), 0
     with live(folder, more='[analyzers.face]\nisolation = "process"\n') as agent:
         for _ in range(runs):
             agent.summary(_somebody, 60.0)
@@ -202,6 +201,50 @@ def child_killed(folder: Path, runs: int) -> Finding:
             broken += waits[-1] > REOPEN_S or agent.process.poll() is not None
     note = f"told as not watched; faces in a summary again after at most {max(waits):.1f} s"
     return Finding("26 an analyzer's process crashes", "SIGSEGV to it", runs, broken, note, broken == 0)
+
+
+def hung(folder: Path, runs: int) -> Finding:
+    """Row 26: a plugin hangs in the agent's own process, which does not call itself alive any more."""
+    flag, site = folder / "hang", folder / "site"
+    info = site / "hanging-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "hanging.py").write_text(_HANGING.format(flag=str(flag)))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edge_agent]\nhanging = hanging\n")
+    waits, broken = list[float](), 0
+    with live(folder, more='[plugins]\nallow = ["*"]\n', python_path=site) as agent:
+        for _ in range(runs):
+            agent.summary(_seen)
+            began = time.monotonic()
+            flag.touch()
+            while agent.pings(2.0) and time.monotonic() - began < 2 * PING_S:
+                pass  # it listens all the time, so that the moment of the last ping is known
+            waits.append(agent.notify.pings[-1] - began)
+            wait_for(lambda: "vision: no heartbeat" in _problems(agent), 2 * PING_S, "health to tell of it")
+            silent = agent.pings(1.0) == 0
+            flag.unlink()
+            broken += not (silent and waits[-1] < PING_S + 2.0 and agent.wait(_seen) < inf and agent.pings(2.0))
+    note = (
+        f"told on the health topic; the last watchdog ping after at most {max(waits):.1f} s, and again when it went on"
+    )
+    return Finding("26 a plugin hangs in the agent", "it waits for a file to go", runs, broken, note, broken == 0)
+
+
+_HANGING = """
+import time
+from pathlib import Path
+from edge_agent.plugin import AnalyzerSpec, Kind, SceneAnalyzer, hookimpl
+
+class Hanging(SceneAnalyzer):
+    def analyze(self, frame):
+        while Path({flag!r}).exists():
+            time.sleep(0.05)
+        return []
+
+@hookimpl
+def edge_agent_register_analyzers():
+    return [AnalyzerSpec("hanging", Kind.SCENE, "hangs on demand", lambda settings, context: Hanging())]
+"""
 
 
 def _child(agent: Live) -> int:
@@ -347,6 +390,7 @@ RUNS: dict[str, tuple[Callable[[Path, int], Finding], int]] = {
     "deaf": (deaf, 5),
     "flipped": (flipped, 10),
     "child": (child_killed, 4),
+    "hung": (hung, 2),
     "stopped": (stopped, 20),
     "terminated": (terminated, 10),
     "starved": (starved, 5),

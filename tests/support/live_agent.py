@@ -68,10 +68,12 @@ def live(
     broker: bool = True,
     window_s: int = 1,
     sound: SoundServer | None = None,
+    python_path: Path | None = None,
 ) -> Iterator[Live]:
     """An agent that has said READY, with ``more`` in its configuration.
 
-    Without ``broker`` nobody listens where it publishes; ``sound`` is its microphone.
+    Without ``broker`` nobody listens where it publishes. ``sound`` is its microphone; in ``python_path`` are more
+    plugins.
 
     Raises:
         RuntimeError: it did not start; with the end of its log.
@@ -88,6 +90,7 @@ def live(
         command = [str(Path(sys.executable).with_name("edge-agent")), "run", "--config", str(config)]
         environment = {**installed(folder).environment, "NOTIFY_SOCKET": str(notify.path)}
         environment |= sound.changed if sound else {}
+        environment |= {"PYTHONPATH": str(python_path)} if python_path else {}
         if "[models]" in more:  # the environment outranks the file
             del environment["EDGE_AGENT__MODELS__DIR"]
         output = stack.enter_context(log.open("w"))
