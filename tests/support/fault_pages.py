@@ -93,6 +93,7 @@ DEVICES = Page(
         "tests/unit/models/test_fetch.py",
         "tests/unit/summary/test_summariser.py",
         "tests/unit/runtime/test_supervisor.py",
+        "tests/unit/runtime/test_process_use.py",
         "tests/faults/test_agent_faults.py",
         "tests/faults/test_delivery_network.py",
         "tests/integration/test_cli_errors.py",
