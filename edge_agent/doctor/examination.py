@@ -112,11 +112,14 @@ def _plugins(text: ConfigText, assembly: Assembly) -> Iterator[CheckResult]:
         yield fail("config", "; ".join(wrong), "edge-agent config check")
     else:
         yield ok("config", f"{text.name} is valid")
-    needed = assembly.plugins.required_models()
+    needed, by_analyzer = assembly.plugins.required_models(), assembly.plugins.models_by_analyzer()
     statuses = assembly.store.status(needed) if needed else ()
-    yield from software.check_models(statuses, auto_pull=assembly.settings.models.auto_pull)
+    auto_pull = assembly.settings.models.auto_pull
+    yield from software.check_models(statuses, auto_pull=auto_pull)
     assembly.activate()
-    yield from software.check_plugins(assembly.plugins.reports())
+    to_come = software.to_come(statuses) if auto_pull else frozenset()
+    waiting = {name: sorted(to_come.intersection(models)) for name, models in by_analyzer.items()}
+    yield from software.check_plugins(assembly.plugins.reports(), waiting)
 
 
 @contextmanager

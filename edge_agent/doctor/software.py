@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent import __version__
-from edge_agent.doctor.result import CheckResult, fail, ok, warn
+from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
 from edge_agent.models import ModelState, ModelStatus
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.settings import PrivacySettings
@@ -91,17 +91,34 @@ def judge_context(privacy: PrivacySettings) -> CheckResult:
     return ok("privacy", privacy.context)
 
 
-def check_plugins(reports: Sequence[PluginReport]) -> list[CheckResult]:
-    """``reports``: after activation and self-check."""
-    broken = [
-        fail("plugins", f"{r.name}: {r.status.value}: {r.detail}", _plugin_remedy(r))
-        for r in reports
-        if r.status not in _FINE
-    ]
+def to_come(statuses: Sequence[ModelStatus]) -> frozenset[str]:
+    """Models that a start would download."""
+    return frozenset(s.entry.name for s in statuses if s.state is ModelState.MISSING)
+
+
+def check_plugins(
+    reports: Sequence[PluginReport], waiting: Mapping[str, Sequence[str]] | None = None
+) -> list[CheckResult]:
+    """``reports``: after activation and self-check.
+
+    ``waiting``: by analyzer, the models that it lacks only until the next start; it is not broken for that.
+    """
+    broken = [_judge_plugin(r, (waiting or {}).get(r.name, ())) for r in reports if r.status not in _FINE]
     enabled = [r.name for r in reports if r.status is Status.ENABLED]
-    if not enabled:
+    if not enabled and not any(result.status is CheckStatus.WARN for result in broken):
         broken.append(fail("plugins", "no analyzer is enabled", "see plugins.allow and the tables [analyzers.*]"))
     return broken or [ok("plugins", f"{', '.join(enabled)} passed their self-check")]
+
+
+def _judge_plugin(report: PluginReport, waiting: Sequence[str]) -> CheckResult:
+    if report.status is Status.LOAD_ERROR and waiting:
+        detail = f"{report.name}: not tried: {' and '.join(waiting)} is downloaded at the next start"
+        return warn("plugins", detail, _pull(*waiting))
+    return fail("plugins", f"{report.name}: {report.status.value}: {report.detail}", _plugin_remedy(report))
+
+
+def _pull(*names: str) -> str:
+    return f"sudo -u edge-agent edge-agent models pull {' '.join(names)}, or with --from DIR without internet"
 
 
 def _plugin_remedy(report: PluginReport) -> str:
@@ -117,7 +134,7 @@ def check_models(statuses: Sequence[ModelStatus], *, auto_pull: bool) -> list[Ch
         name = status.entry.name
         if status.problem is None:
             continue
-        remedy = f"sudo -u edge-agent edge-agent models pull {name}, or with --from DIR without internet"
+        remedy = _pull(name)
         if status.state is ModelState.MISSING and auto_pull:
             results.append(warn("models", f"{name} is not here yet: it is downloaded at the next start", remedy))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 import pluggy
@@ -44,3 +45,11 @@ def edge_agent_on_event(event: Event) -> None:
 @hookspec
 def edge_agent_on_summary(summary: Summary) -> None:
     """A window was closed; called on the summariser's thread, must return quickly."""
+
+
+def registered_analyzers(plugin: object) -> list[AnalyzerSpec]:
+    """What one plugin (a module or an object, already loaded) registers."""
+    hooks = pluggy.PluginManager(PROJECT)
+    hooks.add_hookspecs(sys.modules[__name__])
+    hooks.register(plugin)
+    return [spec for offered in hooks.hook.edge_agent_register_analyzers() for spec in offered]

@@ -16,27 +16,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pluggy
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge_agent.domain.errors import EdgeAgentError, PluginError
+from edge_agent.domain.errors import PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import Summary
 from edge_agent.plugin import hookspecs
+from edge_agent.plugin.isolation import isolate
 from edge_agent.plugin.output import check_output
+from edge_agent.plugin.reason import reason
 from edge_agent.plugin.spec import (
     Analyzer,
     AnalyzerContext,
     AnalyzerSettings,
     AnalyzerSpec,
+    Isolation,
     Kind,
     SinkSettings,
     SinkSpec,
     SourceSettings,
     SourceSpec,
+    isolation_of,
 )
 
 log = logging.getLogger(__name__)
@@ -97,11 +101,11 @@ class ActiveAnalyzer:
                 return default
             try:
                 return check_output(self.spec.kind, use(self._analyzer))
-            except BaseException as error:  # a stranger's code may raise anything; see _reason
-                reason = _reason(error)
+            except BaseException as error:  # a stranger's code may raise anything; see reason()
+                why = reason(error)
                 log.exception("analyzer %s crashed", self.spec.name)
             self.close()
-            self._on_crash(reason)
+            self._on_crash(why)
             return default
 
     def close(self) -> None:
@@ -116,7 +120,7 @@ class ActiveAnalyzer:
             if analyzer is not None:
                 analyzer.close()
         except BaseException as error:  # noqa: BLE001 - nothing can be done about a stranger's failing close
-            log.warning("analyzer %s failed to close: %s", self.spec.name, _reason(error))
+            log.warning("analyzer %s failed to close: %s", self.spec.name, reason(error))
         finally:
             self._busy.release()
 
@@ -136,6 +140,7 @@ class PluginManager:
         # By section and name: a plugin, an analyzer and a sink may share a name without sharing a fate.
         self._reports: dict[tuple[str, str], PluginReport] = {}
         self._analyzers: dict[str, AnalyzerSpec] = {}
+        self._homes: dict[str, str] = {}
         self._settings: dict[str, AnalyzerSettings] = {}
         self._sources: dict[str, SourceSpec] = {}
         self._sinks: dict[str, SinkSpec] = {}
@@ -179,14 +184,15 @@ class PluginManager:
             told = [hook for hook in _NOTIFICATIONS if self._implementations(hook, name)]
             if not (analyzers or sources or sinks or told):
                 raise PluginError("it registers nothing: are its functions marked with @hookimpl?")
-        except BaseException as error:  # importing a stranger's module may raise anything; see _reason
+        except BaseException as error:  # importing a stranger's module may raise anything; see reason()
             log.debug("plugin %s did not load", name, exc_info=True)
             if self._hooks.has_plugin(name):
                 self._hooks.unregister(name=name)
-            self._report("plugin", name, Status.LOAD_ERROR, _reason(error), origin=origin)
+            self._report("plugin", name, Status.LOAD_ERROR, reason(error), origin=origin)
             return
         for analyzer in analyzers:
             if self._is_free("analyzer", analyzer.name, name, analyzer.kind.value, origin):
+                self._homes[analyzer.name] = entry_point.value
                 self._accept(analyzer, name, origin)
         for source in sources:
             if self._is_free("source", source.name, name, "source", origin):
@@ -234,8 +240,8 @@ class PluginManager:
             detail = "; ".join(self._describe(e, spec.settings, prefix) for e in error.errors())
             self._report("analyzer", spec.name, Status.CONFIG_ERROR, detail, plugin, kind, origin)
             return
-        except BaseException as error:  # noqa: BLE001 - a stranger's validator may raise anything; see _reason
-            self._report("analyzer", spec.name, Status.LOAD_ERROR, _reason(error), plugin, kind, origin)
+        except BaseException as error:  # noqa: BLE001 - a stranger's validator may raise anything; see reason()
+            self._report("analyzer", spec.name, Status.LOAD_ERROR, reason(error), plugin, kind, origin)
             return
         self._settings[spec.name] = settings
         status = Status.ENABLED if settings.enabled else Status.DISABLED
@@ -258,15 +264,17 @@ class PluginManager:
 
     def required_models(self) -> list[str]:
         """Catalogue names that the enabled analyzers would load."""
-        names: list[str] = []
+        return list(dict.fromkeys(model for models in self.models_by_analyzer().values() for model in models))
+
+    def models_by_analyzer(self) -> dict[str, list[str]]:
+        """The same, for each enabled analyzer."""
+        wanted = {}
         for name, spec in self._enabled():
             try:
-                wanted = [str(model) for model in spec.models(self._settings[name])]
-            except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything; see _reason
-                self._update(name, Status.LOAD_ERROR, _reason(error))
-                continue
-            names.extend(n for n in wanted if n not in names)
-        return names
+                wanted[name] = [str(model) for model in spec.models(self._settings[name])]
+            except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything; see reason()
+                self._update(name, Status.LOAD_ERROR, reason(error))
+        return wanted
 
     def activate(self, context: AnalyzerContext) -> list[ActiveAnalyzer]:
         """Build and self-check every enabled analyzer; those that fail keep their status and are left out."""
@@ -280,18 +288,21 @@ class PluginManager:
         return [(n, s) for n, s in self._analyzers.items() if self._reports["analyzer", n].status is Status.ENABLED]
 
     def _build(self, name: str, spec: AnalyzerSpec, context: AnalyzerContext) -> ActiveAnalyzer | None:
+        settings = self._settings[name]
+        if isolation_of(spec, settings) == "process":
+            spec = isolate(spec, self._homes[name])
         try:
-            analyzer = spec.factory(self._settings[name], context)
-        except BaseException as error:  # a stranger's factory may raise anything; see _reason
+            analyzer = spec.factory(settings, context)
+        except BaseException as error:  # a stranger's factory may raise anything; see reason()
             log.debug("analyzer %s could not be made", name, exc_info=True)
-            self._update(name, Status.LOAD_ERROR, _reason(error))
+            self._update(name, Status.LOAD_ERROR, reason(error))
             return None
         active = ActiveAnalyzer(spec, analyzer, lambda detail: self._update(name, Status.CRASHED, detail))
         try:
             analyzer.self_check()
         except BaseException as error:  # likewise
             log.debug("analyzer %s failed its self-check", name, exc_info=True)
-            self._update(name, Status.SELF_CHECK_FAILED, _reason(error))
+            self._update(name, Status.SELF_CHECK_FAILED, reason(error))
             active.close()
             return None
         return active
@@ -326,8 +337,8 @@ class PluginManager:
         for implementation in self._implementations(hook):
             try:
                 implementation.function(**{k: v for k, v in value.items() if k in implementation.argnames})
-            except BaseException as error:  # one plugin's hook must not silence the others; see _reason
-                detail = f"{hook}: {_reason(error)}"
+            except BaseException as error:  # one plugin's hook must not silence the others; see reason()
+                detail = f"{hook}: {reason(error)}"
                 name = implementation.plugin_name
                 log.exception("plugin %s failed in %s and is told nothing any more", name, hook)
                 self._hooks.unregister(name=name)
@@ -345,14 +356,6 @@ class PluginManager:
     ) -> None:
         plugin = plugin or (name if section == "plugin" else "")
         self._reports[section, name] = PluginReport(name, plugin, kind, status, detail, origin)
-
-
-def _reason(error: BaseException) -> str:
-    """What a stranger's code raised, in one line. sys.exit() and native panics count; only Ctrl-C is passed on."""
-    if isinstance(error, KeyboardInterrupt):
-        raise error
-    text = " ".join(str(error).split())
-    return text if isinstance(error, EdgeAgentError) else f"{type(error).__name__}: {text}"
 
 
 def _origin(entry_point: importlib.metadata.EntryPoint) -> str:
@@ -378,3 +381,5 @@ def _check_spec(spec: Any, settings: type[BaseModel]) -> None:
         raise TypeError(f"the settings of {spec.name!r} are no subclass of {settings.__name__}")
     if isinstance(spec, AnalyzerSpec) and not isinstance(spec.kind, Kind):
         raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")
+    if isinstance(spec, AnalyzerSpec) and spec.isolation not in get_args(Isolation):
+        raise ValueError(f"the isolation of {spec.name!r} is {spec.isolation!r}, expected one of {get_args(Isolation)}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,12 +36,21 @@ class Kind(Enum):
     """Sound to observations and events."""
 
 
+Isolation = Literal["none", "process"]
+"""Where an analyzer runs: in the agent's process, or in one of its own."""
+
+
 class AnalyzerSettings(BaseModel):
     """Base of every analyzer's settings: the table ``[analyzers.<name>]`` of the configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = Field(default=True, description="Whether this analyzer runs.")
+    isolation: Isolation | None = Field(
+        default=None,
+        description="process: it runs in a process of its own, whose crash or hang does not end the agent; none: in "
+        "the agent. Default: as the plugin asks for.",
+    )
 
 
 class ModelLocator(Protocol):
@@ -116,7 +125,8 @@ class AnalyzerSpec:
 
     ``name`` is also the configuration table. ``factory(settings, context)`` makes the analyzer and may raise any
     :class:`~edge_agent.domain.errors.EdgeAgentError`. ``models(settings)`` names the catalogue models it would load.
-    ``max_fps`` bounds how often a picture analyzer is asked (None: as often as frames are analysed).
+    ``max_fps`` bounds how often a picture analyzer is asked (None: as often as frames are analysed). ``isolation``
+    ``process`` asks for a process of its own, for native code that may crash or hang; the operator may overrule it.
     """
 
     name: str
@@ -126,6 +136,12 @@ class AnalyzerSpec:
     settings: type[AnalyzerSettings] = AnalyzerSettings
     models: Callable[[Any], Sequence[str]] = lambda _settings: ()
     max_fps: float | None = None
+    isolation: Isolation = "none"
+
+
+def isolation_of(spec: AnalyzerSpec, settings: AnalyzerSettings) -> Isolation:
+    """Where the analyzer runs: as the operator says, else as the plugin asks for."""
+    return settings.isolation or spec.isolation
 
 
 class VideoSource(Protocol):

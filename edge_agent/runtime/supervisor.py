@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from edge_agent.domain.budget import Budget, Failures
 from edge_agent.domain.clock import Clock
 from edge_agent.runtime.stop import Stop
 
@@ -51,29 +51,13 @@ class Component:
     stop_within: float = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """At most ``restarts`` within ``window`` seconds, after pauses that double from ``first`` up to ``longest``."""
-
-    restarts: int = 5
-    window: float = 300.0
-    first: float = 0.5
-    longest: float = 30.0
-
-    def pause(self, recent: int) -> float | None:
-        """Seconds to wait before the next start after ``recent`` failures within the window; None: give up."""
-        if recent > self.restarts:
-            return None
-        return min(self.longest, self.first * 2.0 ** max(0, recent - 1))
-
-
 @dataclass(slots=True)
 class _Running:
     component: Component
     beat: Beat
     stop: Stop
     thread: threading.Thread = field(init=False)
-    failures: deque[float] = field(default_factory=deque)
+    failures: Failures
     restarts: int = 0
     pausing: bool = False
     finished: bool = False
@@ -103,7 +87,7 @@ class Supervisor:
     def start(self, components: Sequence[Component]) -> None:
         """Start one thread per component."""
         for component in components:
-            running = _Running(component, Beat(self._clock), Stop())
+            running = _Running(component, Beat(self._clock), Stop(), Failures(self._budget))
             running.thread = threading.Thread(target=self._loop, args=(running,), name=component.name, daemon=True)
             self._running.append(running)
             running.thread.start()
@@ -126,11 +110,7 @@ class Supervisor:
         running.finished = True
 
     def _pause_before_restart(self, running: _Running) -> bool:
-        now = self._clock.monotonic()
-        running.failures.append(now)
-        while running.failures and running.failures[0] < now - self._budget.window:
-            running.failures.popleft()
-        pause = self._budget.pause(len(running.failures))
+        pause = running.failures.note(self._clock.monotonic())
         if pause is None:
             reason = f"{running.component.name} failed too often: {running.last_error}"
             self._stop.request(reason, failure=True)

@@ -369,7 +369,7 @@ def test_a_full_disk_without_ballast_is_survived_in_memory(small_disk: Path) -> 
     filler = _fill(small_disk)
     outbox = make_outbox(small_disk / "outbox", clock=clock)
     outbox.put([summary_draft(0.0)])
-    assert outbox.stats().degraded
+    assert "free some space there" in str(outbox.stats().degraded)
     assert _keys(outbox) == [("b1", 1)]
     filler.unlink()
     clock.advance(60)
@@ -411,7 +411,7 @@ def test_a_disk_that_fails_while_running_means_memory_and_back(tmp_path: Path) -
             clock.advance(1.0)
             outbox.maintain()
         spent = time.process_time() - before
-    assert stats.degraded
+    assert "see dmesg" in str(stats.degraded)
     assert stats.balanced
     assert stats.counters.produced == 3000
     assert stats.size <= 2 << 20
@@ -440,7 +440,7 @@ def test_a_start_on_a_read_only_file_system_means_memory_and_back(small_disk: Pa
     clock = ManualClock()
     outbox = make_outbox(folder, clock=clock, boot_id="b2")
     outbox.put([summary_draft(0.0), summary_draft(10.0)])
-    assert outbox.stats().degraded
+    assert "mounted read-only" in str(outbox.stats().degraded)
     outbox.ack(MQTT, [row.id for row in outbox.lease(MQTT, 1)])
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     clock.advance(60)
@@ -466,8 +466,29 @@ def test_a_directory_that_cannot_be_made_means_memory_and_delivery_goes_on(
         subscriber.wait_for(BASE + "summary", count=5)
         stats = delivery.stats().outbox
         assert stats is not None
-        assert stats.degraded
+        assert f"{tmp_path / 'state'} is not a folder: move it away" in str(stats.degraded)
         assert stats.balanced
+
+
+def test_a_folder_of_somebody_else_means_memory_and_the_remedy_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 7: the agent's user may not write there, may not even look."""
+    state, user = tmp_path / "state", os.geteuid()
+    state.mkdir(mode=0o500)
+    if user == 0:  # may write everywhere: be somebody else for a moment
+        os.seteuid(65534)
+    try:
+        outbox = make_outbox(state / "outbox")
+        outbox.put([summary_draft(0.0)])
+        stats = outbox.stats()
+        outbox.close()
+    finally:
+        os.seteuid(user)
+    assert stats.balanced
+    remedy = f"make {state} a folder that this user can write to, or set device.state_dir"
+    assert str(stats.degraded).endswith(f": Permission denied: {remedy}")
+    assert remedy in caplog.text
 
 
 # -- rows 10 and 11 ---------------------------------------------------------------------------------------------------

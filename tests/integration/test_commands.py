@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.domain.observation import EMOTIONS
 from tests.support.cameras import MjpegCamera
 from tests.support.cli import Cli
 from tests.support.mosquitto import Mosquitto
@@ -239,6 +240,30 @@ def test_what_the_config_forbids_cannot_be_switched_on(device: Device, broker: M
     for number, target in enumerate(("stream", "baseline")):
         assert ask(heard, "reset", target, f"r{number}")["status"] == "accepted"
     assert "stream, baseline" in ask(heard, "reset", "world", "r9")["reason"]
+
+
+def test_reload_and_both_resets_are_really_done(
+    device: Device, broker: Mosquitto, heard: Subscriber, tmp_path: Path
+) -> None:
+    learned = json.dumps({"weight": 5000.0, "p": {name: float(name == "happiness") for name in EMOTIONS}})
+    baseline = tmp_path / "state" / "baseline.json"
+    baseline.parent.mkdir()
+    baseline.write_text(learned, encoding="utf-8")
+    with MjpegCamera() as camera:
+        device.start(broker.port, camera=camera.url)
+        heard.wait_for(f"{BASE}/state", timeout=60)
+        wait_for(lambda: camera.sent > 10, "pictures")
+        before = camera.connections
+        assert ask(heard, "reset", "stream", "s1")["status"] == "accepted"
+        wait_for(lambda: camera.connections > before, "another connection to the camera", 20)
+        assert baseline.read_text(encoding="utf-8") == learned
+        assert ask(heard, "reset", "baseline", "s2")["status"] == "accepted"
+        wait_for(lambda: json.loads(baseline.read_bytes())["weight"] == 0, "a baseline without memory", 20)
+        config = tmp_path / "config.toml"
+        config.write_text(config.read_text().replace("window_s = 1", "window_s = 3"))
+        assert ask(heard, "reload", None, "s3")["status"] == "accepted"
+        heard.wait(lambda all_: [m for m in _on(all_, f"{BASE}/summary") if m.json["seconds"] == 3.0])
+        device.end()
 
 
 def test_without_permission_nobody_listens(device: Device, broker: Mosquitto, heard: Subscriber) -> None:

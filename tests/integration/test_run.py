@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -151,6 +154,41 @@ def test_sigterm_ends_within_five_seconds_and_flushes_the_open_window(
     wait_for(lambda: subscriber.messages(status)[-1] == "offline", "goodbye", 5)
     (text,) = subscriber.messages("edge-agent/kiosk-1/summary")
     assert 1 < json.loads(text)["seconds"] < 600
+
+
+def test_sigterm_offline_ends_within_five_seconds_and_keeps_the_open_window(
+    running: Start, cli: Cli, tmp_path: Path
+) -> None:
+    """Row 30, offline: nobody answers at the broker's address, and the device is busy with other work."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = configure(tmp_path, silent.getsockname()[1], "demo", summary="window_s = 600")
+        agent = running(config)
+        wait_for((tmp_path / "state" / "outbox" / "outbox.db").exists, "the outbox")
+        with busy_machine():
+            time.sleep(2)
+            began = time.monotonic()
+            agent.send_signal(signal.SIGTERM)
+            output, _ = agent.communicate(timeout=20)
+            spent = time.monotonic() - began
+    assert agent.returncode == 0, output
+    assert spent < 5
+    exported = cli("outbox", "export", "--config", config, EDGE_AGENT__DEVICE__STATE_DIR=str(tmp_path / "state"))
+    rows = [json.loads(line) for line in exported.stdout.splitlines()]
+    (summary,) = [row["payload"] for row in rows if row["kind"] == "summary"]
+    assert 1 < summary["seconds"] < 600
+
+
+@contextmanager
+def busy_machine() -> Iterator[None]:
+    """A process for every processor that only computes."""
+    command = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
 
 
 def test_an_unreachable_broker_is_waited_for_and_the_buffer_drains(running: Start, tmp_path: Path) -> None:

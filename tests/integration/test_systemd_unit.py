@@ -107,6 +107,10 @@ def test_pictures_in_memory_stay_there(service: dict[str, list[str]]) -> None:
     assert service["MemorySwapMax"] == ["0"]
 
 
+def test_a_child_ended_for_want_of_memory_does_not_end_the_service(service: dict[str, list[str]]) -> None:
+    assert service["OOMPolicy"] == ["continue"]
+
+
 def test_the_user_gets_the_groups_that_own_the_devices(repository: Path, tmp_path: Path) -> None:
     tool = systemd("systemd-sysusers")
     (tmp_path / "etc").mkdir()

@@ -55,6 +55,11 @@ class MjpegCamera:
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
+    @property
+    def connections(self) -> int:
+        """How often somebody connected."""
+        return len(self._clients)
+
     def stop(self) -> None:
         """Close everything at once, as pulling the plug does."""
         self._stop.set()

@@ -28,6 +28,7 @@ from edge_agent.delivery.outbox.files import BALLAST_BYTES
 from edge_agent.delivery.outbox.records import Origin
 from edge_agent.delivery.outbox.space import Shrinker
 from edge_agent.delivery.outbox.store import Store
+from edge_agent.delivery.outbox.trouble import explain
 from edge_agent.delivery.outbox.vault import Vault
 from edge_agent.delivery.rows import Counters, Draft, OutboxStats, Row
 from edge_agent.domain.clock import Clock
@@ -75,6 +76,7 @@ class Outbox:
     ) -> None:
         if not consumers:
             raise ValueError("an outbox needs a consumer")
+        self._directory = directory
         self._vault = Vault(directory, origin)
         self._origin = origin
         self._clock = clock
@@ -285,7 +287,7 @@ class Outbox:
                 durable.close()
             except StoreError as again:
                 log.debug("outbox: closing: %s", again)
-        self._degraded = str(error) or type(error).__name__
+        self._degraded = explain(error, self._directory)
         self._retry_at = self._clock.monotonic() + self._retry_s
         log.error("outbox: cannot use the disk (%s): keeping the newest messages in memory only", self._degraded)
         memory = Store(connect(None), self._origin, next_id)

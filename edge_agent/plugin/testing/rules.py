@@ -18,8 +18,9 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import Observation
+from edge_agent.plugin.isolation import isolate
 from edge_agent.plugin.output import check_output
-from edge_agent.plugin.spec import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, Kind
+from edge_agent.plugin.spec import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, Kind, isolation_of
 from edge_agent.plugin.testing.inputs import Question, everyday, odd
 from edge_agent.plugin.testing.watch import watched
 
@@ -51,9 +52,12 @@ class Subject:
     patience: float = 0.5
 
     @contextmanager
-    def analyzer(self) -> Iterator[Any]:
-        """A new analyzer, closed at the end."""
-        made: Any = self.spec.factory(self.settings or self.spec.settings(), self.context)
+    def analyzer(self, *, here: bool = False) -> Iterator[Any]:
+        """A new analyzer, closed at the end; in a process of its own where it asks for that, unless ``here``."""
+        settings = self.settings or self.spec.settings()
+        isolated = isolation_of(self.spec, settings) == "process" and not here
+        spec = isolate(self.spec, self.entry_point) if isolated else self.spec
+        made: Any = spec.factory(settings, self.context)
         try:
             yield made
         finally:
@@ -130,8 +134,11 @@ def check_determinism(subject: Subject) -> None:
 
 
 def check_manners(subject: Subject) -> None:
-    """Neither making nor using the analyzer starts threads, sleeps, talks to the network or writes files."""
-    with watched() as deeds, subject.analyzer() as analyzer:
+    """Neither making nor using the analyzer starts threads, sleeps, talks to the network or writes files.
+
+    Watched in this process also when the analyzer asks for one of its own, into which nobody could look.
+    """
+    with watched() as deeds, subject.analyzer(here=True) as analyzer:
         analyzer.self_check()
         _perform(subject.spec.kind, analyzer)
     _require(not deeds, f"an analyzer only answers, but this one {'; '.join(sorted(set(deeds)))}")

@@ -51,6 +51,20 @@ def test_the_exit_code_is_that_of_the_worst_finding(app: typer.Typer, config: Pa
     assert {"name", "status", "detail", "remedy"} == set(answer["checks"][0])
 
 
+def test_before_the_first_pull_a_missing_model_is_a_warning_with_the_command(app: typer.Typer, config: Path) -> None:
+    """A start would download it; where it may not, the same is a failure."""
+    fresh = f'dir = "{config.parent / "models"}"\nauto_pull = '
+    text = config.read_text().replace('["emotion"]', '["face"]')
+    for auto_pull, status in (("true", "warn"), ("false", "fail")):
+        config.write_text(text.replace("auto_pull = false", fresh + auto_pull))
+        checks = json.loads(CliRunner().invoke(app, ["--config", str(config), "--json"]).stdout)["checks"]
+        found = [check for check in checks if check["name"] in ("models", "plugins")]
+        assert {check["status"] for check in found} == {status}, found
+        face = next(check for check in found if check["detail"].startswith("face: "))
+        assert "edge-agent models " in face["remedy"]
+    assert not (config.parent / "models").exists(), "an examination changed the machine"
+
+
 def test_a_failure_is_exit_code_1_and_shows_its_remedy(app: typer.Typer, config: Path) -> None:
     config.write_text(config.read_text() + "port = 70000\n")
     done = CliRunner().invoke(app, ["--config", str(config)], env={"COLUMNS": "200"})

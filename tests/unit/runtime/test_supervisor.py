@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from edge_agent.domain.budget import Budget
 from edge_agent.domain.clock import ManualClock
 from edge_agent.runtime.stop import Stop
-from edge_agent.runtime.supervisor import Beat, Budget, Component, Supervisor
+from edge_agent.runtime.supervisor import Beat, Component, Supervisor
 
 QUICK = Budget(restarts=3, window=60.0, first=0.001, longest=0.004)
 

@@ -1,0 +1,37 @@
+"""How often something that fails is started again, and after which pause. Pure: whoever asks says what time it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most ``restarts`` within ``window`` seconds, after pauses that double from ``first`` up to ``longest``."""
+
+    restarts: int = 5
+    window: float = 300.0
+    first: float = 0.5
+    longest: float = 30.0
+
+    def pause(self, recent: int) -> float | None:
+        """Seconds to wait before the next start after ``recent`` failures within the window; None: give up."""
+        if recent > self.restarts:
+            return None
+        return min(self.longest, self.first * 2.0 ** max(0, recent - 1))
+
+
+@dataclass(slots=True)
+class Failures:
+    """Remembers when one thing failed, as far back as its ``budget`` looks."""
+
+    budget: Budget
+    times: deque[float] = field(default_factory=deque)
+
+    def note(self, now: float) -> float | None:
+        """It failed ``now`` (monotonic seconds): what :meth:`Budget.pause` says to that."""
+        self.times.append(now)
+        while self.times[0] < now - self.budget.window:
+            self.times.popleft()
+        return self.budget.pause(len(self.times))

@@ -1,0 +1,167 @@
+"""The agent's side: a stand-in for an analyzer, whose child it replaces within a budget.
+
+While a new child starts, which takes a moment, nothing is found and nobody waits. When the budget is used up the
+stand-in raises, and the analyzer is ``crashed`` like any other that raised.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edge_agent.domain.budget import Budget, Failures
+from edge_agent.domain.errors import PluginError
+from edge_agent.domain.face import TrackedFace
+from edge_agent.plugin.isolation import wire
+from edge_agent.plugin.isolation.memory import Area
+from edge_agent.plugin.isolation.process import Child, ChildError
+from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSettings, AnalyzerSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that a child may take to start, to answer and to close, and how often it may fail.
+
+    All picture analyzers of a lane together must stay below the lane's ``stale_after``.
+    """
+
+    start: float = 30.0
+    answer: float = 5.0
+    close: float = 1.0
+    budget: Budget = field(default_factory=Budget)
+
+
+def isolate(
+    spec: AnalyzerSpec,
+    entry_point: str,
+    limits: Limits | None = None,
+    now: Callable[[], float] = time.monotonic,
+) -> AnalyzerSpec:
+    """``spec`` with analyzers that live in a process of their own.
+
+    ``entry_point`` (``module:object``) is where the child finds the plugin that registers ``spec``.
+    """
+
+    def make(settings: AnalyzerSettings, context: AnalyzerContext) -> IsolatedAnalyzer:
+        options = settings.model_dump(exclude_unset=True)
+        order = wire.Order(entry_point, spec.name, options, context.threads)
+        return IsolatedAnalyzer(order, context, limits or Limits(), now)
+
+    return replace(spec, factory=make)
+
+
+class IsolatedAnalyzer(Analyzer):
+    """Stands in for an analyzer of any kind.
+
+    Raises:
+        PluginError: the child cannot build the analyzer, at first; later, it failed too often.
+    """
+
+    def __init__(
+        self, order: wire.Order, context: AnalyzerContext, limits: Limits, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._order, self._context, self._limits, self._now = order, context, limits, now
+        self._failures = Failures(limits.budget)
+        self._area = Area()
+        self._due = self._late = 0.0
+        self._child: Child | None = None
+        self._reap: weakref.finalize[..., Any] | None = None
+        self._closed = weakref.finalize(self, self._area.close)
+        try:
+            child = self._start()
+            if not child.attend(limits.start):
+                raise ChildError(f"not built within {limits.start:g} s")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """Of the child; None while there is none."""
+        return self._child.pid if self._child else None
+
+    # ------------------------------------------------------------------ what the lanes call
+
+    def detect(self, frame: wire.Medium) -> Sequence[Any]:
+        """As a detector."""
+        return self._ask("detect", frame)
+
+    def analyze(self, medium: wire.Medium, *faces: Sequence[TrackedFace]) -> Sequence[Any]:
+        """As an analyzer of faces, scenes or sound."""
+        return self._ask("analyze", medium, *(tuple(group) for group in faces))
+
+    def finish(self) -> Sequence[Any]:
+        """As an analyzer of sound."""
+        return self._use(wire.Question("finish"))
+
+    def self_check(self) -> None:
+        """The analyzer's own, in the child. Raises PluginError; this is not tried again."""
+        if self._child is None:
+            raise PluginError("closed, or between two processes")
+        self._child.ask(wire.Question("self_check"), self._limits.start)
+
+    def close(self) -> None:
+        """Have the child close its analyzer, and end it in any case."""
+        child, self._child = self._child, None
+        if child is not None and child.ready:
+            try:
+                child.ask(wire.Question("close"), self._limits.close)
+            except ChildError as error:
+                log.warning("analyzer %s failed to close: %s", self._order.name, error)
+        self._end_child()
+        self._closed()
+
+    # ------------------------------------------------------------------ the child
+
+    def _ask(self, verb: str, medium: wire.Medium, *more: Any) -> Sequence[Any]:
+        if not self._closed.alive:
+            raise PluginError("it is closed")
+        self._area.put(wire.array_of(medium))
+        return self._use(wire.question(verb, medium, *more))
+
+    def _use(self, question: wire.Question) -> Sequence[Any]:
+        """What the child finds; nothing while there is none that is ready."""
+        try:
+            child = self._child or (self._start() if self._now() >= self._due else None)
+            if child is None or not self._is_ready(child):
+                return ()
+            return tuple(child.ask(question, self._limits.answer))
+        except ChildError as error:
+            self._failed(error)
+            return ()
+
+    def _is_ready(self, child: Child) -> bool:
+        if child.ready:
+            return True
+        if child.attend(0.0):
+            log.info("analyzer %s: runs again", self._order.name)
+        elif self._now() > self._late:
+            raise ChildError(f"not built within {self._limits.start:g} s")
+        return child.ready
+
+    def _start(self) -> Child:
+        child = Child(self._order, self._area, self._context)
+        # Also when this stand-in is forgotten without being closed, or the interpreter ends.
+        self._child, self._reap = child, weakref.finalize(self, child.kill)
+        self._late = self._now() + self._limits.start
+        return child
+
+    def _end_child(self) -> None:
+        if self._reap is not None:
+            self._reap()
+        self._child = self._reap = None
+
+    def _failed(self, error: ChildError) -> None:
+        self._end_child()
+        now, budget = self._now(), self._limits.budget
+        pause = self._failures.note(now)
+        if pause is None:
+            raise PluginError(f"{error}; more than {budget.restarts} failures in {budget.window:g} s") from error
+        self._due = now + pause
+        log.warning("analyzer %s: %s; a new process in %.1f s", self._order.name, error, pause)

@@ -1,0 +1,158 @@
+"""A child process as the agent sees it: started without fork, asked within a deadline, ended for certain.
+
+A new interpreter is started (the agent has threads, which a fork would not survive) with four things: a channel that
+keeps messages apart, the shared memory, and a lifeline whose other end only the agent holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from edge_agent.domain.errors import ModelError, PluginError
+from edge_agent.plugin.isolation import wire
+from edge_agent.plugin.isolation.memory import Area
+from edge_agent.plugin.spec import AnalyzerContext
+
+_BOOT = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv[5])
+from edge_agent.plugin.isolation.child import main
+main(sys.argv[1], *map(int, sys.argv[2:5]))
+"""
+_WITHHELD = ("EDGE_AGENT__", "NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "LISTEN_")
+"""Beginnings of environment variables that are the agent's alone: secrets may be in them."""
+_REAP_S = 1.0
+
+
+class ChildError(PluginError):
+    """The child is of no use any more; says why."""
+
+
+class Child:
+    """Starts at once; :attr:`ready` once the analyzer in it is built, which :meth:`attend` sees to."""
+
+    def __init__(self, order: wire.Order, area: Area, context: AnalyzerContext) -> None:
+        self.ready: bool = False
+        self._context = context
+        self._buffer = bytearray(1 << 18)
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        their_end, self._lifeline = os.pipe2(os.O_CLOEXEC)
+        inherited = (theirs.fileno(), their_end, area.fd)
+        command = [sys.executable, "-P", "-c", _BOOT, order.name, *map(str, inherited), json.dumps(sys.path)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(_WITHHELD)}
+        try:
+            # Its standard output is our standard error: ours may be somebody's data.
+            self._process = subprocess.Popen(
+                command, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=2, env=environment
+            )
+        except OSError as error:
+            self._let_go()
+            raise ChildError(f"its process cannot be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(their_end)
+        try:
+            self._send(wire.pack(order), within=1.0)
+        except ChildError:
+            self.kill()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def attend(self, within: float) -> bool:
+        """Serve the child while it starts, for at most ``within`` seconds; whether it is :attr:`ready` now.
+
+        Raises:
+            ChildError: the analyzer cannot be built.
+        """
+        message = self._listen(time.monotonic() + within)
+        self.ready = message is not None
+        return self.ready
+
+    def ask(self, question: wire.Question, within: float) -> Any:
+        """What was found.
+
+        Raises:
+            ChildError: it died, raised, answered nonsense or did not answer within ``within`` seconds.
+        """
+        self._send(wire.pack(question), within)
+        message = self._listen(time.monotonic() + within)
+        if message is None:
+            raise ChildError(f"no answer within {within:g} s")
+        try:
+            return wire.read_found(message["found"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ChildError(f"it answered nonsense: {error!r}") from error
+
+    def _listen(self, deadline: float) -> dict[str, Any] | None:
+        """The next message that is not about models, or None when there is none before ``deadline``."""
+        while True:
+            self._channel.settimeout(max(0.0, deadline - time.monotonic()))
+            try:
+                count = self._channel.recv_into(self._buffer)
+            except (TimeoutError, BlockingIOError):
+                return None
+            except OSError as error:
+                raise ChildError(self._death()) from error
+            if count == 0:
+                raise ChildError(self._death())
+            message = _read(bytes(self._buffer[:count]))
+            if "failed" in message:
+                raise ChildError(str(message["failed"]))
+            if "locate" not in message:
+                return message
+            self._send(wire.pack(self._locate(str(message["locate"]))), within=1.0)
+
+    def _locate(self, name: str) -> tuple[str, str | None]:
+        try:
+            return str(self._context.models.locate(name)), None
+        except ModelError as error:
+            return "", str(error)
+
+    def _send(self, message: bytes, within: float) -> None:
+        try:
+            self._channel.settimeout(within)
+            self._channel.send(message)
+        except OSError as error:
+            raise ChildError(self._death()) from error
+
+    def _death(self) -> str:
+        try:
+            code = self._process.wait(_REAP_S)
+        except subprocess.TimeoutExpired:
+            return "its process closed the channel"
+        if code >= 0:
+            return f"its process ended itself with exit code {code}"
+        name = signal.Signals(-code).name
+        return f"its process died of {name}" + (" (is memory short?)" if code == -signal.SIGKILL else "")
+
+    def kill(self) -> None:
+        """End it whatever it does, and reap it; idempotent."""
+        self._let_go()
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: it dies when it comes back
+            self._process.wait(_REAP_S)
+
+    def _let_go(self) -> None:
+        self._channel.close()
+        lifeline, self._lifeline = self._lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
+
+
+def _read(message: bytes) -> dict[str, Any]:
+    try:
+        return wire.read_answer(message)
+    except ValueError as error:
+        raise ChildError(f"it answered nonsense: {error!r}") from error

@@ -1,0 +1,123 @@
+"""What agent and child say to each other. Pure.
+
+Towards the child: pickled values that the agent made. Back: JSON, because what comes out of a process that is allowed
+to go wrong must not be able to do more than be refused. Numbers survive both exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edge_agent.domain.event import Event
+from edge_agent.domain.face import Box, Face, KeyPoints, Point
+from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.observation import Observation
+
+Medium = Frame | AudioBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """First message to a child: build analyzer ``name`` of the plugin at ``entry_point`` (``module:object``).
+
+    ``options`` are those of its settings that were given.
+    """
+
+    entry_point: str
+    name: str
+    options: Mapping[str, Any]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Call method ``verb``. ``medium`` comes without its array, which has ``shape`` and ``dtype``."""
+
+    verb: str
+    medium: Medium | None = None
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    more: tuple[Any, ...] = ()
+
+
+def question(verb: str, medium: Medium, *more: Any) -> Question:
+    """The question ``analyzer.verb(medium, *more)`` without the array in ``medium``."""
+    data = array_of(medium)
+    return Question(verb, with_array(medium, data[:0].reshape(-1)), data.shape, data.dtype.str, more)
+
+
+def array_of(medium: Medium) -> np.ndarray[Any, Any]:
+    """The picture's or the sound's array."""
+    return medium.samples if isinstance(medium, AudioBlock) else medium.data
+
+
+def with_array(medium: Medium, data: Any) -> Medium:
+    """``medium`` around another array."""
+    return replace(medium, samples=data) if isinstance(medium, AudioBlock) else replace(medium, data=data)
+
+
+def pack(value: object) -> bytes:
+    """A message towards the child."""
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(message: bytes) -> Any:
+    """The child's reading of :func:`pack`."""
+    return pickle.loads(message)
+
+
+def answer(**parts: object) -> bytes:
+    """A message of the child: one of ``ready``, ``locate`` (a model's name), ``found`` and ``failed`` (a reason)."""
+    return json.dumps(parts, default=_plain).encode()
+
+
+def found(items: Iterable[object]) -> list[dict[str, Any]]:
+    """What an analyzer found, as JSON takes it."""
+    return [{"is": type(item).__name__, **asdict(item)} for item in items]  # type: ignore[call-overload]
+
+
+def read_answer(message: bytes) -> dict[str, Any]:
+    """The agent's reading of :func:`answer`.
+
+    Raises:
+        ValueError: that is no answer.
+    """
+    read = json.loads(message)
+    if not isinstance(read, dict):
+        raise ValueError(f"an answer of type {type(read).__name__}")
+    return read
+
+
+def read_found(items: Sequence[Mapping[str, Any]]) -> tuple[Face | Observation | Event, ...]:
+    """The values behind :func:`found`.
+
+    Raises:
+        ValueError, TypeError, KeyError: something else.
+    """
+    return tuple(_READ[item["is"]]({k: v for k, v in item.items() if k != "is"}) for item in items)
+
+
+def _face(parts: Mapping[str, Any]) -> Face:
+    points = parts["keypoints"]
+    keypoints = None if points is None else KeyPoints(**{name: Point(**at) for name, at in points.items()})
+    return Face(Box(**parts["box"]), parts["score"], keypoints)
+
+
+_READ: dict[str, Callable[[Mapping[str, Any]], Face | Observation | Event]] = {
+    "Face": _face,
+    "Observation": lambda parts: Observation(**parts),
+    "Event": lambda parts: Event(**parts),
+}
+
+
+def _plain(value: object) -> object:
+    """Numbers of numpy as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be sent")

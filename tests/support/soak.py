@@ -1,0 +1,262 @@
+"""A long run of ``edge-agent run`` under a fake service manager: does it stay alive, and its memory as it was?
+
+``scripts/soak`` is its command line. The agent is the installed command with a recording (or ``demo``) as its devices,
+a real mosquitto and a notify socket of ours. Memory is what ``/proc`` says of the agent and all of its children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from edge_agent.models import Catalogue, ModelStore, cache_dir
+from tests.support.cli import Cli
+from tests.support.mosquitto import Mosquitto
+
+WARM_UP = 0.2
+"""Share of the run that is not judged: interpreters, caches and buffers are filled then."""
+ALLOWED_MB = 3.0
+ALLOWED_SHARE = 0.03
+"""What memory may grow by after the warm-up: the larger of the two is noise of allocators."""
+ALLOWED_DESCRIPTORS = 1.0
+PING_S = 30.0
+"""No two watchdog pings may be further apart: ``WatchdogSec`` of the unit."""
+STOP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The agent and its children ``seconds`` after the start; ``rss_mb`` resident, ``descriptors`` open."""
+
+    seconds: float
+    rss_mb: float
+    descriptors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Medians of the first and the last third of what is judged."""
+
+    first: float
+    last: float
+
+    @property
+    def grown(self) -> float:
+        return self.last - self.first
+
+
+def trends(samples: Sequence[Sample]) -> tuple[Trend, Trend]:
+    """Memory and descriptors after the warm-up.
+
+    Raises:
+        ValueError: too few samples to say anything.
+    """
+    judged = samples[int(len(samples) * WARM_UP) :]
+    third = len(judged) // 3
+    if third < 1:
+        raise ValueError(f"{len(samples)} samples are too few to see a trend: let it run longer")
+    ends = judged[:third], judged[-third:]
+    rss = Trend(*(statistics.median(s.rss_mb for s in end) for end in ends))
+    return rss, Trend(*(statistics.median(s.descriptors for s in end) for end in ends))
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """What a run showed. ``longest_ping_s``: between two watchdog pings; ``stopped_s``: from SIGTERM to the end."""
+
+    samples: Sequence[Sample]
+    ready: bool
+    pings: int
+    longest_ping_s: float
+    exit_code: int
+    stopped_s: float
+    health: Mapping[str, Any] = field(default_factory=dict)
+
+    def faults(self) -> list[str]:
+        """One line for every promise that was broken."""
+        rss, descriptors = trends(self.samples)
+        allowed = max(ALLOWED_MB, ALLOWED_SHARE * rss.first)
+        found = {
+            "never said READY=1": not self.ready,
+            f"{self.longest_ping_s:.1f} s without a watchdog ping": self.longest_ping_s > PING_S,
+            f"memory grew by {rss.grown:.1f} MB, more than {allowed:.1f}": rss.grown > allowed,
+            f"{descriptors.grown:+.0f} descriptors": descriptors.grown > ALLOWED_DESCRIPTORS,
+            f"ended with {self.exit_code}": self.exit_code != 0,
+            f"took {self.stopped_s:.1f} s to stop": self.stopped_s > STOP_S,
+            f"health: {self.health.get('status')} {self.health.get('problems')}": self.health.get("status") != "ok",
+            "a component was restarted": any(c["restarts"] for c in self.health.get("components", {}).values()),
+        }
+        return [text for text, broken in found.items() if broken]
+
+    def text(self) -> str:
+        """The outcome in a few lines."""
+        rss, descriptors = trends(self.samples)
+        cpu = self.health.get("process", {}).get("cpu_s", 0.0)
+        outbox = (self.health.get("delivery") or {}).get("outbox") or {}
+        faults = self.faults()
+        return "\n".join(
+            [
+                f"{self.samples[-1].seconds / 60:.1f} minutes, {len(self.samples)} samples, {cpu} s of CPU",
+                f"resident: {rss.first:.1f} MB after the warm-up, {rss.last:.1f} MB at the end ({rss.grown:+.1f})",
+                f"descriptors: {descriptors.first:.0f}, then {descriptors.last:.0f}",
+                f"watchdog: {self.pings} pings, at most {self.longest_ping_s:.1f} s apart",
+                f"stopped in {self.stopped_s:.1f} s",
+                f"outbox: {json.dumps(outbox)}",
+                "flat" if not faults else "NOT as promised: " + "; ".join(faults),
+            ]
+        )
+
+
+class NotifySocket:
+    """The service manager's end of ``$NOTIFY_SOCKET``; call :meth:`listen` to take in what has come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ready = False
+        self.pings: list[float] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.bind(str(path))
+
+    def listen(self, seconds: float) -> None:
+        """Note the messages of the next ``seconds``."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                lines = self._socket.recv(4096).decode().splitlines()
+                self.ready |= "READY=1" in lines
+                if "WATCHDOG=1" in lines:
+                    self.pings.append(time.monotonic())
+
+    def longest(self, until: float) -> float:
+        """Seconds of the longest silence between two pings, or between the last one and ``until``."""
+        times = [*self.pings, until]
+        return max((b - a for a, b in pairwise(times)), default=float("inf"))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def family(pid: int) -> list[int]:
+    """``pid`` and every descendant that lives."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def sample(pid: int, seconds: float) -> Sample:
+    """Measure now. Raises ProcessLookupError when ``pid`` is no more."""
+    if not Path(f"/proc/{pid}/status").exists():
+        raise ProcessLookupError(pid)
+    rss_kb = descriptors = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):  # a child may end while it is looked at
+            status = Path(f"/proc/{member}/status").read_text()
+            rss_kb += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")), 0)
+            descriptors += len(list(Path(f"/proc/{member}/fd").iterdir()))
+    return Sample(seconds, rss_kb * 1024 / 1e6, descriptors)
+
+
+def soak(
+    folder: Path,
+    minutes: float,
+    media: str,
+    more: str = "",
+    every_s: float = 5.0,
+    tell: Callable[[Sample], None] = print,
+) -> Soak:
+    """Run for ``minutes`` in ``folder``; ``media`` is a recording or ``demo``, ``more`` further TOML.
+
+    Raises:
+        RuntimeError: the agent ended before it was told to; with the end of its log.
+    """
+    store = ModelStore(cache_dir(), Catalogue.load())
+    store.pull(["blazeface-short", "blazeface-full"])
+    cli = Cli({"EDGE_AGENT__MODELS__DIR": str(store.directory), "EDGE_AGENT__DEVICE__STATE_DIR": str(folder / "state")})
+    config = folder / "config.toml"
+    notify = NotifySocket(folder / "notify")
+    log_file = folder / "agent.log"
+    with Mosquitto(folder / "mosquitto") as broker, log_file.open("w") as log:
+        config.write_text(_CONFIG.format(media=media, port=broker.port) + more, encoding="utf-8")
+        command = [str(Path(sys.executable).with_name("edge-agent")), "run", "--config", str(config)]
+        environment = {**cli.environment, "NOTIFY_SOCKET": str(notify.path)}
+        agent = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        try:
+            samples = _watch(agent, notify, 60 * minutes, every_s, tell)
+            if agent.poll() is not None:
+                raise RuntimeError(f"the agent ended by itself with {agent.returncode}: {log_file.read_text()[-4000:]}")
+            until = time.monotonic()
+            health = _health(broker.port)
+            began = time.monotonic()
+            agent.send_signal(signal.SIGTERM)
+            code = agent.wait(60)
+            stopped = time.monotonic() - began
+        finally:
+            agent.kill()
+            agent.wait(10)
+            notify.close()
+    longest = notify.longest(until)
+    return Soak(samples, notify.ready, len(notify.pings), longest, code, stopped, health)
+
+
+_CONFIG = """
+[device]
+id = "soak"
+[privacy]
+context = "research"
+[camera]
+source = "{media}"
+loop = true
+[microphone]
+source = "{media}"
+loop = true
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+"""
+
+
+def _watch(
+    agent: subprocess.Popen[bytes], notify: NotifySocket, seconds: float, every_s: float, tell: Callable[[Sample], None]
+) -> list[Sample]:
+    began = time.monotonic()
+    samples: list[Sample] = []
+    while (elapsed := time.monotonic() - began) < seconds and agent.poll() is None:
+        notify.listen(min(every_s, seconds - elapsed))
+        if agent.poll() is None:
+            samples.append(sample(agent.pid, time.monotonic() - began))
+            tell(samples[-1])
+    return samples
+
+
+def _health(port: int) -> dict[str, Any]:
+    """The retained document on the health topic, or nothing when there is none."""
+    command = [
+        "mosquitto_sub",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-t",
+        "edge-agent/soak/health",
+        "-C",
+        "1",
+        "-W",
+        "5",
+    ]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return dict(json.loads(text)) if text else {}
