@@ -79,6 +79,7 @@ def document(vitals: Vitals) -> dict[str, Any]:
         "problems": wrong,
         "uptime_s": round(vitals.uptime_s),
         "components": {c.name: {"alive": c.alive, "restarts": c.restarts} for c in vitals.components},
+        "replaced": {r.name: r.replaced for r in vitals.plugins if r.replaced},
         "sources": {
             n: {"available": s.available, "reopens": s.reopens, "off": n in vitals.off}
             for n, s in vitals.sources.items()

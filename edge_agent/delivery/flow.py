@@ -19,6 +19,9 @@ SUSPECTS = 64
 HASTY_S = 5.0
 """A broker that hangs up later than this after a message probably does not mean it."""
 
+AHEAD = 2
+"""Windows of backlog that the connection is handed in advance: it goes on while the outbox writes to a slow card."""
+
 LIVE_RESERVE = 2
 """Places in the window that backlog leaves to live messages, where the window is large enough."""
 
@@ -33,12 +36,17 @@ class Flight:
 
 
 class Window:
-    """Unacknowledged messages by token, never more than :attr:`size`."""
+    """Messages handed to the connection and not acknowledged, by token.
+
+    The connection keeps to the broker's Receive Maximum itself
+    (:class:`~edge_agent.delivery.departures.Departures`). It is handed :data:`AHEAD` windows more than that, and live
+    messages on top of a full backlog.
+    """
 
     def __init__(self, own_size: int) -> None:
         self._own_size = own_size
         self._allowed = own_size
-        self.size = own_size
+        self._careful = False
         self._flights: OrderedDict[int, Flight] = OrderedDict()
         self._next = 0
 
@@ -48,17 +56,17 @@ class Window:
     def restart(self, receive_maximum: int, *, careful: bool = False) -> None:
         """A new connection, which allows ``receive_maximum``; nothing is on its way. ``careful``: one by one."""
         self._allowed = max(1, min(self._own_size, receive_maximum))
-        self.size = 1 if careful else self._allowed
+        self._careful = careful
         self._flights.clear()
 
     def widen(self) -> None:
         """No need to be careful any more."""
-        self.size = self._allowed
+        self._careful = False
 
     def room(self, *, live: bool) -> int:
-        """How many more messages may be sent now."""
-        reserve = 0 if live or self.size <= 2 * LIVE_RESERVE else LIVE_RESERVE
-        return max(0, self.size - reserve - len(self._flights))
+        """How many more messages may be handed over now."""
+        limit = 1 if self._careful else self._allowed * (1 + AHEAD + live)
+        return max(0, limit - len(self._flights))
 
     def depart(self, flight: Flight) -> int:
         """Note that ``flight`` is sent; its token."""

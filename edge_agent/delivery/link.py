@@ -8,13 +8,18 @@ from enum import Enum
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A QoS 1 publish. ``token`` comes back in :class:`Published`; ``correlation`` answers a request (MQTT 5 only)."""
+    """A QoS 1 publish. ``token`` comes back in :class:`Published`; ``correlation`` answers a request (MQTT 5 only).
+
+    What is ``urgent`` goes before what is not. ``seen``: the refusals on this connection that the sender knew of.
+    """
 
     token: int
     topic: str
     payload: bytes
     retain: bool
     correlation: bytes | None = None
+    urgent: bool = True
+    seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,15 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Acknowledgements in their order: ``(token, reason code)``; codes below 0x80 are successes."""
+    """Acknowledgements in their order: ``(token, reason code)``; codes below 0x80 are successes.
+
+    ``unsent``: tokens that come back without having been sent, because the broker turned down another message on their
+    topic. ``refusals``: how many it turned down on this connection so far.
+    """
 
     acks: tuple[tuple[int, int], ...]
+    unsent: tuple[int, ...] = ()
+    refusals: int = 0
 
 
 Report = Connected | Disconnected | Published

@@ -27,7 +27,8 @@ from paho.mqtt.properties import Properties
 
 from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.credentials import password, tls_context
-from edge_agent.delivery.link import Connected, Disconnected, InboundMessage, Outgoing, Published, Report
+from edge_agent.delivery.departures import Departures
+from edge_agent.delivery.link import Connected, Disconnected, InboundMessage, Outgoing, Report
 from edge_agent.delivery.trouble import ConnectionFailed, explain
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings.schema import MqttSettings
@@ -72,12 +73,11 @@ class _Session:
     client: Client
     number: int
     protocol: str
-    tokens: dict[int, int] = field(default_factory=dict)
-    acks: list[tuple[int, int]] = field(default_factory=list)
+    sent: dict[int, Outgoing] = field(default_factory=dict)
+    acks: list[tuple[Outgoing, int]] = field(default_factory=list)
     connected: Connected | None = None
     refused: ConnectionFailed | None = None
     ended: ConnectionFailed | None = None
-    since: float | None = None
 
 
 class MqttLink:
@@ -99,7 +99,7 @@ class MqttLink:
         self._will = will
         self._report = report
         self._inbound = inbound
-        self._queue: deque[tuple[int, Outgoing]] = deque()
+        self._departures = Departures(settings.in_flight)
         self._filters: dict[str, None] = {}
         self._new_filters: deque[str] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -119,8 +119,8 @@ class MqttLink:
         self._thread.start()
 
     def publish(self, session: int, messages: Iterable[Outgoing]) -> None:
-        """Send on connection ``session``; forgotten without a word when that is over."""
-        self._queue.extend((session, message) for message in messages)
+        """Send on connection ``session``, as soon as the window allows; forgotten without a word when that is over."""
+        self._departures.add(session, messages)
         self._nudge()
 
     def subscribe(self, topic_filter: str) -> None:
@@ -178,7 +178,7 @@ class MqttLink:
         if flapping and not ending.taken_over:
             reason += f"; is there another client with the id {self._client_id!r}?"
         delay = self._backoff.next(TAKEN_OVER_PAUSE_S if ending.taken_over else 0.0)
-        self._queue.clear()
+        self._departures.clear()
         self._report(Disconnected(reason, delay, ending.taken_over, flapping))
         deadline = time.monotonic() + delay
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
@@ -256,9 +256,9 @@ class MqttLink:
                 session.ended = ConnectionFailed(f"the broker closed the connection: {code.getName()}")
 
         def on_publish(_client: Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
-            token = session.tokens.pop(mid, None)
-            if token is not None:
-                session.acks.append((token, code.value))
+            message = session.sent.pop(mid, None)
+            if message is not None:
+                session.acks.append((message, code.value))
 
         def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
             received = _inbound(message)
@@ -293,6 +293,7 @@ class MqttLink:
                 raise session.refused
             if rc != MQTTErrorCode.MQTT_ERR_SUCCESS and session.connected is None:
                 raise ConnectionFailed("closed before it was accepted", protocol=True)
+        self._departures.start(session.number, session.connected.receive_maximum)
         self._report(session.connected)
         self._new_filters.clear()
         for topic_filter in list(self._filters):
@@ -306,9 +307,9 @@ class MqttLink:
                 self._goodbye(session)
                 return
             rc = self._step(session, 1.0)
-            if session.acks:
-                acks, session.acks = tuple(session.acks), []
-                self._report(Published(acks))
+            acks, session.acks = session.acks, []
+            if (news := self._departures.settle(acks)) is not None:
+                self._report(news)
             if session.ended is not None or rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise session.ended or ConnectionFailed(f"connection lost: {MQTTErrorCode(rc).name}")
             if self._drop is not None:
@@ -317,10 +318,7 @@ class MqttLink:
     def _send(self, session: _Session) -> None:
         while self._new_filters:
             session.client.subscribe(self._new_filters.popleft(), qos=1)
-        while self._queue:
-            number, message = self._queue.popleft()
-            if number != session.number:
-                continue
+        while (message := self._departures.next(len(session.sent))) is not None:
             properties = None
             if message.correlation is not None and session.protocol == "5":
                 properties = _properties(PacketTypes.PUBLISH)
@@ -328,9 +326,9 @@ class MqttLink:
             try:
                 info = session.client.publish(message.topic, message.payload, 1, message.retain, properties)
             except ValueError:  # a topic that paho will not send: one that a request asked to be answered on, say
-                session.acks.append((message.token, TOPIC_NAME_INVALID))
+                session.acks.append((message, TOPIC_NAME_INVALID))
             else:
-                session.tokens[info.mid] = message.token
+                session.sent[info.mid] = message
 
     def _goodbye(self, session: _Session) -> None:
         session.client.disconnect()

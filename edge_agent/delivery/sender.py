@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 CONSUMER = "mqtt"
 ONCE_QUEUED = 32
 
+LOW = 64
+"""More backlog is read when no more than this is left of the last chunk."""
+
 CHUNK = 256
 """Backlog rows read from the outbox at a time, and acknowledgements committed at a time."""
 
@@ -88,6 +91,7 @@ class Sender:
         self._more = True
         self._fresh = 0
         self._newest = 0
+        self._refusals = 0
         self._held_back = False
         self.connected: Connected | None = None
         self.trouble: str | None = None
@@ -136,6 +140,7 @@ class Sender:
         self.connected, self.trouble, self.client_id_in_use = report, None, False
         self._window.restart(report.receive_maximum, careful=self._suspects.any)
         self._unsent = dict.fromkeys(self._states)
+        self._refusals = 0
         self._more = True
 
     def _on_disconnected(self, report: Disconnected) -> None:
@@ -159,7 +164,8 @@ class Sender:
 
     def _on_published(self, report: Published) -> None:
         now = self._clock.monotonic()
-        retry, refused = [], {}
+        self._refusals = report.refusals
+        retry, refused = [flight for token in report.unsent if (flight := self._window.land(token))], {}
         for token, code in report.acks:
             flight = self._window.land(token)
             if flight is None:
@@ -259,7 +265,7 @@ class Sender:
                 self._depart(batch, Flight(topic, None, now), state.payload, retain=state.retain)
 
     def _refill(self, now: float) -> None:
-        space = CHUNK - len(self._backlog) if len(self._backlog) <= self._window.size else 0
+        space = CHUNK - len(self._backlog) if len(self._backlog) <= LOW else 0
         wanted = max(self._fresh, space if self._more or self._pauses.active() else 0)
         if wanted <= 0:
             return
@@ -271,29 +277,32 @@ class Sender:
                 self._live.append((row, now))
                 self._newest = row.id
             else:  # a live one comes second when it was turned down: the retained topic must not go back in time
-                self._backlog.append(replace(row, live=False))
+                self._backlog.append(replace(row, live=False) if row.live else row)
 
     def _send_live(self, batch: list[Outgoing], now: float) -> None:
         waiting: deque[tuple[Row, float]] = deque()
         for row, since in self._live:
             if now - since > self._live_s:
                 self._backlog.append(replace(row, live=False))
-            elif self._window.room(live=True) and self._may_send(self._topic(row), now):
-                self._send_row(batch, row, now)
+            elif self._window.room(live=True) and self._may_send(topic := self._topic(row), now):
+                self._send_row(batch, row, topic, now)
             else:
                 waiting.append((row, since))
         self._live = waiting
 
     def _send_backlog(self, batch: list[Outgoing], now: float) -> None:
-        while self._backlog and self._window.room(live=False) and self._may_send(self._topic(self._backlog[0]), now):
-            self._send_row(batch, self._backlog.popleft(), now)
+        while self._backlog and self._window.room(live=False):
+            topic = self._topic(self._backlog[0])
+            if not self._may_send(topic, now):
+                return
+            self._send_row(batch, self._backlog.popleft(), topic, now)
             if not self._backlog:
                 self._refill(now)
 
-    def _send_row(self, batch: list[Outgoing], row: Row, now: float) -> None:
+    def _send_row(self, batch: list[Outgoing], row: Row, topic: str, now: float) -> None:
         payload = row.payload if row.live else mark_replayed(row.payload)
-        flight = Flight(self._topic(row), row, now)
-        self._depart(batch, flight, payload, retain=row.live and row.kind == "summary")
+        flight = Flight(topic, row, now)
+        self._depart(batch, flight, payload, retain=row.live and row.kind == "summary", urgent=row.live)
 
     def _depart(
         self,
@@ -303,6 +312,7 @@ class Sender:
         *,
         retain: bool = False,
         correlation: bytes | None = None,
+        urgent: bool = True,
     ) -> None:
         limit = self.connected.maximum_packet if self.connected else None
         if limit is not None and packet_size(flight.topic, payload) > limit:
@@ -310,7 +320,8 @@ class Sender:
             if flight.row is not None:
                 self._outbox.bury(CONSUMER, [flight.row.id], "packet too large")
             return
-        batch.append(Outgoing(self._window.depart(flight), flight.topic, payload, retain, correlation))
+        token = self._window.depart(flight)
+        batch.append(Outgoing(token, flight.topic, payload, retain, correlation, urgent, self._refusals))
 
     def _topic(self, row: Row) -> str:
         return self._names.full(row.topic if row.live else topics.backfill(row.kind))

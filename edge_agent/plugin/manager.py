@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
 from typing import Any, TypeVar, get_args
@@ -67,7 +67,10 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PluginReport:
-    """One line of ``edge-agent plugins list``. ``plugin`` is the entry point, ``name`` what it registered."""
+    """One line of ``edge-agent plugins list``. ``plugin`` is the entry point, ``name`` what it registered.
+
+    ``replaced``: how often its process failed and was replaced, for an analyzer that has one of its own.
+    """
 
     name: str
     plugin: str
@@ -75,6 +78,7 @@ class PluginReport:
     status: Status
     detail: str = ""
     distribution: str = ""
+    replaced: int = 0
 
 
 class ActiveAnalyzer:
@@ -290,7 +294,7 @@ class PluginManager:
     def _build(self, name: str, spec: AnalyzerSpec, context: AnalyzerContext) -> ActiveAnalyzer | None:
         settings = self._settings[name]
         if isolation_of(spec, settings) == "process":
-            spec = isolate(spec, self._homes[name])
+            spec = isolate(spec, self._homes[name], replaced=lambda: self._count_replaced(name))
         try:
             analyzer = spec.factory(settings, context)
         except BaseException as error:  # a stranger's factory may raise anything; see reason()
@@ -350,6 +354,10 @@ class PluginManager:
     def _update(self, analyzer: str, status: Status, detail: str) -> None:
         old = self._reports["analyzer", analyzer]
         self._report("analyzer", analyzer, status, detail, old.plugin, old.kind, old.distribution)
+
+    def _count_replaced(self, analyzer: str) -> None:
+        old = self._reports["analyzer", analyzer]
+        self._reports["analyzer", analyzer] = replace(old, replaced=old.replaced + 1)
 
     def _report(
         self, section: str, name: str, status: Status, detail: str, plugin: str = "", kind: str = "", origin: str = ""

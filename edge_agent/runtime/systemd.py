@@ -17,6 +17,10 @@ class Notifier:
         environment = os.environ if environment is None else environment
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        # Kept open: without a descriptor to spare the agent is still alive, and must be able to say so.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+        if self._socket is not None:
+            self._socket.settimeout(1.0)
 
     def ready(self, status: str) -> None:
         """The agent is up."""
@@ -39,12 +43,10 @@ class Notifier:
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:
-        if not self._address:
+        if self._socket is None:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as client:
-                client.settimeout(1.0)
-                client.sendto(message.encode(), self._address)
+            self._socket.sendto(message.encode(), self._address)
         except OSError as error:
             log.warning("cannot notify systemd: %s", error)
 

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from tests.support.reliability import run_and_cut
 from tests.support.subscriber import Subscriber
 from tests.support.torture import undelivered
 from tests.support.windows import a_summary, event_draft, summary_draft
+
+RecordProperty = Callable[[str, object], None]
 
 BASE = "edge-agent/kiosk-1/"
 
@@ -81,7 +83,7 @@ def _fill(disk: Path, leave: int = 0) -> Path:
 # -- rows 1 to 3: the process or the power goes -----------------------------------------------------------------------
 
 
-def test_a_hundred_kills_lose_no_committed_row(repository: Path) -> None:
+def test_a_hundred_kills_lose_no_committed_row(repository: Path, record_property: RecordProperty) -> None:
     """Row 1: SIGKILL at a random moment, 100 times: nothing committed is lost, and it works again at once."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.torture", "--kills", "100"],
@@ -92,6 +94,8 @@ def test_a_hundred_kills_lose_no_committed_row(repository: Path) -> None:
         check=False,
     )
     outcome = json.loads(done.stdout or "{}")
+    record_property("runs", outcome.get("kills"))
+    record_property("lost", outcome.get("lost"))
     assert done.returncode == 0, (outcome, done.stderr)
     assert outcome["kills"] == 100
     assert outcome["committed"] > 200, "the children did something before they died"
@@ -99,7 +103,7 @@ def test_a_hundred_kills_lose_no_committed_row(repository: Path) -> None:
 
 
 def test_kills_while_delivering_lose_nothing_on_the_way(
-    make_broker: MakeBroker, tmp_path: Path, repository: Path, eventually: Any
+    make_broker: MakeBroker, tmp_path: Path, repository: Path, eventually: Any, record_property: RecordProperty
 ) -> None:
     """Row 1: the whole delivery killed five times while it talks to a broker: every number it gave out is with the
     subscriber or still in the outbox.
@@ -123,6 +127,7 @@ def test_kills_while_delivering_lose_nothing_on_the_way(
             return {(document["boot_id"], document["seq"]) for document in documents}
 
         eventually(lambda: not undelivered(tmp_path / "state" / "outbox", received()))
+        record_property("runs", 5)
         assert len({boot for boot, _ in received()}) >= 4
 
 
@@ -147,7 +152,7 @@ def test_a_kill_between_puback_and_delete_repeats_the_same_key(
 
 
 @pytest.mark.parametrize("chance", [False, True], ids=["nothing unsynced survives", "random blocks survive"])
-def test_a_power_cut_loses_no_committed_row(tmp_path: Path, chance: bool) -> None:
+def test_a_power_cut_loses_no_committed_row(tmp_path: Path, chance: bool, record_property: RecordProperty) -> None:
     """Row 3: the power goes: unsynced writes vanish, wholly or block by block; what a commit promised is there."""
     if not PowerCut.available():
         pytest.skip("needs a C compiler for the library that forgets unsynced writes")
@@ -172,6 +177,7 @@ def test_a_power_cut_loses_no_committed_row(tmp_path: Path, chance: bool) -> Non
         assert_balanced(outbox)
         outbox.close()
     assert len(owed) > 50
+    record_property("runs", 5)
 
 
 # -- rows 4, 8, 9: damaged files --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,12 @@ def test_a_long_outage_with_little_space_is_merged_and_all_of_it_arrives(
 
 
 def test_a_broker_that_restarts_while_draining_loses_nothing(
-    make_broker: MakeBroker, make_delivery: MakeDelivery, tmp_path: Path, eventually: Any, quick_retries: None
+    make_broker: MakeBroker,
+    make_delivery: MakeDelivery,
+    tmp_path: Path,
+    eventually: Any,
+    quick_retries: None,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Row 13: three restarts, one of them a kill, in the middle of 6,000 rows: every one is acknowledged in the end."""
     broker = make_broker()
@@ -87,13 +93,20 @@ def test_a_broker_that_restarts_while_draining_loses_nothing(
     eventually(lambda: _settled(delivery, 6000), 60)
     stats = delivery.stats().outbox
     assert stats.balanced
+    record_property("runs", 3)
+    record_property("lost", 6_000 - stats.counters.acked)
     assert (stats.counters.acked, stats.counters.dropped, stats.counters.dead_lettered) == (6_000, 0, 0)
 
 
 def test_connections_cut_while_draining_lose_nothing_at_the_subscriber(
-    broker: Mosquitto, make_delivery: MakeDelivery, tmp_path: Path, eventually: Any, quick_retries: None
+    broker: Mosquitto,
+    make_delivery: MakeDelivery,
+    tmp_path: Path,
+    eventually: Any,
+    quick_retries: None,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    """Row 13: the same with a broker that stays up and connections that do not: every key arrives."""
+    """Row 13: six times the connection is cut or reset in the middle of 3,000 rows: every key arrives."""
     fill(tmp_path / "state", 3_000, max_mb=64.0)
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port, BASE + "#") as subscriber:
         delivery = make_delivery(proxy.port)
@@ -105,6 +118,7 @@ def test_connections_cut_while_draining_lose_nothing_at_the_subscriber(
             eventually(lambda: proxy.accepted > before)  # noqa: B023
         eventually(lambda: _settled(delivery, 3000), 60)
         subscriber.wait(lambda messages: len(set(_keys(messages))) == 3_000)
+        record_property("runs", 6)
         repeats = len(_keys(subscriber.messages)) - 3_000
         assert repeats <= 6 * 300
         assert proxy.accepted >= 7
@@ -156,7 +170,7 @@ def test_sliced_bytes_and_two_seconds_of_latency_only_slow_things_down(
 
 
 def test_a_name_that_cannot_be_resolved_is_said_and_data_kept(make_delivery: MakeDelivery, eventually: Any) -> None:
-    """Row 15: DNS failure."""
+    """Row 15: a name that cannot be resolved: said, and data kept."""
     delivery = make_delivery(1883, host="no-such-broker.invalid")
     delivery.submit_summary(a_summary(0.0))
     eventually(lambda: "cannot be resolved" in (delivery.stats().trouble or ""))
@@ -262,7 +276,7 @@ def test_a_refused_row_is_kept_and_tried_again_later(code: int, make_delivery: M
 
 
 def test_receive_maximum_is_honoured(make_delivery: MakeDelivery, tmp_path: Path, eventually: Any) -> None:
-    """Row 16: Receive Maximum 1 and 3: never more unacknowledged messages than that."""
+    """Row 16: Receive Maximum 1 and 3: at most that many unacknowledged messages, and the window is used in full."""
     produced = 0
     for maximum in (1, 3):
         produced += 15
@@ -294,7 +308,7 @@ def test_a_packet_too_large_becomes_a_dead_letter_and_the_queue_moves(
 def test_a_message_refused_for_good_becomes_a_dead_letter(
     code: int, reason: str, make_delivery: MakeDelivery, tmp_path: Path, eventually: Any
 ) -> None:
-    """Row 16: answers that will be the same every time."""
+    """Row 16: reason codes that will be the same every time: a dead letter, and the queue moves."""
 
     def puback(publish: Publish) -> int:
         return code if publish.topic.endswith("/summary") and b'"seq":2,' in publish.payload else 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from edge_agent.domain.media import Frame
 from edge_agent.plugin import AnalyzerContext, AnalyzerSpec
 from edge_agent.plugin.isolation import Limits, isolate
 from edge_agent.plugin.isolation.host import IsolatedAnalyzer
-from edge_agent.plugin.manager import ActiveAnalyzer
+from edge_agent.plugin.manager import ActiveAnalyzer, PluginManager, Status
+from edge_agent.settings import ConfigText
 from tests.support import faulty
 from tests.support.soak import family
 
@@ -202,6 +204,20 @@ def test_no_orphan_remains_when_the_agent_is_gone(how: str, repository: Path) ->
 def test_the_kernel_takes_the_child_first_when_memory_is_short(analyzer: IsolatedAnalyzer) -> None:
     ours = int(Path("/proc/self/oom_score_adj").read_text())
     assert int(Path(f"/proc/{analyzer.pid}/oom_score_adj").read_text()) > ours
+
+
+def test_the_agent_counts_replaced_processes_and_reports_the_crash() -> None:
+    """Through the manager, with the budget that operators get."""
+    manager = PluginManager(["faulty"], {}, ConfigText("c.toml", "").describe)
+    manager.discover([EntryPoint("faulty", MODULE, "edge_agent")])
+    (active,) = manager.activate(AnalyzerContext(NoModels()))
+    try:
+        active.call(lambda a: a.analyze(picture(faulty.leave)), ())
+        (report,) = manager.reports()
+        assert (report.status, report.replaced) == (Status.ENABLED, 1)
+        until(lambda: bool(active.call(lambda a: a.analyze(picture()), ())))
+    finally:
+        active.close()
 
 
 def test_the_operator_may_overrule_the_plugin() -> None:

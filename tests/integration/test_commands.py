@@ -181,6 +181,9 @@ def test_requests_are_answered_on_their_response_topic_with_their_correlation(
 def test_nothing_retained_stale_or_malformed_is_obeyed_and_everything_is_answered(
     device: Device, broker: Mosquitto, heard: Subscriber
 ) -> None:
+    """Row 18: retained, malformed, huge, old, repeated and unknown commands to a running agent: each is refused with
+    its reason and counted, and nothing changes.
+    """
     heard.publish(f"{BASE}/cmd/privacy", "ON", retain=True)
     device.start(broker.port)
     heard.wait_for(f"{BASE}/state", timeout=60)

@@ -143,6 +143,7 @@ def test_pictures_and_sound_reach_a_subscriber(
 def test_sigterm_ends_within_five_seconds_and_flushes_the_open_window(
     running: Start, broker: Mosquitto, subscriber: MosquittoSub, tmp_path: Path
 ) -> None:
+    """Row 30, connected: exit 0 within 5 s, the open window delivered, `offline` said."""
     agent = running(configure(tmp_path, broker.port, "demo", summary="window_s = 600"))
     status = "edge-agent/kiosk-1/status"
     wait_for(lambda: subscriber.messages(status) == ["online"], "online")
@@ -159,7 +160,9 @@ def test_sigterm_ends_within_five_seconds_and_flushes_the_open_window(
 def test_sigterm_offline_ends_within_five_seconds_and_keeps_the_open_window(
     running: Start, cli: Cli, tmp_path: Path
 ) -> None:
-    """Row 30, offline: nobody answers at the broker's address, and the device is busy with other work."""
+    """Row 30, offline and busy: nobody answers at the broker's address, other processes take every processor: exit 0
+    within 5 s, the open window is in the outbox.
+    """
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = configure(tmp_path, silent.getsockname()[1], "demo", summary="window_s = 600")
         agent = running(config)
@@ -220,6 +223,9 @@ def test_a_second_agent_on_the_same_state_is_refused(
 def test_a_changed_config_is_reloaded_and_a_bad_one_is_not(
     running: Start, broker: Mosquitto, subscriber: MosquittoSub, tmp_path: Path
 ) -> None:
+    """Row 32, reloading (SIGHUP): a bad config is told on the health topic and the old one stays in force; a good one
+    is taken.
+    """
     config = configure(tmp_path, broker.port, "demo", microphone='source = "none"', summary="window_s = 600")
     agent = running(config)
     base = "edge-agent/kiosk-1"

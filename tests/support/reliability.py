@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,9 +133,11 @@ RUNS: dict[str, tuple[Callable[[Path, int], Finding], int]] = {
 }
 
 
-def run(name: str, runs: int | None = None) -> Finding:
-    """Do one of :data:`RUNS` in a folder of its own."""
-    what, usual = RUNS[name]
+def run(
+    name: str, runs: int | None = None, known: Mapping[str, tuple[Callable[[Path, int], Finding], int]] = RUNS
+) -> Finding:
+    """Do one of ``known`` in a folder of its own."""
+    what, usual = known[name]
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     try:
         return what(folder, runs or usual)

@@ -139,9 +139,9 @@ class NotifySocket:
                 if "WATCHDOG=1" in lines:
                     self.pings.append(time.monotonic())
 
-    def longest(self, until: float) -> float:
-        """Seconds of the longest silence between two pings, or between the last one and ``until``."""
-        times = [*self.pings, until]
+    def longest(self, until: float, first: int = 0) -> float:
+        """Seconds of the longest silence from ping ``first`` on: between two, or between the last and ``until``."""
+        times = [*self.pings[first:], until]
         return max((b - a for a, b in pairwise(times)), default=float("inf"))
 
     def close(self) -> None:
@@ -171,6 +171,14 @@ def sample(pid: int, seconds: float) -> Sample:
     return Sample(seconds, rss_kb * 1024 / 1e6, descriptors)
 
 
+def installed(folder: Path) -> Cli:
+    """The installed command with its state in ``folder`` and the models of this machine."""
+    store = ModelStore(cache_dir(), Catalogue.load())
+    store.pull(["blazeface-short", "blazeface-full"])
+    state = str(folder / "state")
+    return Cli({"EDGE_AGENT__MODELS__DIR": str(store.directory), "EDGE_AGENT__DEVICE__STATE_DIR": state})
+
+
 def soak(
     folder: Path,
     minutes: float,
@@ -184,9 +192,7 @@ def soak(
     Raises:
         RuntimeError: the agent ended before it was told to; with the end of its log.
     """
-    store = ModelStore(cache_dir(), Catalogue.load())
-    store.pull(["blazeface-short", "blazeface-full"])
-    cli = Cli({"EDGE_AGENT__MODELS__DIR": str(store.directory), "EDGE_AGENT__DEVICE__STATE_DIR": str(folder / "state")})
+    cli = installed(folder)
     config = folder / "config.toml"
     notify = NotifySocket(folder / "notify")
     log_file = folder / "agent.log"

@@ -350,6 +350,7 @@ class Outbox:
         self, name: str, consumer: _Consumer, limit: int, horizon: float, skip: Collection[str]
     ) -> list[Row]:
         found: list[Row] = []
+        never = float("-inf")
         before = consumer.fresh[0] if consumer.fresh else None
         after = consumer.at
         while len(found) < limit:
@@ -364,7 +365,7 @@ class Outbox:
         consumer.leased.update(row.id for row in found)
         if not skip:
             consumer.at = max(consumer.at, after)
-        return [replace(row, live=self._put_at.get(row.id, float("-inf")) > horizon) for row in found]
+        return [replace(row, live=True) if self._put_at.get(row.id, never) > horizon else row for row in found]
 
     def _finish(self, name: str, ids: Collection[int], settle: Callable[[Store, int], None]) -> None:
         with self._lock:

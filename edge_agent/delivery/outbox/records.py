@@ -93,9 +93,12 @@ class Record:
         return zlib.crc32(self.payload, zlib.crc32(head.encode()))
 
 
+COLUMNS = len(fields(Record))
+
+
 def load(columns: Sequence[Any]) -> Record | None:
     """The record in a row of the table; None when its content is damaged."""
-    if len(columns) != len(fields(Record)):
+    if len(columns) != COLUMNS:
         return None
     record = Record(*columns)
     sound = (

@@ -42,16 +42,18 @@ def isolate(
     entry_point: str,
     limits: Limits | None = None,
     now: Callable[[], float] = time.monotonic,
+    replaced: Callable[[], None] = lambda: None,
 ) -> AnalyzerSpec:
     """``spec`` with analyzers that live in a process of their own.
 
-    ``entry_point`` (``module:object``) is where the child finds the plugin that registers ``spec``.
+    ``entry_point`` (``module:object``) is where the child finds the plugin that registers ``spec``; ``replaced`` is
+    called when a child has failed and another is to come.
     """
 
     def make(settings: AnalyzerSettings, context: AnalyzerContext) -> IsolatedAnalyzer:
         options = settings.model_dump(exclude_unset=True)
         order = wire.Order(entry_point, spec.name, options, context.threads)
-        return IsolatedAnalyzer(order, context, limits or Limits(), now)
+        return IsolatedAnalyzer(order, context, limits or Limits(), now, replaced)
 
     return replace(spec, factory=make)
 
@@ -64,9 +66,15 @@ class IsolatedAnalyzer(Analyzer):
     """
 
     def __init__(
-        self, order: wire.Order, context: AnalyzerContext, limits: Limits, now: Callable[[], float] = time.monotonic
+        self,
+        order: wire.Order,
+        context: AnalyzerContext,
+        limits: Limits,
+        now: Callable[[], float],
+        replaced: Callable[[], None],
     ) -> None:
         self._order, self._context, self._limits, self._now = order, context, limits, now
+        self._replaced = replaced
         self._failures = Failures(limits.budget)
         self._area = Area()
         self._due = self._late = 0.0
@@ -164,4 +172,5 @@ class IsolatedAnalyzer(Analyzer):
         if pause is None:
             raise PluginError(f"{error}; more than {budget.restarts} failures in {budget.window:g} s") from error
         self._due = now + pause
+        self._replaced()
         log.warning("analyzer %s: %s; a new process in %.1f s", self._order.name, error, pause)

@@ -25,7 +25,14 @@ def test_when_all_is_well_nothing_is_wrong() -> None:
     told = document(Vitals(**FINE, commands={"done": 3}))
     assert (told["status"], told["problems"], told["uptime_s"]) == ("ok", [], 12)
     assert told["commands"] == {"done": 3}
+    assert told["replaced"] == {}
     assert told["sources"]["camera"] == {"available": True, "reopens": 0, "off": False}
+
+
+def test_processes_of_analyzers_that_were_replaced_are_counted() -> None:
+    replaced = PluginReport("pose", "acme", "scene", Status.ENABLED, replaced=2)
+    told = document(Vitals(**{**FINE, "plugins": [*FINE["plugins"], replaced]}))
+    assert (told["status"], told["replaced"]) == ("ok", {"pose": 2})
 
 
 def test_a_lost_source_is_a_problem_and_one_that_was_switched_off_is_none() -> None:

@@ -111,6 +111,7 @@ def test_malformed_payloads_are_refused(payload: bytes) -> None:
 
 @given(st.binary(max_size=MOST_BYTES + 10))
 def test_any_payload_ends_in_one_answer(payload: bytes) -> None:
+    """Row 18: any bytes at all (hypothesis): one answer, nothing raised."""
     assert Bench().send("privacy", payload)["status"] in ("done", "refused")
 
 
@@ -151,6 +152,7 @@ def test_unknown_and_disallowed_commands_are_refused() -> None:
 
 
 def test_a_flood_is_refused_and_answered() -> None:
+    """Row 18: more commands than are allowed a minute: the rest is refused and answered."""
     bench = Bench(per_minute=60)
     statuses = [bench.send("status", b"{}")["status"] for _ in range(BURST + 5)]
     assert statuses == ["done"] * BURST + ["refused"] * 5

@@ -7,24 +7,74 @@ import random
 import pytest
 
 from edge_agent.delivery.backoff import Backoff
+from edge_agent.delivery.departures import Departures
 from edge_agent.delivery.flow import Flight, Pauses, Window
-from edge_agent.delivery.link import Verdict, packet_size, verdict
+from edge_agent.delivery.link import Outgoing, Published, Verdict, packet_size, verdict
 
 
-def test_the_window_honours_receive_maximum_and_leaves_room_for_live_messages() -> None:
+def test_the_connection_is_handed_some_backlog_ahead_and_live_messages_on_top() -> None:
     window = Window(20)
     window.restart(65_535)
-    for _ in range(18):
+    assert (window.room(live=False), window.room(live=True)) == (60, 80)
+    for _ in range(60):
         window.depart(Flight("backlog", None, 0.0))
-    assert window.room(live=False) == 0
-    assert window.room(live=True) == 2
+    assert (window.room(live=False), window.room(live=True)) == (0, 20)
     window.restart(1)
-    assert (len(window), window.size, window.room(live=False)) == (0, 1, 1)
+    assert (len(window), window.room(live=False), window.room(live=True)) == (0, 3, 4)
     token = window.depart(Flight("t", None, 3.0))
-    assert (window.room(live=True), window.oldest(), window.on("t")) == (0, 3.0, 1)
+    assert (window.room(live=False), window.oldest(), window.on("t")) == (2, 3.0, 1)
     assert window.land(token) == Flight("t", None, 3.0)
     assert window.land(token) is None
     assert window.oldest() is None
+    window.restart(20, careful=True)
+    assert (window.room(live=False), window.room(live=True)) == (1, 1)
+    window.widen()
+    assert window.room(live=False) == 60
+
+
+def _out(token: int, topic: str = "backfill/summary", *, urgent: bool = False, seen: int = 0) -> Outgoing:
+    return Outgoing(token, topic, b"", False, urgent=urgent, seen=seen)
+
+
+def _sent(departures: Departures, on_their_way: int = 0) -> list[int]:
+    tokens = []
+    while (message := departures.next(on_their_way + len(tokens))) is not None:
+        tokens.append(message.token)
+    return tokens
+
+
+def test_departures_keep_to_the_window_and_let_live_messages_go_first() -> None:
+    departures = Departures(6)
+    departures.add(1, [_out(99)])
+    departures.start(2, 65_535)
+    departures.add(2, [*map(_out, range(10)), _out(20, "summary", urgent=True)])
+    assert _sent(departures) == [20, 0, 1, 2], "of the present connection; two places stay free for what is live"
+    departures.add(2, [_out(k, "summary", urgent=True) for k in (21, 22, 23)])
+    assert _sent(departures, 4) == [21, 22]
+    assert _sent(departures, 4) == [23]
+    departures.clear()
+    departures.start(3, 1)
+    departures.add(3, map(_out, range(3)))
+    assert _sent(departures) == [0], "a window of one is not for live messages alone"
+
+
+def test_what_waits_for_a_topic_that_was_turned_down_comes_back_unsent() -> None:
+    departures = Departures(20)
+    departures.start(1, 3)
+    first = _out(0)
+    departures.add(1, [first, _out(1), _out(2, "event/burst"), _out(3)])
+    assert departures.settle([]) is None
+    assert departures.settle([(first, 0x10)]) == Published(((0, 0x10),))
+    assert departures.settle([(first, 0x90)]) == Published(((0, 0x90),)), "only this message is at fault"
+    assert departures.settle([(first, 0x87)]) == Published(((0, 0x87),), (), 1)
+    assert _sent(departures) == [2]
+    departures.add(1, [_out(4), _out(5, seen=1)])
+    assert _sent(departures) == [5], "4 was handed over before the sender knew, 5 is a new attempt"
+    assert departures.settle([]) == Published((), (0, 1, 3, 4), 1)
+    assert departures.settle([]) is None
+    departures.start(2, 3)
+    departures.add(2, [_out(6)])
+    assert _sent(departures) == [6], "another connection may have other rights"
 
 
 def test_backoff_grows_with_full_jitter_up_to_its_ceiling_and_starts_over() -> None:

@@ -248,6 +248,9 @@ def test_the_directory_stays_within_its_cap(tmp_path: Path) -> None:
 
 
 def test_old_rows_expire_by_a_steady_clock_only(tmp_path: Path) -> None:
+    """Row 28: jumps of ten years forward and back, synced and not: no message is dropped for its age until the clock
+    has been steady.
+    """
     clock = ManualClock(wall=1_780_000_000.0)
     outbox = make_outbox(tmp_path, clock=clock, max_age_days=2)
     outbox.put([summary_draft(0.0), summary_draft(DAY)])
@@ -276,6 +279,9 @@ def test_old_rows_expire_by_a_steady_clock_only(tmp_path: Path) -> None:
 
 
 def test_unsynced_rows_of_this_boot_are_repaired_when_the_time_is_known(tmp_path: Path) -> None:
+    """Row 28: messages of two boots stored before the time is known: those of this boot get their right start when it
+    is, the others stay marked.
+    """
     old = make_outbox(tmp_path, boot_id="old", clock=ManualClock(synced=False))
     old.put([summary_draft(5.0, wall=100.0, clock="unsynced")])
     old.close()
