@@ -178,14 +178,18 @@ class Agent:
             if not stale:
                 notifier.watchdog()
             now = self.clock.monotonic()
-            if now >= due or self._report_now.is_set():
+            asked = now >= due or self._report_now.is_set()
+            if asked or self.board is not None:
+                document = self._health(supervisor, stale)
+                self._post(topics.HEALTH, document)
+            if asked:
                 self._report_now.clear()
                 due = now + HEALTH_S
-                self._publish_health(supervisor, stale, notifier)
+                self._publish_health(document, notifier)
             if self._taps and supervisor.finished([*self._taps, "vision", "audio"]):
                 stop.request("end of the recording")
 
-    def _publish_health(self, supervisor: Supervisor, stale: list[str], notifier: Notifier) -> None:
+    def _health(self, supervisor: Supervisor, stale: list[str]) -> dict[str, Any]:
         vitals = health.Vitals(
             uptime_s=self.clock.monotonic() - self._started,
             components=supervisor.health(),
@@ -199,9 +203,10 @@ class Agent:
             off=[name for name, tap in self._taps.items() if not tap.on],
             commands=self.panel.counts(),
         )
-        document = health.document(vitals)
+        return health.document(vitals)
+
+    def _publish_health(self, document: Mapping[str, Any], notifier: Notifier) -> None:
         self.delivery.publish_state(topics.HEALTH, document)
-        self._post(topics.HEALTH, document)
         wrong = document["problems"]
         notifier.status(wrong[0] if wrong else f"watching as {self.settings.device.id}")
         for line in wrong:

@@ -1,4 +1,4 @@
-"""The dashboard: one page and its modules, from this package alone; and the small form that asks a browser for the token.
+"""The dashboard: one page and its modules, from this package alone; and the form that asks a browser for the token.
 
 The token is kept in a cookie that scripts cannot read and other sites cannot use. Nothing is asked of other hosts.
 """

@@ -162,5 +162,5 @@ async def _events(request: Request, hub: Hub) -> AsyncIterator[str]:
         for text in hub.now():
             yield f"data: {text}\n\n"
         while not client.dropped.is_set() and not await request.is_disconnected():
-            text = await client.get()
-            yield f"data: {text}\n\n" if text is not None else ": still here\n\n"
+            heard = await client.get()
+            yield f"data: {heard}\n\n" if heard is not None else ": still here\n\n"
