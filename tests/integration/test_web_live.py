@@ -306,6 +306,8 @@ def unwell(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebAg
     camera = f'source = "{folder / "film.mp4"}"\nloop = true'
     nowhere = f'host = "127.0.0.1"\nport = {free_port()}'
     with running(cli, folder, web, camera=camera, microphone='source = "none"', mqtt=nowhere) as started:
+        with started.http() as asking:
+            wait_for(lambda: asking.get("/readyz").json() == {"status": "degraded"}, "the missing camera")
         yield started
 
 
@@ -314,8 +316,8 @@ UNWELL = "0123456789abcdef-unwell"
 
 def test_ready_only_when_nothing_is_wrong(unwell: WebAgent, shared: Path) -> None:
     with unwell.http() as http:
-        wait_for(lambda: http.get("/readyz").json() == {"status": "degraded"}, "the missing camera")
-        assert http.get("/readyz").status_code == 503
+        answer = http.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "degraded"})
         assert http.get("/healthz").status_code == 200
         health = http.get("/api/v1/status", headers={"Authorization": f"Bearer {UNWELL}"}).json()["health"]
         assert any(line.startswith("camera: ") for line in health["problems"])
