@@ -30,6 +30,7 @@ class Web:
         self.port = free_port()
         text = (
             f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n'
+            '[camera]\nsource = "none"\n[microphone]\nsource = "none"\n'
             f'[web]\nenabled = true\nport = {self.port}\ntoken = "{TOKEN}"\n'
         )
         config = ConfigText("test", text)
