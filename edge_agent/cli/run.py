@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,16 +27,16 @@ def run(config: ConfigOption = None) -> None:
         Daemon(ConfigFile(path), stop, hangup, pull_showing_progress, _log_as_told, partial(_web, path)).run()
 
 
-def _web(path: Path | None, agent: Agent) -> Component:
-    """The web side. Raises ConfigError without the extra."""
+def _web(path: Path | None, settings: Settings) -> Callable[[Agent], Component]:
+    """The web side. Raises ConfigError without the extra, or when the token cannot be used."""
     try:
         from edge_agent.api import Session
-        from edge_agent.web.server import component
+        from edge_agent.web.server import component, token_of
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"web.enabled needs {error.name}: install it with pip install 'edge-agent[web]', or set web.enabled = false"
         ) from None
-    return component(agent, partial(Session, config=path, pull=False))
+    return partial(component, token=token_of(settings), open_session=partial(Session, config=path, pull=False))
 
 
 def _log_as_told(settings: Settings) -> None:
