@@ -84,11 +84,19 @@ def test_a_face_that_looks_the_same_is_read_seldom_and_answered_always() -> None
 
 
 def test_a_face_that_keeps_changing_is_read_more() -> None:
-    script, steady, lively = visit(5, 65), Reader(), Reader()
+    script, steady, lively = visit(5, 65), Reader(), Reader(fickle=True)
     for reader, pattern in ((steady, constant), (lively, lambda t: int(t * 3))):
         analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, reader, "emotion")]
         watch(VisionLane(analyzers, STANDARD), script, 65, pattern)
     assert len(lively.asked) > 1.8 * len(steady.asked)
+
+
+def test_movement_that_changes_no_reading_is_read_less_than_movement_that_does() -> None:
+    script, steady, fickle = visit(5, 65), Reader(), Reader(fickle=True)
+    for reader in (steady, fickle):
+        analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, reader, "emotion")]
+        watch(VisionLane(analyzers, STANDARD), script, 65, lambda t: int(t * 3))
+    assert len(fickle.asked) > 1.3 * len(steady.asked)
 
 
 def test_other_face_analyzers_are_asked_about_everyone_at_every_look() -> None:
