@@ -9,20 +9,24 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from edge_agent.analysis.pacing import Bounds
-from edge_agent.app import choices, health
+from edge_agent.app import choices, health, history
 from edge_agent.app.assembly import Assembly
+from edge_agent.app.board import Board
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.control import Control, ControlState
+from edge_agent.app.history import HistoryFile
 from edge_agent.app.panel import Panel
+from edge_agent.app.people import People
 from edge_agent.app.stored import BASELINE, BaselineFile
 from edge_agent.app.tap import Tap
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
 from edge_agent.delivery import topics
+from edge_agent.delivery.payload import event_document, summary_document
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.domain.event import Event
@@ -51,7 +55,8 @@ SOUND_BACKLOG = 100
 class Agent:
     """One camera, one microphone, one outbox. ``assembly`` must already be activated.
 
-    ``reload`` asks for the config to be read again; without it that command is refused.
+    ``reload`` asks for the config to be read again; without it that command is refused. What is published is posted on
+    ``board``, too, where ``companions`` of this agent (started first, stopped last) find it.
     """
 
     def __init__(
@@ -60,8 +65,12 @@ class Agent:
         assembly: Assembly,
         clock: Clock | None = None,
         reload: Callable[[], None] | None = None,
+        board: Board | None = None,
+        companions: Callable[[Agent], Sequence[Component]] = lambda _agent: (),
     ) -> None:
         self.settings = settings
+        self.board = board
+        self._companions = companions
         self.clock = clock or SystemClock(clock_is_synced)
         self.boot_id = secrets.token_hex(4)
         self._assembly = assembly
@@ -74,6 +83,11 @@ class Agent:
         self._report_now = threading.Event()
         self._forget_usual = threading.Event()
         self._usual = BaselineFile(settings.device.state_dir / BASELINE, self.clock)
+        self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock)
+        self.history = self._past.read() if board is not None else None
+        """What the device remembers for its board's readers; None without one."""
+        self.people = People(settings.privacy.min_people) if board is not None else None
+        """Likewise, of everybody who is in view or was lately."""
         self._new_bounds: Bounds | None = None
         self._log_level = settings.log.level
         self._camera = self._make_camera()
@@ -129,6 +143,10 @@ class Agent:
             self._log_level = state.log_level
             logging.getLogger().setLevel(state.log_level.upper())
 
+    def info(self) -> Mapping[str, Any]:
+        """What the ``info`` topic tells about this installation."""
+        return self._assembly.info()
+
     # ------------------------------------------------------------------ life
 
     def run(self, stop: Stop, notifier: Notifier | None = None, tick: Callable[[], None] = lambda: None) -> None:
@@ -143,7 +161,7 @@ class Agent:
         try:
             self.control.listen(self._obey)
             self.panel.start()
-            supervisor.start(self._components())
+            supervisor.start([*self._companions(self), *self._components()])
             notifier.ready(f"watching as {self.settings.device.id}")
             self._watch(supervisor, stop, notifier, tick)
         finally:
@@ -158,18 +176,23 @@ class Agent:
             tick()
             self.control.tick()
             self.panel.tick()
+            self._post_state()
             stale = supervisor.stale()
             if not stale:
                 notifier.watchdog()
             now = self.clock.monotonic()
-            if now >= due or self._report_now.is_set():
+            asked = now >= due or self._report_now.is_set()
+            if asked or self.board is not None:
+                document = self._health(supervisor, stale)
+                self._post(topics.HEALTH, document)
+            if asked:
                 self._report_now.clear()
                 due = now + HEALTH_S
-                self._publish_health(supervisor, stale, notifier)
+                self._publish_health(document, notifier)
             if self._taps and supervisor.finished([*self._taps, "vision", "audio"]):
                 stop.request("end of the recording")
 
-    def _publish_health(self, supervisor: Supervisor, stale: list[str], notifier: Notifier) -> None:
+    def _health(self, supervisor: Supervisor, stale: list[str]) -> dict[str, Any]:
         vitals = health.Vitals(
             uptime_s=self.clock.monotonic() - self._started,
             components=supervisor.health(),
@@ -183,7 +206,9 @@ class Agent:
             off=[name for name, tap in self._taps.items() if not tap.on],
             commands=self.panel.counts(),
         )
-        document = health.document(vitals)
+        return health.document(vitals)
+
+    def _publish_health(self, document: Mapping[str, Any], notifier: Notifier) -> None:
         self.delivery.publish_state(topics.HEALTH, document)
         wrong = document["problems"]
         notifier.status(wrong[0] if wrong else f"watching as {self.settings.device.id}")
@@ -191,6 +216,17 @@ class Agent:
             if line not in self._last_problems and not line.startswith(health.PLUGIN):  # those log their own failures
                 log.warning("%s", line)
         self._last_problems = wrong
+
+    def _post(self, kind: str, document: Mapping[str, Any]) -> None:
+        if self.board is not None:
+            self.board.post(kind, document)
+
+    def _post_state(self) -> None:
+        """The panel's state, when it is another one than before."""
+        if self.board is not None:
+            document = self.panel.document()
+            if document != self.board.state(topics.STATE):
+                self.board.post(topics.STATE, document)
 
     def _components(self) -> list[Component]:
         parts = [Component("summariser", self._summarise, self._reports.close)]
@@ -224,10 +260,14 @@ class Agent:
 
     def _explain(self, now: float) -> None:
         """Publish why the lane did what it did, at most once a second, when the config asks for it."""
-        why = self._vision.why
-        if self.settings.pacing.explain and why is not None and now - self._explained >= 1.0:
-            self._explained = now
-            self.delivery.publish_state(topics.PACING, why.document(), retain=False)
+        why, explain = self._vision.why, self.settings.pacing.explain
+        if why is None or now - self._explained < 1.0 or not (explain or self.board):
+            return
+        self._explained = now
+        document = why.document()
+        self._post(topics.PACING, document)
+        if explain:
+            self.delivery.publish_state(topics.PACING, document, retain=False)
 
     def _adjust_vision(self) -> None:
         """What others asked of the lane, done on its own thread."""
@@ -271,10 +311,14 @@ class Agent:
             else:
                 if report is not None:
                     summariser.accept(report)
+                    if self.people is not None and isinstance(report, VisionReport):
+                        self.people.accept(report)
                 summariser.tick()
                 self._remember_usual(summariser)
         summariser.flush()
         self._usual.keep(summariser.baseline, now=True)
+        if self.history is not None:
+            self._past.keep(self.history, now=True)
 
     def _remember_usual(self, summariser: Summariser) -> None:
         if self._forget_usual.is_set():
@@ -286,10 +330,19 @@ class Agent:
 
     def _on_summary(self, summary: Summary) -> None:
         self.delivery.submit_summary(summary)
+        if self.board is not None:
+            number, device = self.board.next_seq(), self.settings.device.id
+            self.board.post("summary", summary_document(summary, device, self.boot_id, number))
+        if self.history is not None:
+            self.history.add(summary)
+            self._past.keep(self.history)
         for rolled in self._rollup.add(summary):
             self.delivery.publish_rollup(rolled.summary, rolled.level, rolled.number)
         self._assembly.plugins.on_summary(summary)
 
     def _on_event(self, event: Event, start: float, clock: ClockState) -> None:
         self.delivery.submit_event(event, start, clock)
+        if self.board is not None:
+            number, device = self.board.next_seq(), self.settings.device.id
+            self.board.post("event", event_document(event, start, clock, device, self.boot_id, number))
         self._assembly.plugins.on_event(event)

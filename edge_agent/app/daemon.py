@@ -14,8 +14,10 @@ from pathlib import Path
 
 from edge_agent.app.agent import Agent
 from edge_agent.app.assembly import Assembly, Pull, pull_quietly
+from edge_agent.app.board import Board
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Component
 from edge_agent.runtime.systemd import Notifier
 from edge_agent.settings import ConfigText, Settings, read
 
@@ -57,7 +59,10 @@ class ConfigFile:
 
 
 class Daemon:
-    """Runs agents until ``stop`` is requested or the recordings are over. ``on_settings`` is told what is in force."""
+    """Runs agents until ``stop`` is requested or the recordings are over. ``on_settings`` is told what is in force.
+
+    ``web`` makes the agent's web side; it is asked when the config enables that.
+    """
 
     def __init__(
         self,
@@ -66,12 +71,14 @@ class Daemon:
         hangup: threading.Event,
         pull: Pull = pull_quietly,
         on_settings: Callable[[Settings], None] = lambda _settings: None,
+        web: Callable[[Agent], Component] | None = None,
     ) -> None:
         self._file = file
         self._stop = stop
         self._hangup = hangup
         self._pull = pull
         self._on_settings = on_settings
+        self._web = web
         self._notifier = Notifier()
         self._next: tuple[ConfigText, Settings] | None = None
 
@@ -89,12 +96,18 @@ class Daemon:
             assembly.pull_missing(self._pull)
             assembly.activate()
             inner = Stop()
-            agent = Agent(settings, assembly, reload=self._hangup.set)
+            agent = self._agent(settings, assembly)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings))  # noqa: B023 - ends with run
             if inner.failure:
                 raise ComponentError(inner.reason)
             if inner.reason != RELOAD:
                 return
+
+    def _agent(self, settings: Settings, assembly: Assembly) -> Agent:
+        web = self._web if settings.web.enabled else None
+        if web is None:
+            return Agent(settings, assembly, reload=self._hangup.set)
+        return Agent(settings, assembly, reload=self._hangup.set, board=Board(), companions=lambda agent: [web(agent)])
 
     def _tick(self, agent: Agent, inner: Stop, settings: Settings) -> None:
         """Once a second: pass on a stop, look for a reload."""

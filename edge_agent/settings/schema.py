@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from edge_agent.settings.privacy import PrivacySettings
 from edge_agent.settings.schedule import parsable
+from edge_agent.settings.web import WebSettings
 
 
 class Section(BaseModel):
@@ -352,6 +353,7 @@ class Settings(BaseSettings):
     commands: CommandSettings = CommandSettings()
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()
     outbox: OutboxSettings = OutboxSettings()
+    web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
     analyzers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per analyzer.")
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per source plugin.")

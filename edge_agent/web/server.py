@@ -1,0 +1,140 @@
+"""The web server as a component of the agent: uvicorn in a thread of its own, with a heartbeat and an orderly end.
+
+It never costs the agent anything: a port that is taken or a server that fails is reported and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from edge_agent.api import Session
+from edge_agent.app import Agent
+from edge_agent.app.stored import replace_durably
+from edge_agent.domain.errors import ConfigError
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Beat, Component
+from edge_agent.settings import Settings
+from edge_agent.web.app import make_app
+from edge_agent.web.guard import LOOPBACK, Rules
+
+log = logging.getLogger(__name__)
+
+TOKEN_FILE = "web-token"
+RETRY_S = 10.0
+GRACE_S = 1
+"""Seconds that open connections have to end when the server stops."""
+
+WEBSOCKET_BYTES = 16 * 1024 * 1024
+ROOMY = ("/process-frame", "/video-stream/emotion")
+"""Paths that bound their own bodies."""
+
+
+def token_of(settings: Settings) -> str:
+    """The token that clients must know; made up and kept in the state folder when the config gives none.
+
+    Raises:
+        ConfigError: its file cannot be read or written, or holds none.
+    """
+    web = settings.web
+    if web.token is not None:
+        return web.token.get_secret_value()
+    path = web.token_file or settings.device.state_dir / TOKEN_FILE
+    try:
+        if web.token_file is None and not path.exists():
+            replace_durably(path, f"{secrets.token_hex(16)}\n".encode())
+            path.chmod(0o600)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the token of the web side cannot be used: {type(error).__name__}") from None
+    if not lines or len(lines[0].strip()) < 16:
+        raise ConfigError(f"{path}: its first line must be a token of at least 16 characters")
+    return lines[0].strip()
+
+
+def component(agent: Agent, open_session: Callable[..., Session] = Session) -> Component:
+    """The web side of ``agent``, which must have a board; what is uploaded goes to an ``open_session`` of its own.
+
+    Raises:
+        ConfigError: the token cannot be used.
+    """
+    server = WebServer(agent, open_session)
+    return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
+
+
+class WebServer:
+    """See the module."""
+
+    def __init__(self, agent: Agent, open_session: Callable[..., Session]) -> None:
+        self._open_session = open_session
+        web = agent.settings.web
+        self._address = (web.host, web.port)
+        hosts = (*LOOPBACK, web.host.lower(), *(name.lower() for name in web.allowed_hosts))
+        self._rules = Rules(token_of(agent.settings), hosts, roomy=ROOMY)
+        self._agent = agent
+
+    def run(self, beat: Beat, stop: Stop) -> None:
+        """Serve until ``stop`` is requested."""
+        while not stop.requested:
+            try:
+                with _listen(*self._address) as sock:
+                    log.info("web: listening on %s:%s", *sock.getsockname()[:2])
+                    asyncio.run(self._serve(sock, beat, stop))
+            except OSError as error:
+                log.error("web: %s; trying again in %.0f s", error, RETRY_S)
+                _rest(beat, stop)
+            except Exception:  # whatever is wrong with the web side, the agent goes on
+                log.exception("web: failed; trying again in %.0f s", RETRY_S)
+                _rest(beat, stop)
+
+    async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
+        config = uvicorn.Config(
+            make_app(self._agent, self._rules, self._open_session),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            ws_max_size=WEBSOCKET_BYTES,
+            ws_max_queue=4,
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=10,
+            limit_concurrency=self._agent.settings.web.clients + 64,
+        )
+        server = uvicorn.Server(config)
+        watching = asyncio.create_task(_pulse(beat, stop, lambda: _ask_to_end(server)))
+        try:
+            await server.serve([sock])
+        finally:
+            watching.cancel()
+
+
+def _ask_to_end(server: uvicorn.Server) -> None:
+    server.should_exit = True
+
+
+async def _pulse(beat: Beat, stop: Stop, end: Callable[[], None]) -> None:
+    """Beats as long as the event loop turns; a loop that hangs is seen by the supervisor."""
+    while not stop.requested:
+        beat()
+        await asyncio.sleep(0.25)
+    end()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError that says where."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+def _rest(beat: Beat, stop: Stop) -> None:
+    for _ in range(int(RETRY_S)):
+        beat()
+        if stop.wait(1.0):
+            return
