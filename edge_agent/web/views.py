@@ -149,6 +149,7 @@ class Views:
             outcome = await anyio.to_thread.run_sync(requests.perform, Command(name, value=value))
         except RefusedError as error:
             raise ProblemError(409, str(error)) from None
+        self._board.post("state", self._agent.panel.document())  # who asks next sees it, and so do those who watch
         return JSONResponse({"status": outcome.status, **outcome.details})
 
 
