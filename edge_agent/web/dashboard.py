@@ -19,6 +19,9 @@ from edge_agent.web.problems import ProblemError
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 KEPT_S = 30 * 86_400
 
+_FORM = {"referrer-policy": "same-origin"}
+"""For the page with the form: under ``no-referrer`` browsers send it with ``Origin: null``, which the guard refuses."""
+
 
 def routes(token: str) -> list[BaseRoute]:
     """The page at ``/`` (clients that do not ask for HTML are told that somebody is here), its files and the form."""
@@ -32,17 +35,21 @@ def routes(token: str) -> list[BaseRoute]:
 
     async def login(request: Request) -> Response:
         if request.method == "GET":
-            return HTMLResponse(_read("login.html").replace("{{wrong}}", ""))
+            return _form("")
         given = fields((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
         if hmac.compare_digest(given.strip().encode(), token.encode()):
             return _welcome(token)
-        return HTMLResponse(_read("login.html").replace("{{wrong}}", "That is not the token of this device."), 401)
+        return _form("That is not the token of this device.", 401)
 
     return [
         Route("/", page),
         Route("/login", login, methods=["GET", "POST"]),
         Route("/static/{name}", _static),
     ]
+
+
+def _form(wrong: str, status: int = 200) -> Response:
+    return HTMLResponse(_read("login.html").replace("{{wrong}}", wrong), status, _FORM)
 
 
 def _welcome(token: str) -> Response:
@@ -59,7 +66,21 @@ async def _static(request: Request) -> Response:
     return Response(_read(name), media_type=kind)
 
 
-_FILES = ("main.js", "chart.js", "style.css", "icon.svg")
+_FILES = frozenset(
+    {
+        "main.js",
+        "chart.js",
+        "control.js",
+        "format.js",
+        "panels.js",
+        "past.js",
+        "period.js",
+        "theme.js",
+        "timeline.js",
+        "style.css",
+        "icon.svg",
+    }
+)
 
 
 def _read(name: str) -> str:
