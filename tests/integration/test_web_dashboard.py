@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,9 @@ from selenium.webdriver.common.keys import Keys
 from tests.support import browser as browsers
 from tests.support.browser import Browser
 from tests.support.cli import Cli
-from tests.support.dashboard import Device, cough, film
+from tests.support.dashboard import Device, cough, film, remember
 
 pytestmark = pytest.mark.skipif(bool(browsers.MISSING), reason=browsers.MISSING)
-
-THEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def media(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> tuple[Path,
 @pytest.fixture(scope="module")
 def device(cli: Cli, media: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     running = Device(cli, tmp_path_factory.mktemp("device"), *media)
+    remember(running.state, 3, time.time() - 600)
     running.start()
     yield running
     running.stop()
@@ -60,7 +61,11 @@ def page(browser: Browser, device: Device) -> Iterator[Browser]:
 
 
 def percent(share: float) -> str:
-    return f"{int(100 * share + 0.5)} %"
+    return f"{int(100 * share + 0.5)}\N{NO-BREAK SPACE}%"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0.00"
 
 
 def test_the_form_asks_for_the_token(browser: Browser, device: Device) -> None:
@@ -94,7 +99,7 @@ def expected(summary: dict[str, Any]) -> dict[str, str]:
     return {
         "people": f"{summary['faces']['mean']:.1f}",
         "dominant": emotion["dominant"],
-        "valence": f"{emotion['valence']:+.2f}".replace("-", "−"),
+        "valence": signed(emotion["valence"]),
         "attention": percent(attention["ratio"]),
         **{name: percent(share) for name, share in emotion["p"].items()},
     }
@@ -113,14 +118,16 @@ def test_values_are_those_of_the_latest_summary(page: Browser, device: Device) -
     page.until(same, "three windows shown as they are")
 
 
-def test_the_timeline_has_every_window_and_its_axes(page: Browser, device: Device) -> None:
-    def drawn() -> int:
-        return page.script("return document.querySelector('.area.people')?.getAttribute('d') ?? ''").count("M")
+def drawn(page: Browser) -> int:
+    """How many windows the plot of people has."""
+    return str(page.script("return document.querySelector('.area.people')?.getAttribute('d') ?? ''")).count("M")
 
-    page.until(lambda: drawn() >= 3, "three windows")
-    before, known = drawn(), len(device.ask("api/v1/summaries")["summaries"])
+
+def test_the_timeline_has_every_window_and_its_axes(page: Browser, device: Device) -> None:
+    page.until(lambda: drawn(page) >= 3, "three windows")
+    before, known = drawn(page), len(device.ask("api/v1/summaries")["summaries"])
     assert abs(known - before) <= 1
-    page.until(lambda: drawn() >= before + 2, "two more windows")
+    page.until(lambda: drawn(page) >= before + 2, "two more windows")
     piled = page.script("return [...document.querySelectorAll('.stack')].map(path => path.getAttribute('d').length)")
     assert len(piled) == 8
     assert any(piled)
@@ -165,6 +172,7 @@ def test_privacy_really_releases_the_devices_and_is_mirrored(
     assert "nothing is watched" in page.text("#notice")
     assert not page.one("#c-camera").is_enabled()
     page.until(lambda: page.text("#dominant-sub") == "the camera is not watching", "a window without pictures")
+    assert "not watching" in page.text("#rate")
     device.ask("api/v1/control/privacy", False)  # by somebody else
     page.until(lambda: not page.one("#c-privacy").is_selected(), "the other's choice in this page")
     assert page.text("#s-camera") == "on"
@@ -182,8 +190,92 @@ def test_a_rate_beyond_the_limits_is_refused_in_words(page: Browser, device: Dev
     assert [line for line in page.complaints() if "409" not in line] == []
 
 
-@THEMES
-@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_an_hour_goes_back_to_before_the_start(page: Browser, device: Device) -> None:
+    page.until(lambda: drawn(page) >= 1, "a window")
+    page.one("[name=period][value='3600'] + span").click()
+    page.until(lambda: drawn(page) >= 45, "the minutes of the history")
+    recent = device.ask("api/v1/summaries")["summaries"]
+    end = datetime.fromisoformat(recent[-1]["start"]).timestamp() + recent[-1]["seconds"]
+    series = device.ask(f"api/v1/analytics?since={end - 3600}&step=60")["series"]
+    assert abs(drawn(page) - len(series) - len(recent)) <= 2
+    page.one("#timeline").send_keys(Keys.HOME)
+    assert percent(max(series[0]["viewers"]["emotion"]["p"].values())) in page.text("#reading")
+    windows = [s["viewers"] for s in series] + recent
+    known = [(w["emotion"]["p"], w["faces"]["person_seconds"]) for w in windows if w["emotion"]]
+    weight = sum(seconds for _, seconds in known)
+    for name in ("happiness", "anger"):
+        mean = sum(p[name] * seconds for p, seconds in known) / weight
+        told = page.script(
+            "return [...document.querySelectorAll('#trends tr')].find(r => r.textContent.startsWith(arguments[0]))"
+            ".children[1].textContent",
+            name,
+        )
+        assert abs(int(told.split()[0]) - 100 * mean) <= 2
+    page.one("[name=period][value='604800'] + span").click()
+    page.until(lambda: drawn(page) - len(recent) in range(6), "the hours of the history")
+    page.one("[name=period][value=start] + span").click()
+    page.until(lambda: abs(drawn(page) - len(device.ask("api/v1/summaries")["summaries"])) <= 1, "this run alone")
+
+
+VISITS = """
+const done = arguments[arguments.length - 1];
+import('/static/past.js').then(({ Visits, lanes, figures }) => {
+  const at = (seconds) => new Date(1000 * seconds).toISOString(), visits = new Visits();
+  const add = (kind, start, seconds = 0) => visits.add({ kind, start: at(start), seconds });
+  add('arrival', 100); add('arrival', 100); add('arrival', 130); add('departure', 100, 20); add('departure', 90, 60);
+  const here = visits.here.map((v) => v.begin / 1000);
+  const lanesFor = (most) => { const l = lanes(visits.all, most, 200e3); return [l.count, l.placed.length, l.left]; };
+  const both = [lanesFor(6), lanesFor(2)];
+  visits.check({ begin: 150e3, faces: { tracks: 1 } });
+  const still = visits.here.length;
+  visits.check({ begin: 150e3, faces: { tracks: 0 } });
+  done({ here, both, still, left: visits.here.length, ends: visits.all.map((v) => v.end / 1000),
+    none: figures([], null, 0, 60e3) });
+}).catch((error) => done(String(error)));
+"""
+
+
+def test_visits_are_put_together_from_what_is_told(page: Browser) -> None:
+    found = page.driver.execute_async_script(VISITS)
+    assert found["here"] == [100, 130]
+    assert found["both"] == [[3, 4, 0], [2, 3, 1]]
+    assert found["still"] == 2
+    assert found["left"] == 0
+    assert sorted(found["ends"]) == [120, 150, 150, 150]
+    assert found["none"]["people"] is None
+    assert found["none"]["valence"] == {"mean": None, "change": None}
+
+
+FORMATS = """
+const done = arguments[arguments.length - 1];
+Promise.all([import('/static/format.js'), import('/static/chart.js'), import('/static/period.js')]).then(
+  ([{ duration, signed, plural }, { moments }, { stepFor }]) => done({
+    durations: [0, 9.96, 12.4, 99, 3599, 86400 * 3 + 7200].map(duration), signs: [signed(-0.001), signed(0.25)],
+    plurals: [plural(1, 'person', 'people'), plural(0, 'frame')], hour: moments(1000, 3601000, 8),
+    minute: moments(0, 60e3, 6), steps: [300, 3600, 86400, 604800].map(stepFor),
+  })).catch((error) => done(String(error)));
+"""
+
+
+def test_figures_are_said_as_people_do(page: Browser) -> None:
+    found = page.driver.execute_async_script(FORMATS)
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in found["durations"]] == [
+        "0.0 s",
+        "10 s",
+        "12 s",
+        "99 s",
+        "60 min",
+        "3 days 2 h",
+    ]
+    assert found["signs"] == ["0.00", "+0.25"]
+    assert found["plurals"] == ["1 person", "0 frames"]
+    assert found["hour"]["step"] == 600_000
+    assert found["hour"]["found"] == [600_000 * k for k in range(1, 7)]
+    assert found["minute"]["found"] == [10_000 * k for k in range(7)]
+    assert found["steps"] == [60, 60, 600, 3600]
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (820, False), (1280, True)])
 def test_it_fits_and_can_be_read(page: Browser, width: int, dark: bool) -> None:
     page.look(width, dark=dark)
     page.script("localStorage.clear(); location.reload()")
@@ -248,7 +340,7 @@ def test_a_lost_connection_is_told_and_found_again(browser: Browser, device: Dev
     page.until(lambda: page.text("#link") == "not connected", "the loss")
     assert page.one("#lost").is_displayed()
     assert "The last window shown is from" in page.text("#lost")
-    device.start(EDGE_AGENT__WEB__CONTROL="false")
+    device.start(EDGE_AGENT__WEB__CONTROL="false", EDGE_AGENT__PRIVACY__MIN_PEOPLE="2")
     page.until(lambda: page.text("#link") == "live", "a new connection")
     assert not page.one("#lost").is_displayed()
     assert device.ask("api/v1/status")["boot_id"] != boot
@@ -257,4 +349,7 @@ def test_a_lost_connection_is_told_and_found_again(browser: Browser, device: Dev
     assert len(switches) == 9
     assert all(switches)
     assert "web.control" in page.text("#said")
+    page.until(lambda: page.text("#dominant-sub") == "withheld: too few people", "one person's expressions withheld")
+    assert "withheld" in page.text("#nobody")
+    assert "Visits" not in page.text("#timeline")
     assert [line for line in page.complaints() if "ERR_CONNECTION" not in line and "WebSocket" not in line] == []

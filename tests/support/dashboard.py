@@ -14,11 +14,13 @@ from typing import Any
 import av
 import numpy as np
 
+from edge_agent.app.history import FILE, History, HistoryFile
 from edge_agent.capture.demo import DemoCamera
 from edge_agent.domain.clock import ManualClock
 from tests.support.cli import Cli
 from tests.support.mosquitto import free_port
 from tests.support.recordings import FPS, write
+from tests.support.windows import SECONDS, a_summary
 
 COUGH_S = (19.0, 23.0)
 """Where somebody coughs in ``kiosk.mp4``."""
@@ -48,6 +50,15 @@ def cough(path: Path, kiosk: Path) -> Path:
     begin, end = (int(seconds * rate) for seconds in COUGH_S)
     sound = np.concatenate(parts)[begin:end]
     return write(path, sound=sound[:, None].astype(np.float32), rate=rate)
+
+
+def remember(state: Path, hours: int, until: float) -> None:
+    """Give a device that was never started a past: ``hours`` hours of two people, up to ``until`` (Unix seconds)."""
+    history, seconds = History(), 3600.0 * hours
+    for k in range(int(seconds / SECONDS)):
+        history.add(a_summary(k * SECONDS, wall=until - seconds))
+    state.mkdir(parents=True, exist_ok=True)
+    HistoryFile(state / FILE, ManualClock()).keep(history, now=True)
 
 
 class Device:

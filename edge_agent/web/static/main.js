@@ -10,7 +10,7 @@ const SILENT_MS = 40e3, EVENTS_KEPT = 500;
 const $ = (id) => document.getElementById(id);
 
 const windows = new Windows(), timeline = new Timeline(), period = new Period(ask, draw);
-let visits = new Visits(), events = [], hidden = false, version = null, boot = null;
+let visits = new Visits(), events = [], hidden = false, version = null, boot = null, why = null, watching = true;
 
 async function ask(path) {
   const answer = await fetch(`/api/v1/${path}`);
@@ -55,7 +55,19 @@ function health(h) {
   showHealth(h, windows.last);
 }
 
-const handlers = { summary, event, health, pacing: showPacing, state: showState, ping: () => {} };
+function pacing(p) {
+  why = p;
+  showPacing(why, watching);
+}
+
+function state(s) {
+  if (!s) return;
+  showState(s);
+  watching = s.camera === "on";
+  pacing(why);
+}
+
+const handlers = { summary, event, health, pacing, state, ping: () => {} };
 
 // ---------------------------------------------------------------- connection
 
@@ -77,8 +89,8 @@ async function load() {
   if (windows.last) showWindow(windows.last);
   showHere(visits.here, hidden);
   health(status.health);
-  showState(status.state);
-  showPacing(status.pacing);
+  why = status.pacing;
+  state(status.state);
   draw();
 }
 
