@@ -55,7 +55,7 @@ class CpuShare:
 
     def __call__(self) -> float | None:
         """0 to 1; None when no time has passed."""
-        now, used = self._clock.monotonic(), self._used()
+        now, used = self._clock.monotonic(), max(self._last, self._used())  # a child that is just ending may be missed
         elapsed, spent = now - self._at, used - self._last
         self._at, self._last = now, used
         return min(1.0, max(0.0, spent / elapsed / self._cores)) if elapsed > 0 else None
@@ -63,14 +63,31 @@ class CpuShare:
 
 def machine_probe(clock: Clock, sys: Path = SYS) -> Callable[[], Load]:
     """A probe of this machine and this process."""
-    share = CpuShare(clock, _process_seconds, os.cpu_count() or 1)
+    share = CpuShare(clock, process_seconds, os.cpu_count() or 1)
     vcgencmd = shutil.which("vcgencmd")
     return lambda: Load(share(), hottest(sys), throttled(sys, vcgencmd))
 
 
-def _process_seconds() -> float:
+def process_seconds(proc: Path = Path("/proc")) -> float:
+    """Processor seconds of this process and of its children, those that are gone included: analyzers may be children.
+
+    A kernel that does not list children (``CONFIG_PROC_CHILDREN``) counts them only when they are gone.
+    """
     times = os.times()
-    return times.user + times.system
+    living = [text for pid in children(proc) if (text := _read(proc / pid / "stat"))]
+    return times.user + times.system + times.children_user + times.children_system + sum(map(_seconds, living))
+
+
+def children(proc: Path = Path("/proc")) -> list[str]:
+    """Numbers of the processes that this one has started and that are still there."""
+    lists = (_read(task) for task in proc.glob("self/task/*/children"))
+    return [pid for found in lists if found for pid in found.split()]
+
+
+def _seconds(stat: str) -> float:
+    """Of a line of ``/proc/PID/stat``, whose second field may hold anything in brackets: see proc(5)."""
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _read(path: Path) -> str | None:

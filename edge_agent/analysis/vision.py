@@ -20,7 +20,7 @@ from edge_agent.analysis.tracking import Departure, Tracker, Tracking
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import Frame
-from edge_agent.domain.observation import BLINDING, EMOTION, Observation, VisionReport
+from edge_agent.domain.observation import BLINDING, EMOTION, UNSEARCHED, Observation, VisionReport
 from edge_agent.plugin import imaging
 from edge_agent.plugin.manager import ActiveAnalyzer
 from edge_agent.plugin.spec import Kind
@@ -52,6 +52,7 @@ class VisionLane:
         self._captured = 0
         self._next_index: int | None = None
         self._dropped = 0
+        self._unsearched = False
         self._start(bounds)
 
     def _start(self, bounds: Bounds) -> None:
@@ -140,16 +141,24 @@ class VisionLane:
     def _follow(self, frame: Frame, search: Decision, *, blind: bool) -> Tracking:
         detector = self._detector
         if blind or detector is None:
-            gone = self._tracker.update((), frame.time)
-            self._tracking = Tracking(departed=gone.departed)
-        elif search.go:
+            return self._see_nobody(frame.time)
+        if search.go:
             faces = detector.call(lambda a: a.detect(frame), ())
+            self._unsearched = not detector.answered
+            if self._unsearched:  # that nothing was found does not mean that nobody is there
+                self._searched = -inf  # so the next look searches
+                return self._see_nobody(frame.time)
             self._searched = frame.time
             self._tracking = self._tracker.update(faces, frame.time)
             if not self._bounds.fixed:
                 self._gate.searched(nobody=not faces)
         else:
             self._tracking = self._tracker.hold(frame.time)
+        return self._tracking
+
+    def _see_nobody(self, now: float) -> Tracking:
+        gone = self._tracker.update((), now)
+        self._tracking = Tracking(departed=gone.departed)
         return self._tracking
 
     # ------------------------------------------------------------------ reading faces
@@ -203,7 +212,7 @@ class VisionLane:
             tracking.faces,
             tuple(observations),
             tuple(_arrival(face) for face in tracking.arrived) + tuple(_departure(d) for d in tracking.departed),
-            self._raised(),
+            self._raised() | ({UNSEARCHED} if self._unsearched else frozenset()),
             captured=captured,
             dropped=dropped,
         )

@@ -21,6 +21,7 @@ from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.control import Control, ControlState
 from edge_agent.app.history import HistoryFile
 from edge_agent.app.panel import Panel
+from edge_agent.app.people import People
 from edge_agent.app.stored import BASELINE, BaselineFile
 from edge_agent.app.tap import Tap
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
@@ -85,6 +86,8 @@ class Agent:
         self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock)
         self.history = self._past.read() if board is not None else None
         """What the device remembers for its board's readers; None without one."""
+        self.people = People(settings.privacy.min_people) if board is not None else None
+        """Likewise, of everybody who is in view or was lately."""
         self._new_bounds: Bounds | None = None
         self._log_level = settings.log.level
         self._camera = self._make_camera()
@@ -308,6 +311,8 @@ class Agent:
             else:
                 if report is not None:
                     summariser.accept(report)
+                    if self.people is not None and isinstance(report, VisionReport):
+                        self.people.accept(report)
                 summariser.tick()
                 self._remember_usual(summariser)
         summariser.flush()

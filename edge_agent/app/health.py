@@ -55,6 +55,8 @@ def problems(vitals: Vitals) -> list[str]:
     use = vitals.process
     if use.descriptors is not None and use.descriptors > 0.8 * use.descriptor_limit:
         found.append(f"process: {use.descriptors} of {use.descriptor_limit} file descriptors in use")
+    if use.rss_mb is not None and use.rss_mb > 0.8 * use.memory_limit_mb:
+        found.append(f"process: {use.rss_mb:.0f} of {use.memory_limit_mb:.0f} MB of memory in use")
     return found
 
 

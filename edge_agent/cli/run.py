@@ -5,15 +5,13 @@ from __future__ import annotations
 import faulthandler
 import threading
 from functools import partial
-from pathlib import Path
 
-from edge_agent.app import Agent, ConfigFile, Daemon
+from edge_agent.app import ConfigFile, Daemon
 from edge_agent.cli.common import ConfigOption
 from edge_agent.cli.progress import pull_showing_progress
-from edge_agent.domain.errors import ConfigError
+from edge_agent.cli.side import web_side
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
-from edge_agent.runtime.supervisor import Component
 from edge_agent.settings import Settings, default_path
 
 
@@ -23,19 +21,7 @@ def run(config: ConfigOption = None) -> None:
     stop, hangup = Stop(), threading.Event()
     path = config or default_path()
     with stop_on_signals(stop, hangup):
-        Daemon(ConfigFile(path), stop, hangup, pull_showing_progress, _log_as_told, partial(_web, path)).run()
-
-
-def _web(path: Path | None, agent: Agent) -> Component:
-    """The web side. Raises ConfigError without the extra."""
-    try:
-        from edge_agent.api import Session
-        from edge_agent.web.server import component
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"web.enabled needs {error.name}: install it with pip install 'edge-agent[web]', or set web.enabled = false"
-        ) from None
-    return component(agent, partial(Session, config=path, pull=False))
+        Daemon(ConfigFile(path), stop, hangup, pull_showing_progress, _log_as_told, partial(web_side, path)).run()
 
 
 def _log_as_told(settings: Settings) -> None:

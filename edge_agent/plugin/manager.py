@@ -26,7 +26,7 @@ from edge_agent.domain.errors import PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import Summary
 from edge_agent.plugin import hookspecs
-from edge_agent.plugin.isolation import isolate
+from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
 from edge_agent.plugin.output import check_output
 from edge_agent.plugin.reason import reason
 from edge_agent.plugin.spec import (
@@ -97,6 +97,12 @@ class ActiveAnalyzer:
     def alive(self) -> bool:
         """False after a crash or close."""
         return self._analyzer is not None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the last call was really answered: not after a crash, nor while a child process is being replaced."""
+        analyzer = self._analyzer
+        return analyzer is not None and (not isinstance(analyzer, IsolatedAnalyzer) or analyzer.answered)
 
     def call(self, use: Callable[[Any], Sequence[T]], default: Sequence[T]) -> Sequence[T]:
         """What ``use(analyzer)`` finds, or ``default`` when the analyzer is gone, fails now or finds nonsense."""

@@ -1,13 +1,17 @@
-"""How a period went, from the device's own history: the streams' quality and the viewers' engagement. Pure."""
+"""How a period went: the streams' quality, the viewers' engagement and each person's own course. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 from edge_agent.app.history import History
+from edge_agent.app.people import Person
 from edge_agent.delivery.payload import summary_document, timestamp
-from edge_agent.domain.summary import Summary, Window
+from edge_agent.domain.summary import Summary, Window, estimate_window
+from edge_agent.summary.window import merge
 
 LONGEST_S = 60 * 86_400.0
 """No history is longer."""
@@ -62,6 +66,44 @@ def streaming(window: Window) -> dict[str, Any]:
 
 def viewers(window: Window, device: str) -> dict[str, Any]:
     """As in a summary; ``arrivals`` are the people who came, ``tracks`` counts those who were there already, too."""
-    whole = summary_document(Summary(window.begin, "synced", window), device, "", 0)
     parts = ("faces", "emotion", "bursts", "attention", "stays", "fused", "withheld")
-    return {"arrivals": window.faces.arrived} | {name: whole[name] for name in parts if name in whole}
+    return {"arrivals": window.faces.arrived} | _parts(window, device, parts)
+
+
+def people(found: Sequence[Person], device: str, boot: float) -> list[dict[str, Any]]:
+    """Each person as one and in windows; ``boot`` is the wall time at which the monotonic clock was 0.
+
+    ``trend`` is the change of valence from the first half of the windows to the second, None when either has too few
+    readings to tell.
+    """
+    return [
+        {
+            "track": person.track,
+            "since": timestamp(boot + person.since),
+            "until": timestamp(boot + person.until),
+            "here": person.here,
+            "seconds": round(person.until - person.since, 1),
+            "trend": _trend(person.windows),
+            **_look(reduce(merge, person.windows) if person.windows else None, device),
+            "timeline": [{"start": timestamp(boot + w.begin), **_look(w, device)} for w in person.windows],
+        }
+        for person in found
+    ]
+
+
+def _look(window: Window | None, device: str) -> dict[str, Any]:
+    parts = {} if window is None else _parts(window, device, ("emotion", "attention"))
+    return {"emotion": None, "attention": None} | parts
+
+
+def _parts(window: Window, device: str, names: Sequence[str]) -> dict[str, Any]:
+    whole = summary_document(Summary(window.begin, "synced", window), device, "", 0)
+    return {name: whole[name] for name in names if name in whole}
+
+
+def _trend(windows: Sequence[Window]) -> float | None:
+    half = len(windows) // 2
+    if half == 0:
+        return None
+    before, after = (estimate_window(reduce(merge, part)) for part in (windows[:half], windows[half:]))
+    return None if before is None or after is None else round(after.valence - before.valence, 2)

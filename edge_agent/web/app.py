@@ -13,7 +13,7 @@ from edge_agent.app import Agent
 from edge_agent.app.board import Board
 from edge_agent.web import dashboard, echo, hume, live, upload
 from edge_agent.web.guard import Guard, Rules
-from edge_agent.web.problems import ProblemError, on_http_error, on_problem
+from edge_agent.web.problems import ProblemError, on_failure, on_http_error, on_problem
 from edge_agent.web.views import Views
 
 
@@ -34,5 +34,5 @@ def make_app(agent: Agent, rules: Rules, open_session: Callable[..., Session] = 
         *echo.routes(open_session),
         *upload.routes(open_session, health=None),
     ]
-    handlers = {ProblemError: on_problem, HTTPException: on_http_error}
+    handlers = {ProblemError: on_problem, HTTPException: on_http_error, Exception: on_failure}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), rules)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hmac
 from importlib import resources
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from edge_agent import __version__
-from edge_agent.web.guard import COOKIE
+from edge_agent.web.guard import COOKIE, fields
 from edge_agent.web.problems import ProblemError
 
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -37,7 +36,7 @@ def routes(token: str) -> list[BaseRoute]:
     async def login(request: Request) -> Response:
         if request.method == "GET":
             return _form("")
-        given = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=5).get("token", [""])[0]
+        given = fields((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
         if hmac.compare_digest(given.strip().encode(), token.encode()):
             return _welcome(token)
         return _form("That is not the token of this device.", 401)

@@ -1,11 +1,13 @@
 """Who may ask, checked before anything else does: host, origin, token and size, on plain ASGI, for HTTP and WebSocket.
 
 The Host check keeps out names that an attacker's DNS points here, the Origin check pages of other sites, the token
-everybody else. Answers are problem documents (RFC 9457). Bodies are bounded as they arrive, whatever their header says.
+everybody else. Answers are problem documents (RFC 9457). Bodies are bounded in size and time as they arrive, whatever
+their header says.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import Collection, Mapping
@@ -18,12 +20,16 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge_agent.web.problems import MEDIA_TYPE, document
+from edge_agent.web.problems import MEDIA_TYPE, ProblemError, document
 
 COOKIE = "edge-agent-token"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 BODY = 64 * 1024
 """Bytes of a body, where no route has a limit of its own."""
+BODY_S = 10.0
+"""Seconds in which it must be here."""
+TOO_LARGE = f"a body may have {BODY} bytes"
+CLOSE = {"connection": "close"}
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -46,10 +52,6 @@ class Rules:
     hosts: Collection[str]
     free: Collection[str] = ("/healthz", "/readyz", "/login", "/static/")
     roomy: Collection[str] = ()
-
-
-class _TooLargeError(Exception):
-    """The body is larger than allowed."""
 
 
 class Guard:
@@ -83,11 +85,16 @@ class Guard:
             return 403, "pages of other sites may not ask"
         if not self._free(scope["path"]) and not self._known(scope, headers):
             return 401, "a token is needed: Authorization: Bearer <token>; it is in the file web.token_file"
+        return self._unfit_body(scope, headers)
+
+    def _unfit_body(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         size = headers.get("content-length", "0")
-        if not size.isdigit():
-            return 400, "content-length is no number"
+        if not (size.isascii() and size.isdigit() and len(size) <= 15):
+            return 400, "content-length is no number of bytes"
+        if scope.get("method") in ("GET", "HEAD") and (int(size) or "transfer-encoding" in headers):
+            return 400, "there is nothing to say in the body of such a request"
         if scope["path"] not in self._rules.roomy and int(size) > BODY:
-            return 413, f"a body may have {BODY} bytes"
+            return 413, TOO_LARGE
         return None
 
     def _own(self, origin: str, host: str) -> bool:
@@ -104,31 +111,37 @@ class Guard:
         return any(hmac.compare_digest(given.encode(), self._rules.token.encode()) for given in _tokens(scope, headers))
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        left, begun = BODY if scope["path"] not in self._rules.roomy else None, False
-
-        async def bounded() -> Message:
-            nonlocal left
-            message = await receive()
-            if left is not None and message["type"] == "http.request":
-                left -= len(message.get("body", b""))
-                if left < 0:
-                    raise _TooLargeError
-            return message
-
         async def dressed(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 present = {name for name, _ in message["headers"]}
                 extra = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in present]
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
+        await self._app(scope, receive if scope["path"] in self._rules.roomy else _bounded(receive), dressed)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """``receive`` for a body of at most :data:`BODY` bytes that is here within :data:`BODY_S`. Raises ProblemError."""
+    left, whole = BODY, False
+    until = asyncio.get_running_loop().time() + BODY_S
+
+    async def bounded() -> Message:
+        nonlocal left, whole
+        if whole:
+            return await receive()
         try:
-            await self._app(scope, bounded, dressed)
-        except _TooLargeError:
-            if not begun:
-                await _refuse(scope, receive, send, 413, f"a body may have {BODY} bytes")
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise ProblemError(408, f"the body was not here within {BODY_S:.0f} s", CLOSE) from None
+        left -= len(message.get("body", b""))
+        whole = not message.get("more_body", False)
+        if left < 0:
+            raise ProblemError(413, TOO_LARGE, CLOSE)
+        return message
+
+    return bounded
 
 
 def _is_page(scope: Scope) -> bool:
@@ -142,12 +155,20 @@ def _host(header: str) -> str:
     return name if colon and port.isdigit() else header.lower()
 
 
+def fields(text: str) -> Mapping[str, list[str]]:
+    """Of a query or form; none when there are too many to be one of ours."""
+    try:
+        return parse_qs(text, max_num_fields=50)
+    except ValueError:
+        return {}
+
+
 def _tokens(scope: Scope, headers: Headers) -> list[str]:
     """Every place in which a client may have put its token."""
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     found = [bearer.strip()] if scheme.lower() == "bearer" else []
     found += headers.getlist("x-hume-api-key")
-    query: Mapping[str, list[str]] = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
+    query = fields(scope.get("query_string", b"").decode("latin-1"))
     found += query.get("token", []) + query.get("apikey", []) + query.get("api_key", [])
     try:
         cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
@@ -161,9 +182,14 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, detai
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": detail[:120]})
         return
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
+    body = json.dumps(document(status, detail)).encode()
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
     headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(document(status, detail)).encode()})
+    await send({"type": "http.response.body", "body": body})

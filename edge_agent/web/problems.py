@@ -40,3 +40,8 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
     """Likewise, for what Starlette itself refuses."""
     assert isinstance(error, HTTPException)
     return JSONResponse(document(error.status_code, str(error.detail)), error.status_code, error.headers, MEDIA_TYPE)
+
+
+async def on_failure(_request: Request, _error: Exception) -> Response:
+    """Likewise, for what nobody foresaw; it is in the log."""
+    return JSONResponse(document(500, "this failed; the agent's log says why"), 500, media_type=MEDIA_TYPE)

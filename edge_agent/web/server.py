@@ -21,6 +21,7 @@ from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
 from edge_agent.web.app import make_app
+from edge_agent.web.connections import Connections
 from edge_agent.web.guard import LOOPBACK, Rules
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ RETRY_S = 10.0
 GRACE_S = 1
 """Seconds that open connections have to end when the server stops."""
 
+SPARE = 64
+"""Connections at a time besides the live ones, and newcomers accepted at once."""
 WEBSOCKET_BYTES = 16 * 1024 * 1024
 ROOMY = ("/process-frame", "/video-stream/emotion")
 """Paths that bound their own bodies."""
@@ -93,36 +96,36 @@ class WebServer:
                 _rest(beat, stop)
 
     async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
+        limits = Connections(self._agent.settings.web.clients + SPARE)
         config = uvicorn.Config(
             make_app(self._agent, self._rules, self._open_session),
+            http=limits.protocol(),
             log_config=None,
+            log_level="error",  # what clients do wrong is no news
             access_log=False,
             lifespan="off",
             server_header=False,
             ws_max_size=WEBSOCKET_BYTES,
             ws_max_queue=4,
             timeout_graceful_shutdown=GRACE_S,
-            timeout_keep_alive=10,
-            limit_concurrency=self._agent.settings.web.clients + 64,
+            timeout_keep_alive=5,
+            backlog=SPARE,
         )
         server = uvicorn.Server(config)
-        watching = asyncio.create_task(_pulse(beat, stop, lambda: _ask_to_end(server)))
+        watching = asyncio.create_task(_pulse(server, limits, beat, stop))
         try:
             await server.serve([sock])
         finally:
             watching.cancel()
 
 
-def _ask_to_end(server: uvicorn.Server) -> None:
-    server.should_exit = True
-
-
-async def _pulse(beat: Beat, stop: Stop, end: Callable[[], None]) -> None:
+async def _pulse(server: uvicorn.Server, limits: Connections, beat: Beat, stop: Stop) -> None:
     """Beats as long as the event loop turns; a loop that hangs is seen by the supervisor."""
     while not stop.requested:
         beat()
+        limits.look(server.server_state.connections)
         await asyncio.sleep(0.25)
-    end()
+    server.should_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:

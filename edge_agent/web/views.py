@@ -18,6 +18,7 @@ from edge_agent import __version__
 from edge_agent.app import Agent
 from edge_agent.app.board import Board
 from edge_agent.app.control import RefusedError
+from edge_agent.app.people import KEEP_S
 from edge_agent.delivery.commands import Command
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics
@@ -46,6 +47,7 @@ class Views:
             Route("/api/v1/summaries", self.summaries),
             Route("/api/v1/events", self.events),
             Route("/api/v1/analytics", self.analytics),
+            Route("/api/v1/people", self.people),
             Route("/api/v1/config/schema", self.schema),
             Route("/api/v1/control/{name}", self.control, methods=["POST"]),
             Route("/camera/start", self.start_camera, methods=["POST"]),
@@ -109,6 +111,17 @@ class Views:
         seconds = None if step is None else analytics.STEPS[step]
         return JSONResponse(analytics.report(history, since, until, self._agent.settings.device.id, seconds))
 
+    async def people(self, request: Request) -> Response:
+        """Who is or was in view, each with a timeline."""
+        text = request.query_params.get("seconds", "300")
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= KEEP_S):
+            raise ProblemError(400, f"seconds: a whole number from 1 to {KEEP_S:.0f}")
+        clock = self._agent.clock
+        now = clock.monotonic()
+        known = self._agent.people.since(now - int(text), now) if self._agent.people is not None else []
+        device = self._agent.settings.device.id
+        return JSONResponse({"people": analytics.people(known, device, clock.wall() - now)})
+
     async def schema(self, _request: Request) -> Response:
         """Of the config file."""
         return JSONResponse(Settings.model_json_schema())
@@ -136,6 +149,7 @@ class Views:
             outcome = await anyio.to_thread.run_sync(requests.perform, Command(name, value=value))
         except RefusedError as error:
             raise ProblemError(409, str(error)) from None
+        self._board.post("state", self._agent.panel.document())  # who asks next sees it, and so do those who watch
         return JSONResponse({"status": outcome.status, **outcome.details})
 
 

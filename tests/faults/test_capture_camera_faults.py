@@ -65,6 +65,9 @@ def hanging() -> type[HangingCamera]:
 
 
 def test_21_absent_at_boot_audio_goes_on_and_camera_comes() -> None:
+    """Row 21: a network camera that is absent at the start: sound goes on, and its pictures are there within 30 s of
+    its coming.
+    """
     port = free_port()
     source = camera(f"http://127.0.0.1:{port}/video")
     microphone = make_audio(MicrophoneSettings(source="demo"), CLOCK, {}, ReplayGroup(CLOCK))
@@ -85,6 +88,7 @@ def test_21_absent_at_boot_audio_goes_on_and_camera_comes() -> None:
 
 
 def test_21_lost_and_back_within_30_seconds() -> None:
+    """Row 21: a network camera stopped and started again: noticed, pictures within 30 s, and their numbers go on."""
     port = free_port()
     source = camera(f"http://127.0.0.1:{port}/video")
     with collecting(source) as pictures:
@@ -101,6 +105,7 @@ def test_21_lost_and_back_within_30_seconds() -> None:
 
 
 def test_21_missing_v4l2_device_is_waited_for_and_named(tmp_path: Path) -> None:
+    """Row 21: a device file that is not there: waited for, and named."""
     source = camera("/dev/video97")
     with collecting(source) as pictures:
         wait_for(lambda: source.status.error, what="the error")
@@ -112,6 +117,7 @@ def test_21_missing_v4l2_device_is_waited_for_and_named(tmp_path: Path) -> None:
 
 
 def test_22_hanging_read_is_detected_and_replaced(hanging: type[HangingCamera]) -> None:
+    """Row 22: a driver that blocks in read: detected, and a new one delivers within 20 s."""
     source = camera("plugin:hanging", timeout_s=1, hanging=hanging)
     with collecting(source) as pictures:
         wait_for(lambda: pictures.count >= 3, what="frames before the hang")
@@ -126,6 +132,7 @@ def test_22_hanging_read_is_detected_and_replaced(hanging: type[HangingCamera]) 
 
 
 def test_22_hanging_read_does_not_block_close(hanging: type[HangingCamera]) -> None:
+    """Row 22: a driver that blocks in read does not hold up the end: closed within 3 s."""
     source = camera("plugin:hanging", timeout_s=30, hanging=hanging)
     with collecting(source) as pictures:
         wait_for(lambda: pictures.count >= 1, what="a frame")
@@ -135,6 +142,7 @@ def test_22_hanging_read_does_not_block_close(hanging: type[HangingCamera]) -> N
 
 
 def test_22_hanging_open_is_given_up() -> None:
+    """Row 22: a driver that blocks in open is given up."""
     release = threading.Event()
 
     class Stuck(HangingCamera):
@@ -148,6 +156,9 @@ def test_22_hanging_open_is_given_up() -> None:
 
 
 def test_22_threads_left_hanging_are_bounded(hanging: type[HangingCamera]) -> None:
+    """Row 22: a driver that hangs again and again: no more than so many threads are given up, and it works when it
+    does again.
+    """
     hanging.ill = 100
     limits = Limits(open_s=5, read_s=0.1, close_s=0.05, hanging=2)
     watched = Watched(lambda: hanging(CLOCK), "camera", limits, latest=True)
@@ -169,6 +180,7 @@ def test_22_threads_left_hanging_are_bounded(hanging: type[HangingCamera]) -> No
 
 
 def test_22_connected_but_silent_stream_is_reopened() -> None:
+    """Row 22: a network camera that keeps its connection and falls silent: noticed, and read again afterwards."""
     with MjpegCamera() as server:
         source = camera(server.url, timeout_s=1)
         with collecting(source) as pictures:
@@ -184,6 +196,8 @@ def test_22_connected_but_silent_stream_is_reopened() -> None:
 
 
 def test_24_truncated_jpegs_are_dropped_and_counted() -> None:
+    """Row 24: every third JPEG of a stream is cut in half: dropped and counted, the others are whole."""
+
     def every_third_is_damaged(n: int) -> bytes:
         whole = jpeg(n)
         return whole[: len(whole) // 2] if n % 3 == 2 else whole
@@ -201,6 +215,8 @@ def test_24_truncated_jpegs_are_dropped_and_counted() -> None:
 
 
 def test_24_garbage_between_pictures_is_survived() -> None:
+    """Row 24: every fourth part of a stream is noise: the pictures between arrive."""
+
     def mixed(n: int) -> bytes:
         return np.random.default_rng(n).bytes(3000) if n % 4 == 1 else jpeg(n)
 
@@ -211,6 +227,7 @@ def test_24_garbage_between_pictures_is_survived() -> None:
 
 
 def test_24_changing_resolution_goes_through_without_reopening() -> None:
+    """Row 24: the size changes every ten pictures: every size arrives, nothing is reopened."""
     sizes = [(160, 120), (320, 240), (96, 64)]
     with MjpegCamera(lambda n: jpeg(n, *sizes[n // 10 % 3]), fps=40) as server:
         source = camera(server.url)
@@ -222,6 +239,7 @@ def test_24_changing_resolution_goes_through_without_reopening() -> None:
 
 @pytest.mark.parametrize("cut", [0.2, 0.5, 0.9])
 def test_24_truncated_recording_ends_early_or_is_refused(tmp_path: Path, cut: float) -> None:
+    """Row 24: a recording that is cut off ends early."""
     whole = b"".join(jpeg(n) for n in range(10))
     path = tmp_path / "clip.mjpeg"
     path.write_bytes(whole[: int(len(whole) * cut)])
@@ -230,6 +248,7 @@ def test_24_truncated_recording_ends_early_or_is_refused(tmp_path: Path, cut: fl
 
 
 def test_24_file_of_damage_only_is_an_error(tmp_path: Path) -> None:
+    """Row 24: a file of which nothing can be read is an error that says so."""
     path = tmp_path / "picture.jpg"
     path.write_bytes(jpeg()[:2000])
     with pytest.raises(MediaError, match="damaged"):

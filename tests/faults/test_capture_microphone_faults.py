@@ -63,6 +63,7 @@ class Driver:
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
 def test_25_any_rate_becomes_16_khz_without_drift(rate: int) -> None:
+    """Row 25: seven rates of devices: resampled without drift or gap."""
     driver = Driver(rate)
     driver.run(20.0)
     samples = np.concatenate([block.samples for block in driver.blocks])
@@ -74,6 +75,7 @@ def test_25_any_rate_becomes_16_khz_without_drift(rate: int) -> None:
 
 
 def test_25_overflow_of_unknown_length_becomes_a_gap_of_the_right_length() -> None:
+    """Row 25: an overflow of unknown length becomes a gap of the right length."""
     driver = Driver(48_000)
     driver.run(2.0)
     driver.burst(0.05, overflow=True, lost_s=1.5)
@@ -83,6 +85,7 @@ def test_25_overflow_of_unknown_length_becomes_a_gap_of_the_right_length() -> No
 
 
 def test_25_reader_that_sleeps_too_long_loses_the_newest_sound_and_knows_how_much() -> None:
+    """Row 25: nobody reads for longer than the buffer holds: what is lost is known to a tenth of a second."""
     driver = Driver(44_100, buffer_s=1.0)
     driver.run(1.0)
     for _ in range(60):
@@ -96,6 +99,7 @@ def test_25_reader_that_sleeps_too_long_loses_the_newest_sound_and_knows_how_muc
 
 
 def test_25_loss_that_the_driver_does_not_report_is_found() -> None:
+    """Row 25: a loss that the driver does not report is found."""
     driver = Driver(48_000)
     driver.run(2.0)
     driver.burst(0.05, lost_s=3.0)
@@ -106,6 +110,7 @@ def test_25_loss_that_the_driver_does_not_report_is_found() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_25_values_that_are_no_numbers_become_silence_and_are_counted(bad: float) -> None:
+    """Row 25: NaN and infinities become silence and are counted."""
     driver = Driver(44_100)
     driver.run(0.5)
     driver.burst(0.1, value=bad)
@@ -117,6 +122,7 @@ def test_25_values_that_are_no_numbers_become_silence_and_are_counted(bad: float
 
 
 def test_25_clipped_and_silent_sound_passes_as_it_is() -> None:
+    """Row 25: sound beyond full scale, and digital silence."""
     driver = Driver(16_000)
     driver.burst(0.5, value=7.0)
     driver.burst(0.5, value=0.0)
@@ -127,6 +133,7 @@ def test_25_clipped_and_silent_sound_passes_as_it_is() -> None:
 
 
 def test_25_interruption_is_a_gap_in_the_first_block_after_it() -> None:
+    """Row 25: an interruption is a gap in the first block after it."""
     seam = BlockSeam()
     block = np.zeros(1600, np.float32)
     first = seam.join(AudioBlock(block, 10.0), fresh=True)
@@ -138,6 +145,7 @@ def test_25_interruption_is_a_gap_in_the_first_block_after_it() -> None:
 
 @needs_portaudio
 def test_25_nan_from_a_real_device_never_reaches_the_reader(tmp_path: Path, repository: Path) -> None:
+    """Row 25: NaN and infinities from a device of ALSA, through PortAudio."""
     samples = np.full((44_100 * 3, 2), 0.25)
     samples[::5] = np.nan
     samples[1::5] = np.inf

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -86,6 +87,10 @@ REASONS = {
 def test_a_child_that_goes_wrong_is_replaced(
     fault: Callable[[], None], analyzer: IsolatedAnalyzer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Row 26: an isolated analyzer with a null pointer, ``os._exit``, a native call that never returns and keeps the
+    interpreter lock, an exception, SIGKILL, no memory left, nonsense on its channel (two kinds): its process is
+    replaced, with the reason.
+    """
     first = analyzer.pid
     assert first
     assert analyzer.analyze(picture()), "it works before"
@@ -114,6 +119,9 @@ def test_nobody_waits_for_the_new_child(analyzer: IsolatedAnalyzer) -> None:
 
 
 def test_a_used_up_budget_is_a_crash_with_its_reason() -> None:
+    """Row 26: an isolated analyzer that crashes each time: given up when its budget is used up, nothing is left
+    behind.
+    """
     crashes: list[str] = []
     active = ActiveAnalyzer(SPEC, make(), crashes.append)
     while active.alive:
@@ -128,6 +136,7 @@ def test_a_used_up_budget_is_a_crash_with_its_reason() -> None:
     ("build", "why"), [("segfault", "its process died of SIGSEGV"), ("fail", "ValueError: it is dark")]
 )
 def test_what_cannot_be_built_says_why_at_once(build: str, why: str) -> None:
+    """Row 26: an isolated analyzer that crashes while it is made: refused at once, with the reason."""
     with pytest.raises(PluginError) as refused:
         make(build=build)
     assert str(refused.value) == why
@@ -140,7 +149,8 @@ def test_pictures_of_any_size_arrive_and_ours_stay_as_they_are(
     for side in (1, 8, 700, 3):
         frame = picture(side=side)
         (seen,) = analyzer.analyze(frame)
-        assert seen.values == {"level": pytest.approx(frame.data.mean(), abs=1e-3), "secrets": 0, "core": 0}
+        assert seen.values == {"level": pytest.approx(frame.data.mean(), abs=1e-3), "secrets": 0, "core": ANY}
+        assert seen.values["core"] <= 1, "the kernel may write or pipe all memory when it crashes"
         assert frame.data.flat[-1] == 40
     spare = make()
     assert spare.analyze(picture())[0].values["secrets"] == 0
@@ -189,7 +199,9 @@ analyzer.analyze(picture(faulty.hang))
 
 @pytest.mark.parametrize("how", ["leave", "killed"])
 def test_no_orphan_remains_when_the_agent_is_gone(how: str, repository: Path) -> None:
-    """Killed with no chance to clean up, while the child hangs in native code that keeps the interpreter lock."""
+    """Row 26: the agent is killed while the child hangs in native code that keeps the interpreter lock, or just ends:
+    no orphan.
+    """
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, how], stdout=subprocess.PIPE, cwd=repository)
     assert parent.stdout
     child = int(parent.stdout.readline())

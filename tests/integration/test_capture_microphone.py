@@ -93,6 +93,9 @@ def test_real_time_sound_is_heard_at_its_time(sound_server: SoundServer, tmp_pat
 
 
 def test_unplugged_and_plugged_in_again_is_reopened_with_a_gap(sound_server: SoundServer) -> None:
+    """Row 25: the only device of a sound server is taken away and brought back: reopened, the gap has the right
+    length.
+    """
     listener = Listener(sound_server.environment, "auto", "--seconds", "4")
     blocks: list[dict[str, Any]] = []
     for line in listener:
@@ -112,6 +115,7 @@ def test_unplugged_and_plugged_in_again_is_reopened_with_a_gap(sound_server: Sou
 
 
 def test_absent_microphone_is_waited_for_and_named(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Row 25: a microphone that is not there: waited for, and named."""
     config = file_device(tmp_path, np.zeros((16, 2)))
     listener = Listener(environment | {"ALSA_CONFIG_PATH": str(config)}, "Snowball", "--deadline", "2.5")
     lines = list(listener)
@@ -123,7 +127,9 @@ def test_absent_microphone_is_waited_for_and_named(tmp_path: Path, environment: 
 
 
 def test_microphone_that_appears_later_is_found(tmp_path: Path, environment: dict[str, str]) -> None:
-    """PortAudio lists devices when it is initialised, so finding a new one takes another initialisation."""
+    """Row 25: a microphone that appears later is found. PortAudio lists devices when it is initialised, so this takes
+    another initialisation.
+    """
     config = file_device(tmp_path, np.zeros((16, 2)))
     arguments = ["Snowball", "--seconds", "0.5", "--deadline", "30"]
     listener = Listener(environment | {"ALSA_CONFIG_PATH": str(config)}, *arguments)

@@ -91,6 +91,7 @@ def test_rtsp_is_read_and_its_url_stays_secret(rtsp: RtspCamera, caplog: pytest.
 
 @needs_ffmpeg
 def test_ffmpeg_server_killed_and_restarted() -> None:
+    """Row 21: an ffmpeg server killed, and started again with another size: read again within 30 s, numbers go on."""
     port = free_port()
     server = FfmpegCamera(port)
     source = make_video(CameraSettings(source=server.url, fps=30), CLOCK, {}, ReplayGroup(CLOCK))

@@ -103,7 +103,7 @@ def test_only_cameras_and_sound_cards_are_allowed(service: dict[str, list[str]])
 
 
 def test_pictures_in_memory_stay_there(service: dict[str, list[str]]) -> None:
-    assert service["LimitCORE"] == ["0"]
+    assert service["LimitCORE"] == ["1"]
     assert service["MemorySwapMax"] == ["0"]
 
 

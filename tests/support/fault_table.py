@@ -1,79 +1,32 @@
-"""``docs/reliability.md`` as the tests make it: a line for every test whose docstring begins with ``Row N:``.
+"""Pages about faults as the tests make them: a line for every test whose docstring begins with ``Row N:``.
 
 The docstring says how the fault is injected and what must hold. A test that repeats its fault or counts what was lost
 says so with pytest's ``record_property`` (``runs``, ``lost``); any other passed test is one run that lost nothing, as
-it asserts. ``scripts/reliability`` is the command line.
+it asserts. Which pages there are is in :mod:`tests.support.fault_pages`; ``scripts/reliability`` is the command line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-SOURCES = (
-    "tests/faults/test_delivery_disk.py",
-    "tests/faults/test_delivery_network.py",
-    "tests/integration/test_cli_errors.py",
-    "tests/integration/test_commands.py",
-    "tests/integration/test_run.py",
-    "tests/unit/delivery/test_commands.py",
-    "tests/unit/delivery/test_delivery_outbox.py",
-)
-
-FAULTS = {
-    1: "SIGKILL at a random moment",
-    2: "SIGKILL between acknowledgement and delete",
-    3: "power cut",
-    4: "torn write",
-    5: "disk full while running",
-    6: "start on a full disk",
-    7: "read-only or failing disk",
-    8: "damaged database",
-    9: "WAL or shm deleted",
-    10: "second instance",
-    11: "database of a newer version",
-    12: "broker away for long",
-    13: "broker restarts while draining",
-    14: "half-open, slow or broken line",
-    15: "no name, no access, no trust",
-    16: "refusals and limits of the broker",
-    17: "client id used twice",
-    18: "hostile or stale command",
-    19: "callback raises",
-    20: "last will",
-    28: "clock jumps, or is not set yet",
-    30: "SIGTERM offline or under load",
-    32: "bad config",
-}
-"""By the number of the fault; other rows that tests name belong to other documents."""
-
 LONG = "## Long runs"
-
-INTRO = """<!-- made by scripts/reliability: edit the tests' docstrings there -->
-# Reliability
-
-What delivery promises is tested by breaking it: real processes that are killed, real brokers, real files and disks.
-Every line of the first table is a test that also runs in CI, made by `scripts/reliability`, which runs them all. `lost`
-counts messages that were committed to the outbox and then neither delivered nor kept nor counted as dropped: the
-promise is 0, and every test fails when it sees another figure. Where a fault destroys data (a torn or overwritten
-file), what is missing must be counted, and is not "lost" in this sense. A fault that cannot be injected on the machine
-that made the table says so instead.
-
-"""
-
-LONG_INTRO = f"""
-{LONG}
-
-Too long for CI: the runs of `scripts/torture`, put here by `scripts/reliability --long`. The rates are those of one
-machine; the ratio to plain paho on the same broker in the same run carries over.
-
-"""
-
 LONG_HEADER = "| fault | how injected | runs | lost | |\n|---|---|---|---|---|\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page is about and says beside its tables: ``faults`` by their numbers, ``sources`` the files of tests."""
+
+    path: str
+    faults: Mapping[int, str]
+    sources: tuple[str, ...]
+    intro: str
+    long_intro: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +41,41 @@ class Line:
     lost: int | None = None
     skipped: str = ""
 
-    def markdown(self) -> str:
+    def markdown(self, fault: str) -> str:
         """The line of the table."""
         runs, lost = ("–", "–") if self.skipped else (self.runs, self.lost)
         text = f"{self.injected} (not run here: {self.skipped})" if self.skipped else self.injected
-        return f"| {self.number} | {FAULTS[self.number]} | {text} | {runs} | {lost} |"
+        return f"| {self.number} | {fault} | {text} | {runs} | {lost} |"
 
 
 def described(docstring: str | None) -> tuple[int, str] | None:
-    """Number and description in a test's docstring, None when it is not one of :data:`FAULTS`.
+    """Number and description in a test's docstring, None when it is about no fault.
 
     >>> described("Row 30, offline: nobody answers.")
     (30, 'Offline: nobody answers.')
     """
     found = re.match(r"Row (\d+)(?:, ([^:]+))?: (.+)", " ".join((docstring or "").split()))
-    if found is None or int(found[1]) not in FAULTS:
+    if found is None:
         return None
     text = (f"{found[2]}: " if found[2] else "") + found[3].replace("``", "`").replace("|", "/")
     return int(found[1]), text[0].upper() + text[1:]
 
 
 class Recorder:
-    """A pytest plugin that keeps the tests that make the table, and what they report."""
+    """A pytest plugin that keeps the tests about the faults ``numbers``, and what they report."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Container[int]) -> None:
+        self._numbers = numbers
         self.lines: dict[str, Line] = {}
         self.failed: list[str] = []
         self._of: dict[str, str] = {}
+
+    def of(self, page: Page) -> list[Line]:
+        """The lines of that page."""
+        found = [(name.split("::")[0], line) for name, line in self.lines.items()]
+        order = {source: position for position, source in enumerate(page.sources)}
+        found = [(file, line) for file, line in found if file in order and line.number in page.faults]
+        return [line for _, line in sorted(found, key=lambda each: (each[1].number, order[each[0]]))]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -122,6 +83,8 @@ class Recorder:
         kept, rest = [], []
         for item in items:
             found = described(getattr(getattr(item, "function", None), "__doc__", None))
+            if found is not None and found[0] not in self._numbers:
+                found = None
             (rest if found is None else kept).append(item)
             if found is not None:
                 name = item.nodeid.split("[")[0]
@@ -149,7 +112,7 @@ class Recorder:
             self.lines[name] = replace(line, runs=(line.runs or 0) + runs, lost=(line.lost or 0) + lost)
 
 
-def document(lines: Iterable[Line], old: str) -> str:
+def document(page: Page, lines: Iterable[Line], old: str) -> str:
     """The whole file; ``old`` is what it held: lines that were not run and the long runs are kept.
 
     Raises:
@@ -157,14 +120,15 @@ def document(lines: Iterable[Line], old: str) -> str:
     """
     known = _rows(old)
     rows = []
-    for line in sorted(lines, key=lambda line: line.number):
-        row = line.markdown() if line.skipped or line.runs is not None else known.get(_key(line.markdown()))
+    for line in lines:
+        new = line.markdown(page.faults[line.number])
+        row = new if line.skipped or line.runs is not None else known.get(_key(new))
         if row is None:
             raise ValueError(f"has not been run: row {line.number}: {line.injected}")
         rows.append(row)
     table = "| # | fault | how injected, and what must hold | runs | lost |\n|---|---|---|---|---|\n"
-    long_table = LONG_INTRO + LONG_HEADER + "".join(row + "\n" for row in long_rows(old))
-    return INTRO + table + "".join(row + "\n" for row in rows) + long_table
+    long_table = f"\n{LONG}\n\n{page.long_intro}\n{LONG_HEADER}" + "".join(row + "\n" for row in long_rows(old))
+    return page.intro + table + "".join(row + "\n" for row in rows) + long_table
 
 
 def long_rows(text: str) -> list[str]:
@@ -178,16 +142,16 @@ def with_long_rows(text: str, new: Iterable[str]) -> str:
     return text.partition(LONG_HEADER)[0] + LONG_HEADER + "".join(row + "\n" for row in rows.values())
 
 
-def drift(text: str, lines: Iterable[Line]) -> list[str]:
+def drift(page: Page, text: str, lines: Iterable[Line]) -> list[str]:
     """Why the file's ``text`` does not belong to the tests, as they are collected; figures may differ."""
     there = _rows(text).keys()
-    wanted = {_key(line.markdown()): line for line in lines}
-    missing = sorted(FAULTS.keys() - {line.number for line in wanted.values()})
-    found = [f"no test names row {number} ({FAULTS[number]})" for number in missing]
+    wanted = {_key(line.markdown(page.faults[line.number])): line for line in lines}
+    missing = sorted(page.faults.keys() - {line.number for line in wanted.values()})
+    found = [f"no test names row {number} ({page.faults[number]})" for number in missing]
     found += [f"not in the table: row {wanted[k].number}: {wanted[k].injected}" for k in sorted(wanted.keys() - there)]
     found += [f"no such test: row {k.strip()}" for k in sorted(there - wanted.keys())]
-    if not text.startswith(INTRO):
-        found.append("the text above the table is not what scripts/reliability writes")
+    if not text.startswith(page.intro) or page.long_intro not in text:
+        found.append("the text around the tables is not what scripts/reliability writes")
     return found
 
 
@@ -201,8 +165,10 @@ def _key(row: str) -> str:
     return " ".join(re.sub(r" \(not run here: [^|]*\) \|", " |", row).split("|")[1:4])
 
 
-def collect(root: Path, *arguments: str) -> Recorder:
-    """Run pytest in this process over :data:`SOURCES`, with more ``arguments``."""
-    recorder = Recorder()
-    pytest.main([*(str(root / source) for source in SOURCES), "--rootdir", str(root), *arguments], plugins=[recorder])
+def collect(root: Path, pages: Iterable[Page], *arguments: str) -> Recorder:
+    """Run pytest in this process over the tests of ``pages``, with more ``arguments``."""
+    chosen = list(pages)
+    sources = dict.fromkeys(str(root / source) for page in chosen for source in page.sources)
+    recorder = Recorder({number for page in chosen for number in page.faults})
+    pytest.main([*sources, "--rootdir", str(root), *arguments], plugins=[recorder])
     return recorder

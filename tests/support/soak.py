@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,7 +120,7 @@ class Soak:
 
 
 class NotifySocket:
-    """The service manager's end of ``$NOTIFY_SOCKET``; call :meth:`listen` to take in what has come."""
+    """The service manager's end of ``$NOTIFY_SOCKET``. It always listens, as systemd does: senders need not wait."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -127,17 +128,22 @@ class NotifySocket:
         self.pings: list[float] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.bind(str(path))
+        self._socket.settimeout(0.2)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
 
-    def listen(self, seconds: float) -> None:
-        """Note the messages of the next ``seconds``."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._socket.settimeout(left)
+    def _take(self) -> None:
+        while not self._closed.is_set():
             with contextlib.suppress(TimeoutError):
                 lines = self._socket.recv(4096).decode().splitlines()
                 self.ready |= "READY=1" in lines
                 if "WATCHDOG=1" in lines:
                     self.pings.append(time.monotonic())
+
+    def listen(self, seconds: float) -> None:
+        """Let the next ``seconds`` pass; shorter when nothing can come any more."""
+        self._closed.wait(seconds)
 
     def longest(self, until: float, first: int = 0) -> float:
         """Seconds of the longest silence from ping ``first`` on: between two, or between the last and ``until``."""
@@ -145,6 +151,8 @@ class NotifySocket:
         return max((b - a for a, b in pairwise(times)), default=float("inf"))
 
     def close(self) -> None:
+        self._closed.set()
+        self._thread.join(5)
         self._socket.close()
 
 

@@ -21,7 +21,7 @@ PACKAGES = "Debian: apt install libportaudio2 pulseaudio pulseaudio-utils libaso
 class SoundServer:
     """PulseAudio with a null sink whose monitor is the default source; its files are in ``folder``.
 
-    :attr:`environment` makes a child process use it as its only sound device.
+    :attr:`environment` makes a child process use it as its only sound device; :attr:`changed` of it are not as ours.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,13 +29,14 @@ class SoundServer:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "asound.conf"
         config.write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
-        self.environment = os.environ | {
+        self.changed = {
             "HOME": str(folder),
             "XDG_RUNTIME_DIR": str(folder),
             "PULSE_RUNTIME_PATH": str(folder),
             "PULSE_SERVER": f"unix:{folder}/native",
             "ALSA_CONFIG_PATH": str(config),
         }
+        self.environment = os.environ | self.changed
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod

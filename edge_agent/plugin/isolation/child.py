@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import fcntl
 import importlib.metadata
@@ -31,7 +32,9 @@ from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec
 LONGEST = 1 << 18
 """Bytes of a message; the kernel's own limit for one is below."""
 _OOM_SCORE = 500
-_PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15
+_NO_CORE = 1
+"""Byte: at 0 the kernel makes no core file, but would pipe all memory to a crash reporter; at 1 it does neither."""
+_PR_SET_NAME = 15
 
 
 def main(name: str, control: int, lifeline: int, memory: int) -> None:
@@ -54,10 +57,8 @@ def _behave(name: str, lifeline: int) -> None:
     with contextlib.suppress(OSError):  # where it is forbidden, the kernel chooses by size
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
     with contextlib.suppress(OSError, ValueError):  # our unit forbids the call, and has set the limit itself
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_NAME, f"ea-{name}"[:15].encode(), 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (_NO_CORE, _NO_CORE))
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"ea-{name}"[:15].encode(), 0, 0, 0)
     faulthandler.enable()
 
 
@@ -91,9 +92,19 @@ def _serve(channel: socket.socket, view: View) -> None:
             reply = _reply(spec, analyzer, asked, view)
         except BaseException as error:  # noqa: BLE001 - likewise
             reply = wire.answer(failed=reason(error))
-        channel.send(reply)
+        send(channel, reply)
         if asked.verb == "close":
             break
+
+
+def send(channel: socket.socket, reply: bytes) -> None:
+    """Answer; what the kernel does not take as one message is refused by name instead."""
+    try:
+        channel.send(reply)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        channel.send(wire.answer(failed=f"an answer of {len(reply)} bytes does not fit into a message"))
 
 
 def _reply(spec: AnalyzerSpec, analyzer: Analyzer, asked: wire.Question, view: View) -> bytes:

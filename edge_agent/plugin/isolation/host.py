@@ -78,6 +78,8 @@ class IsolatedAnalyzer(Analyzer):
         self._failures = Failures(limits.budget)
         self._area = Area()
         self._due = self._late = 0.0
+        self.answered = True
+        """Whether the last question reached a child that answered it; when not, nothing found means nothing."""
         self._child: Child | None = None
         self._reap: weakref.finalize[..., Any] | None = None
         self._closed = weakref.finalize(self, self._area.close)
@@ -135,11 +137,14 @@ class IsolatedAnalyzer(Analyzer):
 
     def _use(self, question: wire.Question) -> Sequence[Any]:
         """What the child finds; nothing while there is none that is ready."""
+        self.answered = False
         try:
             child = self._child or (self._start() if self._now() >= self._due else None)
             if child is None or not self._is_ready(child):
                 return ()
-            return tuple(child.ask(question, self._limits.answer))
+            found = tuple(child.ask(question, self._limits.answer))
+            self.answered = True
+            return found
         except ChildError as error:
             self._failed(error)
             return ()

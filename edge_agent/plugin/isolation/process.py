@@ -92,7 +92,7 @@ class Child:
             raise ChildError(f"no answer within {within:g} s")
         try:
             return wire.read_found(message["found"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ChildError(f"it answered nonsense: {error!r}") from error
 
     def _listen(self, deadline: float) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,8 +78,12 @@ def answer(**parts: object) -> bytes:
 
 
 def found(items: Iterable[object]) -> list[dict[str, Any]]:
-    """What an analyzer found, as JSON takes it."""
-    return [{"is": type(item).__name__, **asdict(item)} for item in items]  # type: ignore[call-overload]
+    """What an analyzer found, as JSON takes it: a plugin's own subclasses as what the agent knows of them.
+
+    Raises:
+        ValueError: something that is no face, observation or event.
+    """
+    return [_tell(item) for item in items]
 
 
 def read_answer(message: bytes) -> dict[str, Any]:
@@ -88,7 +92,10 @@ def read_answer(message: bytes) -> dict[str, Any]:
     Raises:
         ValueError: that is no answer.
     """
-    read = json.loads(message)
+    try:
+        read = json.loads(message)
+    except RecursionError as error:
+        raise ValueError("an answer nested too deeply") from error
     if not isinstance(read, dict):
         raise ValueError(f"an answer of type {type(read).__name__}")
     return read
@@ -98,7 +105,7 @@ def read_found(items: Sequence[Mapping[str, Any]]) -> tuple[Face | Observation |
     """The values behind :func:`found`.
 
     Raises:
-        ValueError, TypeError, KeyError: something else.
+        ValueError, TypeError, KeyError, AttributeError: something else.
     """
     return tuple(_READ[item["is"]]({k: v for k, v in item.items() if k != "is"}) for item in items)
 
@@ -116,8 +123,19 @@ _READ: dict[str, Callable[[Mapping[str, Any]], Face | Observation | Event]] = {
 }
 
 
+def _tell(item: object) -> dict[str, Any]:
+    for kind in (Face, Observation, Event):
+        if isinstance(item, kind):
+            return {"is": kind.__name__, **{field.name: getattr(item, field.name) for field in fields(kind)}}
+    raise ValueError(f"{type(item).__name__} is no face, observation or event")
+
+
 def _plain(value: object) -> object:
-    """Numbers of numpy as Python's."""
+    """Numbers of numpy as Python's, any mapping (a frozen one, too) as a dict, a dataclass by its fields."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} cannot be sent")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.analysis.governor import Allowance, Governor, Limits, Load, next_allowance
-from edge_agent.analysis.probes import CpuShare, hottest, machine_probe, throttled
+from edge_agent.analysis.probes import CpuShare, hottest, machine_probe, process_seconds, throttled
 from edge_agent.domain.clock import ManualClock
 
 LIMITS = Limits()
@@ -121,6 +123,16 @@ def test_the_cpu_share_is_of_all_cores() -> None:
     assert share() == 1.0
 
 
+def test_a_child_missed_once_is_not_counted_twice() -> None:
+    """A process that ends while the numbers are read may be in neither list."""
+    clock, used = ManualClock(), iter([10.0, 3.0, 11.0])
+    share = CpuShare(clock, lambda: next(used), cores=1)
+    clock.advance(2.0)
+    assert share() == 0.0
+    clock.advance(2.0)
+    assert share() == 0.5
+
+
 def test_this_machine_answers() -> None:
     clock = ManualClock()
     probe = machine_probe(clock)
@@ -128,3 +140,17 @@ def test_this_machine_answers() -> None:
     load = probe()
     assert load.cpu is not None
     assert 0 <= load.cpu <= 1
+
+
+def test_the_work_of_a_child_counts_while_it_lives_and_afterwards() -> None:
+    """An analyzer with a process of its own must not escape the limit."""
+    busy = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    before = process_seconds()
+    child = subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout
+    child.stdout.readline()
+    alive = process_seconds()
+    child.communicate(b"\n")
+    gone = process_seconds()
+    assert alive - before >= 0.45
+    assert gone >= alive - 0.02

@@ -12,8 +12,9 @@ from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import Frame
-from edge_agent.domain.observation import ATTENTION, EMOTION, VisionReport
+from edge_agent.domain.observation import ATTENTION, EMOTION, UNSEARCHED, VisionReport
 from edge_agent.plugin import Kind
+from edge_agent.summary.window import WindowBuilder
 from tests.unit.analysis.faces import face
 from tests.unit.analysis.lanes import FPS, Detector, Reader, Watch, active, attention, picture
 
@@ -84,11 +85,19 @@ def test_a_face_that_looks_the_same_is_read_seldom_and_answered_always() -> None
 
 
 def test_a_face_that_keeps_changing_is_read_more() -> None:
-    script, steady, lively = visit(5, 65), Reader(), Reader()
+    script, steady, lively = visit(5, 65), Reader(), Reader(fickle=True)
     for reader, pattern in ((steady, constant), (lively, lambda t: int(t * 3))):
         analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, reader, "emotion")]
         watch(VisionLane(analyzers, STANDARD), script, 65, pattern)
     assert len(lively.asked) > 1.8 * len(steady.asked)
+
+
+def test_movement_that_changes_no_reading_is_read_less_than_movement_that_does() -> None:
+    script, steady, fickle = visit(5, 65), Reader(), Reader(fickle=True)
+    for reader in (steady, fickle):
+        analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, reader, "emotion")]
+        watch(VisionLane(analyzers, STANDARD), script, 65, lambda t: int(t * 3))
+    assert len(fickle.asked) > 1.3 * len(steady.asked)
 
 
 def test_other_face_analyzers_are_asked_about_everyone_at_every_look() -> None:
@@ -110,6 +119,9 @@ def test_a_fixed_rate_searches_and_reads_at_every_look() -> None:
 
 @pytest.mark.parametrize("flag", ["dark", "covered", "frozen"])
 def test_nobody_is_reported_from_a_blind_camera(flag: str) -> None:
+    """Row 23: while a camera is dark, covered or frozen nobody is searched for and no emotion reported; afterwards
+    they are.
+    """
     script, detector, reader = visit(0, 60), Detector(visit(0, 60)), Reader()
     scene = Watch(lambda t: [flag] if 10 <= t < 20 else [])
     analyzers = [
@@ -146,6 +158,30 @@ def test_a_crashed_watch_raises_no_flags_any_more(empty: Script) -> None:
     reports = watch(lane, empty, 12)
     assert reports[0].flags == {"dark"}
     assert not reports[-1].flags
+
+
+def test_a_crashed_detector_does_not_mean_that_nobody_is_there() -> None:
+    """Row 26: the face detector raises: flagged, the time does not count as watched, scenes are still looked at."""
+
+    def script(t: float) -> Sequence[Face]:
+        if t > 5:
+            raise RuntimeError("broken")
+        return [SOMEBODY]
+
+    analyzers = [active(Kind.DETECTOR, Detector(script), "f"), active(Kind.SCENE, Watch(lambda _t: []), "q")]
+    lane = VisionLane(analyzers, STANDARD)
+    reports = watch(lane, visit(0, 60), 12)
+    after = [r for r in reports if r.time > 6]
+    assert len(after) > 3
+    assert all(r.flags == {UNSEARCHED} and not r.faces and r.observations for r in after)
+    assert not any(r.flags for r in reports if r.time < 5)
+    builder = WindowBuilder(0.0, 12.0)
+    for report in reports:
+        builder.vision(report)
+    window = builder.flush(12.0)
+    assert window
+    assert window.stream.video_seconds == pytest.approx(5.0, abs=1.0)
+    assert window.faces.person_seconds == pytest.approx(window.faces.seconds, abs=1.0)
 
 
 def test_without_a_detector_scenes_are_still_watched(empty: Script) -> None:

@@ -50,7 +50,15 @@ def test_everything_else_that_is_wrong_is_told() -> None:
             PluginReport("x", "x", "face", Status.CRASHED, "boom"),
             PluginReport("y", "y", "", Status.DISABLED),
         ],
-        "process": ProcessUse(**{**_fields(process_use()), "descriptors": 95, "descriptor_limit": 100}),
+        "process": ProcessUse(
+            **{
+                **_fields(process_use()),
+                "descriptors": 95,
+                "descriptor_limit": 100,
+                "rss_mb": 330.0,
+                "memory_limit_mb": 400.0,
+            }
+        ),
     }
     found = problems(Vitals(**bad, config_problem="line 3: no\nline 4: no", choice_problem="not written"))
     assert found == [
@@ -60,6 +68,7 @@ def test_everything_else_that_is_wrong_is_told() -> None:
         "vision: no heartbeat",
         "plugin x: crashed: boom",
         "process: 95 of 100 file descriptors in use",
+        "process: 330 of 400 MB of memory in use",
     ]
     assert document(Vitals(**bad))["status"] == "degraded"
 

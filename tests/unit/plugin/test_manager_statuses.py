@@ -41,6 +41,7 @@ def test_an_allowed_plugin_is_enabled_and_named_with_its_distribution(site, disc
 
 
 def test_what_is_not_allowed_is_not_imported(site, discover, tmp_path) -> None:
+    """Row 26: a plugin that is not on the allow-list is not even imported."""
     trace = tmp_path / "imported"
     site.install("acme_lamp", f"open({str(trace)!r}, 'w')" + REGISTER)
     report = only(discover(allow=()))
@@ -124,6 +125,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_plugin_that_cannot_load_is_named_and_the_others_go_on(site, discover, context, case: str) -> None:
+    """Row 26: sixteen plugins that cannot load: one status with its reason each, the others run."""
     code, detail = BROKEN[case]
     site.install("acme_lamp", code)
     site.install("good_lamp", "@hookimpl\ndef edge_agent_register_analyzers(): return [spec('good')]", "good", "good")
@@ -276,6 +278,7 @@ def test_a_validator_that_fails_oddly_is_contained(site, discover) -> None:
 
 
 def test_an_analyzer_that_fails_its_self_check_is_closed_and_left_out(site, discover, context, tmp_path) -> None:
+    """Row 26: an analyzer that fails its own check is closed and left out."""
     closed = tmp_path / "closed"
     site.install(
         "acme_lamp",

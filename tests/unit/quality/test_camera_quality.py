@@ -52,6 +52,7 @@ def test_an_ordinary_picture_has_no_flags(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("level", [0, 5])
 def test_a_black_picture_is_dark(rng: np.random.Generator, level: int) -> None:
+    """Row 23: black pictures are flagged at once."""
     assert all(told == {"dark"} for told in flags([noisy(np.full(SHAPE, level, np.uint8), rng) for _ in range(30)]))
 
 
@@ -62,6 +63,7 @@ def test_a_dim_room_with_a_lamp_is_not_dark(rng: np.random.Generator) -> None:
 
 
 def test_a_grey_picture_is_covered_once_it_lasts(rng: np.random.Generator) -> None:
+    """Row 23: pictures of nothing are flagged as covered once that lasts."""
     told = flags([noisy(np.full(SHAPE, 90, np.uint8), rng) for _ in range(30)])
     assert told[0] == set()
     assert told[-1] == {"covered"}
@@ -74,6 +76,7 @@ def test_what_uncovers_starts_anew(rng: np.random.Generator) -> None:
 
 
 def test_the_same_picture_again_and_again_is_frozen_until_it_moves(rng: np.random.Generator) -> None:
+    """Row 23: the same picture again and again is flagged as frozen, until it moves."""
     one, other = noisy(scene(rng), rng), noisy(scene(rng), rng)
     told = flags([one] * 30 + [other] * 2)
     assert told[-3] == {"frozen"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,9 +33,46 @@ def test_the_hottest_zone_counts_and_broken_ones_do_not(tmp_path: Path) -> None:
     assert process_use(thermal=tmp_path).temperature_c == pytest.approx(63.25)
 
 
+def test_what_children_use_counts() -> None:
+    """An analyzer with a process of its own is the agent's, too."""
+    before = process_use()
+    hoard = "hoard = bytearray(b'x') * 60_000_000; print(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", hoard], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout
+    child.stdout.readline()
+    during = process_use()
+    child.communicate(b"\n")
+    assert before.rss_mb is not None
+    assert during.rss_mb is not None
+    assert during.rss_mb - before.rss_mb > 55
+    assert during.cpu_s > before.cpu_s
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        ({}, None),
+        ({"system.slice/edge-agent.service/memory.max": "max"}, None),
+        ({"system.slice/edge-agent.service/memory.max": "200000000", "system.slice/memory.max": "300000000"}, 200),
+        ({"system.slice/edge-agent.service/memory.high": "100000000", "system.slice/memory.max": "90000000"}, 90),
+    ],
+)
+def test_the_lowest_memory_limit_of_the_service_counts(
+    tmp_path: Path, limits: dict[str, str], limit: float | None
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("9:name=systemd:/\n0::/system.slice/edge-agent.service\n")
+    (tmp_path / "groups" / "system.slice" / "edge-agent.service").mkdir(parents=True)
+    for name, text in limits.items():
+        (tmp_path / "groups" / name).write_text(f"{text}\n")
+    found = process_use(tmp_path, tmp_path, tmp_path / "groups").memory_limit_mb
+    assert found == (limit or pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6))
+
+
 @pytest.mark.parametrize("statm", [None, "", "12", "a b c"])
 def test_what_the_kernel_does_not_tell_is_none(tmp_path: Path, statm: str | None) -> None:
+    (tmp_path / "self").mkdir()
     if statm is not None:
-        (tmp_path / "statm").write_text(statm)
-    use = process_use(tmp_path, tmp_path)
+        (tmp_path / "self" / "statm").write_text(statm)
+    use = process_use(tmp_path, tmp_path, tmp_path)
     assert (use.rss_mb, use.descriptors, use.temperature_c) == (None, None, None)

@@ -153,6 +153,7 @@ def test_a_component_that_fails_while_stopping_is_not_started_again(supervisor: 
 
 
 def test_who_does_not_beat_is_stale_until_the_next_beat(supervisor: Supervisor, clock: ManualClock) -> None:
+    """Row 29: a component without a heartbeat is stale until it has one again."""
     beat_now, beaten = threading.Event(), threading.Event()
 
     def beats_when_told(beat: Beat, own: Stop) -> None:

@@ -55,6 +55,7 @@ def test_windows_are_stamped_with_the_time_at_which_they_began(bench: Bench) -> 
 
 @pytest.mark.parametrize("jump", [10 * YEAR, -DAY])
 def test_a_jump_of_the_wall_clock_moves_the_stamp_never_the_length(bench: Bench, jump: float) -> None:
+    """Row 28: ten years forward, or a day back, while a window is open: windows keep their lengths and are marked."""
     bench.run(14, "a")
     bench.clock.set_wall(bench.clock.wall() + jump, synced=False)
     bench.run(17, "a")
@@ -66,6 +67,7 @@ def test_a_jump_of_the_wall_clock_moves_the_stamp_never_the_length(bench: Bench,
 
 
 def test_before_the_first_time_sync_windows_are_marked_and_right_afterwards(bench: Bench) -> None:
+    """Row 28: a start in 1970: marked until the time is known."""
     bench.clock.set_wall(0.0, synced=False)
     bench.run(11)
     bench.clock.set_wall(NOON, synced=True)

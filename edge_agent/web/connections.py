@@ -1,0 +1,80 @@
+"""How many connections there may be and how long each may keep the server waiting; uvicorn itself has no such limits.
+
+A client that connects and says nothing, half of a request, or does not read its answer is cut off. When all places are
+taken, a newcomer gets that of whoever has kept its request back longest, so that idle connections keep nobody out.
+Of uvicorn it knows ``transport`` and ``cycle`` of a connection, which its HTTP implementations have in common.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+WAIT_S = 10.0
+"""Seconds that a request may take to arrive (without its body, see :mod:`edge_agent.web.guard`), or an answer to be
+read a bit further."""
+UNREAD = 8 * 1024 * 1024
+"""Bytes that may wait for a client to read them; more than any answer has."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    cycle: object
+    unread: int
+    since: float
+
+
+class Connections:
+    """Holds the connections of one server to the limits; ``most`` at a time. All on the server's event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: dict[Any, _Seen] = {}
+
+    def protocol(self) -> type[asyncio.Protocol]:
+        """What uvicorn makes of every connection."""
+        limits = self
+
+        class Limited(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+            def connection_made(self, transport: asyncio.Transport) -> None:
+                super().connection_made(transport)
+                limits.admit(self, self.server_state.connections)
+
+        return Limited
+
+    def admit(self, new: Any, among: Collection[Any]) -> None:
+        """``new`` is now ``among`` the connections: one has to go when there are too many."""
+        present = [connection for connection in among if not connection.transport.is_closing()]
+        self._seen[new] = _Seen(None, 0, time.monotonic())
+        if len(present) > self._most:
+            idle = [connection for connection in present if connection in self._seen and _asks(connection)]
+            min(idle, key=lambda connection: self._seen[connection].since).transport.abort()
+
+    def look(self, among: Collection[Any]) -> None:
+        """Cut off who kept the server waiting for too long; call it a few times a second."""
+        now = time.monotonic()
+        seen: dict[Any, _Seen] = {}
+        for connection in among:
+            found = _progress(self._seen.get(connection), connection, now)
+            seen[connection] = found
+            if found.unread > UNREAD or (now - found.since > WAIT_S and (found.unread or _asks(connection))):
+                connection.transport.abort()
+        self._seen = seen
+
+
+def _asks(connection: Any) -> bool:
+    """Whether a request is awaited; never of a WebSocket."""
+    return hasattr(connection, "cycle") and (connection.cycle is None or connection.cycle.response_complete)
+
+
+def _progress(before: _Seen | None, connection: Any, now: float) -> _Seen:
+    """``since`` is when the client last read something or began another request."""
+    cycle, unread = getattr(connection, "cycle", None), connection.transport.get_write_buffer_size()
+    if before is None or before.cycle is not cycle or unread < before.unread or (unread and not before.unread):
+        return _Seen(cycle, unread, now)
+    return before
