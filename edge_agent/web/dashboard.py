@@ -75,6 +75,7 @@ _FILES = frozenset(
         "panels.js",
         "past.js",
         "period.js",
+        "preview.js",
         "theme.js",
         "timeline.js",
         "style.css",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
+import urllib.error
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from tests.support import browser as browsers
@@ -28,7 +33,7 @@ def media(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> tuple[Path,
 
 @pytest.fixture(scope="module")
 def device(cli: Cli, media: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
-    running = Device(cli, tmp_path_factory.mktemp("device"), *media)
+    running = Device(cli, tmp_path_factory.mktemp("device"), *media, preview="true")
     remember(running.state, 3, time.time() - 600)
     running.start()
     yield running
@@ -330,6 +335,44 @@ def test_the_keyboard_is_enough(page: Browser) -> None:
     assert nameless == []
 
 
+def test_the_picture_is_shown_only_when_asked_for_and_watching(
+    page: Browser, device: Device, media: tuple[Path, Path]
+) -> None:
+    def shown() -> bool:
+        return page.one("#picture").is_displayed() and bool(page.script("return picture.naturalWidth === 320"))
+
+    assert page.one("#preview-on").is_displayed()
+    assert not shown()
+    page.one("#look").click()
+    page.until(shown, "the picture")
+    source = page.script("return picture.src")
+    page.until(lambda: shown() and page.script("return picture.src") != source, "the next picture")
+    assert likeness(device.fetch("api/v1/preview.jpg"), media[0]) > 0.9
+    device.ask("api/v1/control/privacy", True)
+    with pytest.raises(urllib.error.HTTPError, match="409"):
+        device.fetch("api/v1/preview.jpg")
+    page.until(lambda: not page.one("#picture").is_displayed(), "no picture")
+    assert page.script("return picture.hasAttribute('src')") is False
+    assert page.text("#no-picture") == "The camera is not watching."
+    device.ask("api/v1/control/privacy", False)
+    page.until(shown, "the picture again")
+    page.one("#look").click()
+    assert not page.one("#picture").is_displayed()
+    assert [line for line in page.complaints() if "preview.jpg" not in line] == []
+
+
+def likeness(picture: bytes, recording: Path) -> float:
+    """Correlation of a JPEG with the frame of a film that it is most like."""
+
+    def values(image: Image.Image) -> Any:
+        pixels = np.asarray(image.convert("L").resize((64, 48)), float).ravel()
+        return (pixels - pixels.mean()) / pixels.std()
+
+    shown = values(Image.open(io.BytesIO(picture)))
+    with av.open(str(recording)) as container:
+        return max(float(np.mean(shown * values(f.to_image()))) for f in container.decode(video=0))
+
+
 def test_a_lost_connection_is_told_and_found_again(browser: Browser, device: Device) -> None:
     """The last one: it leaves a device that cannot be switched."""
     page = opened(browser, device)
@@ -340,7 +383,9 @@ def test_a_lost_connection_is_told_and_found_again(browser: Browser, device: Dev
     page.until(lambda: page.text("#link") == "not connected", "the loss")
     assert page.one("#lost").is_displayed()
     assert "The last window shown is from" in page.text("#lost")
-    device.start(EDGE_AGENT__WEB__CONTROL="false", EDGE_AGENT__PRIVACY__MIN_PEOPLE="2")
+    device.start(
+        EDGE_AGENT__WEB__CONTROL="false", EDGE_AGENT__PRIVACY__MIN_PEOPLE="2", EDGE_AGENT__WEB__PREVIEW="false"
+    )
     page.until(lambda: page.text("#link") == "live", "a new connection")
     assert not page.one("#lost").is_displayed()
     assert device.ask("api/v1/status")["boot_id"] != boot
@@ -351,5 +396,9 @@ def test_a_lost_connection_is_told_and_found_again(browser: Browser, device: Dev
     assert "web.control" in page.text("#said")
     page.until(lambda: page.text("#dominant-sub") == "withheld: too few people", "one person's expressions withheld")
     assert "withheld" in page.text("#nobody")
+    assert not page.one("#preview-on").is_displayed()
+    assert not page.one("#preview").is_displayed()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        device.fetch("api/v1/preview.jpg")
     assert "Visits" not in page.text("#timeline")
     assert [line for line in page.complaints() if "ERR_CONNECTION" not in line and "WebSocket" not in line] == []

@@ -4,6 +4,7 @@ import { clock } from "./format.js";
 import { addEvent, clearEvents, pill, say, showFigures, showHealth, showHere, showPacing, showWindow } from "./panels.js";
 import { Visits, Windows } from "./past.js";
 import { Period } from "./period.js";
+import * as preview from "./preview.js";
 import { Timeline } from "./timeline.js";
 
 const SILENT_MS = 40e3, EVENTS_KEPT = 500;
@@ -65,6 +66,7 @@ function state(s) {
   showState(s);
   watching = s.camera === "on";
   pacing(why);
+  preview.watch(watching);
 }
 
 const handlers = { summary, event, health, pacing, state, ping: () => {} };
@@ -78,6 +80,7 @@ async function load() {
   if (boot !== status.boot_id) { visits = new Visits(); events = []; clearEvents(); }
   boot = status.boot_id;
   hidden = status.info.privacy.min_people >= 2;
+  preview.offer(status.info.privacy.preview === true);
   say("name", status.info.name);
   document.title = `${status.info.name} · edge-agent`;
   say("first", `The first window of ${status.info.window_s} s is not over yet.`);
@@ -97,6 +100,7 @@ async function load() {
 let wait = 1000, silence = 0;
 
 function lost(reason) {
+  preview.watch(false);
   clearTimeout(silence);
   document.body.classList.add("stale");
   pill("link", "not connected", "bad");
@@ -151,4 +155,5 @@ for (const radio of document.querySelectorAll("[name=period]")) {
 }
 setInterval(() => { if (visits.here.length) showHere(visits.here, hidden); }, 1000);
 wire();
+preview.wire();
 connect();
