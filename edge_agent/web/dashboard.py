@@ -75,6 +75,7 @@ _FILES = frozenset(
         "panels.js",
         "past.js",
         "period.js",
+        "persons.js",
         "preview.js",
         "theme.js",
         "timeline.js",

@@ -159,6 +159,33 @@ def test_the_rate_is_explained(page: Browser, device: Device) -> None:
     assert re.search(r"\d\.\d a second", page.text("#rate"))
 
 
+def test_each_person_has_a_line_with_stay_attention_and_expressions(page: Browser, device: Device) -> None:
+    def rows() -> dict[str, list[Any]]:
+        found = page.script(
+            "return [...document.querySelectorAll('#persons li')].map(r => [r.dataset.track,"
+            " [r.className, r.querySelector('.how').textContent, r.querySelectorAll('.look').length]])"
+        )
+        return dict(found)
+
+    def same() -> bool:
+        told, shown = device.ask("api/v1/people?seconds=300")["people"], rows()
+        good = 0
+        for person in told:
+            state, how, looks = shown.get(person["track"], ["", "", -1])
+            known = [window for window in person["timeline"] if window["emotion"]]
+            attention = person["attention"]
+            good += (
+                state == ("here" if person["here"] else "gone")
+                and looks == len(known)
+                and (attention is None or f"attention {percent(attention['ratio'])}" in how)
+                and bool(known)
+            )
+        return good > 0
+
+    page.until(same, "a person as the API tells")
+    assert re.match(r"\d+ in view, [1-9]\d* in the last 5 minutes", page.text("#persons-now"))
+
+
 def test_privacy_really_releases_the_devices_and_is_mirrored(
     page: Browser, device: Device, media: tuple[Path, Path]
 ) -> None:
@@ -395,7 +422,7 @@ def test_a_lost_connection_is_told_and_found_again(browser: Browser, device: Dev
     assert all(switches)
     assert "web.control" in page.text("#said")
     page.until(lambda: page.text("#dominant-sub") == "withheld: too few people", "one person's expressions withheld")
-    assert "withheld" in page.text("#nobody")
+    page.until(lambda: "Withheld" in page.text("#nobody"), "nobody told apart")
     assert not page.one("#preview-on").is_displayed()
     assert not page.one("#preview").is_displayed()
     with pytest.raises(urllib.error.HTTPError, match="404"):

@@ -85,15 +85,7 @@ export function clearEvents() {
   $("no-events").hidden = false;
 }
 
-// ---------------------------------------------------------------- people and the period
-
-export function showHere(here, hidden) {
-  const now = Date.now();
-  const shown = hidden ? [] : here.slice(-12).map((v) => [`since ${clock(v.begin)}`, duration(Math.max(0, (now - v.begin) / 1000))]);
-  rows("here", shown);
-  say("nobody", hidden ? "Who stays how long is withheld on this device: too few people could be told apart." : "Nobody is in view.");
-  $("nobody").hidden = shown.length > 0;
-}
+// ---------------------------------------------------------------- the period
 
 export function showFigures(f) {
   const known = (value, text) => (value === null ? "–" : text(value)), heard = Object.entries(f.heard).sort((a, b) => b[1] - a[1]);
