@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from edge_agent.api import Session
 from edge_agent.app import Agent
 from edge_agent.app.board import Board
-from edge_agent.web import dashboard, echo, hume, live, preview, upload
+from edge_agent.web import dashboard, echo, hume, live, upload
 from edge_agent.web.guard import Guard, Rules
 from edge_agent.web.problems import ProblemError, on_failure, on_http_error, on_problem
 from edge_agent.web.views import Views
@@ -29,7 +29,6 @@ def make_app(agent: Agent, rules: Rules, open_session: Callable[..., Session] = 
     routes = [
         *dashboard.routes(rules.token),
         *Views(agent, board).routes(),
-        *preview.routes(agent),
         *live.routes(live.Hub(board, agent.settings.web.clients)),
         *hume.routes(open_session),
         *echo.routes(open_session),
