@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 RELOAD = "reload"
 
+Web = Callable[[Settings], Callable[[Agent], Component]]
+"""Readies a web side for these settings, raising ConfigError, to be made once there is an agent."""
+
 
 class ComponentError(EdgeAgentError):
     """A component failed more often than its restart budget allows."""
@@ -61,7 +64,7 @@ class ConfigFile:
 class Daemon:
     """Runs agents until ``stop`` is requested or the recordings are over. ``on_settings`` is told what is in force.
 
-    ``web`` makes the agent's web side; it is asked when the config enables that.
+    ``web`` readies the agent's web side; it is asked when the config enables that.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Daemon:
         hangup: threading.Event,
         pull: Pull = pull_quietly,
         on_settings: Callable[[Settings], None] = lambda _settings: None,
-        web: Callable[[Agent], Component] | None = None,
+        web: Web | None = None,
     ) -> None:
         self._file = file
         self._stop = stop
@@ -92,19 +95,22 @@ class Daemon:
         while self._next is not None:
             (config, settings), self._next = self._next, None
             self._on_settings(settings)
+            web = self._web_of(settings)
             assembly = Assembly(config, settings)
             assembly.pull_missing(self._pull)
             assembly.activate()
             inner = Stop()
-            agent = self._agent(settings, assembly)
+            agent = self._agent(settings, assembly, web)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings))  # noqa: B023 - ends with run
             if inner.failure:
                 raise ComponentError(inner.reason)
             if inner.reason != RELOAD:
                 return
 
-    def _agent(self, settings: Settings, assembly: Assembly) -> Agent:
-        web = self._web if settings.web.enabled else None
+    def _web_of(self, settings: Settings) -> Callable[[Agent], Component] | None:
+        return self._web(settings) if self._web is not None and settings.web.enabled else None
+
+    def _agent(self, settings: Settings, assembly: Assembly, web: Callable[[Agent], Component] | None) -> Agent:
         if web is None:
             return Agent(settings, assembly, reload=self._hangup.set)
         return Agent(settings, assembly, reload=self._hangup.set, board=Board(), companions=lambda agent: [web(agent)])
@@ -121,6 +127,7 @@ class Daemon:
         try:
             candidate = self._file.read()
             Assembly(*candidate).check()
+            self._web_of(candidate[1])
         except EdgeAgentError as error:
             log.error("config not reloaded, the old one stays in force: %s", error)
             agent.config_problem = str(error)

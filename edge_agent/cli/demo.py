@@ -110,7 +110,8 @@ def demo(
 def _agent(settings: Settings, assembly: Assembly) -> Agent:
     if not settings.web.enabled:
         return Agent(settings, assembly)
-    return Agent(settings, assembly, board=Board(), companions=lambda agent: [web_side(None, agent)])
+    web = web_side(None, settings)
+    return Agent(settings, assembly, board=Board(), companions=lambda agent: [web(agent)])
 
 
 def _with_web(settings: Settings) -> Settings:

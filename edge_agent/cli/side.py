@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,18 +14,18 @@ from edge_agent.settings import Settings
 MISSING = "the web side needs {name}: install it with pip install 'edge-agent[web]', or set web.enabled = false"
 
 
-def web_side(config: Path | None, agent: Agent) -> Component:
-    """The web side of ``agent``; what is uploaded is analysed as ``config`` says.
+def web_side(config: Path | None, settings: Settings) -> Callable[[Agent], Component]:
+    """Makes the web side of an agent with ``settings``; what is uploaded is analysed as ``config`` says.
 
     Raises:
         ConfigError: the extra is not installed, or the token cannot be used.
     """
     try:
         from edge_agent.api import Session
-        from edge_agent.web.server import component
+        from edge_agent.web.server import component, token_of
     except ModuleNotFoundError as error:
         raise ConfigError(MISSING.format(name=error.name)) from None
-    return component(agent, partial(Session, config=config, pull=False))
+    return partial(component, token=token_of(settings), open_session=partial(Session, config=config, pull=False))
 
 
 def sign_in(settings: Settings) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
+"""What can be sent in headers, in cookies and in addresses alike."""
+WANTED = "at least 16 letters and digits, e.g. from 'openssl rand -hex 16'"
 
 
 class WebSettings(BaseModel):
@@ -32,6 +37,11 @@ class WebSettings(BaseModel):
     control: bool = Field(
         default=True, description="Whether those who know the token may also switch and choose, as by MQTT commands."
     )
+    preview: bool = Field(
+        default=False,
+        description="Whether those who know the token may also see the camera's latest picture. Not with "
+        "privacy.min_people.",
+    )
     clients: int = Field(default=128, ge=1, le=4096, description="Live connections at a time; more are refused.")
 
     @property
@@ -46,8 +56,8 @@ class WebSettings(BaseModel):
     def _guarded(self) -> WebSettings:
         if self.token is not None and self.token_file is not None:
             raise ValueError("token and token_file exclude each other: keep token_file")
-        if self.token is not None and len(self.token.get_secret_value()) < 16:
-            raise ValueError("token: at least 16 characters, e.g. from 'openssl rand -hex 16'")
+        if self.token is not None and not TOKEN.fullmatch(self.token.get_secret_value()):
+            raise ValueError(f"token: {WANTED}")
         if self.enabled and not self.loopback and self.token is None and self.token_file is None:
             raise ValueError(
                 f"host = {self.host!r} can be reached by others: give a token_file, or listen on 127.0.0.1"

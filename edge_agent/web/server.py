@@ -10,6 +10,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 
@@ -20,6 +21,7 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
+from edge_agent.settings.web import TOKEN, WANTED
 from edge_agent.web.app import make_app
 from edge_agent.web.connections import Connections
 from edge_agent.web.guard import LOOPBACK, Rules
@@ -42,7 +44,7 @@ def token_of(settings: Settings) -> str:
     """The token that clients must know; made up and kept in the state folder when the config gives none.
 
     Raises:
-        ConfigError: its file cannot be read or written, or holds none.
+        ConfigError: its file cannot be read, or holds none.
     """
     web = settings.web
     if web.token is not None:
@@ -50,35 +52,44 @@ def token_of(settings: Settings) -> str:
     path = web.token_file or settings.device.state_dir / TOKEN_FILE
     try:
         if web.token_file is None and not path.exists():
-            replace_durably(path, f"{secrets.token_hex(16)}\n".encode())
-            path.chmod(0o600)
+            return _made_up(path)
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the token of the web side cannot be used: {type(error).__name__}") from None
-    if not lines or len(lines[0].strip()) < 16:
-        raise ConfigError(f"{path}: its first line must be a token of at least 16 characters")
-    return lines[0].strip()
+    except OSError as error:
+        raise ConfigError(f"{path}: the token of the web side cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        lines = []
+    token = lines[0].strip() if lines else ""
+    if not TOKEN.fullmatch(token):
+        raise ConfigError(f"{path}: its first line must be a token: {WANTED}")
+    return token
 
 
-def component(agent: Agent, open_session: Callable[..., Session] = Session) -> Component:
-    """The web side of ``agent``, which must have a board; what is uploaded goes to an ``open_session`` of its own.
+def _made_up(path: Path) -> str:
+    """A new token, kept in ``path`` if that can be."""
+    token = secrets.token_hex(16)
+    try:
+        replace_durably(path, f"{token}\n".encode(), mode=0o600)
+    except OSError as error:
+        log.error("%s: cannot be written (%s): nobody can know the token; give a web.token_file", path, error.strerror)
+    return token
 
-    Raises:
-        ConfigError: the token cannot be used.
-    """
-    server = WebServer(agent, open_session)
+
+def component(agent: Agent, token: str, open_session: Callable[..., Session] = Session) -> Component:
+    """The web side of ``agent``, which must have a board; what is uploaded goes to an ``open_session`` of its own."""
+    server = WebServer(agent, token, open_session)
     return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
 
 
 class WebServer:
     """See the module."""
 
-    def __init__(self, agent: Agent, open_session: Callable[..., Session]) -> None:
+    def __init__(self, agent: Agent, token: str, open_session: Callable[..., Session]) -> None:
         self._open_session = open_session
         web = agent.settings.web
         self._address = (web.host, web.port)
-        hosts = (*LOOPBACK, web.host.lower(), *(name.lower() for name in web.allowed_hosts))
-        self._rules = Rules(token_of(agent.settings), hosts, roomy=ROOMY)
+        here = f"[{web.host}]" if ":" in web.host else web.host
+        hosts = (*LOOPBACK, *(name.lower() for name in (here, *web.allowed_hosts)))
+        self._rules = Rules(token, hosts, roomy=ROOMY)
         self._agent = agent
 
     def run(self, beat: Beat, stop: Stop) -> None:

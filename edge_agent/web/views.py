@@ -20,12 +20,15 @@ from edge_agent.app.board import Board
 from edge_agent.app.control import RefusedError
 from edge_agent.app.people import KEEP_S
 from edge_agent.delivery.commands import Command
+from edge_agent.delivery.payload import schema
+from edge_agent.domain.message import MessageKind
 from edge_agent.settings import Settings
-from edge_agent.web import analytics, metrics
+from edge_agent.web import analytics, metrics, preview
 from edge_agent.web.problems import ProblemError
 
 MOST = 720
 """Summaries or events in one answer."""
+DESCRIBED_ELSEWHERE: dict[str, MessageKind] = {"Summary": "summary", "Event": "event"}
 
 
 class Views:
@@ -48,6 +51,7 @@ class Views:
             Route("/api/v1/events", self.events),
             Route("/api/v1/analytics", self.analytics),
             Route("/api/v1/people", self.people),
+            *preview.routes(self._agent),
             Route("/api/v1/config/schema", self.schema),
             Route("/api/v1/control/{name}", self.control, methods=["POST"]),
             Route("/camera/start", self.start_camera, methods=["POST"]),
@@ -154,10 +158,14 @@ class Views:
 
 
 def openapi() -> dict[str, Any]:
-    """The description of this API, with the version filled in."""
+    """The description of this API, with the version and the messages' own schemas filled in."""
     text = resources.files("edge_agent.web").joinpath("openapi.json").read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     document["info"]["version"] = __version__
+    for name, kind in DESCRIBED_ELSEWHERE.items():
+        part = json.dumps(schema(kind)).replace('"#/$defs/', f'"#/components/schemas/{name}/$defs/')
+        told = {key: value for key, value in json.loads(part).items() if key not in ("$schema", "$id", "description")}
+        document["components"]["schemas"][name] |= told
     return document
 
 

@@ -232,6 +232,15 @@ def _established(server_port: int, client_port: int) -> bool:
     return False
 
 
+def test_what_nobody_foresaw_is_told_without_its_details(web: Web) -> None:
+    web.board.post("health", {"status": "ok"})  # metrics need more of it
+    status, body = web.ask("GET", "/metrics", BEARER)
+    assert (status, json.loads(body)["status"]) == (500, 500)
+    assert b"Traceback" not in body
+    assert b"KeyError" not in body
+    assert web.ask("GET", "/api/v1/status", BEARER)[0] == 200
+
+
 def test_the_page_asks_nothing_of_others_and_may_run_its_own_scripts_only(web: Web) -> None:
     with web.connect() as sock:
         request = head("GET", "/", f"Host: 127.0.0.1:{web.port}", "Accept: text/html", BEARER, "Connection: close")

@@ -351,3 +351,16 @@ def test_one_too_many_is_told_to_come_back(unwell: WebAgent) -> None:
             assert next(messages)["type"] == "state"
     with pytest.raises(InvalidStatus), unwell.live("0123456789abcdef-wrong"):
         pass
+
+
+def test_a_token_that_cannot_be_read_does_not_end_a_running_agent(unwell: WebAgent) -> None:
+    good = unwell.config.read_text()
+    unwell.config.write_text(good.replace(f'token = "{UNWELL}"', 'token_file = "/nowhere/token"'))
+    with unwell.http(Authorization=f"Bearer {UNWELL}") as http:
+        wait_for(
+            lambda: any("/nowhere/token" in line for line in http.get("/api/v1/status").json()["health"]["problems"]),
+            "the refused config",
+        )
+        assert http.get("/readyz").status_code == 503
+        unwell.config.write_text(good)
+        wait_for(lambda: "nowhere" not in http.get("/api/v1/status").text, "the good config again")

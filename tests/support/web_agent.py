@@ -31,16 +31,16 @@ class WebAgent:
     def __init__(self, cli: Cli, folder: Path, web: str = "", **tables: str) -> None:
         self.port = free_port()
         self.state = folder / "state"
-        self._config = folder / "config.toml"
+        self.config = folder / "config.toml"
         tables = {"device": 'id = "kiosk-1"', "web": f"enabled = true\nport = {self.port}\n{web}", **tables}
-        self._config.write_text("".join(f"[{name}]\n{body}\n" for name, body in tables.items()))
+        self.config.write_text("".join(f"[{name}]\n{body}\n" for name, body in tables.items()))
         self._cli = cli
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Run it, without waiting for anything."""
         self.process = self._cli.start(
-            "run", "--config", str(self._config), EDGE_AGENT__DEVICE__STATE_DIR=str(self.state)
+            "run", "--config", str(self.config), EDGE_AGENT__DEVICE__STATE_DIR=str(self.state)
         )
 
     def end(self) -> str:

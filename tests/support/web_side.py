@@ -30,6 +30,7 @@ class Web:
         self.port = free_port()
         text = (
             f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n'
+            '[camera]\nsource = "none"\n[microphone]\nsource = "none"\n'
             f'[web]\nenabled = true\nport = {self.port}\ntoken = "{TOKEN}"\n'
         )
         config = ConfigText("test", text)
@@ -38,7 +39,7 @@ class Web:
         self.agent = Agent(settings, Assembly(config, settings), board=self.board)
         self._stop = Stop()
         self.beat = Beat(SystemClock(lambda: True))
-        run = server.component(self.agent).run
+        run = server.component(self.agent, server.token_of(settings)).run
         self._thread = threading.Thread(target=run, args=(self.beat, self._stop))
         self._thread.start()
         deadline = time.monotonic() + 30

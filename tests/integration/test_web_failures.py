@@ -1,0 +1,193 @@
+"""What is wrong with the web side is told, costs the agent nothing, and mends itself where it can."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_agent.app import Agent
+from edge_agent.app.assembly import Assembly
+from edge_agent.app.board import Board
+from edge_agent.domain.clock import SystemClock
+from edge_agent.domain.errors import ConfigError
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Beat
+from edge_agent.settings import ConfigText, Settings
+from edge_agent.web import server
+from tests.support.cli import Cli
+from tests.support.mosquitto import free_port
+
+TOKEN = "0123456789abcdef-right"
+ENABLED = "[web]\nenabled = true\n"
+WITHOUT_EXTRA = "import sys; sys.modules[sys.argv.pop(1)] = None; from edge_agent.cli import main; main()"
+
+
+# ---------------------------------------------------------------------- at the start
+
+
+@pytest.mark.parametrize("library", ["uvicorn", "starlette", "prometheus_client"])
+def test_without_the_extra_the_start_says_what_to_install(cli: Cli, tmp_path: Path, library: str) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(ENABLED)
+    command = [sys.executable, "-c", WITHOUT_EXTRA, library, "run", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=cli.environment, check=False)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert library in line
+    assert "pip install 'edge-agent[web]'" in line
+    assert "web.enabled = false" in line
+
+
+def test_a_token_file_that_is_not_there_ends_the_start(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f'{ENABLED}token_file = "{tmp_path / "none"}"\n')
+    done = cli("run", "--config", str(config))
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert str(tmp_path / "none") in line
+    assert "No such file" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "first line"),
+        (b"\n0123456789abcdef\n", "first line"),
+        (b"tooshort\n", "16 letters"),
+        (b"a token of many words\n", "16 letters"),
+        (b"0123456789abcdef\xff\xfe\n", "first line"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    file = tmp_path / "token"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as refused:
+        server.token_of(Settings(web={"enabled": True, "token_file": str(file)}))
+    assert str(file) in str(refused.value)
+    assert "0123456789abcdef" not in str(refused.value)
+
+
+def test_the_first_line_of_a_token_file_is_the_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"  {TOKEN}\r\nthe rest is a remark\n")
+    assert server.token_of(Settings(web={"enabled": True, "token_file": str(tmp_path / "token")})) == TOKEN
+
+
+def test_a_token_is_made_up_once_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+    def settings(folder: str) -> Settings:
+        return Settings(device={"state_dir": str(tmp_path / folder)}, web={"enabled": True})
+
+    token = server.token_of(settings("one"))
+    file = tmp_path / "one" / "web-token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert file.read_text() == f"{token}\n"
+    assert len(token) == 32
+    assert server.token_of(settings("one")) == token
+    assert server.token_of(settings("two")) != token
+    file.write_text("")
+    with pytest.raises(ConfigError, match="first line"):
+        server.token_of(settings("one"))
+
+
+def test_a_state_folder_that_cannot_be_written_does_not_end_the_agent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(device={"state_dir": str(tmp_path / "file" / "state")}, web={"enabled": True})
+    assert len(server.token_of(settings)) == 32
+    assert "give a web.token_file" in caplog.text
+
+
+# ---------------------------------------------------------------------- while running
+
+
+@contextmanager
+def served(agent: Agent) -> Iterator[Beat]:
+    """The web side of ``agent`` running."""
+    stop, beat = Stop(), Beat(SystemClock(lambda: True))
+    thread = threading.Thread(target=server.component(agent, TOKEN).run, args=(beat, stop))
+    thread.start()
+    try:
+        yield beat
+    finally:
+        stop.request("the test is over")
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def an_agent(state: Path, port: int, board: Board | None) -> Agent:
+    config = ConfigText(
+        "test", f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n{ENABLED}port = {port}\n'
+    )
+    settings = config.settings()
+    return Agent(settings, Assembly(config, settings), board=board)
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as sock:
+            sock.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+            return sock.recv(100).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def until(condition: object, within: float = 20.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_port_that_is_taken_is_told_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "RETRY_S", 1.0)
+    caplog.set_level(logging.INFO, "edge_agent")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        agent = an_agent(tmp_path, port, Board())
+        with served(agent) as beat:
+            until(lambda: caplog.text.count(f"cannot listen on 127.0.0.1:{port}: ") >= 2)
+            assert "trying again in 1 s" in caplog.text
+            assert beat.age < 2.0, "the supervisor would take it for hung"
+            taken.close()
+            until(lambda: answers(port))
+    assert f"web: listening on 127.0.0.1:{port}" in caplog.text
+    assert not answers(port), "it is over, and still there"
+
+
+def test_a_failure_nobody_foresaw_is_logged_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here: an agent without a board, as only a mistake in the code could make it."""
+    monkeypatch.setattr(server, "RETRY_S", 1.0)
+    with served(an_agent(tmp_path, free_port(), None)) as beat:
+        until(lambda: caplog.text.count("web: failed; trying again") >= 2)
+        assert beat.age < 2.0
+    assert "needs a board" in caplog.text
+
+
+# ---------------------------------------------------------------------- what is delivered
+
+
+def test_the_wheel_has_the_page_and_the_description(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=repository, check=True, capture_output=True, timeout=100)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = {name.removeprefix("edge_agent/web/") for name in wheel.namelist()}
+    here = repository / "edge_agent" / "web"
+    wanted = {str(path.relative_to(here)) for path in here.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert {"openapi.json", "static/index.html", "static/main.js"} <= wanted <= names
