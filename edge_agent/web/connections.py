@@ -2,7 +2,8 @@
 
 A client that connects and says nothing, half of a request, or does not read its answer is cut off. When all places are
 taken, a newcomer gets that of whoever has kept its request back longest, so that idle connections keep nobody out.
-Of uvicorn it knows ``transport`` and ``cycle`` of a connection, which its HTTP implementations have in common.
+Of uvicorn it knows ``transport`` and ``cycle`` of a connection, and its HTTP by h11: the faster one keeps whatever a
+header or trailer brings, without end.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 WAIT_S = 10.0
-"""Seconds that a request may take to arrive (without its body, see :mod:`edge_agent.web.guard`), or an answer to be
+"""Seconds that a request may take to arrive (without its body, see :mod:`edge_agent.web.body`), or an answer to be
 read a bit further."""
 UNREAD = 8 * 1024 * 1024
 """Bytes that may wait for a client to read them; more than any answer has."""
@@ -40,8 +41,8 @@ class Connections:
         """What uvicorn makes of every connection."""
         limits = self
 
-        class Limited(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-            def connection_made(self, transport: asyncio.Transport) -> None:
+        class Limited(H11Protocol):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 limits.admit(self, self.server_state.connections)
 

@@ -46,7 +46,8 @@ class Client:
     async def get(self) -> str | None:
         """The next text; None when there was none for :data:`PING_S`."""
         try:
-            return await asyncio.wait_for(self._queue.get(), PING_S)
+            async with asyncio.timeout(PING_S):
+                return await self._queue.get()
         except TimeoutError:
             return None
 
@@ -130,24 +131,32 @@ def routes(hub: Hub) -> list[BaseRoute]:
 
 async def _talk(socket: WebSocket, hub: Hub, client: Client) -> None:
     """Send until the client leaves or does not read."""
-    reading = asyncio.create_task(_until_gone(socket))
+    tasks = [asyncio.create_task(_tell(socket, hub, client)), asyncio.create_task(_until_gone(socket))]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _tell(socket: WebSocket, hub: Hub, client: Client) -> None:
     try:
         for text in hub.now():
-            await asyncio.wait_for(socket.send_text(text), SEND_S)
-        while not reading.done() and not client.dropped.is_set():
-            waiting = asyncio.create_task(client.get())
-            await asyncio.wait({waiting, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                waiting.cancel()
-                return
-            text = waiting.result() or message("ping", None)
-            await asyncio.wait_for(socket.send_text(text), SEND_S)
-        if client.dropped.is_set():
-            await asyncio.wait_for(socket.close(TOO_SLOW, "you do not read fast enough"), 1.0)
+            await _send(socket, text)
+        while not client.dropped.is_set():
+            await _send(socket, await client.get() or message("ping", None))
+        async with asyncio.timeout(1.0):
+            await socket.close(TOO_SLOW, "you do not read fast enough")
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         return  # it is gone, or it does not read: nothing more can be said to it
-    finally:
-        reading.cancel()
+
+
+async def _send(socket: WebSocket, text: str) -> None:
+    async with asyncio.timeout(SEND_S):
+        await socket.send_text(text)
 
 
 async def _until_gone(socket: WebSocket) -> None:

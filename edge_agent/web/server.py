@@ -118,6 +118,7 @@ class WebServer:
             server_header=False,
             ws_max_size=WEBSOCKET_BYTES,
             ws_max_queue=4,
+            ws_per_message_deflate=False,  # a third of a megabyte for each client, for messages of a kilobyte
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=5,
             backlog=SPARE,

@@ -33,7 +33,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds that the server waits here, where it is only waited for that."""
-    for limit in ("connections.WAIT_S", "guard.BODY_S", "live.SEND_S"):
+    for limit in ("connections.WAIT_S", "body.BODY_S", "live.SEND_S"):
         monkeypatch.setattr(f"edge_agent.web.{limit}", 3.0)
     return 3.0
 
@@ -123,6 +123,48 @@ def test_a_huge_body_is_refused_as_it_arrives_and_not_kept(web: Web, told: bool)
     status, body = web.ask("POST", "/api/v1/control/nothing", BEARER, f"Content-Length: {65 * 1024}", body=b" " * 66560)
     assert (status, json.loads(body)["status"]) == (413, 413)
     assert web.ask("POST", "/api/v1/control/status", BEARER, f"Content-Length: {len(small)}", body=small)[0] == 200
+
+
+def test_who_is_refused_with_a_body_on_the_way_hears_why(web: Web) -> None:
+    size = 4 * 1024 * 1024
+    length = f"Content-Length: {size}"
+    for _ in range(5):
+        for status, headers in (401, (length,)), (413, (length, BEARER)):
+            got, body = web.ask("POST", "/api/v1/control/status", *headers, body=b" " * size)
+            assert (got, json.loads(body)["status"]) == (status, status)
+
+
+def test_who_leaves_in_the_middle_fills_no_log(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    whole = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Content-Length: 20")
+    for said in (b"", b"\r\n", b"\x00\xff" * 50, whole[:30], whole, whole + b"token=", upgrade(web, BEARER)):
+        with web.connect() as sock:
+            sock.sendall(said)
+    assert web.ask("GET", "/healthz")[0] == 200
+    time.sleep(0.3)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", ["one header", "many headers", "address", "trailers", "chunk extension"])
+def test_a_request_without_end_is_ended_and_not_kept(web: Web, kind: str) -> None:
+    """Nobody needs a token for that."""
+    start = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Transfer-Encoding: chunked")
+    begun, more = {
+        "one header": (start[:-2] + b"X: ", b"x" * 65536),
+        "many headers": (start[:-2], b"X-Header: y\r\n" * 4096),
+        "address": (b"GET /login?", b"x" * 65536),
+        "trailers": (start + b"1\r\nx\r\n0\r\n", b"X-Trailer: y\r\n" * 4096),
+        "chunk extension": (start + b"1;", b"x" * 65536),
+    }[kind]
+    before = process_use().rss_mb or 0.0
+    with web.connect() as sock:
+        sent = 0
+        with suppress(OSError):
+            sock.sendall(begun)
+            while sent < OFFERED:
+                sock.sendall(more)
+                sent += len(more)
+    assert sent < OFFERED, "it swallowed everything"
+    assert (process_use().rss_mb or 0.0) - before < 16.0
 
 
 def test_half_requests_are_ended_and_do_not_keep_others_out(web: Web, impatient: float) -> None:
