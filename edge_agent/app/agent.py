@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from edge_agent.analysis.pacing import Bounds
@@ -269,7 +269,7 @@ class Agent:
             report = self._vision.offer(frame, now_lost - lost)
             lost = now_lost
             if report is not None:
-                self._reports.put(report)
+                self._reports.put(replace(report, latency=max(0.0, self.clock.monotonic() - frame.time)))
                 self._explain(report.time)
 
     def _explain(self, now: float) -> None:
