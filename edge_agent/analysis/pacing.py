@@ -179,13 +179,13 @@ def plan_reading(past: Past, bounds: Bounds) -> Decision:
     if bounds.fixed:
         return Decision(True, "fixed rate")
     if past.count < FIRST:
-        return Decision(True, f"read {past.count} times so far" if past.count else "never read")
+        return Decision(True, f"readings so far: {past.count}" if past.count else "never read")
     if past.age >= MAX_AGE - 1e-6:
         return Decision(True, f"last read {past.age:.1f} s ago")
     spacing = bounds.spacing * past.people
     if past.age < spacing - 1e-6:
         return Decision(
-            False, f"last read {past.age:.1f} s ago, at most every {spacing:.1f} s with {past.people} people"
+            False, f"last read {past.age:.1f} s ago, at most every {spacing:.1f} s with {past.people} in view"
         )
     needed = bounds.evidence * past.surprise**ALERT
     if past.evidence < needed:

@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from edge_agent.analysis.pacing import Bounds
@@ -22,6 +22,7 @@ from edge_agent.app.control import Control, ControlState
 from edge_agent.app.history import HistoryFile
 from edge_agent.app.panel import Panel
 from edge_agent.app.people import People
+from edge_agent.app.preview import Preview
 from edge_agent.app.stored import BASELINE, BaselineFile
 from edge_agent.app.tap import Tap
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
@@ -92,6 +93,8 @@ class Agent:
         self._log_level = settings.log.level
         self._camera = self._make_camera()
         self._microphone = self._make_microphone()
+        self.preview = self._make_preview()
+        """The latest picture; None unless the config allows to look at it."""
         self._taps: dict[str, Tap[Any]] = {
             name: tap for name, tap in (("camera", self._camera), ("microphone", self._microphone)) if tap
         }
@@ -125,6 +128,13 @@ class Agent:
         source: Reopening[Frame] | None = make_video(self.settings.camera, self.clock, plugins, self._replays)
         return Tap("camera", source, self._frames, self._new_stream.set) if source else None
 
+    def _make_preview(self) -> Preview | None:
+        camera, web = self._camera, self.settings.web
+        if camera is None or not (web.enabled and web.preview):
+            return None
+        log.warning("web.preview is on: whoever knows the token of the web side can see what the camera sees")
+        return Preview(self.clock, lambda: camera.on)
+
     def _make_microphone(self) -> Tap[AudioBlock] | None:
         if not self._audio.wanted:
             return None
@@ -136,6 +146,8 @@ class Agent:
         """Make ``state`` so; called by the control, quickly."""
         if self._camera is not None:
             self._camera.turn(state.watching)
+        if self.preview is not None and not state.watching:
+            self.preview.forget()
         if self._microphone is not None:
             self._microphone.turn(state.listening)
         self._new_bounds = self.control.bounds()
@@ -251,11 +263,13 @@ class Agent:
             if frame is None:
                 continue
             self._adjust_vision()
+            if self.preview is not None:
+                self.preview.show(frame)
             now_lost = self._frames.lost
             report = self._vision.offer(frame, now_lost - lost)
             lost = now_lost
             if report is not None:
-                self._reports.put(report)
+                self._reports.put(replace(report, latency=max(0.0, self.clock.monotonic() - frame.time)))
                 self._explain(report.time)
 
     def _explain(self, now: float) -> None:

@@ -367,6 +367,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is no plugin name: use lower-case letters, digits and _")
         return tables
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.web.preview and self.privacy.min_people > 1:
+            raise ValueError("web.preview shows one person alone, too: it excludes privacy.min_people")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

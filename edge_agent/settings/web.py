@@ -37,6 +37,11 @@ class WebSettings(BaseModel):
     control: bool = Field(
         default=True, description="Whether those who know the token may also switch and choose, as by MQTT commands."
     )
+    preview: bool = Field(
+        default=False,
+        description="Whether those who know the token may also see the camera's latest picture. Not with "
+        "privacy.min_people.",
+    )
     clients: int = Field(default=128, ge=1, le=4096, description="Live connections at a time; more are refused.")
 
     @property

@@ -75,6 +75,8 @@ _FILES = frozenset(
         "panels.js",
         "past.js",
         "period.js",
+        "persons.js",
+        "preview.js",
         "theme.js",
         "timeline.js",
         "style.css",

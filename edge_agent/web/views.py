@@ -23,7 +23,7 @@ from edge_agent.delivery.commands import Command
 from edge_agent.delivery.payload import schema
 from edge_agent.domain.message import MessageKind
 from edge_agent.settings import Settings
-from edge_agent.web import analytics, metrics
+from edge_agent.web import analytics, metrics, preview
 from edge_agent.web.problems import ProblemError
 
 MOST = 720
@@ -51,6 +51,7 @@ class Views:
             Route("/api/v1/events", self.events),
             Route("/api/v1/analytics", self.analytics),
             Route("/api/v1/people", self.people),
+            *preview.routes(self._agent),
             Route("/api/v1/config/schema", self.schema),
             Route("/api/v1/control/{name}", self.control, methods=["POST"]),
             Route("/camera/start", self.start_camera, methods=["POST"]),

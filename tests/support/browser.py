@@ -23,6 +23,7 @@ _FLAGS = (
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
+    "--hide-scrollbars",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -33,7 +34,7 @@ T = TypeVar("T")
 class Browser:
     """Waits up to ``patience`` seconds for what it is asked to wait for."""
 
-    def __init__(self, profile: Path, patience: float = 20.0) -> None:
+    def __init__(self, profile: Path, patience: float = 40.0) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
         for flag in (*_FLAGS, f"--user-data-dir={profile}"):

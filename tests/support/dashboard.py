@@ -14,11 +14,13 @@ from typing import Any
 import av
 import numpy as np
 
+from edge_agent.app.history import FILE, History, HistoryFile
 from edge_agent.capture.demo import DemoCamera
 from edge_agent.domain.clock import ManualClock
 from tests.support.cli import Cli
 from tests.support.mosquitto import free_port
 from tests.support.recordings import FPS, write
+from tests.support.windows import SECONDS, a_summary
 
 COUGH_S = (19.0, 23.0)
 """Where somebody coughs in ``kiosk.mp4``."""
@@ -50,10 +52,21 @@ def cough(path: Path, kiosk: Path) -> Path:
     return write(path, sound=sound[:, None].astype(np.float32), rate=rate)
 
 
+def remember(state: Path, hours: int, until: float) -> None:
+    """Give a device that was never started a past: ``hours`` hours of two people, up to ``until`` (Unix seconds)."""
+    history, seconds = History(), 3600.0 * hours
+    for k in range(int(seconds / SECONDS)):
+        history.add(a_summary(k * SECONDS, wall=until - seconds))
+    state.mkdir(parents=True, exist_ok=True)
+    HistoryFile(state / FILE, ManualClock()).keep(history, now=True)
+
+
 class Device:
     """``edge-agent run`` in ``folder`` with ``film`` as its camera and ``sound`` as its microphone."""
 
-    def __init__(self, cli: Cli, folder: Path, film: Path, sound: Path | None, **tables: str) -> None:
+    def __init__(
+        self, cli: Cli, folder: Path, film: Path, sound: Path | None, preview: str = "false", **tables: str
+    ) -> None:
         self._cli = cli
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
@@ -65,7 +78,7 @@ class Device:
             "microphone": f'source = "{sound}"\nloop = true' if sound else 'source = "none"',
             "mqtt": "enabled = false",
             "summary": "window_s = 1",
-            "web": f"enabled = true\nport = {self.port}",
+            "web": f"enabled = true\nport = {self.port}\npreview = {preview}",
             **tables,
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,10 +121,15 @@ class Device:
 
     def ask(self, path: str, value: object = None) -> Any:
         """A document; with ``value`` it is posted."""
+        return json.loads(self.fetch(path, value))
+
+    def fetch(self, path: str, value: object = None) -> bytes:
+        """The body of an answer. Raises urllib.error.HTTPError."""
         body = None if value is None else json.dumps({"value": value}).encode()
         headers = {"Authorization": f"Bearer {self.token}"} if (self.state / "web-token").exists() else {}
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/{path}", body, headers), timeout=10) as answer:
-            return json.load(answer)
+            content: bytes = answer.read()
+            return content
 
     def open_files(self) -> set[str]:
         """Of the agent's process."""

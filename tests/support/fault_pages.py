@@ -93,6 +93,7 @@ DEVICES = Page(
         "tests/unit/models/test_fetch.py",
         "tests/unit/summary/test_summariser.py",
         "tests/unit/runtime/test_supervisor.py",
+        "tests/unit/runtime/test_process_use.py",
         "tests/faults/test_agent_faults.py",
         "tests/faults/test_delivery_network.py",
         "tests/integration/test_cli_errors.py",
@@ -111,7 +112,7 @@ times in which what is promised did not happen, and every test fails when it see
 The installed `edge-agent run` with real models, a real mosquitto and a fake service manager, and each fault
 several times: the runs of `scripts/torture agent`, put here by `scripts/reliability --long agent`. They were made on
 two x86-64 cores that were busy with other work, which the times include. A camera counts as lost and back when a
-summary tells of it, up to a window (here 1 s) later; it is tried again after pauses that double to 15 s. What was not
+summary tells of it, up to a window (here 1 s) later; it is tried again after pauses that double to 10 s. What was not
 watched is not counted as seen.
 
 Not injected: a kernel that is short of memory for the agent itself. What is in a process of its own is then ended first

@@ -96,9 +96,10 @@ def spoken(voices: list[str], rng: np.random.Generator) -> npt.NDArray[np.float3
 
 
 def languages() -> list[str]:
-    """What espeak-ng speaks."""
+    """What espeak-ng speaks with voices of its own (some need another program)."""
     told = subprocess.run(["espeak-ng", "--voices"], capture_output=True, text=True, check=True).stdout
-    return [line.split()[1] for line in told.splitlines()[1:]]
+    found = [line.split()[1] for line in told.splitlines()[1:]]
+    return [name for name in found if subprocess.run(["espeak-ng", "-q", "-v", name, "1"], check=False).returncode == 0]
 
 
 def shard(seed: int, number: int, speech: list[Path], noises: list[npt.NDArray[np.float32]]) -> list[Sample]:

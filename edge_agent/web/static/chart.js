@@ -1,5 +1,5 @@
 // SVG in the pixels of the page, drawn anew for each window; no library, no inline styles (the page's policy forbids them).
-import { clock } from "./format.js";
+import { day, time } from "./format.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800];
@@ -92,13 +92,19 @@ export class Board {
     this.svg.append(...parts.map((name) => element("path", { d: paths[name], class: `stack e-${name}` })));
   }
 
+  /** What a tick says: the time, or at midnight the day. */
+  static tick(t, step) {
+    const when = new Date(t);
+    return step >= 3600e3 && when.getHours() + when.getMinutes() === 0 ? day(when) : time(when, step < 60e3);
+  }
+
   /** The time axis; nothing is drawn below it. */
   finish(label) {
     const { step, found } = moments(this.from, this.to, Math.max(2, Math.floor((this.width - LEFT) / 90)));
     for (const t of found) {
       const x = px(this.x(t));
       this.under.append(element("line", { x1: x, x2: x, y1: TITLE, y2: this.y, class: "grid" }));
-      if (this.x(t) < this.width - 24) this.svg.append(element("text", { x, y: this.y + 14, class: "tick x" }, clock(t, step < 60e3)));
+      if (this.x(t) < this.width - 24) this.svg.append(element("text", { x, y: this.y + 14, class: "tick x" }, Board.tick(t, step)));
     }
     this.y += 22;
     this.svg.setAttribute("height", this.y);

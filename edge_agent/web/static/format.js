@@ -1,27 +1,39 @@
 // How figures are said.
 const DAY = 86400e3;
 
-export const percent = (share) => `${Math.round(100 * share)} %`;
+export const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 export const words = (label) => label.replaceAll("_", " ");
-export const signed = (value, digits = 2) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+
+/** With its sign, unless it rounds to nothing. */
+export function signed(value, digits = 2) {
+  const text = Math.abs(value).toFixed(digits);
+  return Number(text) === 0 ? text : `${value < 0 ? "−" : "+"}${text}`;
+}
+
 export const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
+export const day = (when) => when.toLocaleDateString("en", { day: "numeric", month: "short" });
+
+/** Hours and minutes, with seconds if wanted, where the browser is. */
+export function time(when, seconds) {
+  const told = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  return when.toLocaleTimeString("en", seconds ? { ...told, second: "2-digit" } : told);
+}
+
 /** A time of the day; with the day when it is not one of the last 24 hours. */
-export function clock(time, seconds = true) {
-  const when = new Date(time), told = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  if (seconds) told.second = "2-digit";
-  const day = Math.abs(Date.now() - when) > DAY ? `${when.toLocaleDateString([], { day: "numeric", month: "short" })} ` : "";
-  return day + when.toLocaleTimeString([], told);
+export function clock(moment) {
+  const when = new Date(moment);
+  return `${Math.abs(Date.now() - when) > DAY ? `${day(when)}, ` : ""}${time(when, true)}`;
 }
 
 /** A stretch of time, as people say it. */
 export function duration(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 100) return `${Math.round(seconds)} s`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)}\u00a0s`;
+  if (seconds < 99.5) return `${Math.round(seconds)}\u00a0s`;
   const minutes = Math.round(seconds / 60);
-  if (minutes < 100) return `${minutes} min`;
+  if (minutes < 100) return `${minutes}\u00a0min`;
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days ${hours % 24} h`;
+  return hours < 48 ? `${hours}\u00a0h ${minutes % 60}\u00a0min` : `${Math.floor(hours / 24)} days ${hours % 24}\u00a0h`;
 }
 
 /** The expressions of a distribution that matter, the largest first. */

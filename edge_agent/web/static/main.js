@@ -1,16 +1,18 @@
 // The dashboard: what the agent posts, as it comes, and what came before.
 import { permit, showState, wire } from "./control.js";
 import { clock } from "./format.js";
-import { addEvent, clearEvents, pill, say, showFigures, showHealth, showHere, showPacing, showWindow } from "./panels.js";
+import { addEvent, clearEvents, pill, say, showFigures, showHealth, showPacing, showWindow } from "./panels.js";
+import { SECONDS, showPersons } from "./persons.js";
 import { Visits, Windows } from "./past.js";
 import { Period } from "./period.js";
+import * as preview from "./preview.js";
 import { Timeline } from "./timeline.js";
 
-const SILENT_MS = 40e3, EVENTS_KEPT = 500;
+const SILENT_MS = 40e3, PERSONS_MS = 2500, EVENTS_KEPT = 500;
 const $ = (id) => document.getElementById(id);
 
 const windows = new Windows(), timeline = new Timeline(), period = new Period(ask, draw);
-let visits = new Visits(), events = [], hidden = false, version = null, boot = null;
+let visits = new Visits(), events = [], hidden = false, version = null, boot = null, why = null, watching = true, live = false;
 
 async function ask(path) {
   const answer = await fetch(`/api/v1/${path}`);
@@ -35,7 +37,6 @@ function summary(w) {
   if (!windows.add(w)) return;
   visits.check(windows.points.at(-1));
   showWindow(w);
-  showHere(visits.here, hidden);
   draw();
 }
 
@@ -46,7 +47,6 @@ function event(e) {
   if (events.length > EVENTS_KEPT) events.shift();
   visits.add(e);
   addEvent(e);
-  showHere(visits.here, hidden);
 }
 
 function health(h) {
@@ -55,7 +55,27 @@ function health(h) {
   showHealth(h, windows.last);
 }
 
-const handlers = { summary, event, health, pacing: showPacing, state: showState, ping: () => {} };
+function pacing(p) {
+  why = p;
+  showPacing(why, watching);
+}
+
+function state(s) {
+  if (!s) return;
+  showState(s);
+  watching = s.camera === "on";
+  pacing(why);
+  preview.watch(watching);
+}
+
+async function persons() {
+  try {
+    const { people } = await ask(`people?seconds=${SECONDS}`);
+    showPersons(people, hidden);
+  } catch { /* the connection says what is wrong */ }
+}
+
+const handlers = { summary, event, health, pacing, state, ping: () => {} };
 
 // ---------------------------------------------------------------- connection
 
@@ -66,6 +86,7 @@ async function load() {
   if (boot !== status.boot_id) { visits = new Visits(); events = []; clearEvents(); }
   boot = status.boot_id;
   hidden = status.info.privacy.min_people >= 2;
+  preview.offer(status.info.privacy.preview === true);
   say("name", status.info.name);
   document.title = `${status.info.name} · edge-agent`;
   say("first", `The first window of ${status.info.window_s} s is not over yet.`);
@@ -75,16 +96,17 @@ async function load() {
   for (const e of told.events) event(e);
   for (const p of windows.points) visits.check(p);
   if (windows.last) showWindow(windows.last);
-  showHere(visits.here, hidden);
   health(status.health);
-  showState(status.state);
-  showPacing(status.pacing);
+  why = status.pacing;
+  state(status.state);
   draw();
 }
 
 let wait = 1000, silence = 0;
 
 function lost(reason) {
+  preview.watch(false);
+  live = false;
   clearTimeout(silence);
   document.body.classList.add("stale");
   pill("link", "not connected", "bad");
@@ -112,6 +134,8 @@ function connect() {
     early.forEach(take);
     early = null;
     wait = 1000;
+    live = true;
+    persons();
     document.body.classList.remove("stale");
     $("lost").hidden = true;
     pill("link", "live", "good");
@@ -137,6 +161,7 @@ for (const radio of document.querySelectorAll("[name=period]")) {
   radio.addEventListener("change", () => { period.choose(radio.value); draw(); });
   if (radio.checked) period.choose(radio.value);
 }
-setInterval(() => { if (visits.here.length) showHere(visits.here, hidden); }, 1000);
+setInterval(() => { if (live && !document.hidden) persons(); }, PERSONS_MS);
 wire();
+preview.wire();
 connect();

@@ -35,7 +35,7 @@ function unanswered(w) {
 export function showWindow(w) {
   const e = w.emotion, a = w.attention, t = w.trend || {}, watched = w.quality.coverage.video > 0;
   say("people", watched ? w.faces.mean.toFixed(1) : "–");
-  say("people-sub", watched ? `most at once ${w.faces.max}, ${w.faces.tracks} in ${duration(w.seconds)}` : "the camera is not watching");
+  say("people-sub", watched ? `${w.faces.max} at once at most, ${w.faces.tracks} in all` : "the camera is not watching");
   say("dominant", e ? e.dominant : "–");
   say("dominant-sub", e ? `${percent(e.confidence)} sure, ${plural(e.readings, "reading")}` : unanswered(w));
   say("valence", e ? signed(e.valence) : "–");
@@ -85,15 +85,7 @@ export function clearEvents() {
   $("no-events").hidden = false;
 }
 
-// ---------------------------------------------------------------- people and the period
-
-export function showHere(here, hidden) {
-  const now = Date.now();
-  const shown = hidden ? [] : here.slice(-12).map((v) => [`since ${clock(v.begin)}`, duration(Math.max(0, (now - v.begin) / 1000))]);
-  rows("here", shown);
-  say("nobody", hidden ? "Who stays how long is withheld on this device: too few people could be told apart." : "Nobody is in view.");
-  $("nobody").hidden = shown.length > 0;
-}
+// ---------------------------------------------------------------- the period
 
 export function showFigures(f) {
   const known = (value, text) => (value === null ? "–" : text(value)), heard = Object.entries(f.heard).sort((a, b) => b[1] - a[1]);
@@ -103,7 +95,7 @@ export function showFigures(f) {
     ["stay", known(f.stay, (v) => `${duration(v)} on average, ${duration(f.longest)} at most`)],
     ["attention", known(f.attention.mean, percent)],
     ["looking, each visit", known(f.each, duration)],
-    ["heard", heard.length ? heard.map(([label, n]) => `${n} × ${words(label)}`).join(", ") : "nothing"],
+    ["heard", heard.length ? heard.map(([label, n]) => `${n}\u00a0×\u00a0${words(label)}`).join(", ") : "nothing"],
   ]);
   const trends = [...f.emotions.map(([name, t]) => [name, t, 100]), ["valence", f.valence, 1], ["attention", f.attention, 100]];
   $("trends").replaceChildren(...trends.map(([name, t, scale]) => {
@@ -117,8 +109,10 @@ export function showFigures(f) {
 
 // ---------------------------------------------------------------- rate and device
 
-export function showPacing(p) {
-  if (!p) return;
+/** Why the agent looked as it did, as long as it is `watching`. */
+export function showPacing(p, watching) {
+  if (!watching) rows("rate", [["looks", "none: the camera is not watching"]]);
+  if (!p || !watching) return;
   rows("rate", [
     ["looks", `${(1 / p.next_look_s).toFixed(1)} a second, pace “${p.pace}”`],
     ["slowed down", p.limit === "no limit" ? "no" : p.limit],
@@ -139,14 +133,14 @@ export function showHealth(h, last) {
   const lines = h.problems.map((line) => make("li", "", line));
   if ($("problems").textContent !== h.problems.join("")) $("problems").replaceChildren(...lines);
   rows("device", [
-    ["picture", q ? `${q.video_fps.toFixed(1)} fps, ${q.analysed_fps.toFixed(1)} looked at, ${percent(q.coverage.video)} of the time` : "–"],
+    ["picture", q ? `${q.video_fps.toFixed(1)}\u00a0fps, ${q.analysed_fps.toFixed(1)} looked at, ${percent(q.coverage.video)} of the time` : "–"],
     ["sound", q ? `${percent(q.coverage.audio)} of the time` : "–"],
     ["frames lost", q ? `${q.dropped}` : "–"],
     ["notes on quality", q && q.flags.length ? q.flags.map(words).join(", ") : "none"],
     ["broker", broker(h.delivery)],
     ["waiting for it", box ? plural(box.pending, "message") : "–"],
-    ["temperature", use.temperature_c === null ? "not measured here" : `${use.temperature_c.toFixed(0)} °C`],
-    ["memory", use.rss_mb === null ? "–" : `${use.rss_mb.toFixed(0)} MB`],
+    ["temperature", use.temperature_c === null ? "not measured here" : `${use.temperature_c.toFixed(0)}\u00a0°C`],
+    ["memory", use.rss_mb === null ? "–" : `${use.rss_mb.toFixed(0)}\u00a0MB`],
     ["running for", duration(h.uptime_s)],
   ]);
 }

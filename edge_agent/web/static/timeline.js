@@ -12,7 +12,7 @@ const told = (p) => [
   p.withheld ? "withheld: too few people" : p.emotion ? leading(p.emotion.p) : "",
   p.attention ? `attention ${percent(p.attention.ratio)}` : "",
   p.emotion ? `valence ${signed(p.emotion.valence)}` : "",
-  p.bursts.map((b) => `${b.count} × ${words(b.label)}`).join(", "),
+  p.bursts.map((b) => `${b.count}\u00a0×\u00a0${words(b.label)}`).join(", "),
 ].filter(Boolean).join(" · ");
 
 /** Draw into the element `#timeline`; the pointer and the arrow keys read off a window into `#reading`. */
@@ -22,7 +22,7 @@ export class Timeline {
     this.data = null;
     this.cursor = null;
     new ResizeObserver(() => this.draw()).observe(this.box);
-    this.box.addEventListener("pointermove", (event) => this.point(event.clientX));
+    for (const kind of ["pointermove", "pointerdown"]) this.box.addEventListener(kind, (event) => this.point(event.clientX));
     this.box.addEventListener("pointerleave", () => this.mark(null));
     this.box.addEventListener("blur", () => this.mark(null));
     this.box.addEventListener("keydown", (event) => this.key(event));
@@ -92,7 +92,7 @@ function sounds(board, heard) {
   const sorted = [...heard].sort((a, b) => a.begin - b.begin);
   sorted.forEach(({ begin, end, label, count = 1 }, k) => {
     const mark = board.rect(begin, end, at(1), at(0), "sound"), text = words(label);
-    mark.append(element("title", {}, `${clock(begin)} ${count > 1 ? `${count} × ` : ""}${text}`));
+    mark.append(element("title", {}, `${clock(begin)} ${count > 1 ? `${count}\u00a0×\u00a0` : ""}${text}`));
     board.svg.append(mark);
     const after = Math.max(board.x(end), board.x(begin) + 1) + 4, next = k + 1 < sorted.length ? board.x(sorted[k + 1].begin) : board.width;
     if (after + LETTER * text.length + 2 < next) board.svg.append(element("text", { x: after, y: y + 4, class: "tick sound-name" }, text));
