@@ -43,6 +43,7 @@ def status_line(sock: socket.socket) -> int:
 
 
 def test_only_own_names_own_pages_and_those_with_the_token_are_answered(web: Web) -> None:
+    """Row 33: No token, a wrong one, other names, pages of other sites: 401, 403, 421, and the token is not told."""
     own = f"Origin: http://127.0.0.1:{web.port}"
     refused = {
         "no token": web.ask("GET", "/api/v1/status"),
@@ -69,6 +70,7 @@ def test_only_own_names_own_pages_and_those_with_the_token_are_answered(web: Web
 
 
 def test_sockets_are_refused_before_they_are_open(web: Web) -> None:
+    """Row 33: WebSockets without the token, of other sites, with impossible lengths: refused before they open."""
     cases = {
         "no token": (),
         "another page": (BEARER, "Origin: https://elsewhere.example"),
@@ -88,15 +90,18 @@ def test_sockets_are_refused_before_they_are_open(web: Web) -> None:
     "path", ["/api/v1/status?" + "a&" * 80, "/api/v1/status?token=%ff%00", "/api/v1/status?" + "a" * 9000]
 )
 def test_odd_queries_without_a_token_are_refused_and_no_failure_of_the_server(web: Web, path: str) -> None:
+    """Row 33: Odd and endless queries without a token: refused, no failure."""
     assert 400 <= web.ask("GET", path)[0] < 500
 
 
 @pytest.mark.parametrize("body", [b"a&" * 80, b"token=" + b"\xff" * 100, b"token=\xc2\xb2", b""])
 def test_odd_logins_are_refused_and_no_failure_of_the_server(web: Web, body: bytes) -> None:
+    """Row 33: Odd forms of the login: refused, no failure."""
     assert 400 <= web.ask("POST", "/login", f"Content-Length: {len(body)}", body=body)[0] < 500
 
 
 def test_a_body_where_none_belongs_is_refused(web: Web) -> None:
+    """Row 33: A body where none belongs: 400."""
     assert web.ask("GET", "/api/v1/status", BEARER, "Content-Length: 2", body=b"{}")[0] == 400
     assert web.ask("GET", "/stream-emotion-feed", BEARER, "Transfer-Encoding: chunked", body=b"0\r\n\r\n")[0] == 400
     assert web.ask("GET", "/api/v1/status", BEARER, "Content-Length: 0")[0] == 200
@@ -104,6 +109,7 @@ def test_a_body_where_none_belongs_is_refused(web: Web) -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_huge_body_is_refused_as_it_arrives_and_not_kept(web: Web, told: bool) -> None:
+    """Row 33: A body of 40 MB, with its length and without: 413, cut off, not kept in memory."""
     before = process_use().rss_mb or 0.0
     length = f"Content-Length: {OFFERED}" if told else "Transfer-Encoding: chunked"
     chunk = b"x" * 65536 if told else b"10000\r\n" + b"x" * 65536 + b"\r\n"
@@ -126,6 +132,7 @@ def test_a_huge_body_is_refused_as_it_arrives_and_not_kept(web: Web, told: bool)
 
 
 def test_who_is_refused_with_a_body_on_the_way_hears_why(web: Web) -> None:
+    """Row 33: Refused with 4 MB on the way: the client still hears why."""
     size = 4 * 1024 * 1024
     length = f"Content-Length: {size}"
     for _ in range(5):
@@ -135,6 +142,7 @@ def test_who_is_refused_with_a_body_on_the_way_hears_why(web: Web) -> None:
 
 
 def test_who_leaves_in_the_middle_fills_no_log(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    """Row 33: Clients that leave in the middle, and noise: nothing in the log."""
     whole = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Content-Length: 20")
     for said in (b"", b"\r\n", b"\x00\xff" * 50, whole[:30], whole, whole + b"token=", upgrade(web, BEARER)):
         with web.connect() as sock:
@@ -146,7 +154,7 @@ def test_who_leaves_in_the_middle_fills_no_log(web: Web, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("kind", ["one header", "many headers", "address", "trailers", "chunk extension"])
 def test_a_request_without_end_is_ended_and_not_kept(web: Web, kind: str) -> None:
-    """Nobody needs a token for that."""
+    """Row 33: Headers, address, trailers without end, for which nobody needs a token: cut off, not kept in memory."""
     start = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Transfer-Encoding: chunked")
     begun, more = {
         "one header": (start[:-2] + b"X: ", b"x" * 65536),
@@ -168,7 +176,7 @@ def test_a_request_without_end_is_ended_and_not_kept(web: Web, kind: str) -> Non
 
 
 def test_half_requests_are_ended_and_do_not_keep_others_out(web: Web, impatient: float) -> None:
-    """More connections than the server takes say nothing, half of a request, or half of a body."""
+    """Row 33: More half requests than there are places: ended in time, and others are answered meanwhile."""
     places = web.agent.settings.web.clients + SPARE
     whole = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Content-Length: 20")
     halves = (b"", whole[:30], whole + b"token=")
@@ -204,7 +212,7 @@ def _ended(sock: socket.socket, until: float) -> bytes:
 
 
 def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatient: float) -> None:
-    """Three take nothing while much is posted; another gets everything, in order; little is kept."""
+    """Row 33: A WebSocket, a feed, a flood of requests, all unread: dropped, memory stays, another client gets all."""
     feed = head("GET", "/stream-emotion-feed", f"Host: 127.0.0.1:{web.port}", BEARER)
     before = process_use().rss_mb or 0.0
     with ExitStack() as stack:
@@ -233,7 +241,7 @@ def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatien
 
 
 def test_who_has_everything_echoed_and_reads_nothing_is_cut_off(web: Web, impatient: float) -> None:
-    """Pings are answered by the protocol itself, which waits for nobody."""
+    """Row 33: Pings without end whose answers nobody reads: cut off, memory stays."""
     before = process_use().rss_mb or 0.0
     pings = (b"\x89\xfd" + bytes(4) + b"p" * 125) * 500
     with _lazy(web) as sock:
@@ -275,6 +283,7 @@ def _established(server_port: int, client_port: int) -> bool:
 
 
 def test_what_nobody_foresaw_is_told_without_its_details(web: Web) -> None:
+    """Row 33: A failure in the server: a problem document without its details, and it goes on."""
     web.board.post("health", {"status": "ok"})  # metrics need more of it
     status, body = web.ask("GET", "/metrics", BEARER)
     assert (status, json.loads(body)["status"]) == (500, 500)

@@ -36,15 +36,14 @@ WITHOUT_EXTRA = "import sys; sys.modules[sys.argv.pop(1)] = None; from edge_agen
 # ---------------------------------------------------------------------- at the start
 
 
-@pytest.mark.parametrize("library", ["uvicorn", "starlette", "prometheus_client"])
-def test_without_the_extra_the_start_says_what_to_install(cli: Cli, tmp_path: Path, library: str) -> None:
+def test_without_the_extra_the_start_says_what_to_install(cli: Cli, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(ENABLED)
-    command = [sys.executable, "-c", WITHOUT_EXTRA, library, "run", "--config", str(config)]
+    command = [sys.executable, "-c", WITHOUT_EXTRA, "uvicorn", "run", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=cli.environment, check=False)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
-    assert library in line
+    assert "uvicorn" in line
     assert "pip install 'edge-agent[web]'" in line
     assert "web.enabled = false" in line
 
