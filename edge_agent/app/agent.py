@@ -87,8 +87,8 @@ class Agent:
         self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock)
         self.history = self._past.read() if board is not None else None
         """What the device remembers for its board's readers; None without one."""
-        self.people = People(settings.privacy.min_people) if board is not None else None
-        """Likewise, of everybody who is in view or was lately."""
+        self.people = People() if board is not None and settings.privacy.min_people < 2 else None
+        """Likewise, of each who is in view or was lately; None, too, where nobody may be told of alone."""
         self._new_bounds: Bounds | None = None
         self._log_level = settings.log.level
         self._camera = self._make_camera()
