@@ -118,8 +118,18 @@ class Agent:
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
         self._explained = float("-inf")
-        self.config_problem = ""
-        """Why the last reload was refused; shown on the health topic."""
+        self._config_problem = ""
+
+    @property
+    def config_problem(self) -> str:
+        """Why the last reload was refused; empty when it was not. A change is told on the health topic at once."""
+        return self._config_problem
+
+    @config_problem.setter
+    def config_problem(self, text: str) -> None:
+        if text != self._config_problem:
+            self._config_problem = text
+            self._report_now.set()
 
     def _make_camera(self) -> Tap[Frame] | None:
         if not self._vision.wanted:
