@@ -11,26 +11,18 @@ from starlette.types import ASGIApp
 
 from edge_agent.api import Session
 from edge_agent.app import Agent
-from edge_agent.app.board import Board
 from edge_agent.web import dashboard, echo, hume, live, upload
 from edge_agent.web.guard import Guard, Rules
 from edge_agent.web.problems import ProblemError, on_departure, on_failure, on_http_error, on_problem
 from edge_agent.web.views import Views
 
 
-def make_app(agent: Agent, rules: Rules, open_session: Callable[..., Session] = Session) -> ASGIApp:
-    """The application over ``agent``; ``open_session`` analyses what is uploaded.
-
-    Raises:
-        ValueError: the agent has no board.
-    """
-    board = agent.board
-    if not isinstance(board, Board):
-        raise ValueError("the agent of a web side needs a board")
+def make_app(agent: Agent, rules: Rules, hub: live.Hub, open_session: Callable[..., Session] = Session) -> ASGIApp:
+    """The application over ``agent``, whose postings ``hub`` spreads; ``open_session`` analyses what is uploaded."""
     routes = [
         *dashboard.routes(rules.token),
-        *Views(agent, board).routes(),
-        *live.routes(live.Hub(board, agent.settings.web.clients)),
+        *Views(agent, hub.board).routes(),
+        *live.routes(hub),
         *hume.routes(open_session),
         *echo.routes(open_session),
         *upload.routes(open_session, health=None),

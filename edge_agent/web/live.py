@@ -26,15 +26,21 @@ QUEUE = 64
 PING_S = 15.0
 """A client that hears nothing else for so long hears this: it shows dead connections on both sides."""
 SEND_S = 10.0
-TRY_LATER, TOO_SLOW = 1013, 1008
+TRY_LATER, TOO_SLOW, GONE = 1013, 1008, 1001
 
 
 class Client:
-    """What waits for one client; ``dropped`` once it did not read."""
+    """What waits for one client; ``dropped`` once it did not read, ``over`` when nothing more will come."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE)
         self.dropped = asyncio.Event()
+        self.over = False
+
+    def end(self) -> None:
+        """Nothing more will come: let who waits for it know."""
+        self.over = True
+        self.put("")
 
     def put(self, text: str) -> None:
         """Hand over ``text``, unless the client does not keep up."""
@@ -44,10 +50,10 @@ class Client:
             self.dropped.set()
 
     async def get(self) -> str | None:
-        """The next text; None when there was none for :data:`PING_S`."""
+        """The next text; None when there was none for :data:`PING_S`, or it is over."""
         try:
             async with asyncio.timeout(PING_S):
-                return await self._queue.get()
+                return await self._queue.get() or None
         except TimeoutError:
             return None
 
@@ -56,7 +62,7 @@ class Hub:
     """Spreads the postings of ``board`` over the clients of one event loop; ``most`` clients at a time."""
 
     def __init__(self, board: Board, most: int) -> None:
-        self._board = board
+        self.board = board
         self._most = most
         self._clients: set[Client] = set()
         self._leave: Callable[[], None] | None = None
@@ -77,7 +83,7 @@ class Hub:
         self.refuse_when_full()
         client = Client()
         if not self._clients:
-            self._leave = self._board.watch(self._handed_to(asyncio.get_running_loop()))
+            self._leave = self.board.watch(self._handed_to(asyncio.get_running_loop()))
         self._clients.add(client)
         try:
             yield client
@@ -86,6 +92,11 @@ class Hub:
             if not self._clients and self._leave is not None:
                 self._leave()
                 self._leave = None
+
+    def end(self) -> None:
+        """Let go of everybody; on the event loop."""
+        for client in self._clients:
+            client.end()
 
     def _handed_to(self, loop: asyncio.AbstractEventLoop) -> Callable[[Posting], None]:
         def watcher(posting: Posting) -> None:
@@ -101,8 +112,8 @@ class Hub:
 
     def now(self) -> list[str]:
         """What a new client is told first: the states and the latest summary."""
-        found = [(kind, self._board.state(kind)) for kind in ("state", "health", "pacing")]
-        latest = self._board.summaries()[-1:]
+        found = [(kind, self.board.state(kind)) for kind in ("state", "health", "pacing")]
+        latest = self.board.summaries()[-1:]
         return [message(k, d) for k, d in found if d is not None] + [message("summary", d) for d in latest]
 
 
@@ -146,10 +157,12 @@ async def _tell(socket: WebSocket, hub: Hub, client: Client) -> None:
     try:
         for text in hub.now():
             await _send(socket, text)
-        while not client.dropped.is_set():
-            await _send(socket, await client.get() or message("ping", None))
+        heard = await client.get()
+        while not (client.over or client.dropped.is_set()):
+            await _send(socket, heard or message("ping", None))
+            heard = await client.get()
         async with asyncio.timeout(1.0):
-            await socket.close(TOO_SLOW, "you do not read fast enough")
+            await (socket.close(GONE) if client.over else socket.close(TOO_SLOW, "you do not read fast enough"))
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         return  # it is gone, or it does not read: nothing more can be said to it
 
@@ -170,6 +183,6 @@ async def _events(request: Request, hub: Hub) -> AsyncIterator[str]:
     with hub.client() as client:
         for text in hub.now():
             yield f"data: {text}\n\n"
-        while not client.dropped.is_set() and not await request.is_disconnected():
+        while not (client.over or client.dropped.is_set() or await request.is_disconnected()):
             heard = await client.get()
             yield f"data: {heard}\n\n" if heard is not None else ": still here\n\n"

@@ -25,6 +25,7 @@ from edge_agent.settings.web import TOKEN, WANTED
 from edge_agent.web.app import make_app
 from edge_agent.web.connections import Connections
 from edge_agent.web.guard import LOOPBACK, Rules
+from edge_agent.web.live import Hub
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +108,12 @@ class WebServer:
                 _rest(beat, stop)
 
     async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
-        limits = Connections(self._agent.settings.web.clients + SPARE)
+        board, most = self._agent.board, self._agent.settings.web.clients
+        if board is None:
+            raise ValueError("the agent of a web side needs a board")
+        limits, hub = Connections(most + SPARE), Hub(board, most)
         config = uvicorn.Config(
-            make_app(self._agent, self._rules, self._open_session),
+            make_app(self._agent, self._rules, hub, self._open_session),
             http=limits.protocol(),
             log_config=None,
             log_level="error",  # what clients do wrong is no news
@@ -124,19 +128,20 @@ class WebServer:
             backlog=SPARE,
         )
         server = uvicorn.Server(config)
-        watching = asyncio.create_task(_pulse(server, limits, beat, stop))
+        watching = asyncio.create_task(_pulse(server, limits, hub, beat, stop))
         try:
             await server.serve([sock])
         finally:
             watching.cancel()
 
 
-async def _pulse(server: uvicorn.Server, limits: Connections, beat: Beat, stop: Stop) -> None:
+async def _pulse(server: uvicorn.Server, limits: Connections, hub: Hub, beat: Beat, stop: Stop) -> None:
     """Beats as long as the event loop turns; a loop that hangs is seen by the supervisor."""
     while not stop.requested:
         beat()
         limits.look(server.server_state.connections)
         await asyncio.sleep(0.25)
+    hub.end()
     server.should_exit = True
 
 

@@ -11,10 +11,12 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync import client
 
 from edge_agent.app import Agent
 from edge_agent.app.assembly import Assembly
@@ -177,6 +179,34 @@ def test_a_failure_nobody_foresaw_is_logged_and_tried_again(
         until(lambda: caplog.text.count("web: failed; trying again") >= 2)
         assert beat.age < 2.0
     assert "needs a board" in caplog.text
+
+
+def test_clients_are_let_go_when_it_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Soon, with a word to those who listen, and without noise in the log."""
+    port, board = free_port(), Board()
+    bearer = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    with ExitStack() as stack:
+        with served(an_agent(tmp_path, port, board)):
+            until(lambda: answers(port))
+            feed = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+            feed.sendall(f"GET /stream-emotion-feed HTTP/1.1\r\n{bearer}".encode())
+            address = f"ws://127.0.0.1:{port}/api/v1/live?token={TOKEN}"
+            live = stack.enter_context(client.connect(address))
+            board.post("health", {"status": "ok"})
+            assert "health" in live.recv(20)
+            assert feed.recv(4096).startswith(b"HTTP/1.1 200")
+            began = time.monotonic()
+        assert time.monotonic() - began < 1.5
+        with pytest.raises(ConnectionClosed) as closed:
+            while "health" in live.recv(5):
+                pass
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code in (1001, 1012)  # going away, service restart
+        said = b""
+        while chunk := feed.recv(4096):
+            said += chunk
+        assert said.endswith(b"0\r\n\r\n"), "the feed was torn"
+    assert not caplog.records
 
 
 # ---------------------------------------------------------------------- what is delivered
