@@ -128,21 +128,26 @@ def served(agent: Agent) -> Iterator[Beat]:
         assert not thread.is_alive()
 
 
-def an_agent(state: Path, port: int, board: Board | None) -> Agent:
-    config = ConfigText(
-        "test", f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n{ENABLED}port = {port}\n'
-    )
+def an_agent(state: Path, port: int, board: Board | None, web: str = "") -> Agent:
+    device = f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n'
+    config = ConfigText("test", f"{device}{ENABLED}port = {port}\n{web}")
     settings = config.settings()
     return Agent(settings, Assembly(config, settings), board=board)
 
 
-def answers(port: int) -> bool:
+def asked(port: int, name: str, *headers: str, at: str = "127.0.0.1") -> int:
+    """The status of a request to the server ``at`` that address, which is called ``name``; 0 when there is none."""
+    lines = ["GET /healthz HTTP/1.1", f"Host: {name}", "Connection: close", *headers, "", ""]
     try:
-        with socket.create_connection(("127.0.0.1", port), 5) as sock:
-            sock.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
-            return sock.recv(100).startswith(b"HTTP/1.1 200")
+        with socket.create_connection((at, port), 5) as sock:
+            sock.sendall("\r\n".join(lines).encode())
+            return int(sock.recv(100).split(b" ")[1])
     except OSError:
-        return False
+        return 0
+
+
+def answers(port: int) -> bool:
+    return asked(port, f"127.0.0.1:{port}") == 200
 
 
 def until(condition: object, within: float = 20.0) -> None:
@@ -168,6 +173,23 @@ def test_a_port_that_is_taken_is_told_and_tried_again(
             until(lambda: answers(port))
     assert f"web: listening on 127.0.0.1:{port}" in caplog.text
     assert not answers(port), "it is over, and still there"
+
+
+def test_it_answers_to_the_names_it_was_given_and_to_no_others(tmp_path: Path) -> None:
+    """Also at an address of IPv6, and behind a proxy that speaks TLS for it."""
+    addresses = Path("/proc/net/if_inet6")
+    if not (addresses.exists() and f"{1:032x} " in addresses.read_text()):
+        pytest.skip("needs IPv6")
+    port = free_port()
+    with served(an_agent(tmp_path, port, Board(), 'host = "::1"\nallowed_hosts = ["Kiosk.example"]\n')):
+        until(lambda: asked(port, f"[::1]:{port}", at="::1") == 200)
+        for name in ("kiosk.example", "KIOSK.example:443", f"localhost:{port}", "[::1]"):
+            assert asked(port, name, at="::1") == 200, name
+        for name in ("example", "kiosk.example.org", "kiosk.example:x", "kiosk.example, localhost", "[::1", "::1", ""):
+            assert asked(port, name, at="::1") in (400, 421), name
+        assert asked(port, "kiosk.example", "Origin: https://kiosk.example", at="::1") == 200
+        assert asked(port, "kiosk.example", "Origin: https://kiosk.example:444", at="::1") == 403
+        assert asked(port, "kiosk.example", "Host: localhost", at="::1") == 400, "two names"
 
 
 def test_a_failure_nobody_foresaw_is_logged_and_tried_again(
