@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from starlette.routing import Route, WebSocketRoute
 from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
@@ -26,7 +27,7 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat
 from edge_agent.settings import ConfigText, Settings
-from edge_agent.web import server
+from edge_agent.web import echo, hume, server, upload
 from tests.support.cli import Cli
 from tests.support.mosquitto import free_port
 
@@ -233,6 +234,13 @@ def test_clients_are_let_go_when_it_ends(tmp_path: Path, caplog: pytest.LogCaptu
             said += chunk
         assert said.endswith(b"0\r\n\r\n"), "the feed was torn"
     assert not caplog.records
+
+
+def test_only_where_pictures_and_sound_are_sent_may_messages_be_large() -> None:
+    talkative = [route.path for route in (*hume.routes(), *echo.routes()) if isinstance(route, WebSocketRoute)]
+    assert sorted(server.TALKATIVE) == sorted(talkative)
+    uploads = [route.path for route in upload.routes(health=None) if isinstance(route, Route)]
+    assert sorted(server.ROOMY) == sorted(uploads)
 
 
 # ---------------------------------------------------------------------- what is delivered
