@@ -9,11 +9,14 @@ header or trailer brings, without end.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 WAIT_S = 10.0
@@ -21,6 +24,9 @@ WAIT_S = 10.0
 read a bit further."""
 UNREAD = 8 * 1024 * 1024
 """Bytes that may wait for a client to read them; more than any answer has."""
+
+MESSAGE = 64 * 1024
+"""Bytes of a message to a WebSocket where nobody needs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,14 @@ class _Seen:
 
 
 class Connections:
-    """Holds the connections of one server to the limits; ``most`` at a time. All on the server's event loop."""
+    """Holds the connections of one server to the limits; ``most`` at a time. All on the server's event loop.
 
-    def __init__(self, most: int) -> None:
+    A WebSocket takes messages of :data:`MESSAGE` bytes; at the paths ``roomy`` as many as uvicorn is told.
+    """
+
+    def __init__(self, most: int, roomy: Collection[str] = ()) -> None:
         self._most = most
+        self._roomy = roomy
         self._seen: dict[Any, _Seen] = {}
 
     def protocol(self) -> type[asyncio.Protocol]:
@@ -46,7 +56,19 @@ class Connections:
                 super().connection_made(transport)
                 limits.admit(self, self.server_state.connections)
 
+            def handle_websocket_upgrade(self, event: h11.Request) -> None:
+                self.config = limits.config_at(event.target, self.config)
+                super().handle_websocket_upgrade(event)
+
         return Limited
+
+    def config_at(self, target: bytes, config: uvicorn.Config) -> uvicorn.Config:
+        """``config`` for the WebSocket that ``target`` of a request asks for."""
+        if target.partition(b"?")[0].decode("latin-1") in self._roomy:
+            return config
+        small = copy.copy(config)
+        small.ws_max_size = min(config.ws_max_size, MESSAGE)
+        return small
 
     def admit(self, new: Any, among: Collection[Any]) -> None:
         """``new`` is now ``among`` the connections: one has to go when there are too many."""

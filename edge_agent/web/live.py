@@ -50,10 +50,10 @@ class Client:
             self._queue.put_nowait("")
 
     async def get(self) -> str | None:
-        """The next text; None when there was none for :data:`PING_S`."""
+        """The next text; None when there was none for :data:`PING_S`, or it is over."""
         try:
             async with asyncio.timeout(PING_S):
-                return await self._queue.get()
+                return await self._queue.get() or None
         except TimeoutError:
             return None
 
@@ -106,7 +106,7 @@ class Hub:
             client.put(text)
 
     def end(self) -> None:
-        """Let everybody go: the server stops."""
+        """Let everybody go, on the event loop: the server stops."""
         for client in self._clients:
             client.end(STOPPING, "the agent stops, or begins anew")
 

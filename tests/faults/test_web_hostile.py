@@ -255,6 +255,25 @@ def test_who_has_everything_echoed_and_reads_nothing_is_cut_off(web: Web, impati
     assert (process_use().rss_mb or 0.0) - before < 40.0
 
 
+def test_who_says_much_where_nobody_listens_is_cut_off(web: Web) -> None:
+    """Row 33: Long messages to a WebSocket that takes none: cut off, memory stays; short ones are passed over."""
+    before = process_use().rss_mb or 0.0
+    with ExitStack() as stack:
+        talkers = [stack.enter_context(web.connect()) for _ in range(4)]
+        sent = 0
+        for sock in talkers:
+            sock.sendall(upgrade(web, BEARER))
+            assert status_line(sock) == 101
+            sock.sendall(b"\x01\x85" + bytes(4) + b"short" + b"\x80\x80" + bytes(4))
+            with suppress(OSError):
+                sock.sendall(b"\x01\xff" + (12 * 2**20).to_bytes(8) + bytes(4))  # of 12 MiB, and more to come
+                for _ in range(12 * 16):
+                    sock.sendall(b"x" * 65536)
+                    sent += 65536
+        assert (process_use().rss_mb or 0.0) - before < 16.0
+    assert sent < 24 * 2**20, "it swallowed everything"
+
+
 def _lazy(web: Web) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
