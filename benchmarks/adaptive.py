@@ -205,7 +205,9 @@ def empty_cost(detector: FaceDetector, store: ModelStore, picture: Frame, bounds
     return spent
 
 
-def traced_streams(media: Path, store: ModelStore, cache: Path | None, face_range: str, minutes: float) -> list[Stream]:
+def traced_streams(
+    media: Path, store: ModelStore, cache: Path | None, face_range: str, minutes: float, seed: int
+) -> list[Stream]:
     """All streams with what is to be found in them, from the cache if there is one."""
     if cache is not None and cache.exists():
         kept: list[Stream] = pickle.loads(cache.read_bytes())
@@ -217,7 +219,7 @@ def traced_streams(media: Path, store: ModelStore, cache: Path | None, face_rang
     reader = EmotionAnalyzer(EmotionSettings(min_face_px=12, min_score=0.0), AnalyzerContext(store))
     clips = {path.stem: load(path) for path in sorted(media.iterdir()) if path.suffix in (".gif", ".mkv", ".mp4")}
     clips[EMPTY] = Clip(EMPTY, clips["one-by-one-person-detection"].pictures[:1])
-    made = streams(clips, minutes)
+    made = streams(clips, minutes, seed)
     for stream in made:
         trace(stream, clips, detector, reader)
     if cache is not None:
@@ -234,7 +236,7 @@ def make_detector(store: ModelStore, face_range: str, min_score: float = 0.5) ->
     return BlazeFaceDetector(settings, AnalyzerContext(store))
 
 
-def streams(clips: Mapping[str, Clip], minutes: float) -> list[Stream]:
+def streams(clips: Mapping[str, Clip], minutes: float, first_seed: int = 1) -> list[Stream]:
     """The long recordings as they are, and composed ones: short and long visits, and nobody."""
     small = {name: shrink(clip) for name, clip in clips.items()}
     lengths = {name: len(clip.pictures) for name, clip in clips.items()}
@@ -242,7 +244,7 @@ def streams(clips: Mapping[str, Clip], minutes: float) -> list[Stream]:
     real = [Stream(name, [(name, i) for i in range(n)], small, sway=False) for name, n in lengths.items() if n >= 600]
     composed = [
         Stream(f"visits of {stay:.0f} s", visits(cast, minutes, stay, gap, seed), small)
-        for stay, gap, seed in ((6.0, 20.0, 1), (20.0, 30.0, 2), (90.0, 60.0, 3))
+        for stay, gap, seed in ((6.0, 20.0, first_seed), (20.0, 30.0, first_seed + 1), (90.0, 60.0, first_seed + 2))
     ]
     return [*real, *composed, Stream("nobody", [(EMPTY, 0)] * round(minutes * 60 * FPS), small)]
 
@@ -253,12 +255,13 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="model store (edge-agent models pull)")
     parser.add_argument("--out", type=Path, help="folder for adaptive.md and adaptive.svg; default: print only")
     parser.add_argument("--minutes", type=float, default=30.0, help="length of each composed stream")
+    parser.add_argument("--seed", type=int, default=1, help="other visits: what was tuned on one is checked on another")
     parser.add_argument("--range", choices=("near", "far", "auto"), default="far", help="detector for the recordings")
     parser.add_argument("--only", default="", help="strategies whose names hold this text")
     parser.add_argument("--cache", type=Path, help="keep the traces here (a few hundred MB)")
     options = parser.parse_args()
     store = ModelStore(options.models, Catalogue.load())
-    played = traced_streams(options.media, store, options.cache, options.range, options.minutes)
+    played = traced_streams(options.media, store, options.cache, options.range, options.minutes, options.seed)
     reference = [run(stream, STRATEGIES[0]) for stream in played]
     scores = []
     for strategy in (s for s in STRATEGIES if options.only in s.name):

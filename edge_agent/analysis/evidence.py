@@ -5,7 +5,8 @@ read the same. Each reading is therefore remembered with the tiny look it was ma
 (:mod:`edge_agent.analysis.appearance`), for as long as its track lives. A new look is answered from the readings of
 similar looks as far as they go (Nadaraya and Watson's kernel regression), and read when they do not: this is the
 sequential test of Savchenko (ICML 2023) with evidence counted where it is needed. An old reading counts less, so that
-what slowly changes is read again.
+what slowly changes is read again. How much evidence is enough is learned from each face: the more its readings
+surprise those who recalled the ones before, the more are asked for.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from dataclasses import dataclass
 from edge_agent.analysis.appearance import Look, difference
 from edge_agent.domain.observation import EMOTIONS
 
-MEMORY = 16
+MEMORY = 32
 """Readings remembered of a face."""
+
+USUAL_SURPRISE = 0.2
+"""Distance between a reading and what was recalled for its look: what is expected of a face nothing is known of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,25 @@ class Answer:
 
     p: tuple[float, ...] | None
     evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """How far one face's readings lie from what was recalled for their looks: ``weight`` readings' worth of squared
+    Euclidean distances that add up to ``total``. Begins with two readings of the usual surprise; the last ten or so
+    count."""
+
+    weight: float = 2.0
+    total: float = 2.0 * USUAL_SURPRISE**2
+
+    def after(self, read: Sequence[float], recalled: Sequence[float]) -> Surprise:
+        """With one more reading, of which ``recalled`` was expected."""
+        return Surprise(0.9 * self.weight + 1, 0.9 * self.total + math.dist(read, recalled) ** 2)
+
+    @property
+    def relative(self) -> float:
+        """1 for a usual face, 0.4 (a face that hardly changes) to 2.5 (one whose readings scatter)."""
+        return min(max(math.sqrt(self.total / self.weight) / USUAL_SURPRISE, 0.4), 2.5)
 
 
 def recall(readings: Sequence[Reading], look: Look, now: float, likeness: Likeness) -> Answer:

@@ -35,6 +35,10 @@ RECHECK_PEOPLE = 1.0
 FIRST = 3
 """Readings a new face gets at once: it may not stay, and one reading is none."""
 
+ALERT = 1.5
+"""The evidence that settles a look grows with this power of how much the face's readings surprise: effort goes to
+the faces whose windows it makes better."""
+
 MAX_AGE = 3.0
 """Seconds after which a face is read again whatever is remembered of it: a window of ten has three readings."""
 
@@ -145,12 +149,14 @@ class Scene:
 @dataclass(frozen=True, slots=True)
 class Past:
     """What is known of a face: it was read ``count`` times, last ``age`` seconds ago; those readings are worth
-    ``evidence`` for how it looks now; it is one of ``people`` in view."""
+    ``evidence`` for how it looks now; it is one of ``people`` in view. ``surprise``: how far its readings usually lie
+    from what was recalled, 1 for a usual face."""
 
     count: int = 0
     age: float = math.inf
     evidence: float = 0.0
     people: int = 1
+    surprise: float = 1.0
 
 
 def plan_search(scene: Scene, bounds: Bounds) -> Decision:
@@ -173,16 +179,17 @@ def plan_reading(past: Past, bounds: Bounds) -> Decision:
     if bounds.fixed:
         return Decision(True, "fixed rate")
     if past.count < FIRST:
-        return Decision(True, f"read {past.count} times so far" if past.count else "never read")
+        return Decision(True, f"readings so far: {past.count}" if past.count else "never read")
     if past.age >= MAX_AGE - 1e-6:
         return Decision(True, f"last read {past.age:.1f} s ago")
     spacing = bounds.spacing * past.people
     if past.age < spacing - 1e-6:
         return Decision(
-            False, f"last read {past.age:.1f} s ago, at most every {spacing:.1f} s with {past.people} people"
+            False, f"last read {past.age:.1f} s ago, at most every {spacing:.1f} s with {past.people} in view"
         )
-    if past.evidence < bounds.evidence:
-        return Decision(True, f"open: {past.evidence:.1f} of {bounds.evidence:g} readings of such a look")
+    needed = bounds.evidence * past.surprise**ALERT
+    if past.evidence < needed:
+        return Decision(True, f"open: {past.evidence:.1f} of {needed:.1f} readings of such a look")
     return Decision(False, f"settled: {past.evidence:.1f} readings of such a look")
 
 

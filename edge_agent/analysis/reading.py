@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edge_agent.analysis.appearance import Look, look_of
-from edge_agent.analysis.evidence import Answer, Likeness, Reading, recall, remember
+from edge_agent.analysis.evidence import Answer, Likeness, Reading, Surprise, recall, remember
 from edge_agent.analysis.pacing import Bounds, Decision, Past, plan_reading
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import Frame
@@ -20,6 +20,7 @@ class ReadingPlan:
         self._bounds = bounds
         self._likeness = likeness or Likeness()
         self._readings: dict[str, tuple[Reading, ...]] = {}
+        self._surprise: dict[str, Surprise] = {}
         self._looks: dict[str, Look] = {}
         self._answers: dict[str, Answer] = {}
 
@@ -27,6 +28,7 @@ class ReadingPlan:
         """A decision for every face in ``faces``, which is everyone in view; those not in ``seen`` cannot be read."""
         present = {face.track for face in faces}
         self._readings = {track: r for track, r in self._readings.items() if track in present}
+        self._surprise = {track: s for track, s in self._surprise.items() if track in present}
         self._looks, self._answers = {}, {}
         return {face.track: self._decide(frame, face, face.track in seen, len(faces)) for face in faces}
 
@@ -35,16 +37,19 @@ class ReadingPlan:
         for observation in observations:
             track = observation.track
             if observation.name == EMOTION and track is not None:
-                self._answers.pop(track, None)
-                look = self._looks.get(track)
-                if look is not None:
-                    reading = Reading(now, tuple(observation.values[name] for name in EMOTIONS), look)
-                    self._readings[track] = remember(self._readings.get(track, ()), reading)
+                self._learn(track, tuple(observation.values[name] for name in EMOTIONS), now)
         return [
             Observation(EMOTION, dict(zip(EMOTIONS, answer.p, strict=True)), now, track, recalled=True)
             for track, answer in self._answers.items()
             if answer.p is not None
         ]
+
+    def _learn(self, track: str, p: tuple[float, ...], now: float) -> None:
+        answer, look = self._answers.pop(track, None), self._looks.get(track)
+        if answer is not None and answer.p is not None:
+            self._surprise[track] = self._surprise.get(track, Surprise()).after(p, answer.p)
+        if look is not None:
+            self._readings[track] = remember(self._readings.get(track, ()), Reading(now, p, look))
 
     def _decide(self, frame: Frame, face: TrackedFace, seen: bool, people: int) -> Decision:
         if not seen:
@@ -55,4 +60,5 @@ class ReadingPlan:
         readings = self._readings.get(face.track, ())
         answer = self._answers[face.track] = recall(readings, look, frame.time, self._likeness)
         age = frame.time - readings[-1].time if readings else math.inf
-        return plan_reading(Past(len(readings), age, answer.evidence, people), self._bounds)
+        surprise = self._surprise.get(face.track, Surprise()).relative
+        return plan_reading(Past(len(readings), age, answer.evidence, people, surprise), self._bounds)

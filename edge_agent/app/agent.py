@@ -9,20 +9,25 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from edge_agent.analysis.pacing import Bounds
-from edge_agent.app import choices, health
+from edge_agent.app import choices, health, history
 from edge_agent.app.assembly import Assembly
+from edge_agent.app.board import Board
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.control import Control, ControlState
+from edge_agent.app.history import HistoryFile
 from edge_agent.app.panel import Panel
+from edge_agent.app.people import People
+from edge_agent.app.preview import Preview
 from edge_agent.app.stored import BASELINE, BaselineFile
 from edge_agent.app.tap import Tap
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
 from edge_agent.delivery import topics
+from edge_agent.delivery.payload import event_document, summary_document
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.domain.event import Event
@@ -51,7 +56,8 @@ SOUND_BACKLOG = 100
 class Agent:
     """One camera, one microphone, one outbox. ``assembly`` must already be activated.
 
-    ``reload`` asks for the config to be read again; without it that command is refused.
+    ``reload`` asks for the config to be read again; without it that command is refused. What is published is posted on
+    ``board``, too, where ``companions`` of this agent (started first, stopped last) find it.
     """
 
     def __init__(
@@ -60,8 +66,12 @@ class Agent:
         assembly: Assembly,
         clock: Clock | None = None,
         reload: Callable[[], None] | None = None,
+        board: Board | None = None,
+        companions: Callable[[Agent], Sequence[Component]] = lambda _agent: (),
     ) -> None:
         self.settings = settings
+        self.board = board
+        self._companions = companions
         self.clock = clock or SystemClock(clock_is_synced)
         self.boot_id = secrets.token_hex(4)
         self._assembly = assembly
@@ -74,10 +84,17 @@ class Agent:
         self._report_now = threading.Event()
         self._forget_usual = threading.Event()
         self._usual = BaselineFile(settings.device.state_dir / BASELINE, self.clock)
+        self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock)
+        self.history = self._past.read() if board is not None else None
+        """What the device remembers for its board's readers; None without one."""
+        self.people = People() if board is not None and settings.privacy.min_people < 2 else None
+        """Likewise, of each who is in view or was lately; None, too, where nobody may be told of alone."""
         self._new_bounds: Bounds | None = None
         self._log_level = settings.log.level
         self._camera = self._make_camera()
         self._microphone = self._make_microphone()
+        self.preview = self._make_preview()
+        """The latest picture; None unless the config allows to look at it."""
         self._taps: dict[str, Tap[Any]] = {
             name: tap for name, tap in (("camera", self._camera), ("microphone", self._microphone)) if tap
         }
@@ -121,6 +138,13 @@ class Agent:
         source: Reopening[Frame] | None = make_video(self.settings.camera, self.clock, plugins, self._replays)
         return Tap("camera", source, self._frames, self._new_stream.set) if source else None
 
+    def _make_preview(self) -> Preview | None:
+        camera, web = self._camera, self.settings.web
+        if camera is None or not (web.enabled and web.preview):
+            return None
+        log.warning("web.preview is on: whoever knows the token of the web side can see what the camera sees")
+        return Preview(self.clock, lambda: camera.on)
+
     def _make_microphone(self) -> Tap[AudioBlock] | None:
         if not self._audio.wanted:
             return None
@@ -132,12 +156,18 @@ class Agent:
         """Make ``state`` so; called by the control, quickly."""
         if self._camera is not None:
             self._camera.turn(state.watching)
+        if self.preview is not None and not state.watching:
+            self.preview.forget()
         if self._microphone is not None:
             self._microphone.turn(state.listening)
         self._new_bounds = self.control.bounds()
         if state.log_level != self._log_level:  # as configured, whoever started us has seen to it
             self._log_level = state.log_level
             logging.getLogger().setLevel(state.log_level.upper())
+
+    def info(self) -> Mapping[str, Any]:
+        """What the ``info`` topic tells about this installation."""
+        return self._assembly.info()
 
     # ------------------------------------------------------------------ life
 
@@ -153,7 +183,7 @@ class Agent:
         try:
             self.control.listen(self._obey)
             self.panel.start()
-            supervisor.start(self._components())
+            supervisor.start([*self._companions(self), *self._components()])
             notifier.ready(f"watching as {self.settings.device.id}")
             self._watch(supervisor, stop, notifier, tick)
         finally:
@@ -168,18 +198,23 @@ class Agent:
             tick()
             self.control.tick()
             self.panel.tick()
+            self._post_state()
             stale = supervisor.stale()
             if not stale:
                 notifier.watchdog()
             now = self.clock.monotonic()
-            if now >= due or self._report_now.is_set():
+            asked = now >= due or self._report_now.is_set()
+            if asked or self.board is not None:
+                document = self._health(supervisor, stale)
+                self._post(topics.HEALTH, document)
+            if asked:
                 self._report_now.clear()
                 due = now + HEALTH_S
-                self._publish_health(supervisor, stale, notifier)
+                self._publish_health(document, notifier)
             if self._taps and supervisor.finished([*self._taps, "vision", "audio"]):
                 stop.request("end of the recording")
 
-    def _publish_health(self, supervisor: Supervisor, stale: list[str], notifier: Notifier) -> None:
+    def _health(self, supervisor: Supervisor, stale: list[str]) -> dict[str, Any]:
         vitals = health.Vitals(
             uptime_s=self.clock.monotonic() - self._started,
             components=supervisor.health(),
@@ -193,7 +228,9 @@ class Agent:
             off=[name for name, tap in self._taps.items() if not tap.on],
             commands=self.panel.counts(),
         )
-        document = health.document(vitals)
+        return health.document(vitals)
+
+    def _publish_health(self, document: Mapping[str, Any], notifier: Notifier) -> None:
         self.delivery.publish_state(topics.HEALTH, document)
         wrong = document["problems"]
         notifier.status(wrong[0] if wrong else f"watching as {self.settings.device.id}")
@@ -201,6 +238,17 @@ class Agent:
             if line not in self._last_problems and not line.startswith(health.PLUGIN):  # those log their own failures
                 log.warning("%s", line)
         self._last_problems = wrong
+
+    def _post(self, kind: str, document: Mapping[str, Any]) -> None:
+        if self.board is not None:
+            self.board.post(kind, document)
+
+    def _post_state(self) -> None:
+        """The panel's state, when it is another one than before."""
+        if self.board is not None:
+            document = self.panel.document()
+            if document != self.board.state(topics.STATE):
+                self.board.post(topics.STATE, document)
 
     def _components(self) -> list[Component]:
         parts = [Component("summariser", self._summarise, self._reports.close)]
@@ -225,19 +273,25 @@ class Agent:
             if frame is None:
                 continue
             self._adjust_vision()
+            if self.preview is not None:
+                self.preview.show(frame)
             now_lost = self._frames.lost
             report = self._vision.offer(frame, now_lost - lost)
             lost = now_lost
             if report is not None:
-                self._reports.put(report)
+                self._reports.put(replace(report, latency=max(0.0, self.clock.monotonic() - frame.time)))
                 self._explain(report.time)
 
     def _explain(self, now: float) -> None:
         """Publish why the lane did what it did, at most once a second, when the config asks for it."""
-        why = self._vision.why
-        if self.settings.pacing.explain and why is not None and now - self._explained >= 1.0:
-            self._explained = now
-            self.delivery.publish_state(topics.PACING, why.document(), retain=False)
+        why, explain = self._vision.why, self.settings.pacing.explain
+        if why is None or now - self._explained < 1.0 or not (explain or self.board):
+            return
+        self._explained = now
+        document = why.document()
+        self._post(topics.PACING, document)
+        if explain:
+            self.delivery.publish_state(topics.PACING, document, retain=False)
 
     def _adjust_vision(self) -> None:
         """What others asked of the lane, done on its own thread."""
@@ -281,10 +335,14 @@ class Agent:
             else:
                 if report is not None:
                     summariser.accept(report)
+                    if self.people is not None and isinstance(report, VisionReport):
+                        self.people.accept(report)
                 summariser.tick()
                 self._remember_usual(summariser)
         summariser.flush()
         self._usual.keep(summariser.baseline, now=True)
+        if self.history is not None:
+            self._past.keep(self.history, now=True)
 
     def _remember_usual(self, summariser: Summariser) -> None:
         if self._forget_usual.is_set():
@@ -296,10 +354,19 @@ class Agent:
 
     def _on_summary(self, summary: Summary) -> None:
         self.delivery.submit_summary(summary)
+        if self.board is not None:
+            number, device = self.board.next_seq(), self.settings.device.id
+            self.board.post("summary", summary_document(summary, device, self.boot_id, number))
+        if self.history is not None:
+            self.history.add(summary)
+            self._past.keep(self.history)
         for rolled in self._rollup.add(summary):
             self.delivery.publish_rollup(rolled.summary, rolled.level, rolled.number)
         self._assembly.plugins.on_summary(summary)
 
     def _on_event(self, event: Event, start: float, clock: ClockState) -> None:
         self.delivery.submit_event(event, start, clock)
+        if self.board is not None:
+            number, device = self.board.next_seq(), self.settings.device.id
+            self.board.post("event", event_document(event, start, clock, device, self.boot_id, number))
         self._assembly.plugins.on_event(event)

@@ -14,14 +14,19 @@ from pathlib import Path
 
 from edge_agent.app.agent import Agent
 from edge_agent.app.assembly import Assembly, Pull, pull_quietly
+from edge_agent.app.board import Board
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Component
 from edge_agent.runtime.systemd import Notifier
 from edge_agent.settings import ConfigText, Settings, read
 
 log = logging.getLogger(__name__)
 
 RELOAD = "reload"
+
+Web = Callable[[Settings], Callable[[Agent], Component]]
+"""Readies a web side for these settings, raising ConfigError, to be made once there is an agent."""
 
 
 class ComponentError(EdgeAgentError):
@@ -57,7 +62,10 @@ class ConfigFile:
 
 
 class Daemon:
-    """Runs agents until ``stop`` is requested or the recordings are over. ``on_settings`` is told what is in force."""
+    """Runs agents until ``stop`` is requested or the recordings are over. ``on_settings`` is told what is in force.
+
+    ``web`` readies the agent's web side; it is asked when the config enables that.
+    """
 
     def __init__(
         self,
@@ -66,12 +74,14 @@ class Daemon:
         hangup: threading.Event,
         pull: Pull = pull_quietly,
         on_settings: Callable[[Settings], None] = lambda _settings: None,
+        web: Web | None = None,
     ) -> None:
         self._file = file
         self._stop = stop
         self._hangup = hangup
         self._pull = pull
         self._on_settings = on_settings
+        self._web = web
         self._notifier = Notifier()
         self._next: tuple[ConfigText, Settings] | None = None
 
@@ -85,16 +95,25 @@ class Daemon:
         while self._next is not None:
             (config, settings), self._next = self._next, None
             self._on_settings(settings)
+            web = self._web_of(settings)
             assembly = Assembly(config, settings)
             assembly.pull_missing(self._pull)
             assembly.activate()
             inner = Stop()
-            agent = Agent(settings, assembly, reload=self._hangup.set)
+            agent = self._agent(settings, assembly, web)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings))  # noqa: B023 - ends with run
             if inner.failure:
                 raise ComponentError(inner.reason)
             if inner.reason != RELOAD:
                 return
+
+    def _web_of(self, settings: Settings) -> Callable[[Agent], Component] | None:
+        return self._web(settings) if self._web is not None and settings.web.enabled else None
+
+    def _agent(self, settings: Settings, assembly: Assembly, web: Callable[[Agent], Component] | None) -> Agent:
+        if web is None:
+            return Agent(settings, assembly, reload=self._hangup.set)
+        return Agent(settings, assembly, reload=self._hangup.set, board=Board(), companions=lambda agent: [web(agent)])
 
     def _tick(self, agent: Agent, inner: Stop, settings: Settings) -> None:
         """Once a second: pass on a stop, look for a reload."""
@@ -108,6 +127,7 @@ class Daemon:
         try:
             candidate = self._file.read()
             Assembly(*candidate).check()
+            self._web_of(candidate[1])
         except EdgeAgentError as error:
             log.error("config not reloaded, the old one stays in force: %s", error)
             agent.config_problem = str(error)

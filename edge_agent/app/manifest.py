@@ -22,4 +22,6 @@ def privacy_manifest(settings: Settings, analyzers: frozenset[str]) -> dict[str,
     }
     if privacy.override_reason:
         manifest["override_reason"] = privacy.override_reason
+    if settings.web.enabled and settings.web.preview:
+        manifest["preview"] = True
     return manifest

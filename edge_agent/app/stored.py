@@ -20,12 +20,17 @@ EVERY_S = 600.0
 """The baseline is a matter of hours; writing it more often would only wear the SD card."""
 
 
-def replace_durably(path: Path, data: bytes) -> None:
-    """Make ``data`` the content of ``path`` or leave it as it was, also over a power cut. Raises OSError."""
+def replace_durably(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Make ``data`` the content of ``path`` or leave it as it was, also over a power cut. Raises OSError.
+
+    ``mode`` are its permissions from before anything is in it; None: as the process makes files.
+    """
     new = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with new.open("wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

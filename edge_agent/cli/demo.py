@@ -1,12 +1,13 @@
 """``edge-agent demo``: the whole product on this machine, with nothing configured.
 
-An embedded broker on a free loopback port, the demo camera and microphone, the real models, and a subscriber that
-prints what arrives over MQTT. State lives in a temporary folder and is gone afterwards.
+An embedded broker on a free loopback port, the demo camera and microphone, the real models, the dashboard, and a
+subscriber that prints what arrives over MQTT. State lives in a temporary folder and is gone afterwards.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import tempfile
 import threading
 from collections import Counter
@@ -18,10 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from edge_agent.app import Agent, Assembly
+from edge_agent.app.board import Board
 from edge_agent.cli.broker import EmbeddedBroker
 from edge_agent.cli.common import out
 from edge_agent.cli.lines import summary_line
 from edge_agent.cli.progress import pull_showing_progress
+from edge_agent.cli.side import sign_in, web_side
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
 from edge_agent.domain.errors import EdgeAgentError
@@ -37,13 +40,14 @@ from edge_agent.settings import (
     Settings,
 )
 from edge_agent.settings.schema import CommandSettings, HomeAssistantSettings
+from edge_agent.settings.web import WebSettings
 
 
 class DemoError(EdgeAgentError):
     """The demonstration did not show what it should."""
 
 
-class _Board:
+class _Printer:
     """Prints messages as they arrive and remembers what the windows said."""
 
     def __init__(self, console: Console) -> None:
@@ -73,11 +77,12 @@ def demo(
     window: Annotated[float, typer.Option("--window", min=1, help="Length of a summary window in seconds.")] = 5,
     camera: Annotated[str, typer.Option("--camera", help="As camera.source, e.g. 0 for the first webcam.")] = "demo",
     microphone: Annotated[str, typer.Option("--microphone", help="As microphone.source.")] = "demo",
+    web: Annotated[bool, typer.Option(help="Serve the dashboard on a free port of this machine.")] = True,
 ) -> None:
     """Run everything here for a while: embedded broker, demo camera, real models, live summaries."""
     configure("warning", "text")
     console = out()
-    board = _Board(console)
+    printer = _Printer(console)
     stop = Stop()
     with tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state, EmbeddedBroker() as broker:
         config = ConfigText("demo", "")
@@ -88,15 +93,31 @@ def demo(
         console.print(
             f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s", highlight=False
         )
+        if web:
+            settings = _with_web(settings)
+            console.print(f"dashboard: {sign_in(settings)}", highlight=False, soft_wrap=True)
         timer = threading.Timer(seconds, stop.request, ("the demo's time is over",))
-        with listening(settings.mqtt, "edge-agent/#", board.show), stop_on_signals(stop):
+        with listening(settings.mqtt, "edge-agent/#", printer.show), stop_on_signals(stop):
             timer.start()
-            Agent(settings, assembly).run(stop)
+            _agent(settings, assembly).run(stop)
             timer.cancel()
-    if not board.windows:
+    if not printer.windows:
         raise DemoError("no summary arrived over MQTT; run 'edge-agent plugins list' to see what is missing")
-    counts = ", ".join(f"{name} {count}" for name, count in board.dominant.most_common())
-    console.print(f"{board.windows} windows received: {counts}", highlight=False)
+    counts = ", ".join(f"{name} {count}" for name, count in printer.dominant.most_common())
+    console.print(f"{printer.windows} windows received: {counts}", highlight=False)
+
+
+def _agent(settings: Settings, assembly: Assembly) -> Agent:
+    if not settings.web.enabled:
+        return Agent(settings, assembly)
+    web = web_side(None, settings)
+    return Agent(settings, assembly, board=Board(), companions=lambda agent: [web(agent)])
+
+
+def _with_web(settings: Settings) -> Settings:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return settings.model_copy(update={"web": WebSettings(enabled=True, port=port)})
 
 
 def _own(found: Settings, state: Path, port: int, camera: str, microphone: str, window: float) -> Settings:
@@ -113,5 +134,6 @@ def _own(found: Settings, state: Path, port: int, camera: str, microphone: str, 
             "commands": CommandSettings(),
             "home_assistant": HomeAssistantSettings(),
             "sinks": {},
+            "web": WebSettings(),
         }
     )

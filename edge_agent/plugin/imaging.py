@@ -66,6 +66,14 @@ def letterbox_rgb(frame: Frame, side: int) -> tuple[Image, Letterbox]:
     return canvas, Letterbox(left / side, top / side, width / side, height / side)
 
 
+def jpeg(frame: Frame, longest: int, quality: int = 80) -> bytes:
+    """The picture as a JPEG file, shrunk to at most ``longest`` pixels a side."""
+    scale = min(1.0, longest / max(frame.width, frame.height))
+    width, height = (max(2, int(size * scale / 2 + 1e-6) * 2) for size in (frame.width, frame.height))
+    image = _convert(_small_rgb(frame, width, height), cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
 def part(frame: Frame, box: Box) -> tuple[Frame, Box]:
     """What ``box`` covers as a frame of its own, and exactly where that lies; widened to even pixels, cut at the edge.
 

@@ -20,6 +20,7 @@ from edge_agent.settings.schema import (
     SummarySettings,
     TlsSettings,
 )
+from edge_agent.settings.web import WebSettings
 
 __all__ = [
     "CameraSettings",
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "SummarySettings",
     "TlsSettings",
+    "WebSettings",
     "default_path",
     "load",
     "parse",

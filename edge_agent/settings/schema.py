@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from edge_agent.settings.privacy import PrivacySettings
 from edge_agent.settings.schedule import parsable
+from edge_agent.settings.web import WebSettings
 
 
 class Section(BaseModel):
@@ -352,6 +353,7 @@ class Settings(BaseSettings):
     commands: CommandSettings = CommandSettings()
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()
     outbox: OutboxSettings = OutboxSettings()
+    web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
     analyzers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per analyzer.")
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per source plugin.")
@@ -364,6 +366,12 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ValueError(f"{name!r} is no plugin name: use lower-case letters, digits and _")
         return tables
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.web.preview and self.privacy.min_people > 1:
+            raise ValueError("web.preview shows one person alone, too: it excludes privacy.min_people")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -8,7 +8,7 @@ server around these routes. Errors are problem documents (RFC 9457).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from edge_agent import __version__
 from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
 from edge_agent.capture import read_media
 from edge_agent.web.memory import holds_media, in_memory
+from edge_agent.web.problems import ProblemError
 
 ANALYZERS = ("face", "emotion", "attention")
 _SIDE = 4096
@@ -36,20 +37,6 @@ class UploadLimits:
     seconds: float = 120.0
     waiting: int = 3
     chunk_s: float = 10.0
-
-
-class ProblemError(Exception):
-    """Why a request is refused: an HTTP status and a sentence."""
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.headers = headers
-
-    def response(self) -> Response:
-        """The problem document."""
-        body = {"type": "about:blank", "status": self.status, "detail": str(self)}
-        return JSONResponse(body, self.status, self.headers, "application/problem+json")
 
 
 def routes(

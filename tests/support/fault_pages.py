@@ -76,6 +76,7 @@ DEVICES = Page(
         30: "SIGTERM offline or under load",
         31: "no processor time, no descriptors",
         32: "bad config",
+        33: "hostile web clients",
     },
     sources=(
         "tests/faults/test_capture_camera_faults.py",
@@ -98,14 +99,15 @@ DEVICES = Page(
         "tests/faults/test_delivery_network.py",
         "tests/integration/test_cli_errors.py",
         "tests/integration/test_run.py",
+        "tests/faults/test_web_hostile.py",
     ),
     intro="""<!-- made by scripts/reliability: edit the tests' docstrings there -->
 # Faults around the agent
 
 What happens to an unattended device, and what the agent does then: cameras, microphones, plugins, models, the clock,
-the machine, the configuration. As on the page about [what delivery survives](reliability.md), every line of the first
-table is a test that also runs in CI, put here by `scripts/reliability`, which runs them all; here `lost` counts the
-times in which what is promised did not happen, and every test fails when it sees one.
+the machine, the configuration, clients of the web side. As on the page about [what delivery survives](reliability.md),
+every line of the first table is a test that also runs in CI, put here by `scripts/reliability`, which runs them all;
+here `lost` counts the times in which what is promised did not happen, and every test fails when it sees one.
 
 """,
     long_intro="""\

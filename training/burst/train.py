@@ -26,6 +26,7 @@ from training.burst.corpus import CLASSES
 from training.burst.dataset import Sampler, load
 from training.burst.layers import LAYERS
 from training.burst.network import BurstNet
+from training.precision import fast_bfloat16
 
 PROJECTED = 64
 SMOOTHING = 0.05
@@ -106,7 +107,7 @@ def train(sampler: Sampler, teacher: Teacher, plan: Plan, net: BurstNet, out: Pa
         labels, embeddings = torch.from_numpy(data.labels), torch.from_numpy(data.embeddings)
         with torch.no_grad():
             opinion, target = teacher(embeddings).softmax(1), teacher.project(embeddings)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
             logits, pooled = net(x)
             guess = auxiliary(pooled)
         loss = _loss(logits.float(), labels, opinion, plan.distil) + 0.5 * _distance(guess.float(), target)

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from training.emotion.augment import Augment
 from training.emotion.dataset import CLASSES, FerPlus, load
 from training.emotion.network import LAYOUTS, EmotionNet
+from training.precision import fast_bfloat16
 
 
 def class_weights(targets: torch.Tensor, power: float) -> torch.Tensor:
@@ -83,7 +84,7 @@ class Teachers:
 
     @torch.inference_mode()
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
             outputs = [torch.softmax(net(x).float() / t, 1) for net, t in self._nets]
         return torch.stack(outputs).mean(0)
 
@@ -102,7 +103,8 @@ def train(args: argparse.Namespace) -> None:
     train_set, valid = load(args.data / "ferplus_train.npz"), load(args.data / "ferplus_valid.npz")
     images, targets = torch.from_numpy(train_set.images), torch.from_numpy(train_set.targets)
     weights = class_weights(targets, args.balance)
-    net = EmotionNet(LAYOUTS[args.layout]).to(memory_format=torch.channels_last)
+    net = load_weights(args.start) if args.start else EmotionNet(LAYOUTS[args.layout])
+    net = net.to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
     augment = Augment(args.seed, args.strength)
     teachers = Teachers(args.teacher, valid) if args.teacher else None
@@ -122,7 +124,7 @@ def train(args: argparse.Namespace) -> None:
             y = targets[batch]
             if teachers is not None:
                 y = args.alpha * teachers(x) + (1 - args.alpha) * y
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
                 logits = net(x)
             loss = -(y * weights * F.log_softmax(logits.float(), 1)).sum(1).mean()
             optimizer.zero_grad()
@@ -155,6 +157,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="student")
+    parser.add_argument("--start", type=Path, help="weights of the same layout to go on from")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3)

@@ -15,6 +15,7 @@ from edge_agent.plugin.spec import Analyzer
 
 FPS = 15
 CALM = {name: float(name == "neutral") for name in EMOTIONS}
+HAPPY = {name: float(name == "happiness") for name in EMOTIONS}
 
 
 class Detector(FaceDetector):
@@ -30,15 +31,17 @@ class Detector(FaceDetector):
 
 
 class Reader(FaceAnalyzer):
-    """Reads every face as calm; remembers whom it was asked about."""
+    """Reads every face as calm, a ``fickle`` one every other time as happy; remembers whom it was asked about."""
 
-    def __init__(self, name: str = EMOTION) -> None:
+    def __init__(self, name: str = EMOTION, *, fickle: bool = False) -> None:
         self.name = name
+        self.fickle = fickle
         self.asked: list[tuple[float, str]] = []
 
     def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
         self.asked += [(frame.time, face.track) for face in faces]
-        values = CALM if self.name == EMOTION else {"score": 1.0, "looking": 1.0}
+        calm = HAPPY if self.fickle and len(self.asked) % 2 else CALM
+        values = calm if self.name == EMOTION else {"score": 1.0, "looking": 1.0}
         return [Observation(self.name, values, frame.time, face.track) for face in faces]
 
 

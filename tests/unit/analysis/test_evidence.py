@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.analysis.appearance import SIDE, Look, difference, look_of
-from edge_agent.analysis.evidence import MEMORY, Likeness, Reading, recall, remember
+from edge_agent.analysis.evidence import MEMORY, Likeness, Reading, Surprise, recall, remember
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.observation import EMOTIONS
 from tests.unit.analysis.faces import face
@@ -61,6 +61,28 @@ def test_an_answer_is_a_distribution(past: list[tuple[int, float]]) -> None:
     assert answer.p is not None
     assert sum(answer.p) == pytest.approx(1)
     assert min(answer.p) >= 0
+
+
+def test_a_face_that_reads_as_recalled_surprises_less_and_a_fickle_one_more() -> None:
+    steady, fickle = Surprise(), Surprise()
+    assert steady.relative == 1.0
+    seen = []
+    for _ in range(12):
+        steady, fickle = steady.after(HAPPY, HAPPY), fickle.after(HAPPY, CALM)
+        seen.append((steady.relative, fickle.relative))
+    assert [s for s, _ in seen] == sorted((s for s, _ in seen), reverse=True)
+    assert seen[-1] == (0.4, 2.5)
+    for _ in range(60):
+        fickle = fickle.after(CALM, CALM)
+    assert fickle.relative == 0.4, "what was is forgotten"
+
+
+@given(st.lists(st.tuples(st.sampled_from([HAPPY, CALM]), st.sampled_from([HAPPY, CALM])), max_size=40))
+def test_surprise_stays_within_its_bounds(readings: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> None:
+    surprise = Surprise()
+    for read, recalled in readings:
+        surprise = surprise.after(read, recalled)
+    assert 0.4 <= surprise.relative <= 2.5
 
 
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:

@@ -38,7 +38,7 @@ BOUNDS = st.one_of(
     st.builds(Bounds.of, st.sampled_from(sorted(PROFILES))),  # type: ignore[arg-type]
     st.tuples(st.floats(0.1, 30), st.floats(0.1, 30)).map(lambda p: Bounds(min(p), max(p))),
 )
-PASTS = st.builds(Past, st.integers(0, 20), st.floats(0, 60), st.floats(0, 20), st.integers(1, 6))
+PASTS = st.builds(Past, st.integers(0, 20), st.floats(0, 60), st.floats(0, 20), st.integers(1, 6), st.floats(0.4, 2.5))
 STILL = Scene(searched=0.0, moved=False, share=0.0)
 STANDARD = Bounds.of("standard")
 
@@ -79,6 +79,7 @@ def test_no_face_goes_unread_for_long(past: Past, bounds: Bounds) -> None:
     assert plan_reading(replace(past, count=0, age=math.inf), bounds).go
     if plan_reading(past, bounds).go:
         assert plan_reading(replace(past, evidence=0.0), bounds).go
+        assert plan_reading(replace(past, surprise=past.surprise + 0.5), bounds).go
 
 
 @given(PASTS)
@@ -118,6 +119,15 @@ def test_a_new_face_is_read_at_once_and_a_settled_one_rests() -> None:
     assert not settled.go
     assert "settled" in settled.reason
     assert plan_reading(Past(count=FIRST, age=1.0, evidence=STANDARD.evidence / 2), STANDARD).go
+
+
+def test_a_surprising_face_needs_more_evidence_than_a_steady_one() -> None:
+    usual = Past(count=FIRST, age=1.0, evidence=STANDARD.evidence)
+    assert not plan_reading(usual, STANDARD).go
+    assert plan_reading(replace(usual, surprise=1.5), STANDARD).go
+    half = replace(usual, evidence=STANDARD.evidence / 2)
+    assert plan_reading(half, STANDARD).go
+    assert not plan_reading(replace(half, surprise=0.5), STANDARD).go
 
 
 def test_several_people_share_readings() -> None:

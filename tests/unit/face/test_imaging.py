@@ -204,3 +204,13 @@ def test_a_part_is_never_empty(width: int, height: int) -> None:
         piece, place = imaging.part(frame_of(scene(width, height), PixelFormat.BGR), box)
         assert min(piece.width, piece.height) >= 2
         assert max(place.x + place.w, place.y + place.h) <= 1
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize(("longest", "size"), [(320, (320, 240)), (2000, (640, 480)), (100, (100, 74))])
+def test_jpeg_is_the_picture_made_smaller(pixel_format: PixelFormat, longest: int, size: tuple[int, int]) -> None:
+    found = cv2.imdecode(np.frombuffer(imaging.jpeg(frame_of(scene(), pixel_format), longest), np.uint8), 1)
+    assert found.shape == (size[1], size[0], 3)
+    original = scene() if pixel_format is not PixelFormat.GRAY else cv2.cvtColor(gray(scene()).astype(np.uint8), 8)
+    expected = cv2.resize(original, size, interpolation=cv2.INTER_AREA)
+    assert np.abs(found.astype(float) - expected).mean() < 6

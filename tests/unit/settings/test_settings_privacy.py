@@ -53,3 +53,11 @@ def test_the_manifest_says_what_is_used() -> None:
         "emotions": True,
         "local_sinks": ["jsonl"],
     }
+
+
+def test_a_preview_is_declared_and_shows_nobody_whom_min_people_hides() -> None:
+    assert "preview" not in privacy_manifest(parse("[web]\npreview = true", "c.toml"), frozenset())  # nobody serves it
+    shown = parse("[web]\nenabled = true\npreview = true", "c.toml")
+    assert privacy_manifest(shown, frozenset())["preview"] is True
+    with pytest.raises(ConfigError, match=r"web\.preview .* privacy\.min_people"):
+        parse("[web]\npreview = true\n[privacy]\nmin_people = 2", "c.toml")

@@ -1,0 +1,146 @@
+"""What this device knows of its own past: roll-ups in three lengths, the finer the shorter they are kept.
+
+Windows are laid on the wall clock, so that those of several runs of the agent add up; what was measured while the time
+was not known cannot be placed and is left out. Bounded in memory and in its one file, which is written once an hour and
+at the end: after a power cut up to an hour is missing here, and nowhere else. It knows summaries only, so nothing that
+was withheld for privacy is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from edge_agent.app.stored import replace_durably
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.summary import Summary, Window
+from edge_agent.summary.rollup import RollUp
+from edge_agent.summary.window import merge
+
+log = logging.getLogger(__name__)
+
+FILE = "history.json"
+"""Name of its file in the state directory."""
+
+EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """``keep`` windows of ``seconds``."""
+
+    seconds: int
+    keep: int
+
+
+TIERS = (Tier(60, 180), Tier(600, 288), Tier(3600, 1440))
+"""Minutes for three hours, ten minutes for two days, hours for sixty."""
+
+_WINDOWS: TypeAdapter[list[Window]] = TypeAdapter(list[Window])
+
+
+class History:
+    """Feed it every summary of this run. One thread feeds it; others may ask, and get what was complete then."""
+
+    def __init__(self, tiers: Sequence[Tier] = TIERS) -> None:
+        self._tiers = tiers
+        self._roll = RollUp([float(tier.seconds) for tier in tiers])
+        self._kept: dict[int, tuple[Window, ...]] = {tier.seconds: () for tier in tiers}
+
+    def add(self, summary: Summary) -> None:
+        """Remember ``summary`` as a part of the longer ones it completes."""
+        for rolled in self._roll.add(summary):
+            if rolled.summary.clock != "synced":
+                continue
+            whole = rolled.summary
+            placed = replace(whole.window, begin=whole.start, end=whole.start + whole.seconds)
+            self._keep(int(rolled.level), placed)
+
+    def between(self, since: float, until: float) -> Window | None:
+        """Everything from ``since`` to ``until`` (Unix seconds) as one window, in whole roll-ups; None: nothing.
+
+        Long ones are taken where they fit in and shorter ones at the edges and where no longer one was completed.
+        """
+        chosen: list[Window] = []
+        for tier in reversed(self._tiers):
+            for window in self._kept[tier.seconds]:
+                inside = window.begin >= since and window.end <= until
+                if inside and not any(_overlap(window, other) for other in chosen):
+                    chosen.append(window)
+        chosen.sort(key=lambda window: window.begin)
+        return reduce(merge, chosen) if chosen else None
+
+    def series(self, since: float, until: float, seconds: int) -> tuple[Window, ...]:
+        """The kept windows of ``seconds`` (a tier's) that begin within the period, oldest first. Raises KeyError."""
+        return tuple(window for window in self._kept[seconds] if since <= window.begin < until)
+
+    def document(self) -> dict[str, Any]:
+        """All that is kept, as JSON can carry it."""
+        return {
+            "v": 1,
+            "windows": {
+                str(seconds): _WINDOWS.dump_python(list(windows), mode="json", exclude_defaults=True)
+                for seconds, windows in self._kept.items()
+            },
+        }
+
+    def restore(self, document: Any) -> None:
+        """Take up what :meth:`document` gave. Raises ValueError when it is nothing of the kind."""
+        try:
+            found = {int(seconds): _WINDOWS.validate_python(rows) for seconds, rows in document["windows"].items()}
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise ValueError("not a history") from error
+        for seconds, windows in found.items():
+            if seconds in self._kept:
+                for window in windows:
+                    self._keep(seconds, window)
+
+    def _keep(self, seconds: int, window: Window) -> None:
+        keep = next(tier.keep for tier in self._tiers if tier.seconds == seconds)
+        others = self._kept[seconds]
+        if any(_overlap(window, other) for other in others[-3:]):
+            return  # the wall clock was set back: this time is told already
+        self._kept[seconds] = (*others, window)[-keep:]
+
+
+class HistoryFile:
+    """Keeps a history in ``path``."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._due = clock.monotonic() + EVERY_S
+
+    def read(self) -> History:
+        """What was kept before; an empty one when there is none that can be used."""
+        history = History()
+        try:
+            history.restore(json.loads(self._path.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            return history
+        except (OSError, ValueError) as error:
+            log.warning("%s: %s: the history begins anew", self._path, error)
+            return History()
+        return history
+
+    def keep(self, history: History, *, now: bool = False) -> None:
+        """Write ``history`` when it is time to, or ``now``."""
+        time = self._clock.monotonic()
+        if not now and time < self._due:
+            return
+        self._due = time + EVERY_S
+        try:
+            replace_durably(self._path, json.dumps(history.document(), separators=(",", ":")).encode())
+        except OSError as error:
+            log.warning("%s: cannot be written: %s", self._path, error.strerror)
+
+
+def _overlap(a: Window, b: Window) -> bool:
+    return a.begin < b.end - 1e-3 and b.begin < a.end - 1e-3

@@ -1,0 +1,95 @@
+"""Each person in view as a series of short windows, for those who look here; in memory only, and for minutes only.
+
+A person is a track: a random name that ends with the visit. The sums are those of a summary, of one face alone, so
+there is no such thing where ``privacy.min_people`` wants several people in everything that is told.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from edge_agent.domain.face import TrackedFace
+from edge_agent.domain.observation import VisionReport
+from edge_agent.domain.summary import Window
+from edge_agent.summary.window import WindowBuilder
+
+STEP_S = 5.0
+"""Length of a person's windows: long enough for two readings at every rate."""
+KEEP_S = 600.0
+"""How far back they go; those who left longer ago are forgotten."""
+HERE_S = 10.0
+"""Without any report for so long, as while the camera is off, nobody is known to be here."""
+MOST = 64
+"""People remembered; the one seen least lately goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """``since`` and ``until``: when the track was first and last followed, monotonic seconds. ``here``: it still is."""
+
+    track: str
+    since: float
+    until: float
+    here: bool
+    windows: tuple[Window, ...]
+
+
+@dataclass(slots=True)
+class _Visit:
+    since: float
+    until: float
+    builder: WindowBuilder | None = None
+    windows: deque[Window] = field(default_factory=lambda: deque(maxlen=int(KEEP_S / STEP_S)))
+
+    def see(self, report: VisionReport, face: TrackedFace) -> None:
+        if self.builder is None:
+            self.builder = WindowBuilder(report.time, STEP_S)
+        self.until = report.time
+        self.windows.extend(self.builder.advance(report.time))
+        about = tuple(o for o in report.observations if o.track == face.track)
+        self.builder.vision(replace(report, faces=(face,), observations=about, events=()))
+
+    def here(self, now: float) -> bool:
+        return self.builder is not None and self.until >= now - HERE_S
+
+    def leave(self) -> None:
+        if self.builder is not None:
+            self.windows.extend(self.builder.advance(self.until))
+            last = self.builder.flush(self.until)
+            self.windows.extend([last] if last is not None else [])
+            self.builder = None
+
+
+class People:
+    """Feed it every report from one thread; ask from any. Times are the reports' own, monotonic."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._visits: dict[str, _Visit] = {}
+
+    def accept(self, report: VisionReport) -> None:
+        """Remember what ``report`` says about each person in view."""
+        with self._lock:
+            for face in report.faces:
+                self._visits.setdefault(face.track, _Visit(face.since, report.time)).see(report, face)
+            here = {face.track for face in report.faces}
+            for track, visit in self._visits.items():
+                if track not in here:
+                    visit.leave()
+            self._forget(report.time - KEEP_S)
+
+    def since(self, begin: float, now: float) -> list[Person]:
+        """Those followed at ``begin`` or later, who came first first, with their complete windows from then on."""
+        with self._lock:
+            found = [
+                Person(track, v.since, v.until, v.here(now), tuple(w for w in v.windows if w.end > begin))
+                for track, v in self._visits.items()
+                if v.until >= begin
+            ]
+        return sorted(found, key=lambda person: (person.since, person.track))
+
+    def _forget(self, before: float) -> None:
+        lately = sorted(self._visits.items(), key=lambda item: item[1].until, reverse=True)
+        self._visits = {track: v for n, (track, v) in enumerate(lately) if n < MOST and v.until >= before}

@@ -1,0 +1,117 @@
+"""How a period went: the streams' quality, the viewers' engagement and each person's own course. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any
+
+from edge_agent.app.history import History
+from edge_agent.app.people import Person
+from edge_agent.delivery.payload import summary_document, timestamp
+from edge_agent.domain.summary import Summary, Window, estimate_window
+from edge_agent.summary.window import merge
+
+LONGEST_S = 60 * 86_400.0
+"""No history is longer."""
+STEPS = {"60": 60, "600": 600, "3600": 3600}
+
+
+def parse_time(text: str) -> float:
+    """Unix seconds of RFC 3339 (with an offset or Z) or of a number. Raises ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs an offset, as in 2026-11-20T09:00:00Z")
+    return moment.astimezone(UTC).timestamp()
+
+
+def report(history: History, since: float, until: float, device: str, step: int | None = None) -> dict[str, Any]:
+    """The period as one, and in steps of ``step`` seconds when asked; ``viewers`` is None when nothing is known."""
+    whole = history.between(since, until)
+    document: dict[str, Any] = {
+        "device": device,
+        "since": timestamp(since),
+        "until": timestamp(until),
+        "known_seconds": 0.0 if whole is None else round(whole.faces.seconds, 1),
+        "streaming": None if whole is None else streaming(whole),
+        "viewers": None if whole is None else viewers(whole, device),
+    }
+    if step is not None:
+        document["series"] = [
+            {"start": timestamp(w.begin), "streaming": streaming(w), "viewers": viewers(w, device)}
+            for w in history.series(since, until, step)
+        ]
+    return document
+
+
+def streaming(window: Window) -> dict[str, Any]:
+    """Rates are per second in which the camera was there; ``gaps`` are the seconds in which it or the sound was not.
+
+    ``latency``: seconds from the capture of a frame to what was found in it, mean and longest; ``resolution_changes``:
+    how often the pictures' size changed.
+    """
+    stream = window.stream
+    watched = stream.video_seconds
+    return {
+        "video_fps": round(stream.captured / watched, 2) if watched > 0 else None,
+        "analysed_fps": round(stream.analysed / watched, 2) if watched > 0 else None,
+        "dropped": stream.dropped,
+        "gaps": {
+            "video": round(max(0.0, window.seconds - stream.video_seconds), 1),
+            "audio": round(max(0.0, window.seconds - stream.audio_seconds), 1),
+        },
+        "latency": {"mean": round(stream.latency / stream.analysed, 3), "longest": round(stream.slowest, 3)}
+        if stream.analysed
+        else None,
+        "resolution_changes": stream.resized,
+        "flags": sorted(stream.flags),
+    }
+
+
+def viewers(window: Window, device: str) -> dict[str, Any]:
+    """As in a summary; ``arrivals`` are the people who came, ``tracks`` counts those who were there already, too."""
+    parts = ("faces", "emotion", "bursts", "attention", "stays", "fused", "withheld")
+    return {"arrivals": window.faces.arrived} | _parts(window, device, parts)
+
+
+def people(found: Sequence[Person], device: str, boot: float) -> list[dict[str, Any]]:
+    """Each person as one and in windows; ``boot`` is the wall time at which the monotonic clock was 0.
+
+    ``trend`` is the change of valence from the first half of the windows to the second, None when either has too few
+    readings to tell.
+    """
+    return [
+        {
+            "track": person.track,
+            "since": timestamp(boot + person.since),
+            "until": timestamp(boot + person.until),
+            "here": person.here,
+            "seconds": round(person.until - person.since, 1),
+            "trend": _trend(person.windows),
+            **_look(reduce(merge, person.windows) if person.windows else None, device),
+            "timeline": [{"start": timestamp(boot + w.begin), **_look(w, device)} for w in person.windows],
+        }
+        for person in found
+    ]
+
+
+def _look(window: Window | None, device: str) -> dict[str, Any]:
+    parts = {} if window is None else _parts(window, device, ("emotion", "attention"))
+    return {"emotion": None, "attention": None} | parts
+
+
+def _parts(window: Window, device: str, names: Sequence[str]) -> dict[str, Any]:
+    whole = summary_document(Summary(window.begin, "synced", window), device, "", 0)
+    return {name: whole[name] for name in names if name in whole}
+
+
+def _trend(windows: Sequence[Window]) -> float | None:
+    half = len(windows) // 2
+    if half == 0:
+        return None
+    before, after = (estimate_window(reduce(merge, part)) for part in (windows[:half], windows[half:]))
+    return None if before is None or after is None else round(after.valence - before.valence, 2)

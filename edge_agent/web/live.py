@@ -1,0 +1,190 @@
+"""What the agent posts, as it happens, to any number of clients: ``/api/v1/live`` (WebSocket) and
+``/stream-emotion-feed`` (server-sent events).
+
+The agent's threads only hand a posting over. Each client has a bounded queue: one that does not read is dropped, and
+neither the agent nor the other clients notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from edge_agent.app.board import Board, Posting
+from edge_agent.web.problems import ProblemError
+
+QUEUE = 64
+"""Messages that may wait for a slow client; more and it is dropped."""
+PING_S = 15.0
+"""A client that hears nothing else for so long hears this: it shows dead connections on both sides."""
+SEND_S = 10.0
+TRY_LATER, TOO_SLOW, STOPPING = 1013, 1008, 1012
+
+
+class Client:
+    """What waits for one client; ``over``: that it is told no more, as code and reason of a WebSocket's end."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE)
+        self.over: tuple[int, str] | None = None
+
+    def put(self, text: str) -> None:
+        """Hand over ``text``, unless the client does not keep up."""
+        try:
+            self._queue.put_nowait(text)
+        except asyncio.QueueFull:
+            self.end(TOO_SLOW, "you do not read fast enough")
+
+    def end(self, code: int, reason: str) -> None:
+        """Tell it no more; who waits for something to tell waits no longer."""
+        self.over = self.over or (code, reason)
+        if self._queue.empty():
+            self._queue.put_nowait("")
+
+    async def get(self) -> str | None:
+        """The next text; None when there was none for :data:`PING_S`, or it is over."""
+        try:
+            async with asyncio.timeout(PING_S):
+                return await self._queue.get() or None
+        except TimeoutError:
+            return None
+
+
+class Hub:
+    """Spreads the postings of ``board`` over the clients of one event loop; ``most`` clients at a time."""
+
+    def __init__(self, board: Board, most: int) -> None:
+        self.board = board
+        self._most = most
+        self._clients: set[Client] = set()
+        self._leave: Callable[[], None] | None = None
+
+    @property
+    def connected(self) -> int:
+        """Clients now."""
+        return len(self._clients)
+
+    def refuse_when_full(self) -> None:
+        """Raises ProblemError when there are as many clients as there may be."""
+        if len(self._clients) >= self._most:
+            raise ProblemError(503, "too many live connections; try again later", {"retry-after": "30"})
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A new client. Raises ProblemError when there are too many."""
+        self.refuse_when_full()
+        client = Client()
+        if not self._clients:
+            self._leave = self.board.watch(self._handed_to(asyncio.get_running_loop()))
+        self._clients.add(client)
+        try:
+            yield client
+        finally:
+            self._clients.discard(client)
+            if not self._clients and self._leave is not None:
+                self._leave()
+                self._leave = None
+
+    def _handed_to(self, loop: asyncio.AbstractEventLoop) -> Callable[[Posting], None]:
+        def watcher(posting: Posting) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._spread, posting)
+
+        return watcher
+
+    def _spread(self, posting: Posting) -> None:
+        text = message(posting.kind, posting.document)
+        for client in self._clients:
+            client.put(text)
+
+    def end(self) -> None:
+        """Let everybody go, on the event loop: the server stops."""
+        for client in self._clients:
+            client.end(STOPPING, "the agent stops, or begins anew")
+
+    def now(self) -> list[str]:
+        """What a new client is told first: the states and the latest summary."""
+        found = [(kind, self.board.state(kind)) for kind in ("state", "health", "pacing")]
+        latest = self.board.summaries()[-1:]
+        return [message(k, d) for k, d in found if d is not None] + [message("summary", d) for d in latest]
+
+
+def message(kind: str, document: Any) -> str:
+    """``{"type": kind, "data": document}``."""
+    return json.dumps({"type": kind, "data": document}, separators=(",", ":"))
+
+
+def routes(hub: Hub) -> list[BaseRoute]:
+    """The endpoints of ``hub``."""
+
+    async def socket(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            with hub.client() as client:
+                await _talk(socket, hub, client)
+        except ProblemError as error:
+            await socket.close(TRY_LATER, str(error))
+
+    async def feed(request: Request) -> Response:
+        hub.refuse_when_full()  # before the answer begins
+        return StreamingResponse(_events(request, hub), media_type="text/event-stream")
+
+    return [WebSocketRoute("/api/v1/live", socket), Route("/stream-emotion-feed", feed, methods=["GET"])]
+
+
+async def _talk(socket: WebSocket, hub: Hub, client: Client) -> None:
+    """Send until the client leaves or does not read."""
+    tasks = [asyncio.create_task(_tell(socket, hub, client)), asyncio.create_task(_until_gone(socket))]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _tell(socket: WebSocket, hub: Hub, client: Client) -> None:
+    try:
+        for text in hub.now():
+            await _send(socket, text)
+        while client.over is None:
+            text = await client.get() or message("ping", None)
+            if client.over is None:
+                await _send(socket, text)
+        async with asyncio.timeout(1.0):
+            await socket.close(*client.over)
+    except (TimeoutError, WebSocketDisconnect, RuntimeError):
+        return  # it is gone, or it does not read: nothing more can be said to it
+
+
+async def _send(socket: WebSocket, text: str) -> None:
+    async with asyncio.timeout(SEND_S):
+        await socket.send_text(text)
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    """What clients say here is not listened to; reading it shows when they leave."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _events(request: Request, hub: Hub) -> AsyncIterator[str]:
+    """Server-sent events. A client that does not read blocks only this, until it is dropped."""
+    with hub.client() as client:
+        for text in hub.now():
+            yield f"data: {text}\n\n"
+        while not await request.is_disconnected():
+            heard = await client.get()
+            if client.over is not None:
+                return
+            yield f"data: {heard}\n\n" if heard is not None else ": still here\n\n"

@@ -1,0 +1,162 @@
+"""The web server as a component of the agent: uvicorn in a thread of its own, with a heartbeat and an orderly end.
+
+It never costs the agent anything: a port that is taken or a server that fails is reported and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from edge_agent.api import Session
+from edge_agent.app import Agent
+from edge_agent.app.stored import replace_durably
+from edge_agent.domain.errors import ConfigError
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Beat, Component
+from edge_agent.settings import Settings
+from edge_agent.settings.web import TOKEN, WANTED
+from edge_agent.web.app import make_app
+from edge_agent.web.connections import Connections
+from edge_agent.web.guard import LOOPBACK, Rules
+from edge_agent.web.live import Hub
+
+log = logging.getLogger(__name__)
+
+TOKEN_FILE = "web-token"
+RETRY_S = 10.0
+GRACE_S = 1
+"""Seconds that open connections have to end when the server stops."""
+
+SPARE = 64
+"""Connections at a time besides the live ones, and newcomers accepted at once."""
+WEBSOCKET_BYTES = 16 * 1024 * 1024
+ROOMY = ("/process-frame", "/video-stream/emotion")
+"""Paths that bound their own bodies."""
+TALKATIVE = ("/v0/stream/models", "/ws/face", "/ws/audio-stream")
+"""Paths of WebSockets that are sent pictures and sound."""
+
+
+def token_of(settings: Settings) -> str:
+    """The token that clients must know; made up and kept in the state folder when the config gives none.
+
+    Raises:
+        ConfigError: its file cannot be read, or holds none.
+    """
+    web = settings.web
+    if web.token is not None:
+        return web.token.get_secret_value()
+    path = web.token_file or settings.device.state_dir / TOKEN_FILE
+    try:
+        if web.token_file is None and not path.exists():
+            return _made_up(path)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: the token of the web side cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        lines = []
+    token = lines[0].strip() if lines else ""
+    if not TOKEN.fullmatch(token):
+        raise ConfigError(f"{path}: its first line must be a token: {WANTED}")
+    return token
+
+
+def _made_up(path: Path) -> str:
+    """A new token, kept in ``path`` if that can be."""
+    token = secrets.token_hex(16)
+    try:
+        replace_durably(path, f"{token}\n".encode(), mode=0o600)
+    except OSError as error:
+        log.error("%s: cannot be written (%s): nobody can know the token; give a web.token_file", path, error.strerror)
+    return token
+
+
+def component(agent: Agent, token: str, open_session: Callable[..., Session] = Session) -> Component:
+    """The web side of ``agent``, which must have a board; what is uploaded goes to an ``open_session`` of its own."""
+    server = WebServer(agent, token, open_session)
+    return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
+
+
+class WebServer:
+    """See the module."""
+
+    def __init__(self, agent: Agent, token: str, open_session: Callable[..., Session]) -> None:
+        self._open_session = open_session
+        web = agent.settings.web
+        self._address = (web.host, web.port)
+        here = f"[{web.host}]" if ":" in web.host else web.host
+        hosts = (*LOOPBACK, *(name.lower() for name in (here, *web.allowed_hosts)))
+        self._rules = Rules(token, hosts, roomy=ROOMY)
+        self._agent = agent
+
+    def run(self, beat: Beat, stop: Stop) -> None:
+        """Serve until ``stop`` is requested."""
+        while not stop.requested:
+            try:
+                with _listen(*self._address) as sock:
+                    log.info("web: listening on %s:%s", *sock.getsockname()[:2])
+                    asyncio.run(self._serve(sock, beat, stop))
+            except OSError as error:
+                log.error("web: %s; trying again in %.0f s", error, RETRY_S)
+                _rest(beat, stop)
+            except Exception:  # whatever is wrong with the web side, the agent goes on
+                log.exception("web: failed; trying again in %.0f s", RETRY_S)
+                _rest(beat, stop)
+
+    async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
+        board, clients = self._agent.board, self._agent.settings.web.clients
+        if board is None:
+            raise ValueError("the agent of a web side needs a board")
+        hub, limits = Hub(board, clients), Connections(clients + SPARE, TALKATIVE)
+        config = uvicorn.Config(
+            make_app(self._agent, hub, self._rules, self._open_session),
+            http=limits.protocol(),
+            log_config=None,
+            log_level="error",  # what clients do wrong is no news
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            ws_max_size=WEBSOCKET_BYTES,
+            ws_max_queue=4,
+            ws_per_message_deflate=False,  # a third of a megabyte for each client, for messages of a kilobyte
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=5,
+            backlog=SPARE,
+        )
+        server = uvicorn.Server(config)
+        watching = asyncio.create_task(_pulse(server, hub, limits, beat, stop))
+        try:
+            await server.serve([sock])
+        finally:
+            watching.cancel()
+
+
+async def _pulse(server: uvicorn.Server, hub: Hub, limits: Connections, beat: Beat, stop: Stop) -> None:
+    """Beats as long as the event loop turns; a loop that hangs is seen by the supervisor."""
+    while not stop.requested:
+        beat()
+        limits.look(server.server_state.connections)
+        await asyncio.sleep(0.25)
+    hub.end()
+    server.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError that says where."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+def _rest(beat: Beat, stop: Stop) -> None:
+    for _ in range(int(RETRY_S)):
+        beat()
+        if stop.wait(1.0):
+            return

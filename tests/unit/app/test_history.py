@@ -1,0 +1,110 @@
+"""The device's own history: bounded, exact, on the wall clock, and none the worse for restarts and wrong clocks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_agent.app.history import EVERY_S, FILE, History, HistoryFile, Tier
+from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.summary import AttentionSums, BurstSums, FaceSums, Summary, Window
+
+NOON = 1_790_000_400.0
+SMALL = (Tier(60, 5), Tier(600, 4))
+
+
+def summary(start: float, begin: float, clock: str = "synced") -> Summary:
+    window = Window(
+        begin,
+        begin + 10.0,
+        FaceSums(2, 15.0, 10.0, 1, 1),
+        bursts={"laughter": BurstSums(1, 0.9, 0.5)},
+        attention=AttentionSums(10.0, 6.0, 5.0),
+    )
+    return Summary(start, clock, window)  # type: ignore[arg-type]
+
+
+def fill(history: History, start: float, count: int, begin: float = 50.0, clock: str = "synced") -> None:
+    for k in range(count):
+        history.add(summary(start + 10.0 * k, begin + 10.0 * k, clock))
+
+
+def test_a_period_is_the_sum_of_what_lies_in_it() -> None:
+    history = History(SMALL)
+    fill(history, NOON, 120)
+    whole = history.between(NOON, NOON + 1200)
+    assert whole is not None
+    assert (whole.begin, whole.end) == (NOON, NOON + 1200)
+    assert whole.faces.person_seconds == pytest.approx(120 * 15.0)
+    assert (whole.faces.carried, whole.faces.arrived) == (1, 120)
+    assert whole.bursts["laughter"].count == 120
+    part = history.between(NOON + 1020, NOON + 1165)
+    assert part is not None
+    assert part.seconds == 120, "whole minutes within the period, for as long as minutes are kept"
+    assert history.between(NOON - 500, NOON) is None
+
+
+def test_the_finer_the_shorter_it_is_kept() -> None:
+    history = History(SMALL)
+    fill(history, NOON, 60 * 6)
+    assert [w.begin for w in history.series(0, 1e10, 60)] == [NOON + 60 * k for k in range(55, 60)]
+    assert [w.begin for w in history.series(0, 1e10, 600)] == [NOON + 600 * k for k in (2, 3, 4, 5)]
+    with pytest.raises(KeyError):
+        history.series(0, 1e10, 7)
+
+
+def test_runs_add_up_and_the_time_between_them_is_not_invented(tmp_path: Path) -> None:
+    clock = ManualClock()
+    file = HistoryFile(tmp_path / FILE, clock)
+    first = file.read()
+    fill(first, NOON, 66)
+    file.keep(first)
+    assert not (tmp_path / FILE).exists(), "not before it is due"
+    clock.advance(EVERY_S)
+    file.keep(first)
+    second = HistoryFile(tmp_path / FILE, clock).read()
+    assert second.document() == first.document()
+    fill(second, NOON + 3600, 60, begin=0.0)
+    whole = second.between(NOON, NOON + 7200)
+    assert whole is not None
+    assert whole.faces.seconds == pytest.approx(1260.0), "ten minutes and one of the first run, ten of the second"
+    assert whole.seconds == 4200.0
+
+
+def test_what_was_measured_at_an_unknown_time_is_left_out() -> None:
+    history = History(SMALL)
+    fill(history, 50.0, 12, clock="unsynced")
+    assert history.between(0, 1e10) is None
+
+
+def test_a_clock_that_is_set_back_tells_no_time_twice() -> None:
+    history = History(SMALL)
+    fill(history, NOON, 60)
+    fill(history, NOON + 120, 60, begin=650.0)
+    whole = history.between(NOON, NOON + 3600)
+    assert whole is not None
+    assert whole.faces.seconds <= whole.seconds + 1e-6
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1]", b'{"windows":{"60":[{"begin":"x"}]}}', b'{"windows":{"a":[]}}']
+)
+def test_a_file_that_cannot_be_used_is_told_and_replaced(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    file = HistoryFile(tmp_path / FILE, ManualClock())
+    history = file.read()
+    assert "the history begins anew" in caplog.text
+    file.keep(history, now=True)
+    assert json.loads((tmp_path / FILE).read_bytes())["windows"] == {"60": [], "600": [], "3600": []}
+
+
+def test_a_state_folder_that_cannot_be_written_costs_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    HistoryFile(tmp_path / "file" / FILE, ManualClock()).keep(History(), now=True)
+    assert "cannot be written" in caplog.text
