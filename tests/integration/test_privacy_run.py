@@ -17,21 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from tests.support import canary
 from tests.support.cameras import MjpegCamera
 from tests.support.cli import Cli
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.subscriber import Subscriber
 
 BASE = "edge-agent/kiosk-1"
 PASSWORD = "canary-password-b2f7713e"
 TOKEN = "canary-token-90c1ab54"
+WEB_TOKEN = "canary-web-token-5d20e6f3"
 
 WRITABLE = re.compile(
-    r"/(dev|proc|sys)/.*|.*/state/(\.?lock|outbox/[^/]*|(choices|baseline|home-assistant)\.(json|new)|messages\.jsonl)"
+    r"/(dev|proc|sys)/.*|.*/state/(\.?lock|outbox/[^/]*|(choices|baseline|history|home-assistant)\.(json|new)|messages\.jsonl)"
 )
 """What a run may open for writing."""
 
@@ -112,6 +114,24 @@ def test_the_search_finds_what_it_is_to_find(tmp_path: Path) -> None:
     assert search.traces(b'{"v":1,"emotion":{"p":{"neutral":0.25}},"boot_id":"9f2c41d0"}\n') == set()
 
 
+def web_table(token: Path, port: int) -> str:
+    token.write_text(WEB_TOKEN)
+    return f'[web]\nenabled = true\nport = {port}\ntoken_file = "{token}"'
+
+
+def asked(port: int) -> dict[str, bytes]:
+    """What the web side says to whoever knows its token, and to a picture of the same face sent there."""
+    paths = ("", "metrics", *(f"api/v1/{name}" for name in ("status", "summaries", "events", "people", "analytics")))
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {WEB_TOKEN}"}) as http:
+        wait_for(lambda: '"valence"' in http.get("/api/v1/people").text, "somebody's expression")
+        found = {path: http.get(f"/{path}") for path in paths}
+        found["upload"] = http.post("/process-frame", content=canary.picture(3), timeout=60)
+        assert found["upload"].json().get("overall_dominant_emotion"), found["upload"].text
+        assert [path for path, answer in found.items() if answer.status_code != 200] == []
+        assert http.get("/api/v1/preview.jpg").status_code == 404
+    return {path: answer.content for path, answer in found.items()}
+
+
 def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
     cli: Cli, camera: MjpegCamera, tmp_path: Path
 ) -> None:
@@ -127,7 +147,8 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
         Subscriber(broker.port, password=PASSWORD) as heard,
     ):
         url = f"{camera.url}?token={TOKEN}"
-        more = "[analyzers.attention]\nno_such_option = 1"
+        port = free_port()
+        more = f"[analyzers.burst]\nno_such_option = 1\n{web_table(tmp_path / 'web', port)}"
         mqtt = f'password_file = "{secret}"'
         config.write_text(CONFIG.format(state=state, camera=url, port=broker.port, mqtt=mqtt, privacy="", more=more))
         script = str(Path(sys.executable).with_name("edge-agent"))
@@ -138,11 +159,10 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
             command = [*tracing, script, "run", "--config", str(config)]
             tracer = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
         try:
-
-            def read_faces() -> bool:
-                return sum(m.json["emotion"] is not None for m in heard.on(f"{BASE}/summary")) >= 2
-
-            wait_for(read_faces, "two summaries with an emotion")
+            wait_for(
+                lambda: sum(m.json["emotion"] is not None for m in heard.on(f"{BASE}/summary")) >= 2, "two summaries"
+            )
+            answers = asked(port)
             camera.stop()
             wait_for(lambda: "; reopening" in log.read_text(), "the complaint about the lost camera")
         finally:
@@ -153,11 +173,12 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
         cli("doctor", "-c", str(config), "--no-devices", "--bundle", str(bundle), **environment_of)
         heard.wait_for(f"{BASE}/status", b"offline")
 
-    search = canary.Search.of((PASSWORD, TOKEN))
+    search = canary.Search.of((PASSWORD, TOKEN, WEB_TOKEN))
     files = [file for file in (tmp_path / "agent").rglob("*") if file.is_file()]
-    assert {"log", "messages.jsonl"} < {file.name for file in files}
+    assert {"log", "messages.jsonl", "history.json"} < {file.name for file in files}
     found = {str(file): search.traces_in(file) for file in files}
     found |= {message.topic: search.traces(message.payload) for message in heard.messages}
+    found |= {f"/{path}": search.traces(content) for path, content in answers.items()}
     with tarfile.open(bundle) as archive:
         members = [member for member in archive if member.isfile()]
         found |= {m.name: search.traces(archive.extractfile(m).read()) for m in members}  # type: ignore[union-attr]
@@ -168,7 +189,7 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
     info = heard.on(f"{BASE}/info")[-1].json
     assert info["privacy"]["context"] == "exhibition"
     assert info["privacy"]["emotions"] is True
-    assert info["analyzers"]["attention"] == "config-error"  # a bad table costs its analyzer, not the agent
+    assert info["analyzers"]["burst"] == "config-error"  # a bad table costs its analyzer, not the agent
 
 
 def test_a_schedule_keeps_a_real_camera_closed_and_then_one_face_is_withheld(
