@@ -87,8 +87,8 @@ class Agent:
         self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock)
         self.history = self._past.read() if board is not None else None
         """What the device remembers for its board's readers; None without one."""
-        self.people = People(settings.privacy.min_people) if board is not None else None
-        """Likewise, of everybody who is in view or was lately."""
+        self.people = People() if board is not None and settings.privacy.min_people < 2 else None
+        """Likewise, of each who is in view or was lately; None, too, where nobody may be told of alone."""
         self._new_bounds: Bounds | None = None
         self._log_level = settings.log.level
         self._camera = self._make_camera()
@@ -118,8 +118,18 @@ class Agent:
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
         self._explained = float("-inf")
-        self.config_problem = ""
-        """Why the last reload was refused; shown on the health topic."""
+        self._config_problem = ""
+
+    @property
+    def config_problem(self) -> str:
+        """Why the last reload was refused; empty when it was not. A change is told on the health topic at once."""
+        return self._config_problem
+
+    @config_problem.setter
+    def config_problem(self, text: str) -> None:
+        if text != self._config_problem:
+            self._config_problem = text
+            self._report_now.set()
 
     def _make_camera(self) -> Tap[Frame] | None:
         if not self._vision.wanted:

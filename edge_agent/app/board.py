@@ -1,6 +1,6 @@
 """The latest of everything the agent has to say, for those who look at it on this machine; bounded, nothing durable.
 
-Documents have the shape they have on MQTT, and only what is published there is posted here: what was withheld for
+Documents have the shape they have on MQTT, and only what may be published there is posted here: what was withheld for
 privacy is not. ``seq`` of summaries and events counts from the agent's start; it is no key of a delivered message.
 """
 

@@ -1,7 +1,7 @@
 """Each person in view as a series of short windows, for those who look here; in memory only, and for minutes only.
 
-A person is a track: a random name that ends with the visit. The sums are those of a summary, of one face alone. While
-fewer than ``min_people`` are in view nothing is remembered about anybody.
+A person is a track: a random name that ends with the visit. The sums are those of a summary, of one face alone, so
+there is no such thing where ``privacy.min_people`` wants several people in everything that is told.
 """
 
 from __future__ import annotations
@@ -65,19 +65,16 @@ class _Visit:
 class People:
     """Feed it every report from one thread; ask from any. Times are the reports' own, monotonic."""
 
-    def __init__(self, min_people: int = 0) -> None:
-        self._min_people = min_people
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._visits: dict[str, _Visit] = {}
 
     def accept(self, report: VisionReport) -> None:
         """Remember what ``report`` says about each person in view."""
-        enough = sum(not face.coasting for face in report.faces) >= self._min_people
-        faces = report.faces if enough else ()
         with self._lock:
-            for face in faces:
+            for face in report.faces:
                 self._visits.setdefault(face.track, _Visit(face.since, report.time)).see(report, face)
-            here = {face.track for face in faces}
+            here = {face.track for face in report.faces}
             for track, visit in self._visits.items():
                 if track not in here:
                     visit.leave()

@@ -102,7 +102,7 @@ class MqttLink:
         self._departures = Departures(settings.in_flight)
         self._filters: dict[str, None] = {}
         self._new_filters: deque[str] = deque()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake = -1
         self._drop: str | None = None
         self._stopping = threading.Event()
         self._backoff = Backoff(1.0, LONGEST_PAUSE_S, random.Random())
@@ -116,6 +116,7 @@ class MqttLink:
 
     def start(self) -> None:
         """Begin to connect."""
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread.start()
 
     def publish(self, session: int, messages: Iterable[Outgoing]) -> None:

@@ -17,8 +17,8 @@ from edge_agent.web.problems import ProblemError, on_departure, on_failure, on_h
 from edge_agent.web.views import Views
 
 
-def make_app(agent: Agent, rules: Rules, hub: live.Hub, open_session: Callable[..., Session] = Session) -> ASGIApp:
-    """The application over ``agent``, whose postings ``hub`` spreads; ``open_session`` analyses what is uploaded."""
+def make_app(agent: Agent, hub: live.Hub, rules: Rules, open_session: Callable[..., Session] = Session) -> ASGIApp:
+    """The application over ``agent`` and the ``hub`` of its board; ``open_session`` analyses what is uploaded."""
     routes = [
         *dashboard.routes(rules.token),
         *Views(agent, hub.board).routes(),

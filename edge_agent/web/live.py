@@ -26,28 +26,29 @@ QUEUE = 64
 PING_S = 15.0
 """A client that hears nothing else for so long hears this: it shows dead connections on both sides."""
 SEND_S = 10.0
-TRY_LATER, TOO_SLOW, GONE = 1013, 1008, 1001
+EVENTS = "text/event-stream"
+TRY_LATER, TOO_SLOW, STOPPING = 1013, 1008, 1012
 
 
 class Client:
-    """What waits for one client; ``dropped`` once it did not read, ``over`` when nothing more will come."""
+    """What waits for one client; ``over``: that it is told no more, as code and reason of a WebSocket's end."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE)
-        self.dropped = asyncio.Event()
-        self.over = False
-
-    def end(self) -> None:
-        """Nothing more will come: let who waits for it know."""
-        self.over = True
-        self.put("")
+        self.over: tuple[int, str] | None = None
 
     def put(self, text: str) -> None:
         """Hand over ``text``, unless the client does not keep up."""
         try:
             self._queue.put_nowait(text)
         except asyncio.QueueFull:
-            self.dropped.set()
+            self.end(TOO_SLOW, "you do not read fast enough")
+
+    def end(self, code: int, reason: str) -> None:
+        """Tell it no more; who waits for something to tell waits no longer."""
+        self.over = self.over or (code, reason)
+        if self._queue.empty():
+            self._queue.put_nowait("")
 
     async def get(self) -> str | None:
         """The next text; None when there was none for :data:`PING_S`, or it is over."""
@@ -72,15 +73,11 @@ class Hub:
         """Clients now."""
         return len(self._clients)
 
-    def refuse_when_full(self) -> None:
-        """Raises ProblemError when there are as many clients as there may be."""
-        if len(self._clients) >= self._most:
-            raise ProblemError(503, "too many live connections; try again later", {"retry-after": "30"})
-
     @contextmanager
     def client(self) -> Iterator[Client]:
         """A new client. Raises ProblemError when there are too many."""
-        self.refuse_when_full()
+        if len(self._clients) >= self._most:
+            raise ProblemError(503, "too many live connections; try again later", {"retry-after": "30"})
         client = Client()
         if not self._clients:
             self._leave = self.board.watch(self._handed_to(asyncio.get_running_loop()))
@@ -93,11 +90,6 @@ class Hub:
                 self._leave()
                 self._leave = None
 
-    def end(self) -> None:
-        """Let go of everybody; on the event loop."""
-        for client in self._clients:
-            client.end()
-
     def _handed_to(self, loop: asyncio.AbstractEventLoop) -> Callable[[Posting], None]:
         def watcher(posting: Posting) -> None:
             if not loop.is_closed():
@@ -109,6 +101,11 @@ class Hub:
         text = message(posting.kind, posting.document)
         for client in self._clients:
             client.put(text)
+
+    def end(self) -> None:
+        """Let everybody go, on the event loop: the server stops."""
+        for client in self._clients:
+            client.end(STOPPING, "the agent stops, or begins anew")
 
     def now(self) -> list[str]:
         """What a new client is told first: the states and the latest summary."""
@@ -134,8 +131,11 @@ def routes(hub: Hub) -> list[BaseRoute]:
             await socket.close(TRY_LATER, str(error))
 
     async def feed(request: Request) -> Response:
-        hub.refuse_when_full()  # before the answer begins
-        return StreamingResponse(_events(request, hub), media_type="text/event-stream")
+        if request.method == "HEAD":
+            return Response(media_type=EVENTS)
+        events = _events(request, hub)
+        await anext(events)  # a refusal comes before the answer begins
+        return StreamingResponse(events, media_type=EVENTS)
 
     return [WebSocketRoute("/api/v1/live", socket), Route("/stream-emotion-feed", feed, methods=["GET"])]
 
@@ -157,12 +157,12 @@ async def _tell(socket: WebSocket, hub: Hub, client: Client) -> None:
     try:
         for text in hub.now():
             await _send(socket, text)
-        heard = await client.get()
-        while not (client.over or client.dropped.is_set()):
-            await _send(socket, heard or message("ping", None))
-            heard = await client.get()
+        while client.over is None:
+            text = await client.get() or message("ping", None)
+            if client.over is None:
+                await _send(socket, text)
         async with asyncio.timeout(1.0):
-            await (socket.close(GONE) if client.over else socket.close(TOO_SLOW, "you do not read fast enough"))
+            await socket.close(*client.over)
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         return  # it is gone, or it does not read: nothing more can be said to it
 
@@ -179,10 +179,14 @@ async def _until_gone(socket: WebSocket) -> None:
 
 
 async def _events(request: Request, hub: Hub) -> AsyncIterator[str]:
-    """Server-sent events. A client that does not read blocks only this, until it is dropped."""
+    """Server-sent events, the first of which says nothing but that there is a place. A client that does not read blocks
+    only this, until it is dropped."""
     with hub.client() as client:
+        yield ""
         for text in hub.now():
             yield f"data: {text}\n\n"
-        while not (client.over or client.dropped.is_set() or await request.is_disconnected()):
+        while not await request.is_disconnected():
             heard = await client.get()
+            if client.over is not None:
+                return
             yield f"data: {heard}\n\n" if heard is not None else ": still here\n\n"

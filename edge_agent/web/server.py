@@ -110,12 +110,12 @@ class WebServer:
                 _rest(beat, stop)
 
     async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
-        board, most = self._agent.board, self._agent.settings.web.clients
+        board, clients = self._agent.board, self._agent.settings.web.clients
         if board is None:
             raise ValueError("the agent of a web side needs a board")
-        limits, hub = Connections(most + SPARE, TALKATIVE), Hub(board, most)
+        hub, limits = Hub(board, clients), Connections(clients + SPARE, TALKATIVE)
         config = uvicorn.Config(
-            make_app(self._agent, self._rules, hub, self._open_session),
+            make_app(self._agent, hub, self._rules, self._open_session),
             http=limits.protocol(),
             log_config=None,
             log_level="error",  # what clients do wrong is no news
@@ -130,14 +130,14 @@ class WebServer:
             backlog=SPARE,
         )
         server = uvicorn.Server(config)
-        watching = asyncio.create_task(_pulse(server, limits, hub, beat, stop))
+        watching = asyncio.create_task(_pulse(server, hub, limits, beat, stop))
         try:
             await server.serve([sock])
         finally:
             watching.cancel()
 
 
-async def _pulse(server: uvicorn.Server, limits: Connections, hub: Hub, beat: Beat, stop: Stop) -> None:
+async def _pulse(server: uvicorn.Server, hub: Hub, limits: Connections, beat: Beat, stop: Stop) -> None:
     """Beats as long as the event loop turns; a loop that hangs is seen by the supervisor."""
     while not stop.requested:
         beat()

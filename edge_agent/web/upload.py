@@ -8,6 +8,7 @@ server around these routes. Errors are problem documents (RFC 9457).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
 from edge_agent.capture import read_media
 from edge_agent.web.memory import holds_media, in_memory
 from edge_agent.web.problems import ProblemError
+
+log = logging.getLogger(__name__)
 
 ANALYZERS = ("face", "emotion", "attention")
 _SIDE = 4096
@@ -79,10 +82,9 @@ class _Uploads:
             return JSONResponse(tell(analysis))
         except ProblemError as problem:
             return problem.response()
-        except EdgeAgentError:
-            return ProblemError(
-                503, "The models of this device cannot be used; 'edge-agent doctor' says why."
-            ).response()
+        except EdgeAgentError as error:
+            log.warning("upload: %s", error)
+            return ProblemError(503, "The models of this device cannot be used; see its log.").response()
         finally:
             self._present -= 1
 

@@ -113,7 +113,10 @@ class Views:
         if history is None or not since < until <= since + analytics.LONGEST_S:
             raise ProblemError(400, "since must be before until, by 60 days at most")
         seconds = None if step is None else analytics.STEPS[step]
-        return JSONResponse(analytics.report(history, since, until, self._agent.settings.device.id, seconds))
+        device = self._agent.settings.device.id
+        # In a thread: a long period takes a while, and live clients are served by this one.
+        report = await anyio.to_thread.run_sync(analytics.report, history, since, until, device, seconds)
+        return JSONResponse(report)
 
     async def people(self, request: Request) -> Response:
         """Who is or was in view, each with a timeline."""

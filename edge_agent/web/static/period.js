@@ -23,7 +23,7 @@ export class Period {
     this.asked = Date.now();
     const chosen = this.seconds, step = stepFor((first - begin) / 1000);
     const query = new URLSearchParams({ since: begin / 1000, until: first / 1000, step });
-    const found = (await this.ask(`analytics?${query}`)).series.map((s) => ofSeries(s, step)).filter((p) => p.end <= first + 500);
+    const found = (await this.ask(`analytics?${query}`)).series.map(ofSeries).filter((p) => p.end <= first + 500);
     if (chosen !== this.seconds) return;
     this.older = found;
     this.changed();

@@ -42,14 +42,14 @@ function row(person, from, now) {
   return item;
 }
 
-/** Those who are here first, and of them and the others who came last. `hidden`: few people are not told about. */
+/** Those who are here first, and of them and the others who came last. `hidden`: nobody is told of alone. */
 export function showPersons(people, hidden) {
   const now = Math.max(Date.now(), ...people.map((p) => Date.parse(p.until)));
   const sorted = [...people].sort((a, b) => b.here - a.here || Date.parse(b.until) - Date.parse(a.until));
   const here = people.filter((p) => p.here).length, left = Math.max(0, people.length - MOST);
-  say("persons-now", `${here} in view, ${people.length} in the last 5 minutes`);
+  say("persons-now", hidden ? "" : `${here} in view, ${people.length} in the last 5 minutes`);
   const shown = sorted.slice(0, MOST), since = Math.min(now - LEAST_MS, ...shown.map((p) => Date.parse(p.since)));
   const from = Math.max(since, now - 1000 * SECONDS);
   $("persons").replaceChildren(...shown.map((person) => row(person, from, now)));
-  say("nobody", hidden && !people.length ? "Withheld on this device while too few people are together." : people.length ? (left ? `And ${left} more.` : "") : "Nobody was in view.");
+  say("nobody", hidden ? "Withheld on this device, which tells of several people together only." : people.length ? (left ? `And ${left} more.` : "") : "Nobody was in view.");
 }

@@ -1,4 +1,4 @@
-"""Each person as a series of windows: whose readings they are, how long they are kept, and when nothing is told."""
+"""Each person as a series of windows: whose readings they are and how long they are kept."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def test_somebody_who_just_came_has_no_course_yet() -> None:
     assert person["here"]
 
 
-def test_fewer_than_wanted_leave_nothing() -> None:
-    people = People(min_people=2)
-    watch(people, 0, 20, a="happiness")
-    assert people.since(0.0, 20.0) == []
+def test_time_out_of_view_under_the_same_name_is_not_counted() -> None:
+    people = People()
+    watch(people, 0, 6, a="happiness", b="sadness")
+    watch(people, 6, 20, a="happiness")
+    (gone,) = (p for p in people.since(0.0, 20.0) if p.track == "b")
+    assert (gone.here, gone.windows[-1].end) == (False, 5.0)
     watch(people, 20, 26, a="happiness", b="sadness")
-    watch(people, 26, 40, a="happiness")
-    a, b = people.since(0.0, 40.0)
-    for person in (a, b):
-        assert not person.here
-        assert (person.windows[0].begin, person.windows[-1].end) == (20.0, 25.0)
+    (back,) = (p for p in people.since(0.0, 26.0) if p.track == "b")
+    assert back.here
+    assert [(w.begin, w.end) for w in back.windows] == [(0.0, 5.0), (20.0, 25.0)]
 
 
 def test_only_those_within_the_period_and_their_windows_of_it() -> None:
