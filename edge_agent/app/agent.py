@@ -326,7 +326,7 @@ class Agent:
                 if report is not None:
                     summariser.accept(report)
                     if self.people is not None and isinstance(report, VisionReport):
-                        self.people.accept(report)
+                        self.people.accept(report, self.clock.monotonic())
                 summariser.tick()
                 self._remember_usual(summariser)
         summariser.flush()
