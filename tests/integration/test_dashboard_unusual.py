@@ -1,4 +1,4 @@
-"""The dashboard of a device whose windows are longer than the period that it shows first."""
+"""The dashboard of unusual devices: windows longer than the period that it shows first, a clock that is wrong."""
 
 from __future__ import annotations
 
@@ -47,3 +47,24 @@ def test_the_last_window_is_shown_however_long_it_is(web: Web, page: Browser) ->
     page.one("[name=period][value='3600'] + span").click()
     page.until(lambda: windows_drawn(page) == 3, "all windows of the hour")
     assert page.complaints() == []
+
+
+STRIP = """
+const [person, now, done] = arguments;
+import('/static/persons.js').then(({ showPersons }) => {
+  showPersons([person], Date.parse(now), false);
+  const box = document.querySelector('#persons .present');
+  done([Number(box.getAttribute('x')), Number(box.getAttribute('width'))]);
+}).catch((error) => done(String(error)));
+"""
+
+
+def test_people_are_drawn_in_the_time_of_the_device(web: Web, page: Browser) -> None:
+    """A device that was never online believes it is long ago; the strip is as wide as the 100 s of its history."""
+    page.driver.get(f"http://127.0.0.1:{web.port}/?token={TOKEN}")
+    page.until(lambda: page.text("#link") == "live", "a connection")
+    person = {
+        "track": "a", "since": "1970-01-01T01:00:00.000Z", "until": "1970-01-01T01:00:50.000Z", "here": False,
+        "seconds": 50.0, "trend": None, "emotion": None, "attention": None, "timeline": [],
+    }  # fmt: skip
+    assert page.driver.execute_async_script(STRIP, person, "1970-01-01T01:01:40.000Z") == [0, 150]
