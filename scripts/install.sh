@@ -7,7 +7,7 @@
 #
 #   --from WHAT       a wheel, a checkout, or a requirement such as edge-agent==1.2; default: this checkout
 #   --wheelhouse DIR  take all packages, and the models that are in it, from DIR and use no network. Fill it elsewhere
-#                     with: pip wheel -w DIR . && cp ~/.cache/edge-agent/models/*.tflite DIR; then add --from edge-agent
+#                     with: pip wheel -w DIR '.[web]' && cp ~/.cache/edge-agent/models/*.tflite DIR; then add --from edge-agent
 #   --force           install again although the same wheel is installed, to get newer dependencies
 #   --start           enable and start the service; without it a running one is restarted, and a stopped one left alone
 #   --rollback        go back to the installation before the last upgrade
@@ -126,7 +126,7 @@ install_environment() {
     fi
     make_venv "$new"
   fi
-  "$new/bin/python" -m pip install -q --no-warn-script-location "${index[@]}" "$wheel" "${numpy[@]}"
+  "$new/bin/python" -m pip install -q --no-warn-script-location "${index[@]}" "${wheel}[web]" "${numpy[@]}"
   try_out "$new"
   fingerprint "$wheel" >"$new/.fingerprint"
   switch_to "$new"

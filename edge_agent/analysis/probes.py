@@ -23,7 +23,7 @@ _THROTTLED_NOW = 0b0111
 def hottest(sys: Path = SYS) -> float | None:
     """Temperature of the hottest thermal zone in °C."""
     temperatures = []
-    for zone in sys.glob("class/thermal/thermal_zone*/temp"):
+    for zone in matching(sys, "class/thermal/thermal_zone*/temp"):
         text = _read(zone)
         if text is not None and text.lstrip("-").isdigit():
             celsius = int(text) / 1000
@@ -80,7 +80,7 @@ def process_seconds(proc: Path = Path("/proc")) -> float:
 
 def children(proc: Path = Path("/proc")) -> list[str]:
     """Numbers of the processes that this one has started and that are still there."""
-    lists = (_read(task) for task in proc.glob("self/task/*/children"))
+    lists = (_read(task) for task in matching(proc, "self/task/*/children"))
     return [pid for found in lists if found for pid in found.split()]
 
 
@@ -88,6 +88,14 @@ def _seconds(stat: str) -> float:
     """Of a line of ``/proc/PID/stat``, whose second field may hold anything in brackets: see proc(5)."""
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """What matches ``pattern``; nothing where folders cannot be listed, for want of descriptors for instance."""
+    try:
+        return list(folder.glob(pattern))
+    except OSError:
+        return []
 
 
 def _read(path: Path) -> str | None:

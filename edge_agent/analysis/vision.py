@@ -52,6 +52,8 @@ class VisionLane:
         self._captured = 0
         self._next_index: int | None = None
         self._dropped = 0
+        self._size: tuple[int, int] | None = None
+        self._resized = 0
         self._unsearched = False
         self._start(bounds)
 
@@ -206,6 +208,7 @@ class VisionLane:
     def _report(self, frame: Frame, tracking: Tracking, observations: Sequence[Observation]) -> VisionReport:
         captured, self._captured = self._captured, 0
         dropped, self._dropped = self._dropped, 0
+        resized, self._resized = self._resized, 0
         return VisionReport(
             frame.time,
             frame.index,
@@ -215,6 +218,7 @@ class VisionLane:
             self._raised() | ({UNSEARCHED} if self._unsearched else frozenset()),
             captured=captured,
             dropped=dropped,
+            resized=resized,
         )
 
     def _count(self, frame: Frame, overwritten: int) -> None:
@@ -222,6 +226,9 @@ class VisionLane:
         if self._next_index is not None and frame.index >= self._next_index:
             self._dropped += max(0, frame.index - self._next_index - overwritten)
         self._next_index = frame.index + 1
+        size = (frame.width, frame.height)
+        self._resized += self._size not in (None, size)
+        self._size = size
 
 
 def _arrival(face: TrackedFace) -> Event:

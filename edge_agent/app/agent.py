@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from edge_agent.analysis.pacing import Bounds
@@ -118,8 +118,18 @@ class Agent:
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
         self._explained = float("-inf")
-        self.config_problem = ""
-        """Why the last reload was refused; shown on the health topic."""
+        self._config_problem = ""
+
+    @property
+    def config_problem(self) -> str:
+        """Why the last reload was refused; empty when it was not. A change is told on the health topic at once."""
+        return self._config_problem
+
+    @config_problem.setter
+    def config_problem(self, text: str) -> None:
+        if text != self._config_problem:
+            self._config_problem = text
+            self._report_now.set()
 
     def _make_camera(self) -> Tap[Frame] | None:
         if not self._vision.wanted:
@@ -269,7 +279,7 @@ class Agent:
             report = self._vision.offer(frame, now_lost - lost)
             lost = now_lost
             if report is not None:
-                self._reports.put(report)
+                self._reports.put(replace(report, latency=max(0.0, self.clock.monotonic() - frame.time)))
                 self._explain(report.time)
 
     def _explain(self, now: float) -> None:

@@ -46,11 +46,12 @@ class MayHang(Protocol):
 class BackOff:
     """Pauses between attempts: ``first``, then twice as long each time, at most ``most`` seconds.
 
-    ``most`` plus the time an attempt takes is how late a returned device is noticed.
+    ``most`` plus the time an attempt takes is how late a returned device is noticed. ``most`` plus the time that one
+    may be silent is how late it is replaced when it falls silent again and again.
     """
 
     first: float = 1.0
-    most: float = 15.0
+    most: float = 10.0
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after that many failures in a row, counted from 1."""

@@ -31,15 +31,23 @@ _FAILED_READS = 10
 
 
 def list_cameras(sysfs: Path = Path("/sys/class/video4linux")) -> list[str]:
-    """Device paths of the V4L2 nodes that may be cameras, by number."""
+    """Device paths of the V4L2 nodes that may be cameras, by number; none when they cannot be listed now."""
     found = []
-    for node in sysfs.glob("video*"):
+    for node in _nodes(sysfs):
         number = re.fullmatch(r"video(\d+)", node.name)
         name, index = _text(node / "name"), _text(node / "index")
         # A USB camera has a second node, index 1, for metadata.
         if number and not name.startswith(_NOT_CAMERAS) and index in ("", "0"):
             found.append(int(number.group(1)))
     return [f"/dev/video{number}" for number in sorted(found)]
+
+
+def _nodes(sysfs: Path) -> list[Path]:
+    try:
+        return list(sysfs.glob("video*"))
+    except OSError as error:  # no descriptor left, for instance
+        log.warning("cameras cannot be listed: %s", error)
+        return []
 
 
 def preferred_formats(width: int, height: int, fps: float) -> tuple[str, str]:

@@ -89,10 +89,12 @@ def judge_state(state: Path, folder: Path, writable: bool, user: str) -> CheckRe
 
 
 def check_secrets(settings: Settings, config: Path | None) -> list[CheckResult]:
-    """Files with secrets that others may read. ``config``: the config file, which may hold the password itself."""
-    mqtt = settings.mqtt
-    holds_password = config if mqtt.password is not None and "EDGE_AGENT__MQTT__PASSWORD" not in os.environ else None
-    files = [path for path in (holds_password, mqtt.password_file, mqtt.tls.key_file) if path is not None]
+    """Files with secrets that others may read. ``config``: the config file, which may hold them itself."""
+    mqtt, web = settings.mqtt, settings.web
+    told = {"EDGE_AGENT__MQTT__PASSWORD": mqtt.password, "EDGE_AGENT__WEB__TOKEN": web.token}
+    in_config = any(secret is not None and name not in os.environ for name, secret in told.items())
+    places = (config if in_config else None, mqtt.password_file, mqtt.tls.key_file, web.token_file)
+    files = [path for path in places if path is not None]
     return [judge_secret(path, _mode(path)) for path in files]
 
 

@@ -12,7 +12,7 @@ from edge_agent.app import Assembly
 from edge_agent.app.choices import FILE as CHOICES
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.schedule import Schedule
-from edge_agent.doctor import access, broker, devices, disk, host, software
+from edge_agent.doctor import access, broker, devices, disk, host, software, web
 from edge_agent.doctor.redact import Redactor, known_secrets
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
@@ -81,6 +81,7 @@ def _configured(
         yield from _devices(settings, assembly, try_devices=try_devices, busy=busy)
     finally:
         assembly.close()
+    yield from web.check_web(settings, busy=busy)
     yield from broker.check_broker(settings)
 
 

@@ -49,7 +49,8 @@ class VisionReport:
     """The outcome of one analysed frame. ``faces`` is everyone in view now.
 
     ``captured`` and ``dropped`` count frames since the last report: those that arrived (this one included), and those
-    the source lost.
+    the source lost; ``resized`` how often one had another size than the one before. ``latency``: seconds from the
+    capture of this frame to this report, 0 for recordings.
     """
 
     time: float
@@ -60,6 +61,8 @@ class VisionReport:
     flags: frozenset[str] = frozenset()
     captured: int = 1
     dropped: int = 0
+    resized: int = 0
+    latency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,11 @@ class MeasureSums:
 
 @dataclass(frozen=True, slots=True)
 class StreamSums:
-    """How much of the window was seen and heard. Times in seconds; ``captured`` and ``dropped`` in frames."""
+    """How much of the window was seen and heard. Times in seconds; ``captured`` and ``dropped`` in frames.
+
+    ``latency`` is the sum over the ``analysed`` frames of what passed from capture to report, ``slowest`` the longest
+    of them; ``resized`` how often the pictures' size changed.
+    """
 
     captured: int = 0
     analysed: int = 0
@@ -133,6 +137,9 @@ class StreamSums:
     video_seconds: float = 0.0
     audio_seconds: float = 0.0
     flags: frozenset[str] = frozenset()
+    latency: float = 0.0
+    slowest: float = 0.0
+    resized: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.analysis.probes import children, process_seconds
+from edge_agent.analysis.probes import children, matching, process_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _count(folder: Path) -> int | None:
 def _temperature(thermal: Path) -> float | None:
     """The hottest zone in degrees Celsius."""
     values = []
-    for zone in thermal.glob("thermal_zone*/temp"):
+    for zone in matching(thermal, "thermal_zone*/temp"):
         try:
             values.append(int(zone.read_text()) / 1000)
         except (OSError, ValueError):

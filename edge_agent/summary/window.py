@@ -74,6 +74,9 @@ def merge(a: Window, b: Window) -> Window:
             video_seconds=a.stream.video_seconds + b.stream.video_seconds,
             audio_seconds=a.stream.audio_seconds + b.stream.audio_seconds,
             flags=a.stream.flags | b.stream.flags,
+            latency=a.stream.latency + b.stream.latency,
+            slowest=max(a.stream.slowest, b.stream.slowest),
+            resized=a.stream.resized + b.stream.resized,
         ),
         attention=AttentionSums(
             weight=a.attention.weight + b.attention.weight,
@@ -183,6 +186,9 @@ class WindowBuilder:
             analysed=stream.analysed + 1,
             dropped=stream.dropped + report.dropped,
             flags=stream.flags | report.flags,
+            latency=stream.latency + report.latency,
+            slowest=max(stream.slowest, report.latency),
+            resized=stream.resized + report.resized,
         )
         self._see(tracks)
         found = sum(not face.coasting for face in report.faces)

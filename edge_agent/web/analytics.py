@@ -57,7 +57,11 @@ def report(history: History, since: float, until: float, device: str, step: int 
 
 
 def streaming(window: Window) -> dict[str, Any]:
-    """Rates are per second in which the camera was there; ``gaps`` are the seconds in which it or the sound was not."""
+    """Rates are per second in which the camera was there; ``gaps`` are the seconds in which it or the sound was not.
+
+    ``latency``: seconds from the capture of a frame to what was found in it, mean and longest; ``resolution_changes``:
+    how often the pictures' size changed.
+    """
     stream = window.stream
     watched = stream.video_seconds
     return {
@@ -68,6 +72,10 @@ def streaming(window: Window) -> dict[str, Any]:
             "video": round(max(0.0, window.seconds - stream.video_seconds), 1),
             "audio": round(max(0.0, window.seconds - stream.audio_seconds), 1),
         },
+        "latency": {"mean": round(stream.latency / stream.analysed, 3), "longest": round(stream.slowest, 3)}
+        if stream.analysed
+        else None,
+        "resolution_changes": stream.resized,
         "flags": sorted(stream.flags),
     }
 

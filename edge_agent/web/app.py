@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from edge_agent.api import Session
 from edge_agent.app import Agent
 from edge_agent.web import dashboard, echo, hume, live, upload
 from edge_agent.web.guard import Guard, Rules
-from edge_agent.web.problems import ProblemError, on_failure, on_http_error, on_problem
+from edge_agent.web.problems import ProblemError, on_departure, on_failure, on_http_error, on_problem
 from edge_agent.web.views import Views
 
 
@@ -26,5 +27,10 @@ def make_app(agent: Agent, hub: live.Hub, rules: Rules, open_session: Callable[.
         *echo.routes(open_session),
         *upload.routes(open_session, health=None),
     ]
-    handlers = {ProblemError: on_problem, HTTPException: on_http_error, Exception: on_failure}
+    handlers = {
+        ProblemError: on_problem,
+        HTTPException: on_http_error,
+        ClientDisconnect: on_departure,
+        Exception: on_failure,
+    }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), rules)

@@ -2,24 +2,31 @@
 
 A client that connects and says nothing, half of a request, or does not read its answer is cut off. When all places are
 taken, a newcomer gets that of whoever has kept its request back longest, so that idle connections keep nobody out.
-Of uvicorn it knows ``transport`` and ``cycle`` of a connection, which its HTTP implementations have in common.
+Of uvicorn it knows ``transport`` and ``cycle`` of a connection, and its HTTP by h11: the faster one keeps whatever a
+header or trailer brings, without end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 WAIT_S = 10.0
-"""Seconds that a request may take to arrive (without its body, see :mod:`edge_agent.web.guard`), or an answer to be
+"""Seconds that a request may take to arrive (without its body, see :mod:`edge_agent.web.body`), or an answer to be
 read a bit further."""
 UNREAD = 8 * 1024 * 1024
 """Bytes that may wait for a client to read them; more than any answer has."""
+
+MESSAGE = 64 * 1024
+"""Bytes of a message to a WebSocket where nobody needs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +37,38 @@ class _Seen:
 
 
 class Connections:
-    """Holds the connections of one server to the limits; ``most`` at a time. All on the server's event loop."""
+    """Holds the connections of one server to the limits; ``most`` at a time. All on the server's event loop.
 
-    def __init__(self, most: int) -> None:
+    A WebSocket takes messages of :data:`MESSAGE` bytes; at the paths ``roomy`` as many as uvicorn is told.
+    """
+
+    def __init__(self, most: int, roomy: Collection[str] = ()) -> None:
         self._most = most
+        self._roomy = roomy
         self._seen: dict[Any, _Seen] = {}
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What uvicorn makes of every connection."""
         limits = self
 
-        class Limited(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-            def connection_made(self, transport: asyncio.Transport) -> None:
+        class Limited(H11Protocol):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 limits.admit(self, self.server_state.connections)
 
+            def handle_websocket_upgrade(self, event: h11.Request) -> None:
+                self.config = limits.config_at(event.target, self.config)
+                super().handle_websocket_upgrade(event)
+
         return Limited
+
+    def config_at(self, target: bytes, config: uvicorn.Config) -> uvicorn.Config:
+        """``config`` for the WebSocket that ``target`` of a request asks for."""
+        if target.partition(b"?")[0].decode("latin-1") in self._roomy:
+            return config
+        small = copy.copy(config)
+        small.ws_max_size = min(config.ws_max_size, MESSAGE)
+        return small
 
     def admit(self, new: Any, among: Collection[Any]) -> None:
         """``new`` is now ``among`` the connections: one has to go when there are too many."""

@@ -1,15 +1,12 @@
 """Who may ask, checked before anything else does: host, origin, token and size, on plain ASGI, for HTTP and WebSocket.
 
 The Host check keeps out names that an attacker's DNS points here, the Origin check pages of other sites, the token
-everybody else. Answers are problem documents (RFC 9457). Bodies are bounded in size and time as they arrive, whatever
-their header says.
+everybody else. Answers are problem documents (RFC 9457).
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,17 +17,11 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge_agent.web.problems import MEDIA_TYPE, ProblemError, document
+from edge_agent.web.body import BODY, CLOSE, TOO_LARGE, Body
+from edge_agent.web.problems import ProblemError
 
 COOKIE = "edge-agent-token"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-BODY = 64 * 1024
-"""Bytes of a body, where no route has a limit of its own."""
-BODY_S = 10.0
-"""Seconds in which it must be here."""
-TOO_LARGE = f"a body may have {BODY} bytes"
-CLOSE = {"connection": "close"}
-
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -39,6 +30,7 @@ HEADERS = {
     "content-security-policy": CSP,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
 
@@ -67,14 +59,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
-        if refusal is not None and refusal[0] == HTTPStatus.UNAUTHORIZED and _is_page(scope):
-            await RedirectResponse("/login", 303)(scope, receive, send)
-        elif refusal is not None:
-            await _refuse(scope, receive, send, *refusal)
-        elif scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+        app = self._app if refusal is None else _Refusal(*refusal)
+        if scope["type"] == "websocket":
+            await app(scope, receive, send)
         else:
-            await self._http(scope, receive, send)
+            await self._http(app, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
@@ -110,38 +99,17 @@ class Guard:
     def _known(self, scope: Scope, headers: Headers) -> bool:
         return any(hmac.compare_digest(given.encode(), self._rules.token.encode()) for given in _tokens(scope, headers))
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        body = Body(receive, bounded=scope["path"] not in self._rules.roomy)
+
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 present = {name for name, _ in message["headers"]}
                 extra = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in present]
                 message = {**message, "headers": [*message["headers"], *extra]}
-            await send(message)
+            await body.answer(message, send)
 
-        await self._app(scope, receive if scope["path"] in self._rules.roomy else _bounded(receive), dressed)
-
-
-def _bounded(receive: Receive) -> Receive:
-    """``receive`` for a body of at most :data:`BODY` bytes that is here within :data:`BODY_S`. Raises ProblemError."""
-    left, whole = BODY, False
-    until = asyncio.get_running_loop().time() + BODY_S
-
-    async def bounded() -> Message:
-        nonlocal left, whole
-        if whole:
-            return await receive()
-        try:
-            async with asyncio.timeout_at(until):
-                message = await receive()
-        except TimeoutError:
-            raise ProblemError(408, f"the body was not here within {BODY_S:.0f} s", CLOSE) from None
-        left -= len(message.get("body", b""))
-        whole = not message.get("more_body", False)
-        if left < 0:
-            raise ProblemError(413, TOO_LARGE, CLOSE)
-        return message
-
-    return bounded
+        await app(scope, body.receive, dressed)
 
 
 def _is_page(scope: Scope) -> bool:
@@ -177,19 +145,19 @@ def _tokens(scope: Scope, headers: Headers) -> list[str]:
     return [*found, cookie.value] if cookie is not None else found
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": detail[:120]})
-        return
-    body = json.dumps(document(status, detail)).encode()
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class _Refusal:
+    """Answers with a problem; a person who asks for the page without a token with the form for it."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        self._status = status
+        self._detail = detail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": self._detail[:120]})
+        elif self._status == HTTPStatus.UNAUTHORIZED and _is_page(scope):
+            await RedirectResponse("/login", 303)(scope, receive, send)
+        else:
+            asked = {"www-authenticate": "Bearer"} if self._status == HTTPStatus.UNAUTHORIZED else {}
+            await ProblemError(self._status, self._detail, CLOSE | asked).response()(scope, receive, send)

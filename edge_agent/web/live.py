@@ -51,9 +51,10 @@ class Client:
             self._queue.put_nowait("")
 
     async def get(self) -> str | None:
-        """The next text; None when there was none for :data:`PING_S`."""
+        """The next text; None when there was none for :data:`PING_S`, or it is over."""
         try:
-            return await asyncio.wait_for(self._queue.get(), PING_S)
+            async with asyncio.timeout(PING_S):
+                return await self._queue.get() or None
         except TimeoutError:
             return None
 
@@ -97,7 +98,7 @@ class Hub:
             client.put(text)
 
     def end(self) -> None:
-        """Let everybody go: the server stops."""
+        """Let everybody go, on the event loop: the server stops."""
         for client in self._clients:
             client.end(STOPPING, "the agent stops, or begins anew")
 
@@ -136,24 +137,34 @@ def routes(hub: Hub) -> list[BaseRoute]:
 
 async def _talk(socket: WebSocket, hub: Hub, client: Client) -> None:
     """Send until the client leaves or does not read."""
-    reading = asyncio.create_task(_until_gone(socket))
+    tasks = [asyncio.create_task(_tell(socket, hub, client)), asyncio.create_task(_until_gone(socket))]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _tell(socket: WebSocket, hub: Hub, client: Client) -> None:
     try:
         for text in hub.now():
-            await asyncio.wait_for(socket.send_text(text), SEND_S)
-        while not reading.done() and client.over is None:
-            waiting = asyncio.create_task(client.get())
-            await asyncio.wait({waiting, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                waiting.cancel()
-                return
+            await _send(socket, text)
+        while client.over is None:
+            text = await client.get() or message("ping", None)
             if client.over is None:
-                await asyncio.wait_for(socket.send_text(waiting.result() or message("ping", None)), SEND_S)
-        if client.over is not None:
-            await asyncio.wait_for(socket.close(*client.over), 1.0)
+                await _send(socket, text)
+        async with asyncio.timeout(1.0):
+            await socket.close(*client.over)
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         return  # it is gone, or it does not read: nothing more can be said to it
-    finally:
-        reading.cancel()
+
+
+async def _send(socket: WebSocket, text: str) -> None:
+    async with asyncio.timeout(SEND_S):
+        await socket.send_text(text)
 
 
 async def _until_gone(socket: WebSocket) -> None:

@@ -45,3 +45,8 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 async def on_failure(_request: Request, _error: Exception) -> Response:
     """Likewise, for what nobody foresaw; it is in the log."""
     return JSONResponse(document(500, "this failed; the agent's log says why"), 500, media_type=MEDIA_TYPE)
+
+
+async def on_departure(_request: Request, _error: Exception) -> Response:
+    """Likewise, for clients that leave in the middle of their request: nobody hears this, and it is no failure."""
+    return Response(status_code=400)

@@ -39,6 +39,8 @@ SPARE = 64
 WEBSOCKET_BYTES = 16 * 1024 * 1024
 ROOMY = ("/process-frame", "/video-stream/emotion")
 """Paths that bound their own bodies."""
+TALKATIVE = ("/v0/stream/models", "/ws/face", "/ws/audio-stream")
+"""Paths of WebSockets that are sent pictures and sound."""
 
 
 def token_of(settings: Settings) -> str:
@@ -111,7 +113,7 @@ class WebServer:
         board, clients = self._agent.board, self._agent.settings.web.clients
         if board is None:
             raise ValueError("the agent of a web side needs a board")
-        hub, limits = Hub(board, clients), Connections(clients + SPARE)
+        hub, limits = Hub(board, clients), Connections(clients + SPARE, TALKATIVE)
         config = uvicorn.Config(
             make_app(self._agent, hub, self._rules, self._open_session),
             http=limits.protocol(),
@@ -122,6 +124,7 @@ class WebServer:
             server_header=False,
             ws_max_size=WEBSOCKET_BYTES,
             ws_max_queue=4,
+            ws_per_message_deflate=False,  # a third of a megabyte for each client, for messages of a kilobyte
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=5,
             backlog=SPARE,

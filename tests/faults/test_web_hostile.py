@@ -35,7 +35,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds that the server waits here, where it is only waited for that."""
-    for limit in ("connections.WAIT_S", "guard.BODY_S", "live.SEND_S"):
+    for limit in ("connections.WAIT_S", "body.BODY_S", "live.SEND_S"):
         monkeypatch.setattr(f"edge_agent.web.{limit}", 3.0)
     return 3.0
 
@@ -45,6 +45,7 @@ def status_line(sock: socket.socket) -> int:
 
 
 def test_only_own_names_own_pages_and_those_with_the_token_are_answered(web: Web) -> None:
+    """Row 33: No token, a wrong one, other names, pages of other sites: 401, 403, 421, and the token is not told."""
     own = f"Origin: http://127.0.0.1:{web.port}"
     refused = {
         "no token": web.ask("GET", "/api/v1/status"),
@@ -71,6 +72,7 @@ def test_only_own_names_own_pages_and_those_with_the_token_are_answered(web: Web
 
 
 def test_sockets_are_refused_before_they_are_open(web: Web) -> None:
+    """Row 33: WebSockets without the token, of other sites, with impossible lengths: refused before they open."""
     cases = {
         "no token": (),
         "another page": (BEARER, "Origin: https://elsewhere.example"),
@@ -90,15 +92,18 @@ def test_sockets_are_refused_before_they_are_open(web: Web) -> None:
     "path", ["/api/v1/status?" + "a&" * 80, "/api/v1/status?token=%ff%00", "/api/v1/status?" + "a" * 9000]
 )
 def test_odd_queries_without_a_token_are_refused_and_no_failure_of_the_server(web: Web, path: str) -> None:
+    """Row 33: Odd and endless queries without a token: refused, no failure."""
     assert 400 <= web.ask("GET", path)[0] < 500
 
 
 @pytest.mark.parametrize("body", [b"a&" * 80, b"token=" + b"\xff" * 100, b"token=\xc2\xb2", b""])
 def test_odd_logins_are_refused_and_no_failure_of_the_server(web: Web, body: bytes) -> None:
+    """Row 33: Odd forms of the login: refused, no failure."""
     assert 400 <= web.ask("POST", "/login", f"Content-Length: {len(body)}", body=body)[0] < 500
 
 
 def test_a_body_where_none_belongs_is_refused(web: Web) -> None:
+    """Row 33: A body where none belongs: 400."""
     assert web.ask("GET", "/api/v1/status", BEARER, "Content-Length: 2", body=b"{}")[0] == 400
     assert web.ask("GET", "/stream-emotion-feed", BEARER, "Transfer-Encoding: chunked", body=b"0\r\n\r\n")[0] == 400
     assert web.ask("GET", "/api/v1/status", BEARER, "Content-Length: 0")[0] == 200
@@ -106,6 +111,7 @@ def test_a_body_where_none_belongs_is_refused(web: Web) -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_huge_body_is_refused_as_it_arrives_and_not_kept(web: Web, told: bool) -> None:
+    """Row 33: A body of 40 MB, with its length and without: 413, cut off, not kept in memory."""
     before = process_use().rss_mb or 0.0
     length = f"Content-Length: {OFFERED}" if told else "Transfer-Encoding: chunked"
     chunk = b"x" * 65536 if told else b"10000\r\n" + b"x" * 65536 + b"\r\n"
@@ -127,8 +133,52 @@ def test_a_huge_body_is_refused_as_it_arrives_and_not_kept(web: Web, told: bool)
     assert web.ask("POST", "/api/v1/control/status", BEARER, f"Content-Length: {len(small)}", body=small)[0] == 200
 
 
+def test_who_is_refused_with_a_body_on_the_way_hears_why(web: Web) -> None:
+    """Row 33: Refused with 4 MB on the way: the client still hears why."""
+    size = 4 * 1024 * 1024
+    length = f"Content-Length: {size}"
+    for _ in range(5):
+        for status, headers in (401, (length,)), (413, (length, BEARER)):
+            got, body = web.ask("POST", "/api/v1/control/status", *headers, body=b" " * size)
+            assert (got, json.loads(body)["status"]) == (status, status)
+
+
+def test_who_leaves_in_the_middle_fills_no_log(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    """Row 33: Clients that leave in the middle, and noise: nothing in the log."""
+    whole = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Content-Length: 20")
+    for said in (b"", b"\r\n", b"\x00\xff" * 50, whole[:30], whole, whole + b"token=", upgrade(web, BEARER)):
+        with web.connect() as sock:
+            sock.sendall(said)
+    assert web.ask("GET", "/healthz")[0] == 200
+    time.sleep(0.3)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", ["one header", "many headers", "address", "trailers", "chunk extension"])
+def test_a_request_without_end_is_ended_and_not_kept(web: Web, kind: str) -> None:
+    """Row 33: Headers, address, trailers without end, for which nobody needs a token: cut off, not kept in memory."""
+    start = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Transfer-Encoding: chunked")
+    begun, more = {
+        "one header": (start[:-2] + b"X: ", b"x" * 65536),
+        "many headers": (start[:-2], b"X-Header: y\r\n" * 4096),
+        "address": (b"GET /login?", b"x" * 65536),
+        "trailers": (start + b"1\r\nx\r\n0\r\n", b"X-Trailer: y\r\n" * 4096),
+        "chunk extension": (start + b"1;", b"x" * 65536),
+    }[kind]
+    before = process_use().rss_mb or 0.0
+    with web.connect() as sock:
+        sent = 0
+        with suppress(OSError):
+            sock.sendall(begun)
+            while sent < OFFERED:
+                sock.sendall(more)
+                sent += len(more)
+    assert sent < OFFERED, "it swallowed everything"
+    assert (process_use().rss_mb or 0.0) - before < 16.0
+
+
 def test_half_requests_are_ended_and_do_not_keep_others_out(web: Web, impatient: float) -> None:
-    """More connections than the server takes say nothing, half of a request, or half of a body."""
+    """Row 33: More half requests than there are places: ended in time, and others are answered meanwhile."""
     places = web.agent.settings.web.clients + SPARE
     whole = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Content-Length: 20")
     halves = (b"", whole[:30], whole + b"token=")
@@ -164,7 +214,7 @@ def _ended(sock: socket.socket, until: float) -> bytes:
 
 
 def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatient: float) -> None:
-    """Three take nothing while much is posted; another gets everything, in order; little is kept."""
+    """Row 33: A WebSocket, a feed, a flood of requests, all unread: dropped, memory stays, another client gets all."""
     feed = head("GET", "/stream-emotion-feed", f"Host: 127.0.0.1:{web.port}", BEARER)
     before = process_use().rss_mb or 0.0
     with ExitStack() as stack:
@@ -193,7 +243,7 @@ def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatien
 
 
 def test_who_has_everything_echoed_and_reads_nothing_is_cut_off(web: Web, impatient: float) -> None:
-    """Pings are answered by the protocol itself, which waits for nobody."""
+    """Row 33: Pings without end whose answers nobody reads: cut off, memory stays."""
     before = process_use().rss_mb or 0.0
     pings = (b"\x89\xfd" + bytes(4) + b"p" * 125) * 500
     with _lazy(web) as sock:
@@ -205,6 +255,25 @@ def test_who_has_everything_echoed_and_reads_nothing_is_cut_off(web: Web, impati
                 sock.sendall(pings)
         assert time.monotonic() - began < 30.0, "it goes on"
     assert (process_use().rss_mb or 0.0) - before < 40.0
+
+
+def test_who_says_much_where_nobody_listens_is_cut_off(web: Web) -> None:
+    """Row 33: Long messages to a WebSocket that takes none: cut off, memory stays; short ones are passed over."""
+    before = process_use().rss_mb or 0.0
+    with ExitStack() as stack:
+        talkers = [stack.enter_context(web.connect()) for _ in range(4)]
+        sent = 0
+        for sock in talkers:
+            sock.sendall(upgrade(web, BEARER))
+            assert status_line(sock) == 101
+            sock.sendall(b"\x01\x85" + bytes(4) + b"short" + b"\x80\x80" + bytes(4))
+            with suppress(OSError):
+                sock.sendall(b"\x01\xff" + (12 * 2**20).to_bytes(8) + bytes(4))  # of 12 MiB, and more to come
+                for _ in range(12 * 16):
+                    sock.sendall(b"x" * 65536)
+                    sent += 65536
+        assert (process_use().rss_mb or 0.0) - before < 16.0
+    assert sent < 24 * 2**20, "it swallowed everything"
 
 
 def test_a_head_request_of_the_feed_takes_no_place_in_it(web: Web) -> None:
@@ -266,6 +335,7 @@ def _established(server_port: int, client_port: int) -> bool:
 
 
 def test_what_nobody_foresaw_is_told_without_its_details(web: Web) -> None:
+    """Row 33: A failure in the server: a problem document without its details, and it goes on."""
     web.board.post("health", {"status": "ok"})  # metrics need more of it
     status, body = web.ask("GET", "/metrics", BEARER)
     assert (status, json.loads(body)["status"]) == (500, 500)

@@ -26,13 +26,16 @@ def test_the_address_that_the_demo_prints_opens_its_dashboard(cli: Cli) -> None:
             assert b"<title>edge-agent" in page.read()
         with browser.open(f"{found[1]}/api/v1/summary") as answer:
             assert json.load(answer)["device"] == "demo"
-        with browser.open(f"{found[1]}/api/v1/people") as answer:
-            (person,) = json.load(answer)["people"]
-        assert person["here"]
+        people: list[dict[str, object]] = []
+        while not people:  # the window may have ended before anybody was seen
+            assert running.poll() is None
+            with browser.open(f"{found[1]}/api/v1/people") as answer:
+                people = json.load(answer)["people"]
+        assert people[0]["here"]
     finally:
         rest, _ = running.communicate(timeout=60)
     assert running.returncode == 0, rest
-    assert "windows received: happiness" in rest
+    assert re.search(r"windows received: .*happiness \d", rest)
 
 
 def test_the_demo_works_without_a_dashboard_too(cli: Cli) -> None:

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.support import canary
 from tests.support.cameras import MjpegCamera
@@ -30,10 +34,11 @@ from tests.support.subscriber import Subscriber
 BASE = "edge-agent/kiosk-1"
 PASSWORD = "canary-password-b2f7713e"
 TOKEN = "canary-token-90c1ab54"
-WEB_TOKEN = "canary-web-token-5d20e6f3"
+WEB_TOKEN = "canary-web-token-51d7a2c8"
 
 WRITABLE = re.compile(
-    r"/(dev|proc|sys)/.*|.*/state/(\.?lock|outbox/[^/]*|(choices|baseline|history|home-assistant)\.(json|new)|messages\.jsonl)"
+    r"/(dev|proc|sys)/.*|.*/state/"
+    r"(\.?lock|outbox/[^/]*|(choices|baseline|history|home-assistant)\.(json|new)|messages\.jsonl)"
 )
 """What a run may open for writing."""
 
@@ -63,6 +68,15 @@ path = "{state}/messages.jsonl"
 {more}
 """
 
+WRONG_AND_WEB = """
+[analyzers.attention]
+no_such_option = 1
+[web]
+enabled = true
+port = {port}
+token = "{token}"
+"""
+
 
 def wait_for(condition: Callable[[], Any], what: str, within: float = 60.0) -> None:
     deadline = time.monotonic() + within
@@ -75,6 +89,41 @@ def wait_for(condition: Callable[[], Any], what: str, within: float = 60.0) -> N
 def camera() -> Iterator[MjpegCamera]:
     with MjpegCamera(canary.picture, fps=10) as running:
         yield running
+
+
+@contextmanager
+def web_client(port: int, told: list[bytes]) -> Iterator[None]:
+    """Has everything ``told`` that the web side on ``port`` tells, from now until it is gone."""
+    bearer = {"Authorization": f"Bearer {WEB_TOKEN}"}
+
+    def listen() -> None:
+        with (
+            suppress(ConnectionClosed),
+            connect(f"ws://127.0.0.1:{port}/api/v1/live", additional_headers=bearer) as live,
+        ):
+            told.extend(text.encode() for text in live)
+
+    listening = threading.Thread(target=listen)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=bearer, timeout=60) as http:
+        wait_for(lambda: answers(http), "the web side")
+        listening.start()
+        yield
+        for path in ("status", "summaries", "events", "people", "analytics?step=60", "config/schema"):
+            told.append(http.get(f"/api/v1/{path}").raise_for_status().content)
+        told.extend(http.get(path).content for path in ("/metrics", "/readyz", "/"))
+    listening.join(1)  # ends with the agent
+
+
+def answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def unpacked(bundle: Path) -> dict[str, bytes]:
+    with tarfile.open(bundle) as archive:
+        return {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
 
 
 def opened_for_writing(trace: Path) -> set[str]:
@@ -114,24 +163,6 @@ def test_the_search_finds_what_it_is_to_find(tmp_path: Path) -> None:
     assert search.traces(b'{"v":1,"emotion":{"p":{"neutral":0.25}},"boot_id":"9f2c41d0"}\n') == set()
 
 
-def web_table(token: Path, port: int) -> str:
-    token.write_text(WEB_TOKEN)
-    return f'[web]\nenabled = true\nport = {port}\ntoken_file = "{token}"'
-
-
-def asked(port: int) -> dict[str, bytes]:
-    """What the web side says to whoever knows its token, and to a picture of the same face sent there."""
-    paths = ("", "metrics", *(f"api/v1/{name}" for name in ("status", "summaries", "events", "people", "analytics")))
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {WEB_TOKEN}"}) as http:
-        wait_for(lambda: '"valence"' in http.get("/api/v1/people").text, "somebody's expression")
-        found = {path: http.get(f"/{path}") for path in paths}
-        found["upload"] = http.post("/process-frame", content=canary.picture(3), timeout=60)
-        assert found["upload"].json().get("overall_dominant_emotion"), found["upload"].text
-        assert [path for path, answer in found.items() if answer.status_code != 200] == []
-        assert http.get("/api/v1/preview.jpg").status_code == 404
-    return {path: answer.content for path, answer in found.items()}
-
-
 def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
     cli: Cli, camera: MjpegCamera, tmp_path: Path
 ) -> None:
@@ -147,8 +178,8 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
         Subscriber(broker.port, password=PASSWORD) as heard,
     ):
         url = f"{camera.url}?token={TOKEN}"
-        port = free_port()
-        more = f"[analyzers.burst]\nno_such_option = 1\n{web_table(tmp_path / 'web', port)}"
+        web, told = free_port(), list[bytes]()
+        more = WRONG_AND_WEB.format(port=web, token=WEB_TOKEN)
         mqtt = f'password_file = "{secret}"'
         config.write_text(CONFIG.format(state=state, camera=url, port=broker.port, mqtt=mqtt, privacy="", more=more))
         script = str(Path(sys.executable).with_name("edge-agent"))
@@ -159,10 +190,12 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
             command = [*tracing, script, "run", "--config", str(config)]
             tracer = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
         try:
-            wait_for(
-                lambda: sum(m.json["emotion"] is not None for m in heard.on(f"{BASE}/summary")) >= 2, "two summaries"
-            )
-            answers = asked(port)
+
+            def read_faces() -> bool:
+                return sum(m.json["emotion"] is not None for m in heard.on(f"{BASE}/summary")) >= 2
+
+            with web_client(web, told):
+                wait_for(read_faces, "two summaries with an emotion")
             camera.stop()
             wait_for(lambda: "; reopening" in log.read_text(), "the complaint about the lost camera")
         finally:
@@ -178,10 +211,9 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
     assert {"log", "messages.jsonl", "history.json"} < {file.name for file in files}
     found = {str(file): search.traces_in(file) for file in files}
     found |= {message.topic: search.traces(message.payload) for message in heard.messages}
-    found |= {f"/{path}": search.traces(content) for path, content in answers.items()}
-    with tarfile.open(bundle) as archive:
-        members = [member for member in archive if member.isfile()]
-        found |= {m.name: search.traces(archive.extractfile(m).read()) for m in members}  # type: ignore[union-attr]
+    found |= {f"web side: {text!r}": search.traces(text) for text in told}
+    assert any(b'"type":"summary"' in text for text in told)
+    found |= {name: search.traces(content) for name, content in unpacked(bundle).items()}
     assert {where: traces for where, traces in found.items() if traces} == {}
     written = opened_for_writing(trace)
     assert any(path.startswith(str(state / "outbox")) for path in written)
@@ -189,7 +221,7 @@ def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
     info = heard.on(f"{BASE}/info")[-1].json
     assert info["privacy"]["context"] == "exhibition"
     assert info["privacy"]["emotions"] is True
-    assert info["analyzers"]["burst"] == "config-error"  # a bad table costs its analyzer, not the agent
+    assert info["analyzers"]["attention"] == "config-error"  # a bad table costs its analyzer, not the agent
 
 
 def test_a_schedule_keeps_a_real_camera_closed_and_then_one_face_is_withheld(

@@ -11,10 +11,13 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from starlette.routing import Route, WebSocketRoute
+from websockets.exceptions import ConnectionClosed
+from websockets.sync import client
 
 from edge_agent.app import Agent
 from edge_agent.app.assembly import Assembly
@@ -24,7 +27,7 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat
 from edge_agent.settings import ConfigText, Settings
-from edge_agent.web import server
+from edge_agent.web import echo, hume, server, upload
 from tests.support.cli import Cli
 from tests.support.mosquitto import free_port
 
@@ -36,15 +39,14 @@ WITHOUT_EXTRA = "import sys; sys.modules[sys.argv.pop(1)] = None; from edge_agen
 # ---------------------------------------------------------------------- at the start
 
 
-@pytest.mark.parametrize("library", ["uvicorn", "starlette", "prometheus_client"])
-def test_without_the_extra_the_start_says_what_to_install(cli: Cli, tmp_path: Path, library: str) -> None:
+def test_without_the_extra_the_start_says_what_to_install(cli: Cli, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(ENABLED)
-    command = [sys.executable, "-c", WITHOUT_EXTRA, library, "run", "--config", str(config)]
+    command = [sys.executable, "-c", WITHOUT_EXTRA, "uvicorn", "run", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=cli.environment, check=False)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
-    assert library in line
+    assert "uvicorn" in line
     assert "pip install 'edge-agent[web]'" in line
     assert "web.enabled = false" in line
 
@@ -127,21 +129,26 @@ def served(agent: Agent) -> Iterator[Beat]:
         assert not thread.is_alive()
 
 
-def an_agent(state: Path, port: int, board: Board | None) -> Agent:
-    config = ConfigText(
-        "test", f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n{ENABLED}port = {port}\n'
-    )
+def an_agent(state: Path, port: int, board: Board | None, web: str = "") -> Agent:
+    device = f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n'
+    config = ConfigText("test", f"{device}{ENABLED}port = {port}\n{web}")
     settings = config.settings()
     return Agent(settings, Assembly(config, settings), board=board)
 
 
-def answers(port: int) -> bool:
+def asked(port: int, name: str, *headers: str, at: str = "127.0.0.1") -> int:
+    """The status of a request to the server ``at`` that address, which is called ``name``; 0 when there is none."""
+    lines = ["GET /healthz HTTP/1.1", f"Host: {name}", "Connection: close", *headers, "", ""]
     try:
-        with socket.create_connection(("127.0.0.1", port), 5) as sock:
-            sock.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
-            return sock.recv(100).startswith(b"HTTP/1.1 200")
+        with socket.create_connection((at, port), 5) as sock:
+            sock.sendall("\r\n".join(lines).encode())
+            return int(sock.recv(100).split(b" ")[1])
     except OSError:
-        return False
+        return 0
+
+
+def answers(port: int) -> bool:
+    return asked(port, f"127.0.0.1:{port}") == 200
 
 
 def until(condition: object, within: float = 20.0) -> None:
@@ -169,6 +176,23 @@ def test_a_port_that_is_taken_is_told_and_tried_again(
     assert not answers(port), "it is over, and still there"
 
 
+def test_it_answers_to_the_names_it_was_given_and_to_no_others(tmp_path: Path) -> None:
+    """Also at an address of IPv6, and behind a proxy that speaks TLS for it."""
+    addresses = Path("/proc/net/if_inet6")
+    if not (addresses.exists() and f"{1:032x} " in addresses.read_text()):
+        pytest.skip("needs IPv6")
+    port = free_port()
+    with served(an_agent(tmp_path, port, Board(), 'host = "::1"\nallowed_hosts = ["Kiosk.example"]\n')):
+        until(lambda: asked(port, f"[::1]:{port}", at="::1") == 200)
+        for name in ("kiosk.example", "KIOSK.example:443", f"localhost:{port}", "[::1]"):
+            assert asked(port, name, at="::1") == 200, name
+        for name in ("example", "kiosk.example.org", "kiosk.example:x", "kiosk.example, localhost", "[::1", "::1", ""):
+            assert asked(port, name, at="::1") in (400, 421), name
+        assert asked(port, "kiosk.example", "Origin: https://kiosk.example", at="::1") == 200
+        assert asked(port, "kiosk.example", "Origin: https://kiosk.example:444", at="::1") == 403
+        assert asked(port, "kiosk.example", "Host: localhost", at="::1") == 400, "two names"
+
+
 def test_a_failure_nobody_foresaw_is_logged_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +202,45 @@ def test_a_failure_nobody_foresaw_is_logged_and_tried_again(
         until(lambda: caplog.text.count("web: failed; trying again") >= 2)
         assert beat.age < 2.0
     assert "needs a board" in caplog.text
+
+
+def hear_out(live: client.ClientConnection) -> None:
+    while "health" in str(live.recv(5)):
+        pass
+
+
+def test_clients_are_let_go_when_it_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Soon, with a word to those who listen, and without noise in the log."""
+    port, board = free_port(), Board()
+    bearer = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    with ExitStack() as stack:
+        with served(an_agent(tmp_path, port, board)):
+            until(lambda: answers(port))
+            feed = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+            feed.sendall(f"GET /stream-emotion-feed HTTP/1.1\r\n{bearer}".encode())
+            address = f"ws://127.0.0.1:{port}/api/v1/live?token={TOKEN}"
+            live = stack.enter_context(client.connect(address))
+            board.post("health", {"status": "ok"})
+            assert "health" in live.recv(20)
+            assert feed.recv(4096).startswith(b"HTTP/1.1 200")
+            began = time.monotonic()
+        assert time.monotonic() - began < 1.5
+        with pytest.raises(ConnectionClosed) as closed:
+            hear_out(live)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code in (1001, 1012)  # going away, service restart
+        said = b""
+        while chunk := feed.recv(4096):
+            said += chunk
+        assert said.endswith(b"0\r\n\r\n"), "the feed was torn"
+    assert not caplog.records
+
+
+def test_only_where_pictures_and_sound_are_sent_may_messages_be_large() -> None:
+    talkative = [route.path for route in (*hume.routes(), *echo.routes()) if isinstance(route, WebSocketRoute)]
+    assert sorted(server.TALKATIVE) == sorted(talkative)
+    uploads = [route.path for route in upload.routes(health=None) if isinstance(route, Route)]
+    assert sorted(server.ROOMY) == sorted(uploads)
 
 
 # ---------------------------------------------------------------------- what is delivered

@@ -76,6 +76,7 @@ DEVICES = Page(
         30: "SIGTERM offline or under load",
         31: "no processor time, no descriptors",
         32: "bad config",
+        33: "hostile web clients",
     },
     sources=(
         "tests/faults/test_capture_camera_faults.py",
@@ -93,25 +94,27 @@ DEVICES = Page(
         "tests/unit/models/test_fetch.py",
         "tests/unit/summary/test_summariser.py",
         "tests/unit/runtime/test_supervisor.py",
+        "tests/unit/runtime/test_process_use.py",
         "tests/faults/test_agent_faults.py",
         "tests/faults/test_delivery_network.py",
         "tests/integration/test_cli_errors.py",
         "tests/integration/test_run.py",
+        "tests/faults/test_web_hostile.py",
     ),
     intro="""<!-- made by scripts/reliability: edit the tests' docstrings there -->
 # Faults around the agent
 
 What happens to an unattended device, and what the agent does then: cameras, microphones, plugins, models, the clock,
-the machine, the configuration. As on the page about [what delivery survives](reliability.md), every line of the first
-table is a test that also runs in CI, put here by `scripts/reliability`, which runs them all; here `lost` counts the
-times in which what is promised did not happen, and every test fails when it sees one.
+the machine, the configuration, clients of the web side. As on the page about [what delivery survives](reliability.md),
+every line of the first table is a test that also runs in CI, put here by `scripts/reliability`, which runs them all;
+here `lost` counts the times in which what is promised did not happen, and every test fails when it sees one.
 
 """,
     long_intro="""\
 The installed `edge-agent run` with real models, a real mosquitto and a fake service manager, and each fault
 several times: the runs of `scripts/torture agent`, put here by `scripts/reliability --long agent`. They were made on
 two x86-64 cores that were busy with other work, which the times include. A camera counts as lost and back when a
-summary tells of it, up to a window (here 1 s) later; it is tried again after pauses that double to 15 s. What was not
+summary tells of it, up to a window (here 1 s) later; it is tried again after pauses that double to 10 s. What was not
 watched is not counted as seen.
 
 Not injected: a kernel that is short of memory for the agent itself. What is in a process of its own is then ended first

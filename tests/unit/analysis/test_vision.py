@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from edge_agent.analysis.governor import Governor, Load
@@ -247,3 +248,14 @@ def test_lost_frames_are_counted(empty: Script) -> None:
     report = lane.offer(numbered(5), overwritten=3)
     assert report is not None
     assert (report.captured, report.dropped) == (4, 1)
+
+
+def test_changes_of_the_pictures_size_are_counted(empty: Script) -> None:
+    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], Bounds(1.0, 1.0))
+    small, large = np.zeros((120, 160, 3), np.uint8), np.zeros((240, 320, 3), np.uint8)
+    pictures = [small, small, large, small, small, small, large, large]
+    reports = [lane.offer(Frame.from_bgr(image, k / 4, k)) for k, image in enumerate(pictures)]
+    assert [r.resized for r in reports if r is not None] == [0, 2]
+    last = lane.offer(Frame.from_bgr(large, 2.0, 8))
+    assert last is not None
+    assert last.resized == 1

@@ -13,6 +13,7 @@ from edge_agent.capture.reopening import BackOff, BlockSeam, FrameSeam, Reopenin
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.settings.schema import CameraSettings, MicrophoneSettings
 
 CLOCK = SystemClock(lambda: True)
 QUICK = BackOff(first=0.01, most=0.05)
@@ -51,12 +52,16 @@ def reopening(source: Scripted) -> Reopening[Frame]:
 
 
 def test_back_off_doubles_up_to_its_most() -> None:
-    assert [BackOff().delay(n) for n in (1, 2, 3, 4, 5, 6, 1000)] == [1, 2, 4, 8, 15, 15, 15]
+    assert [BackOff().delay(n) for n in (1, 2, 3, 4, 5, 6, 1000)] == [1, 2, 4, 8, 10, 10, 10]
 
 
 def test_a_returned_device_is_noticed_in_time() -> None:
     # The slowest case: the pause, and opening that takes as long as it may by default (8 + 5 s).
     assert BackOff().most + 13 < 30
+
+
+def test_a_device_that_falls_silent_again_and_again_is_replaced_in_time() -> None:
+    assert BackOff().most + max(CameraSettings().timeout_s, MicrophoneSettings().timeout_s) < 20
 
 
 def test_reads_on_across_losses_with_rising_indices() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_agent.analysis.probes import machine_probe
+from edge_agent.capture.v4l2 import list_cameras
+from edge_agent.domain.clock import ManualClock
 from edge_agent.runtime.process import process_use
 
 
@@ -76,3 +81,23 @@ def test_what_the_kernel_does_not_tell_is_none(tmp_path: Path, statm: str | None
         (tmp_path / "self" / "statm").write_text(statm)
     use = process_use(tmp_path, tmp_path, tmp_path)
     assert (use.rss_mb, use.descriptors, use.temperature_c) == (None, None, None)
+
+
+@pytest.fixture
+def no_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_cannot_be_looked_up_for_want_of_descriptors_is_none(tmp_path: Path, no_descriptors: None) -> None:
+    """Row 31: not one descriptor left: the agent measures nothing, and goes on."""
+    (tmp_path / "class/thermal/thermal_zone0").mkdir(parents=True)
+    (tmp_path / "video0").mkdir()
+    use = process_use(thermal=tmp_path / "class/thermal")
+    load = machine_probe(ManualClock(), tmp_path)()
+    cameras = list_cameras(tmp_path)
+    assert (use.rss_mb, use.descriptors, use.temperature_c) == (None, None, None)
+    assert load.celsius is None
+    assert cameras == []

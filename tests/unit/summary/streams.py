@@ -97,6 +97,8 @@ def _look(draw: st.DrawFn, now: float, tracks: list[str]) -> VisionReport:
         flags=flags,
         captured=draw(st.integers(1, 9)),
         dropped=draw(st.integers(0, 3)),
+        resized=draw(st.integers(0, 1)),
+        latency=draw(st.floats(0.0, 2.0)),
     )
 
 

@@ -210,8 +210,10 @@ def test_all_sound_is_counted_wherever_the_boundaries_fall() -> None:
 
 
 def test_frames_flags_and_losses_add_up() -> None:
-    looks = [look(1, captured=5, dropped=2, flags=frozenset({"blurred"})), look(11, captured=3)]
+    first = look(1, captured=5, dropped=2, flags=frozenset({"blurred"}), latency=0.1, resized=1)
+    looks = [first, look(11, captured=3, latency=0.3)]
     loud = AudioReport(12, 1, 0, flags=frozenset({"clipping"}))
     whole = merged(fill([*looks, loud], 10, 20)).stream
     assert (whole.captured, whole.analysed, whole.dropped) == (8, 2, 2)
     assert whole.flags == {"blurred", "clipping"}
+    assert (whole.latency, whole.slowest, whole.resized) == (pytest.approx(0.4), 0.3, 1)

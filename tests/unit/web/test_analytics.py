@@ -1,12 +1,31 @@
-"""How a period is told: steps say how long they are, since windows need not fit into a minute."""
+"""What is told of a period's pictures and sound, and of its steps."""
 
 from __future__ import annotations
 
 from edge_agent.app.history import History
 from edge_agent.domain.summary import FaceSums, StreamSums, Summary, Window
-from edge_agent.web.analytics import report
+from edge_agent.web.analytics import report, streaming
 
 NOON = 1_790_000_400.0
+
+
+def test_rates_gaps_and_delays_of_a_period() -> None:
+    sums = StreamSums(1200, 150, 3, 80.0, 100.0, frozenset({"dark"}), latency=9.0, slowest=0.4512, resized=2)
+    assert streaming(Window(0.0, 100.0, stream=sums)) == {
+        "video_fps": 15.0,
+        "analysed_fps": 1.88,
+        "dropped": 3,
+        "gaps": {"video": 20.0, "audio": 0.0},
+        "latency": {"mean": 0.06, "longest": 0.451},
+        "resolution_changes": 2,
+        "flags": ["dark"],
+    }
+
+
+def test_without_pictures_there_are_no_rates() -> None:
+    told = streaming(Window(0.0, 100.0, stream=StreamSums(audio_seconds=40.0)))
+    assert (told["video_fps"], told["analysed_fps"], told["latency"]) == (None, None, None)
+    assert told["gaps"] == {"video": 100.0, "audio": 60.0}
 
 
 def test_steps_of_windows_that_do_not_fit_into_a_minute_leave_no_gap() -> None:
