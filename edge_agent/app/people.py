@@ -82,6 +82,11 @@ class People:
                     visit.leave()
             self._forget(report.time - KEEP_S)
 
+    def tick(self, now: float) -> None:
+        """Forget who left long ago; to be called about once a second, also while nothing is seen."""
+        with self._lock:
+            self._forget(now - KEEP_S)
+
     def since(self, begin: float, now: float) -> list[Person]:
         """Those followed at ``begin`` or later, who came first first, with their complete windows from then on."""
         with self._lock:

@@ -124,3 +124,12 @@ def test_times_of_a_camera_with_another_clock_are_of_now() -> None:
     (person,) = people.since(0.0, 11.0)
     assert (person.since, person.until, person.here) == (0.0, 11.0, True)
     assert [(w.begin, w.end) for w in person.windows] == [(0.0, 5.0), (5.0, 10.0)]
+
+
+def test_who_left_is_forgotten_while_nothing_is_seen_too() -> None:
+    people = People()
+    watch(people, 0, 11, a="happiness")
+    people.tick(10.0 + KEEP_S)
+    assert [p.track for p in people.since(0.0, 10.0 + KEEP_S)] == ["a"]
+    people.tick(10.5 + KEEP_S)
+    assert people.since(0.0, 10.5 + KEEP_S) == []
