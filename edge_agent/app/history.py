@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.app.stored import replace_durably
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, Window
 from edge_agent.summary.rollup import RollUp
 from edge_agent.summary.window import merge
@@ -95,8 +96,11 @@ class History:
         """Take up what :meth:`document` gave. Raises ValueError when it is nothing of the kind."""
         try:
             found = {int(seconds): _WINDOWS.validate_python(rows) for seconds, rows in document["windows"].items()}
+            usable = all(_usable(window) for windows in found.values() for window in windows)
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise ValueError("not a history") from error
+        if not usable:
+            raise ValueError("not a history of this version")
         for seconds, windows in found.items():
             if seconds in self._kept:
                 known: list[Window] = []
@@ -128,7 +132,7 @@ class HistoryFile:
             history.restore(json.loads(self._path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return history
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("%s: %s: the history begins anew", self._path, error)
             return History()
         return history
@@ -143,6 +147,12 @@ class HistoryFile:
             replace_durably(self._path, json.dumps(history.document(), separators=(",", ":")).encode())
         except OSError as error:
             log.warning("%s: cannot be written: %s", self._path, error.strerror)
+
+
+def _usable(window: Window) -> bool:
+    """Whether it is a stretch of time that can be merged with those of this version."""
+    shares = (window.emotion.p, window.emotion.square, window.usual.p)
+    return window.begin < window.end and all(len(values) == len(EMOTIONS) for values in shares)
 
 
 def _place(window: Window, among: list[Window]) -> bool:

@@ -68,11 +68,6 @@ class Hub:
         self._clients: set[Client] = set()
         self._leave: Callable[[], None] | None = None
 
-    @property
-    def connected(self) -> int:
-        """Clients now."""
-        return len(self._clients)
-
     @contextmanager
     def client(self) -> Iterator[Client]:
         """A new client. Raises ProblemError when there are too many."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,11 +76,15 @@ class _Uploads:
         if self._present >= self._limits.waiting:
             return ProblemError(503, "Busy with other recordings; try again later.", {"Retry-After": "5"}).response()
         self._turn = self._turn or anyio.CapacityLimiter(1)
+        unwanted = threading.Event()
         self._present += 1
         try:
             content = await self._receive(request)
-            analysis = await anyio.to_thread.run_sync(self._analyze, content, limiter=self._turn)
+            analysis = await anyio.to_thread.run_sync(self._analyze, content, unwanted, limiter=self._turn)
             return JSONResponse(tell(analysis))
+        except asyncio.CancelledError:  # the server stops
+            unwanted.set()
+            return ProblemError(503, "The agent stops, or begins anew; try again.", {"Retry-After": "5"}).response()
         except ProblemError as problem:
             return problem.response()
         except EdgeAgentError as error:
@@ -108,7 +113,7 @@ class _Uploads:
             raise ProblemError(400, "The body ended early.") from None
         return bytes(content)
 
-    def _analyze(self, content: bytes) -> Analysis:
+    def _analyze(self, content: bytes, unwanted: threading.Event) -> Analysis:
         if not content:
             raise ProblemError(400, "The body is empty: post the bytes of a film or a picture.")
         unknown = ProblemError(415, "The body is no film or picture in a known format.")
@@ -121,16 +126,18 @@ class _Uploads:
                     raise ProblemError(422, "There is no picture in this recording.")
                 if max(info.video.width, info.video.height) > _SIDE:
                     raise ProblemError(422, f"The picture is too large: the limit is {_SIDE} x {_SIDE}.")
-                self._check(info.duration, info.duration)
+                self._check(info.duration)
                 with self._open(ANALYZERS) as session:
-                    return session.file(path, self._check)
+                    return session.file(path, lambda position, _duration: self._check(position, unwanted))
             except MediaError:
                 raise unknown from None
 
-    def _check(self, position: float, _duration: float) -> None:
+    def _check(self, position: float, unwanted: threading.Event | None = None) -> None:
         """Called for every picture as well: a file may say that it is shorter than it is."""
         if position > self._limits.seconds:
             raise ProblemError(422, f"The recording is too long: the limit is {self._limits.seconds:.0f} s.")
+        if unwanted is not None and unwanted.is_set():
+            raise ProblemError(503, "Nobody waits for this any more.")
 
 
 def _timeline(analysis: Analysis) -> dict[str, Any]:

@@ -20,14 +20,12 @@ from edge_agent.app.board import Board
 from edge_agent.app.control import RefusedError
 from edge_agent.app.people import KEEP_S
 from edge_agent.delivery.commands import Command
-from edge_agent.delivery.payload import schema
+from edge_agent.delivery.payload import schema, timestamp
 from edge_agent.domain.message import MessageKind
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview
 from edge_agent.web.problems import ProblemError
 
-MOST = 720
-"""Summaries or events in one answer."""
 DESCRIBED_ELSEWHERE: dict[str, MessageKind] = {"Summary": "summary", "Event": "event"}
 
 
@@ -96,11 +94,11 @@ class Views:
 
     async def summaries(self, request: Request) -> Response:
         """Those after ``since``."""
-        return JSONResponse({"summaries": self._board.summaries(_number(request, "since"))[-MOST:]})
+        return JSONResponse({"summaries": self._board.summaries(_number(request, "since"))})
 
     async def events(self, request: Request) -> Response:
         """Likewise."""
-        return JSONResponse({"events": self._board.events(_number(request, "since"))[-MOST:]})
+        return JSONResponse({"events": self._board.events(_number(request, "since"))})
 
     async def analytics(self, request: Request) -> Response:
         """A period of the device's history."""
@@ -126,8 +124,8 @@ class Views:
         clock = self._agent.clock
         now = clock.monotonic()
         known = self._agent.people.since(now - int(text), now) if self._agent.people is not None else []
-        device = self._agent.settings.device.id
-        return JSONResponse({"people": analytics.people(known, device, clock.wall() - now)})
+        wall, device = clock.wall(), self._agent.settings.device.id
+        return JSONResponse({"now": timestamp(wall), "people": analytics.people(known, device, wall - now)})
 
     async def schema(self, _request: Request) -> Response:
         """Of the config file."""

@@ -131,7 +131,18 @@ def test_sixty_days_are_put_together_with_a_few_looks_at_each_window(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[1]", b'{"windows":{"60":[{"begin":"x"}]}}', b'{"windows":{"a":[]}}']
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b"[" * 100_000,
+        b'{"windows":{"60":[{"begin":"x"}]}}',
+        b'{"windows":{"a":[]}}',
+        b'{"windows":{"60":[{"begin":1e9,"end":0}]}}',
+        b'{"windows":{"60":[{"begin":NaN,"end":NaN}]}}',
+        b'{"windows":{"60":[{"begin":0,"end":60,"emotion":{"weight":1,"p":[1]}}]}}',  # of a version with other classes
+    ],
 )
 def test_a_file_that_cannot_be_used_is_told_and_replaced(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
