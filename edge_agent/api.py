@@ -34,6 +34,7 @@ from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
 from edge_agent.domain.observation import EMOTIONS, AudioReport, Observation, VisionReport
 from edge_agent.domain.summary import EmotionEstimate, Summary, estimate_window
 from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.plugin.spec import Kind
 from edge_agent.settings import read
 
 __all__ = [
@@ -260,6 +261,9 @@ class Session:
             raise ValueError(f"{late}: feed pictures and sound in the order of their time")
 
 
+_KINDS = frozenset(kind.value for kind in Kind)
+
+
 def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None) -> Assembly:
     text = read(config)
     settings = text.settings()
@@ -269,11 +273,15 @@ def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path 
         assembly = Assembly(text, settings)
     else:
         named = {name: {} for name in analyzers} if not isinstance(analyzers, Mapping) else analyzers
-        known = Assembly(text, settings).plugins.analyzer_settings()
+        plugins = Assembly(text, settings).plugins
+        known = plugins.analyzer_settings()
+        unusable = {r.name: r for r in plugins.reports() if r.status is Status.CONFIG_ERROR}
         unknown = sorted(named.keys() - known.keys())
         if unknown:
-            raise ConfigError(f"no analyzer {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+            told = f"no analyzer {unknown[0]!r}; there are: {', '.join(sorted(known))}"
+            raise ConfigError(unusable[unknown[0]].detail if unknown[0] in unusable else told)
         tables = {name: {**settings.analyzers.get(name, {}), "enabled": False} for name in known}
+        tables |= {name: {"enabled": False} for name, report in unusable.items() if report.kind in _KINDS}
         for name, options in named.items():
             tables[name] |= {**options, "enabled": True}
         assembly = Assembly(text, settings.model_copy(update={"analyzers": tables}))

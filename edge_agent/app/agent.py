@@ -336,8 +336,10 @@ class Agent:
                 if report is not None:
                     summariser.accept(report)
                     if self.people is not None and isinstance(report, VisionReport):
-                        self.people.accept(report)
+                        self.people.accept(report, self.clock.monotonic())
                 summariser.tick()
+                if self.people is not None:
+                    self.people.tick(self.clock.monotonic())
                 self._remember_usual(summariser)
         summariser.flush()
         self._usual.keep(summariser.baseline, now=True)

@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 RELOAD = "reload"
 
 Web = Callable[[Settings], Callable[[Agent], Component]]
-"""Readies a web side for these settings, raising ConfigError, to be made once there is an agent."""
+"""Readies a web side for these settings, raising ConfigError, to be made once there is an agent. What it gives compares
+unequal when it is another one, as with another token in the same file."""
 
 
 class ComponentError(EdgeAgentError):
@@ -101,7 +102,7 @@ class Daemon:
             assembly.activate()
             inner = Stop()
             agent = self._agent(settings, assembly, web)
-            agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings))  # noqa: B023 - ends with run
+            agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings, web))  # noqa: B023 - ends with run
             if inner.failure:
                 raise ComponentError(inner.reason)
             if inner.reason != RELOAD:
@@ -115,7 +116,7 @@ class Daemon:
             return Agent(settings, assembly, reload=self._hangup.set)
         return Agent(settings, assembly, reload=self._hangup.set, board=Board(), companions=lambda agent: [web(agent)])
 
-    def _tick(self, agent: Agent, inner: Stop, settings: Settings) -> None:
+    def _tick(self, agent: Agent, inner: Stop, settings: Settings, web: object) -> None:
         """Once a second: pass on a stop, look for a reload."""
         if self._stop.requested:
             self._notifier.stopping()
@@ -127,13 +128,13 @@ class Daemon:
         try:
             candidate = self._file.read()
             Assembly(*candidate).check()
-            self._web_of(candidate[1])
+            web_then = self._web_of(candidate[1])
         except EdgeAgentError as error:
             log.error("config not reloaded, the old one stays in force: %s", error)
             agent.config_problem = str(error)
             return
         agent.config_problem = ""
-        if candidate[1] != settings:
+        if (candidate[1], web_then) != (settings, web):
             log.info("config changed; reloading")
             self._next = candidate
             self._notifier.reloading(time.monotonic_ns() // 1000)

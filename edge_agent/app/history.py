@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -20,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.app.stored import replace_durably
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, Window
 from edge_agent.summary.rollup import RollUp
 from edge_agent.summary.window import merge
@@ -61,7 +63,7 @@ class History:
                 continue
             whole = rolled.summary
             placed = replace(whole.window, begin=whole.start, end=whole.start + whole.seconds)
-            self._keep(int(rolled.level), placed)
+            self._add(int(rolled.level), placed)
 
     def between(self, since: float, until: float) -> Window | None:
         """Everything from ``since`` to ``until`` (Unix seconds) as one window, in whole roll-ups; None: nothing.
@@ -71,15 +73,14 @@ class History:
         chosen: list[Window] = []
         for tier in reversed(self._tiers):
             for window in self._kept[tier.seconds]:
-                inside = window.begin >= since and window.end <= until
-                if inside and not any(_overlap(window, other) for other in chosen):
-                    chosen.append(window)
-        chosen.sort(key=lambda window: window.begin)
+                if window.begin >= since and window.end <= until:
+                    _place(window, chosen)
         return reduce(merge, chosen) if chosen else None
 
     def series(self, since: float, until: float, seconds: int) -> tuple[Window, ...]:
         """The kept windows of ``seconds`` (a tier's) that begin within the period, oldest first. Raises KeyError."""
-        return tuple(window for window in self._kept[seconds] if since <= window.begin < until)
+        found = (window for window in self._kept[seconds] if since <= window.begin < until)
+        return tuple(sorted(found, key=lambda window: window.begin))
 
     def document(self) -> dict[str, Any]:
         """All that is kept, as JSON can carry it."""
@@ -95,19 +96,25 @@ class History:
         """Take up what :meth:`document` gave. Raises ValueError when it is nothing of the kind."""
         try:
             found = {int(seconds): _WINDOWS.validate_python(rows) for seconds, rows in document["windows"].items()}
+            usable = all(_usable(window) for windows in found.values() for window in windows)
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise ValueError("not a history") from error
+        if not usable:
+            raise ValueError("not a history of this version")
         for seconds, windows in found.items():
             if seconds in self._kept:
-                for window in windows:
-                    self._keep(seconds, window)
+                known: list[Window] = []
+                self._keep(seconds, [window for window in windows if _place(window, known)])
 
-    def _keep(self, seconds: int, window: Window) -> None:
-        keep = next(tier.keep for tier in self._tiers if tier.seconds == seconds)
+    def _add(self, seconds: int, window: Window) -> None:
         others = self._kept[seconds]
-        if any(_overlap(window, other) for other in others[-3:]):
-            return  # the wall clock was set back: this time is told already
-        self._kept[seconds] = (*others, window)[-keep:]
+        if not any(_overlap(window, other) for other in others):  # else the clock was set back: it is told already
+            self._keep(seconds, [*others, window])
+
+    def _keep(self, seconds: int, windows: Sequence[Window]) -> None:
+        """The latest of them as they came, not as they are dated: a clock that was ahead must not keep others out."""
+        keep = next(tier.keep for tier in self._tiers if tier.seconds == seconds)
+        self._kept[seconds] = tuple(windows[-keep:])
 
 
 class HistoryFile:
@@ -125,7 +132,7 @@ class HistoryFile:
             history.restore(json.loads(self._path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return history
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("%s: %s: the history begins anew", self._path, error)
             return History()
         return history
@@ -140,6 +147,21 @@ class HistoryFile:
             replace_durably(self._path, json.dumps(history.document(), separators=(",", ":")).encode())
         except OSError as error:
             log.warning("%s: cannot be written: %s", self._path, error.strerror)
+
+
+def _usable(window: Window) -> bool:
+    """Whether it is a stretch of time that can be merged with those of this version."""
+    shares = (window.emotion.p, window.emotion.square, window.usual.p)
+    return window.begin < window.end and all(len(values) == len(EMOTIONS) for values in shares)
+
+
+def _place(window: Window, among: list[Window]) -> bool:
+    """Put ``window`` where it belongs ``among`` others in order, unless its time is told already."""
+    at = bisect_left(among, window.begin, key=lambda other: other.begin)
+    if any(_overlap(window, other) for other in among[max(0, at - 1) : at + 1]):
+        return False
+    among.insert(at, window)
+    return True
 
 
 def _overlap(a: Window, b: Window) -> bool:

@@ -6,6 +6,7 @@ there is no such thing where ``privacy.min_people`` wants several people in ever
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -69,16 +70,22 @@ class People:
         self._lock = threading.Lock()
         self._visits: dict[str, _Visit] = {}
 
-    def accept(self, report: VisionReport) -> None:
-        """Remember what ``report`` says about each person in view."""
+    def accept(self, report: VisionReport, now: float = math.inf) -> None:
+        """Remember what ``report`` says of each person in view; one that claims to come from the future is of now."""
+        report = replace(report, time=min(report.time, now))
         with self._lock:
             for face in report.faces:
-                self._visits.setdefault(face.track, _Visit(face.since, report.time)).see(report, face)
+                self._visits.setdefault(face.track, _Visit(min(face.since, report.time), report.time)).see(report, face)
             here = {face.track for face in report.faces}
             for track, visit in self._visits.items():
                 if track not in here:
                     visit.leave()
             self._forget(report.time - KEEP_S)
+
+    def tick(self, now: float) -> None:
+        """Forget who left long ago; to be called about once a second, also while nothing is seen."""
+        with self._lock:
+            self._forget(now - KEEP_S)
 
     def since(self, begin: float, now: float) -> list[Person]:
         """Those followed at ``begin`` or later, who came first first, with their complete windows from then on."""

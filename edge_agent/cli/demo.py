@@ -98,9 +98,12 @@ def demo(
             console.print(f"dashboard: {sign_in(settings)}", highlight=False, soft_wrap=True)
         timer = threading.Timer(seconds, stop.request, ("the demo's time is over",))
         with listening(settings.mqtt, "edge-agent/#", printer.show), stop_on_signals(stop):
+            agent = _agent(settings, assembly)
             timer.start()
-            _agent(settings, assembly).run(stop)
-            timer.cancel()
+            try:
+                agent.run(stop)
+            finally:
+                timer.cancel()
     if not printer.windows:
         raise DemoError("no summary arrived over MQTT; run 'edge-agent plugins list' to see what is missing")
     counts = ", ".join(f"{name} {count}" for name, count in printer.dominant.most_common())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +14,28 @@ from edge_agent.settings import Settings
 MISSING = "the web side needs {name}: install it with pip install 'edge-agent[web]', or set web.enabled = false"
 
 
-def web_side(config: Path | None, settings: Settings) -> Callable[[Agent], Component]:
-    """Makes the web side of an agent with ``settings``; what is uploaded is analysed as ``config`` says.
+@dataclass(frozen=True, slots=True)
+class WebSide:
+    """Makes the web side of an agent, for those who know ``token``; what is uploaded is analysed as ``config`` says."""
+
+    config: Path | None
+    token: str = field(repr=False)
+
+    def __call__(self, agent: Agent) -> Component:
+        """For an agent with a board."""
+        from edge_agent.api import Session
+        from edge_agent.web.server import component
+
+        return component(agent, self.token, partial(Session, config=self.config, pull=False))
+
+
+def web_side(config: Path | None, settings: Settings) -> WebSide:
+    """The web side that ``settings`` ask for.
 
     Raises:
         ConfigError: the extra is not installed, or the token cannot be used.
     """
-    try:
-        from edge_agent.api import Session
-        from edge_agent.web.server import component, token_of
-    except ModuleNotFoundError as error:
-        raise ConfigError(MISSING.format(name=error.name)) from None
-    return partial(component, token=token_of(settings), open_session=partial(Session, config=config, pull=False))
+    return WebSide(config, _token(settings))
 
 
 def sign_in(settings: Settings) -> str:
@@ -34,8 +44,12 @@ def sign_in(settings: Settings) -> str:
     Raises:
         ConfigError: as :func:`web_side`.
     """
+    return f"http://{settings.web.host}:{settings.web.port}/?token={_token(settings)}"
+
+
+def _token(settings: Settings) -> str:
     try:
         from edge_agent.web.server import token_of
     except ModuleNotFoundError as error:
         raise ConfigError(MISSING.format(name=error.name)) from None
-    return f"http://{settings.web.host}:{settings.web.port}/?token={token_of(settings)}"
+    return token_of(settings)

@@ -12,6 +12,9 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 """What can be sent in headers, in cookies and in addresses alike."""
 WANTED = "at least 16 letters and digits, e.g. from 'openssl rand -hex 16'"
 
+HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+"""A name or an address as browsers send it, without its port."""
+
 
 class WebSettings(BaseModel):
     """The device's own web side: dashboard, live API and compatible endpoints. Needs the extra edge-agent[web]."""
@@ -58,6 +61,11 @@ class WebSettings(BaseModel):
             raise ValueError("token and token_file exclude each other: keep token_file")
         if self.token is not None and not TOKEN.fullmatch(self.token.get_secret_value()):
             raise ValueError(f"token: {WANTED}")
+        for name in self.allowed_hosts:
+            if not HOST.fullmatch(name):
+                raise ValueError(
+                    f"allowed_hosts: {name!r}: a name or address without scheme and port, IPv6 in brackets"
+                )
         if self.enabled and not self.loopback and self.token is None and self.token_file is None:
             raise ValueError(
                 f"host = {self.host!r} can be reached by others: give a token_file, or listen on 127.0.0.1"

@@ -30,7 +30,10 @@ def parse_time(text: str) -> float:
 
 
 def report(history: History, since: float, until: float, device: str, step: int | None = None) -> dict[str, Any]:
-    """The period as one, and in steps of ``step`` seconds when asked; ``viewers`` is None when nothing is known."""
+    """The period as one, and in steps when asked; ``viewers`` is None when nothing is known.
+
+    A step has ``step`` seconds or, where windows do not fit into that, the fewest more that they make up.
+    """
     whole = history.between(since, until)
     document: dict[str, Any] = {
         "device": device,
@@ -42,7 +45,12 @@ def report(history: History, since: float, until: float, device: str, step: int 
     }
     if step is not None:
         document["series"] = [
-            {"start": timestamp(w.begin), "streaming": streaming(w), "viewers": viewers(w, device)}
+            {
+                "start": timestamp(w.begin),
+                "seconds": round(w.seconds, 1),
+                "streaming": streaming(w),
+                "viewers": viewers(w, device),
+            }
             for w in history.series(since, until, step)
         ]
     return document

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,6 +46,36 @@ class Talker(Protocol):
         ...
 
 
+class _Shared:
+    """A talker that may be closed while it is at work: it is when that is done."""
+
+    def __init__(self, talker: Talker) -> None:
+        self._talker = talker
+        self._busy = threading.Lock()
+        self.over = self._closed = False
+
+    def answer(self, text: str | bytes) -> dict[str, Any]:
+        try:
+            with self._busy:
+                return self._talker.answer(text)
+        finally:
+            if self.over:
+                self._shut()
+
+    def close(self) -> None:
+        self.over = True
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._busy.acquire(blocking=False):
+            try:
+                if not self._closed:
+                    self._closed = True
+                    self._talker.close()
+            finally:
+                self._busy.release()
+
+
 class Conversation:
     """An endpoint; ``meet`` makes who answers a new connection."""
 
@@ -61,7 +92,7 @@ class Conversation:
             await socket.close(TRY_LATER, "too many connections; try again later")
             return
         self._turn = self._turn or anyio.CapacityLimiter(1)
-        talker = self._meet()
+        talker = _Shared(self._meet())
         self._connected += 1
         try:
             await self._converse(socket, talker)
@@ -70,12 +101,15 @@ class Conversation:
         except EdgeAgentError as error:
             log.warning("web socket: %s", error)
             await socket.close(BROKEN, "the models of this device cannot be used; see its log")
+        except asyncio.CancelledError:  # the server stops: there is no time for another thread
+            talker.close()
         finally:
             self._connected -= 1
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(talker.close)
+            if not talker.over:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(talker.close)
 
-    async def _converse(self, socket: WebSocket, talker: Talker) -> None:
+    async def _converse(self, socket: WebSocket, talker: _Shared) -> None:
         while True:
             try:
                 text = await asyncio.wait_for(_message(socket), self._limits.idle_s)

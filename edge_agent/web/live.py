@@ -26,6 +26,7 @@ QUEUE = 64
 PING_S = 15.0
 """A client that hears nothing else for so long hears this: it shows dead connections on both sides."""
 SEND_S = 10.0
+EVENTS = "text/event-stream"
 TRY_LATER, TOO_SLOW, STOPPING = 1013, 1008, 1012
 
 
@@ -67,20 +68,11 @@ class Hub:
         self._clients: set[Client] = set()
         self._leave: Callable[[], None] | None = None
 
-    @property
-    def connected(self) -> int:
-        """Clients now."""
-        return len(self._clients)
-
-    def refuse_when_full(self) -> None:
-        """Raises ProblemError when there are as many clients as there may be."""
-        if len(self._clients) >= self._most:
-            raise ProblemError(503, "too many live connections; try again later", {"retry-after": "30"})
-
     @contextmanager
     def client(self) -> Iterator[Client]:
         """A new client. Raises ProblemError when there are too many."""
-        self.refuse_when_full()
+        if len(self._clients) >= self._most:
+            raise ProblemError(503, "too many live connections; try again later", {"retry-after": "30"})
         client = Client()
         if not self._clients:
             self._leave = self.board.watch(self._handed_to(asyncio.get_running_loop()))
@@ -134,8 +126,11 @@ def routes(hub: Hub) -> list[BaseRoute]:
             await socket.close(TRY_LATER, str(error))
 
     async def feed(request: Request) -> Response:
-        hub.refuse_when_full()  # before the answer begins
-        return StreamingResponse(_events(request, hub), media_type="text/event-stream")
+        if request.method == "HEAD":
+            return Response(media_type=EVENTS)
+        events = _events(request, hub)
+        await anext(events)  # a refusal comes before the answer begins
+        return StreamingResponse(events, media_type=EVENTS)
 
     return [WebSocketRoute("/api/v1/live", socket), Route("/stream-emotion-feed", feed, methods=["GET"])]
 
@@ -179,8 +174,10 @@ async def _until_gone(socket: WebSocket) -> None:
 
 
 async def _events(request: Request, hub: Hub) -> AsyncIterator[str]:
-    """Server-sent events. A client that does not read blocks only this, until it is dropped."""
+    """Server-sent events, the first of which says nothing but that there is a place. A client that does not read blocks
+    only this, until it is dropped."""
     with hub.client() as client:
+        yield ""
         for text in hub.now():
             yield f"data: {text}\n\n"
         while not await request.is_disconnected():

@@ -21,8 +21,10 @@ def routes(agent: Agent) -> list[BaseRoute]:
     """The endpoint."""
 
     async def picture(_request: Request) -> Response:
-        if agent.preview is None:
+        if not agent.settings.web.preview:
             raise ProblemError(404, "there is no preview: web.preview is off in this device's config")
+        if agent.preview is None:
+            raise ProblemError(409, "there is no picture: the camera is not used by this device's config")
         frame = agent.preview.latest()
         if frame is None:
             raise ProblemError(409, "there is no picture now: the camera is not watching")

@@ -8,6 +8,8 @@ server around these routes. Errors are problem documents (RFC 9457).
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +25,8 @@ from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
 from edge_agent.capture import read_media
 from edge_agent.web.memory import holds_media, in_memory
 from edge_agent.web.problems import ProblemError
+
+log = logging.getLogger(__name__)
 
 ANALYZERS = ("face", "emotion", "attention")
 _SIDE = 4096
@@ -72,17 +76,20 @@ class _Uploads:
         if self._present >= self._limits.waiting:
             return ProblemError(503, "Busy with other recordings; try again later.", {"Retry-After": "5"}).response()
         self._turn = self._turn or anyio.CapacityLimiter(1)
+        unwanted = threading.Event()
         self._present += 1
         try:
             content = await self._receive(request)
-            analysis = await anyio.to_thread.run_sync(self._analyze, content, limiter=self._turn)
+            analysis = await anyio.to_thread.run_sync(self._analyze, content, unwanted, limiter=self._turn)
             return JSONResponse(tell(analysis))
+        except asyncio.CancelledError:  # the server stops
+            unwanted.set()
+            return ProblemError(503, "The agent stops, or begins anew; try again.", {"Retry-After": "5"}).response()
         except ProblemError as problem:
             return problem.response()
-        except EdgeAgentError:
-            return ProblemError(
-                503, "The models of this device cannot be used; 'edge-agent doctor' says why."
-            ).response()
+        except EdgeAgentError as error:
+            log.warning("upload: %s", error)
+            return ProblemError(503, "The models of this device cannot be used; see its log.").response()
         finally:
             self._present -= 1
 
@@ -106,7 +113,7 @@ class _Uploads:
             raise ProblemError(400, "The body ended early.") from None
         return bytes(content)
 
-    def _analyze(self, content: bytes) -> Analysis:
+    def _analyze(self, content: bytes, unwanted: threading.Event) -> Analysis:
         if not content:
             raise ProblemError(400, "The body is empty: post the bytes of a film or a picture.")
         unknown = ProblemError(415, "The body is no film or picture in a known format.")
@@ -119,16 +126,18 @@ class _Uploads:
                     raise ProblemError(422, "There is no picture in this recording.")
                 if max(info.video.width, info.video.height) > _SIDE:
                     raise ProblemError(422, f"The picture is too large: the limit is {_SIDE} x {_SIDE}.")
-                self._check(info.duration, info.duration)
+                self._check(info.duration)
                 with self._open(ANALYZERS) as session:
-                    return session.file(path, self._check)
+                    return session.file(path, lambda position, _duration: self._check(position, unwanted))
             except MediaError:
                 raise unknown from None
 
-    def _check(self, position: float, _duration: float) -> None:
+    def _check(self, position: float, unwanted: threading.Event | None = None) -> None:
         """Called for every picture as well: a file may say that it is shorter than it is."""
         if position > self._limits.seconds:
             raise ProblemError(422, f"The recording is too long: the limit is {self._limits.seconds:.0f} s.")
+        if unwanted is not None and unwanted.is_set():
+            raise ProblemError(503, "Nobody waits for this any more.")
 
 
 def _timeline(analysis: Analysis) -> dict[str, Any]:

@@ -20,14 +20,12 @@ from edge_agent.app.board import Board
 from edge_agent.app.control import RefusedError
 from edge_agent.app.people import KEEP_S
 from edge_agent.delivery.commands import Command
-from edge_agent.delivery.payload import schema
+from edge_agent.delivery.payload import schema, timestamp
 from edge_agent.domain.message import MessageKind
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview
 from edge_agent.web.problems import ProblemError
 
-MOST = 720
-"""Summaries or events in one answer."""
 DESCRIBED_ELSEWHERE: dict[str, MessageKind] = {"Summary": "summary", "Event": "event"}
 
 
@@ -96,11 +94,11 @@ class Views:
 
     async def summaries(self, request: Request) -> Response:
         """Those after ``since``."""
-        return JSONResponse({"summaries": self._board.summaries(_number(request, "since"))[-MOST:]})
+        return JSONResponse({"summaries": self._board.summaries(_number(request, "since"))})
 
     async def events(self, request: Request) -> Response:
         """Likewise."""
-        return JSONResponse({"events": self._board.events(_number(request, "since"))[-MOST:]})
+        return JSONResponse({"events": self._board.events(_number(request, "since"))})
 
     async def analytics(self, request: Request) -> Response:
         """A period of the device's history."""
@@ -113,7 +111,10 @@ class Views:
         if history is None or not since < until <= since + analytics.LONGEST_S:
             raise ProblemError(400, "since must be before until, by 60 days at most")
         seconds = None if step is None else analytics.STEPS[step]
-        return JSONResponse(analytics.report(history, since, until, self._agent.settings.device.id, seconds))
+        device = self._agent.settings.device.id
+        # In a thread: a long period takes a while, and live clients are served by this one.
+        report = await anyio.to_thread.run_sync(analytics.report, history, since, until, device, seconds)
+        return JSONResponse(report)
 
     async def people(self, request: Request) -> Response:
         """Who is or was in view, each with a timeline."""
@@ -123,8 +124,8 @@ class Views:
         clock = self._agent.clock
         now = clock.monotonic()
         known = self._agent.people.since(now - int(text), now) if self._agent.people is not None else []
-        device = self._agent.settings.device.id
-        return JSONResponse({"people": analytics.people(known, device, clock.wall() - now)})
+        wall, device = clock.wall(), self._agent.settings.device.id
+        return JSONResponse({"now": timestamp(wall), "people": analytics.people(known, device, wall - now)})
 
     async def schema(self, _request: Request) -> Response:
         """Of the config file."""

@@ -6,6 +6,7 @@ FAULTS row 33. The server is the agent's own, over an agent with a board; only w
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
@@ -17,6 +18,7 @@ import pytest
 
 from edge_agent.runtime.process import process_use
 from edge_agent.web import guard
+from edge_agent.web.live import Hub
 from edge_agent.web.server import SPARE
 from tests.support.web_side import BEARER, TOKEN, Web, head, upgrade
 
@@ -272,6 +274,37 @@ def test_who_says_much_where_nobody_listens_is_cut_off(web: Web) -> None:
                     sent += 65536
         assert (process_use().rss_mb or 0.0) - before < 16.0
     assert sent < 24 * 2**20, "it swallowed everything"
+
+
+def test_a_head_request_of_the_feed_takes_no_place_in_it(web: Web) -> None:
+    host = f"Host: 127.0.0.1:{web.port}"
+    with web.connect() as sock:
+        sock.sendall(head("HEAD", "/stream-emotion-feed", host, BEARER))
+        sock.sendall(head("GET", "/healthz", host, "Connection: close"))
+        sock.settimeout(5)
+        received = b""
+        while chunk := sock.recv(4096):
+            received += chunk
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert b"text/event-stream" in received
+
+
+def test_a_crowd_that_comes_at_once_is_refused_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Forty where there are five places, as when all browsers come back at the same time."""
+    monkeypatch.setattr("edge_agent.web.server.Hub", lambda board, _most: Hub(board, 5))
+    few = Web(tmp_path)
+    try:
+        request = head("GET", "/stream-emotion-feed", f"Host: 127.0.0.1:{few.port}", BEARER)
+        with ExitStack() as stack:
+            crowd = [stack.enter_context(few.connect()) for _ in range(40)]
+            for sock in crowd:
+                sock.sendall(request)
+            assert sorted(status_line(sock) for sock in crowd) == [200] * 5 + [503] * 35
+    finally:
+        few.stop()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def _lazy(web: Web) -> socket.socket:

@@ -198,6 +198,15 @@ def test_a_session_is_one_stream(session: Session, astronaut: npt.NDArray[np.uin
         session.frame(astronaut, 1.0)
 
 
+def test_a_wrong_table_of_an_analyzer_is_named_to_those_who_ask_for_it_only(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[analyzers.attention]\nno_such_option = 1\n")
+    with pytest.raises(ConfigError, match=r"unknown key analyzers\.attention\.no_such_option"):
+        Session(["face", "attention"], config=config, pull=False)
+    with Session(["face"], config=config, pull=False) as session:
+        assert [name for name, status in session.analyzers.items() if status == "enabled"] == ["face"]
+
+
 def test_errors_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"no analyzer 'faces'; there are: .*face"):
         Session(["faces"])

@@ -43,3 +43,11 @@ def test_the_demo_works_without_a_dashboard_too(cli: Cli) -> None:
     assert result.returncode == 0, result.stderr
     assert "dashboard" not in result.stdout
     assert "windows received" in result.stdout
+
+
+def test_a_device_that_cannot_be_ends_the_demo_at_once(cli: Cli) -> None:
+    result = cli("demo", "--seconds", "600", "--camera", "plugin:nope", timeout=60)
+    assert result.returncode == 2, result.stdout
+    (line,) = result.stderr.strip().splitlines()[-1:]
+    assert "camera.source" in line
+    assert "nope" in line

@@ -33,19 +33,22 @@ class Running:
         self.port = free_port()
         self._config = folder / "config.toml"
         self._state = folder / "state"
+        self.token_file = folder / "token"
+        self.token_file.write_text(TOKEN)
+        self.hangup = threading.Event()
         self.write()
 
     def write(self, web: str = "", *, enabled: bool = True) -> None:
         self._config.write_text(
             f'[device]\nid = "kiosk-1"\nstate_dir = "{self._state}"\n[plugins]\nallow = []\n[mqtt]\nenabled = false\n'
             f'[camera]\nsource = "none"\n[microphone]\nsource = "none"\n'
-            f'[web]\nenabled = {str(enabled).lower()}\nport = {self.port}\ntoken = "{TOKEN}"\n{web}'
+            f'[web]\nenabled = {str(enabled).lower()}\nport = {self.port}\ntoken_file = "{self.token_file}"\n{web}'
         )
 
     @contextmanager
     def running(self) -> Iterator[None]:
         stop = Stop()
-        daemon = Daemon(ConfigFile(self._config), stop, threading.Event(), web=partial(web_side, self._config))
+        daemon = Daemon(ConfigFile(self._config), stop, self.hangup, web=partial(web_side, self._config))
         thread = threading.Thread(target=daemon.run)
         thread.start()
         try:
@@ -56,13 +59,14 @@ class Running:
             thread.join(20)
             assert not thread.is_alive()
 
-    def boot(self) -> str:
-        """Which agent answers; empty when none does."""
+    def boot(self, token: str = TOKEN) -> str:
+        """Which agent answers; empty when none does, or not to that token."""
+        headers = {"Authorization": f"Bearer {token}"}
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}/api/v1/status", headers=BEARER, timeout=5)
+            answer = httpx.get(f"http://127.0.0.1:{self.port}/api/v1/status", headers=headers, timeout=5)
         except httpx.TransportError:
             return ""
-        return str(answer.json()["boot_id"])
+        return str(answer.json().get("boot_id", ""))
 
     def reload(self, web: str) -> None:
         """Until another agent answers."""
@@ -148,3 +152,17 @@ def test_switched_off_and_on_while_running(daemon: Running) -> None:
     until(daemon.boot)
     assert daemon.boot() != boot
     until(nothing.left)
+
+
+def test_another_token_in_the_same_file_holds_from_the_next_hangup(daemon: Running) -> None:
+    boot = daemon.boot()
+    daemon.hangup.set()
+    until(lambda: not daemon.hangup.is_set())
+    time.sleep(1.0)
+    assert daemon.boot() == boot, "nothing has changed"
+    daemon.token_file.write_text("another-0123456789abcdef")
+    time.sleep(1.0)
+    assert daemon.boot() == boot, "nobody asked"
+    daemon.hangup.set()
+    until(lambda: daemon.boot("another-0123456789abcdef"))
+    assert not daemon.boot(TOKEN)

@@ -70,8 +70,8 @@ function state(s) {
 
 async function persons() {
   try {
-    const { people } = await ask(`people?seconds=${SECONDS}`);
-    showPersons(people, hidden);
+    const { now, people } = await ask(`people?seconds=${SECONDS}`);
+    showPersons(people, Date.parse(now), hidden);
   } catch { /* the connection says what is wrong */ }
 }
 

@@ -12,7 +12,7 @@ function point(start, seconds, told, watched) {
 }
 
 export const ofSummary = (w) => point(w.start, w.seconds, w, w.quality.coverage.video > 0);
-export const ofSeries = (s, step) => point(s.start, step, s.viewers, s.streaming.gaps.video < step - 0.5);
+export const ofSeries = (s) => point(s.start, s.seconds, s.viewers, s.streaming.gaps.video < s.seconds - 0.5);
 
 /** The windows that this run of the agent told. */
 export class Windows {

@@ -23,7 +23,7 @@ export class Period {
     this.asked = Date.now();
     const chosen = this.seconds, step = stepFor((first - begin) / 1000);
     const query = new URLSearchParams({ since: begin / 1000, until: first / 1000, step });
-    const found = (await this.ask(`analytics?${query}`)).series.map((s) => ofSeries(s, step)).filter((p) => p.end <= first + 500);
+    const found = (await this.ask(`analytics?${query}`)).series.map(ofSeries).filter((p) => p.end <= first + 500);
     if (chosen !== this.seconds) return;
     this.older = found;
     this.changed();
@@ -36,6 +36,7 @@ export class Period {
     const begin = this.seconds === null ? Math.min(start, first) : to - 1000 * this.seconds;
     this.fetchOlder(first, begin).catch(() => { /* there is no history, or no connection: what is here is shown */ });
     const points = [...this.older, ...windows.points].filter((p) => p.begin >= begin - 1000 && p.end <= to);
+    if (!points.length) points.push(windows.points.at(-1));  // longer than the period
     const from = Math.min(Math.max(begin, points[0].begin), to - LEAST_MS);
     const known = events.length < EVENTS_KEPT ? start : Date.parse(events[0].start);
     const seen = hidden ? null : visits.within(Math.max(from, known), to);

@@ -42,9 +42,8 @@ function row(person, from, now) {
   return item;
 }
 
-/** Those who are here first, and of them and the others who came last. `hidden`: nobody is told of alone. */
-export function showPersons(people, hidden) {
-  const now = Math.max(Date.now(), ...people.map((p) => Date.parse(p.until)));
+/** Those who are here first, and of them and the others who came last. `now` is the device's own. `hidden`: nobody is told of alone. */
+export function showPersons(people, now, hidden) {
   const sorted = [...people].sort((a, b) => b.here - a.here || Date.parse(b.until) - Date.parse(a.until));
   const here = people.filter((p) => p.here).length, left = Math.max(0, people.length - MOST);
   say("persons-now", hidden ? "" : `${here} in view, ${people.length} in the last 5 minutes`);

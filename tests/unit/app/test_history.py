@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from edge_agent.app.history import EVERY_S, FILE, History, HistoryFile, Tier
+from edge_agent.app import history as module
+from edge_agent.app.history import EVERY_S, FILE, TIERS, History, HistoryFile, Tier
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.summary import AttentionSums, BurstSums, FaceSums, Summary, Window
 
@@ -88,8 +90,59 @@ def test_a_clock_that_is_set_back_tells_no_time_twice() -> None:
     assert whole.faces.seconds <= whole.seconds + 1e-6
 
 
+def test_a_clock_that_is_set_back_far_repeats_nothing_and_leaves_the_order() -> None:
+    history = History((Tier(60, 30),))
+    fill(history, NOON, 60)
+    fill(history, NOON + 120, 60, begin=650.0)
+    assert [w.begin for w in history.series(0, 1e11, 60)] == [NOON + 60 * k for k in range(12)]
+    fill(history, NOON - 3600, 60, begin=1250.0)
+    begins = [w.begin for w in history.series(0, 1e11, 60)]
+    assert begins == sorted(begins)
+    assert len(begins) == 22
+
+
+def test_a_clock_that_was_ahead_for_hours_costs_no_later_history() -> None:
+    history = History((Tier(60, 5),))
+    fill(history, NOON + 1e8, 60)
+    fill(history, NOON, 30, begin=650.0)
+    assert [w.begin for w in history.series(0, NOON + 1e7, 60)] == [NOON + 60 * k for k in range(5)]
+
+
+def test_sixty_days_are_put_together_with_a_few_looks_at_each_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {
+        str(tier.seconds): [
+            {"begin": NOON - tier.seconds * k, "end": NOON - tier.seconds * (k - 1)} for k in range(tier.keep, 0, -1)
+        ]
+        for tier in TIERS
+    }
+    count, compared, overlap = sum(tier.keep for tier in TIERS), Counter[str](), module._overlap
+
+    def counting(a: Window, b: Window) -> bool:
+        compared["times"] += 1
+        return overlap(a, b)
+
+    monkeypatch.setattr(module, "_overlap", counting)
+    history = History()
+    history.restore({"windows": rows})
+    whole = history.between(0, 1e11)
+    assert whole is not None
+    assert whole.seconds == 60 * 86_400
+    assert compared["times"] <= 4 * count, "a device has better to do"
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[1]", b'{"windows":{"60":[{"begin":"x"}]}}', b'{"windows":{"a":[]}}']
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b"[" * 100_000,
+        b'{"windows":{"60":[{"begin":"x"}]}}',
+        b'{"windows":{"a":[]}}',
+        b'{"windows":{"60":[{"begin":1e9,"end":0}]}}',
+        b'{"windows":{"60":[{"begin":NaN,"end":NaN}]}}',
+        b'{"windows":{"60":[{"begin":0,"end":60,"emotion":{"weight":1,"p":[1]}}]}}',  # of a version with other classes
+    ],
 )
 def test_a_file_that_cannot_be_used_is_told_and_replaced(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture

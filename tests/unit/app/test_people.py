@@ -113,3 +113,23 @@ def test_a_gap_between_looks_is_not_filled() -> None:
     people.accept(look(30.0, "a"))
     (person,) = people.since(0.0, 30.0)
     assert sum(w.faces.person_seconds for w in person.windows) == pytest.approx(MAX_HOLD)
+
+
+def test_times_of_a_camera_with_another_clock_are_of_now() -> None:
+    """As of a camera plugin that stamps its pictures by the wall clock, or wrongly at times."""
+    people = People()
+    for now in range(12):
+        wrong = 1.8e9 + now if now % 4 else float(now)
+        people.accept(look(wrong, "a"), float(now))
+    (person,) = people.since(0.0, 11.0)
+    assert (person.since, person.until, person.here) == (0.0, 11.0, True)
+    assert [(w.begin, w.end) for w in person.windows] == [(0.0, 5.0), (5.0, 10.0)]
+
+
+def test_who_left_is_forgotten_while_nothing_is_seen_too() -> None:
+    people = People()
+    watch(people, 0, 11, a="happiness")
+    people.tick(10.0 + KEEP_S)
+    assert [p.track for p in people.since(0.0, 10.0 + KEEP_S)] == ["a"]
+    people.tick(10.5 + KEEP_S)
+    assert people.since(0.0, 10.5 + KEEP_S) == []

@@ -58,3 +58,15 @@ def test_a_token_is_not_shown() -> None:
 def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings(web=wrong)
+
+
+@pytest.mark.parametrize("name", ["kiosk.local:8765", "http://kiosk.local", "fe80::1", " kiosk", "kiosk/", ""])
+def test_a_name_that_no_browser_sends_is_refused_with_one_that_it_does(name: str) -> None:
+    with pytest.raises(ValidationError, match="without scheme and port") as refused:
+        Settings(web={"allowed_hosts": ["kiosk.local", name]})
+    assert repr(name) in str(refused.value)
+
+
+def test_names_and_addresses_as_browsers_send_them_are_taken() -> None:
+    names = ("kiosk.local", "Kiosk-1", "192.168.0.7", "[fe80::1]", "my_kiosk")
+    assert Settings(web={"allowed_hosts": names}).web.allowed_hosts == names
