@@ -10,7 +10,7 @@ from pydantic import Field
 from edge_agent.plugin.spec import AnalyzerSettings
 from edge_agent_burst.labels import Label
 
-TRUSTED: tuple[Label, ...] = ("laughter", "crying", "scream", "cough", "sneeze")
+TRUSTED: tuple[Label, ...] = ("laughter", "crying", "cough", "sneeze")
 """Labels reported unless the operator says otherwise; the model card gives the reasons."""
 
 
@@ -24,7 +24,7 @@ class BurstSettings(AnalyzerSettings):
     )
     labels: tuple[Label, ...] = Field(
         default=TRUSTED,
-        description="Bursts to report. sigh, gasp, groan and throat_clearing can be added but are often wrong.",
+        description="Bursts to report. scream, sigh, gasp, groan and throat_clearing can be added but are often wrong.",
     )
     thresholds: Mapping[Label, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(
         default_factory=dict,

@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--yamnet", type=Path, required=True)
     args = parser.parse_args()
     yamnet = Yamnet(args.yamnet)
-    for shard in sorted(args.corpus.glob("[rs]*.npz")):
+    for shard in sorted(args.corpus.glob("[rst]*.npz")):
         if not shard.with_name(f"features-{shard.stem}.npz").exists():
             convert(shard, yamnet)
             print(shard, flush=True)

@@ -1,0 +1,63 @@
+"""Odd speech for training: what is made of recorded speech, and espeak-ng's where that is installed."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
+from training.burst import actors, talk
+from training.burst.recordings import RATE
+
+
+def speech(seconds: float) -> np.ndarray:
+    """A buzz with syllables."""
+    t = np.arange(int(RATE * seconds)) / RATE
+    return (np.sign(np.sin(2 * np.pi * 120 * t)) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t)) * 0.3).astype(np.float32)
+
+
+def pitch(samples: np.ndarray) -> float:
+    """Of a buzz, Hz."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 8 * RATE))
+    return float(np.argmax(spectrum[: 8 * 1000]) / 8)
+
+
+def test_acted_speech_is_another_throats_and_a_seed_repeats_it() -> None:
+    found = [talk.acted(speech(3.0), np.random.default_rng(seed)) for seed in range(40)]
+    again = talk.acted(speech(3.0), np.random.default_rng(7))
+    assert np.array_equal(found[7], again)
+    for samples in found:
+        assert samples.dtype == np.float32
+        assert np.isfinite(samples).all()
+        assert 0.1 < len(samples) / RATE < 8.0
+        assert np.abs(samples).max() > 0.05
+    pitches = [pitch(samples) for samples in found]
+    assert min(pitches) < 100.0
+    assert max(pitches) > 170.0
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the Debian package espeak-ng")
+def test_spoken_lines_are_sound_of_a_line_s_length() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        samples = talk.spoken(["en", "de"], rng)
+        assert 0.15 < len(samples) / RATE < 12.0
+        assert np.abs(samples).max() > 0.01
+
+
+def test_actors_are_sorted_by_the_games_names_and_taken_once(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    (packages / "voices" / "Pirate").mkdir(parents=True)
+    (packages / "voices" / "Pirate" / "Laugh.ogg").write_bytes(b"ha")
+    (packages / "voices" / "Pirate" / "Hmm.ogg").write_bytes(b"hm")
+    with zipfile.ZipFile(packages / "pak0.pk3", "w") as archive:
+        archive.writestr("sound/player/a/falling1.wav", b"aah")
+        archive.writestr("sound/player/b/falling1.wav", b"aah")
+        archive.writestr("sound/player/b/Death2.wav", b"ugh")
+    counts = actors.collect(packages, tmp_path / "set")
+    assert {label: n for label, n in counts.items() if n} == {"laughter": 1, "scream": 1, "groan": 1}
+    assert [p.read_bytes() for p in sorted((tmp_path / "set").rglob("*.*"))] == [b"ugh", b"ha", b"aah"]
