@@ -12,7 +12,7 @@ demo: setup
 	$(VENV)/bin/edge-agent demo --seconds $(DEMO_SECONDS)
 
 test: setup-dev
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev
 	scripts/check
