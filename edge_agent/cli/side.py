@@ -11,7 +11,10 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.runtime.supervisor import Component
 from edge_agent.settings import Settings
 
-MISSING = "the web side needs {name}: install it with pip install 'edge-agent[web]', or set web.enabled = false"
+MISSING = (
+    "the web side needs {name}: install it with pip install 'edge-agent[web]', or do without it: web.enabled = false "
+    "(in the demo: --no-web)"
+)
 
 
 @dataclass(frozen=True, slots=True)
