@@ -1,8 +1,8 @@
-"""The Debian package, built from this checkout, installed into a clean Debian root, and booted by a real systemd there.
+"""The Debian package, built from this checkout, installed into a clean Debian root, booted there by a real systemd.
 
-Minutes, root and a Debian mirror are needed, so it runs only with ``PACKAGING_TESTS=1``. The clean root is made once by
-debootstrap and kept in the user's cache; every test sees it through an overlay of its own. Debian packages:
-debootstrap, systemd-container.
+Root and, once, a Debian mirror are needed: the clean root is made by debootstrap and kept in the user's cache; every
+test sees it through an overlay of its own. Booting takes minutes more, so that runs only with ``PACKAGING_TESTS=1``.
+Debian packages: debootstrap, and systemd-container for that.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ PACKAGES = "python3,libportaudio2,systemd,procps,ca-certificates"
 MIRROR = os.environ.get("MIRROR", "http://deb.debian.org/debian")
 UNIT = "edge-agent.service"
 
-pytestmark = [
-    pytest.mark.skipif(os.environ.get("PACKAGING_TESTS") != "1", reason="slow: set PACKAGING_TESTS=1"),
-    pytest.mark.timeout(900),
-]
+pytestmark = pytest.mark.timeout(900)
 
 
 def needs(*tools: str) -> None:
@@ -55,7 +52,9 @@ def clean_root() -> Path:
         shutil.rmtree(root, ignore_errors=True)
         cache.mkdir(parents=True, exist_ok=True)
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), MIRROR]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no clean Debian root can be made here: {(done.stdout + done.stderr)[-300:]}")
         (cache / f"{SUITE}-ready").touch()
     return root
 
@@ -87,7 +86,8 @@ def root(clean_root: Path, package: Path, tmp_path: Path) -> Iterator[Root]:
     for folder in (upper, work, merged):
         folder.mkdir()
     options = f"lowerdir={clean_root},upperdir={upper},workdir={work}"
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=True)
+    if subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=False).returncode != 0:
+        pytest.skip("needs to mount an overlay")
     try:
         subprocess.run(["mount", "-t", "proc", "proc", str(merged / "proc")], check=True)
         shutil.copy(package, merged / "edge-agent.deb")
@@ -203,6 +203,7 @@ def booted(root: Root) -> Iterator[Booted]:
     system.stop()
 
 
+@pytest.mark.skipif(os.environ.get("PACKAGING_TESTS") != "1", reason="slow: set PACKAGING_TESTS=1")
 def test_the_service_runs_under_its_protection_and_its_rules(booted: Booted, root: Root) -> None:
     booted.wait_for("ActiveState", "active")
     pid = booted.show("MainPID")
