@@ -63,7 +63,7 @@ class Board:
         for watcher in watchers:
             try:
                 watcher(Posting(kind, document))
-            except Exception:
+            except Exception:  # who watches must not stop who posts
                 log.exception("board: a watcher failed")
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
