@@ -34,5 +34,5 @@ def make_engine(settings: BurstSettings, context: AnalyzerContext) -> Engine:
     except ModelError as error:
         log.info("no second opinion on bursts: %s", error)
         return engine
-    embedder = TfliteModel(with_inner_output(path.read_bytes(), yamnet.EMBEDDING), context.threads)
-    return SecondOpinionEngine(engine, embedder, Head.bundled())
+    second = TfliteModel(with_inner_output(path.read_bytes(), yamnet.EMBEDDING), context.threads)
+    return SecondOpinionEngine(engine, second, Head.bundled())

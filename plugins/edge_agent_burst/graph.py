@@ -1,8 +1,8 @@
-"""Makes an inner tensor of a TFLite model its output: YAMNet's embedding, which the file computes and keeps to itself.
+"""Makes an inner tensor of a TFLite model an output: YAMNet's embedding, which the file computes and keeps to itself.
 
-A TFLite file is a FlatBuffer; only its tables of tensors, operators and outputs are read here, and four bytes (the
-index of the output tensor) are changed in a copy. Field numbers are those of TensorFlow Lite's ``schema.fbs``, which
-are never reassigned.
+A TFLite file is a FlatBuffer; only its tables of tensors, operators and outputs are read here. A copy gets a new list
+of outputs at its end, and the four bytes that said where the old one was say where that is. Field numbers are those
+of TensorFlow Lite's ``schema.fbs``, which are never reassigned.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OPERATOR_INPUTS, _OPERATOR_OUTPUTS = 1, 2
 
 
 def with_inner_output(model: bytes, size: int) -> bytes:
-    """A copy of ``model`` whose first output is the last tensor of ``size`` values on the way to it.
+    """A copy of ``model`` with one more output before its own: the last tensor of ``size`` values on the way to those.
 
     Raises:
         ModelError: not a TFLite model, or it has no such tensor.
@@ -27,9 +27,11 @@ def with_inner_output(model: bytes, size: int) -> bytes:
     try:
         reader = _Reader(model)
         graph = reader.tables(reader.root(), _MODEL_SUBGRAPHS)[0]
-        wanted = _find(reader, graph, size)
-        copy = bytearray(model)
-        struct.pack_into("<i", copy, reader.vector(graph, _GRAPH_OUTPUTS)[0], wanted)
+        outputs = (_find(reader, graph, size), *reader.integers(graph, _GRAPH_OUTPUTS))
+        copy = bytearray(model) + bytes(-len(model) % 4)
+        place = reader.place(graph, _GRAPH_OUTPUTS)
+        struct.pack_into("<I", copy, place, len(copy) - place)
+        copy += struct.pack(f"<I{len(outputs)}i", len(outputs), *outputs)
     except (struct.error, IndexError, StopIteration) as error:
         raise ModelError(f"the model has no inner tensor of {size} values: pull it again") from error
     return bytes(copy)
@@ -64,6 +66,17 @@ class _Reader:
 
     def root(self) -> int:
         return self._u32(0)
+
+    def place(self, table: int, field: int) -> int:
+        """Where the field is.
+
+        Raises:
+            IndexError: the table does without it.
+        """
+        position = self._field(table, field)
+        if position is None:
+            raise IndexError(field)
+        return position
 
     def vector(self, table: int, field: int) -> tuple[int, int]:
         """Position of the first element and number of elements."""

@@ -1,6 +1,8 @@
-"""A second opinion: where the own model suspects a burst, YAMNet's embedding of the same two seconds is asked too.
+"""A second opinion: where the own model suspects a burst, YAMNet hears the same two seconds and is asked twice.
 
-The head is one linear layer trained with the own model's training sounds; it comes with the plugin, YAMNet does not.
+Once for what it thinks itself, by AudioSet's classes, and once for its embedding, from which a head judges: one linear
+layer trained with the own model's training sounds, which comes with the plugin; YAMNet does not. What YAMNet thinks was
+learned from real sounds, which counts most where the training sounds are synthetic.
 YAMNet runs only on suspicious windows, so its cost is that of the moments when something happens.
 """
 
@@ -16,18 +18,20 @@ from edge_agent.domain.media import AUDIO_RATE
 from edge_agent_burst.events import LabelPolicy, Reading
 from edge_agent_burst.labels import LABELS, Label
 from edge_agent_burst.own import OwnEngine, by_label
-from edge_agent_burst.yamnet import WINDOW
+from edge_agent_burst.yamnet import WINDOW, by_class
 
 SUSPICION = 0.15
 """Own probability of any burst from which YAMNet is asked."""
 HEARD = 2 * AUDIO_RATE
 """Samples both judge."""
 _STRIDE = 7_680
+_DOUBT = 0.01
+"""Added to what YAMNet thinks: it can make a label unlikely, but not rule it out."""
 _WEIGHTS = "second_opinion.npz"
 
 Samples = npt.NDArray[np.float32]
-Embedder = Callable[[Samples], Sequence[npt.NDArray[np.float32]]]
-"""YAMNet with its embedding as output: float32 [15600] to a list whose first member is float32 [1, 1024]."""
+Network = Callable[[Samples], Sequence[npt.NDArray[np.float32]]]
+"""YAMNet with its embedding as another output: float32 [15600] to float32 [1, 1024] and scores, float32 [1, 521]."""
 
 
 class Head:
@@ -51,11 +55,11 @@ class Head:
 
 
 class SecondOpinionEngine:
-    """The own engine whose suspicions are confirmed or corrected: the two probabilities' geometric mean counts."""
+    """The own engine whose suspicions are confirmed or corrected: the geometric mean of the three opinions counts."""
 
-    def __init__(self, own: OwnEngine, embedder: Embedder, head: Head) -> None:
+    def __init__(self, own: OwnEngine, yamnet: Network, head: Head) -> None:
         self._own = own
-        self._embedder = embedder
+        self._yamnet = yamnet
         self._head = head
         self._recent: Samples = np.zeros(HEARD, np.float32)
 
@@ -83,10 +87,13 @@ class SecondOpinionEngine:
     def _reconsider(self, reading: Reading, probabilities: npt.NDArray[np.float32]) -> Reading:
         if max(probabilities[: len(LABELS)]) < SUSPICION:
             return reading
-        together = np.sqrt(probabilities * self._head(self._embedding()))
+        embedding, scores = self._ask()
+        together = np.cbrt(probabilities * self._head(embedding) * (by_class(scores) + _DOUBT))
         return Reading(reading.start, reading.end, by_label(together / together.sum()))
 
-    def _embedding(self) -> npt.NDArray[np.float32]:
+    def _ask(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """YAMNet's mean embedding [1024] and highest scores [521] over the two seconds."""
         begins = range(HEARD - WINDOW, -1, -_STRIDE)
-        embeddings = [self._embedder(self._recent[begin : begin + WINDOW])[0].reshape(-1) for begin in begins]
-        return np.asarray(np.mean(embeddings, axis=0), np.float32)
+        heard = [self._yamnet(self._recent[begin : begin + WINDOW]) for begin in begins]
+        embeddings, scores = (np.concatenate(outputs) for outputs in zip(*heard, strict=True))
+        return np.asarray(embeddings.mean(axis=0), np.float32), np.asarray(scores.max(axis=0), np.float32)

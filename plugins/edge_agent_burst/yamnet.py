@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edge_agent.domain.media import AUDIO_RATE
 from edge_agent_burst.events import LabelPolicy, Reading
-from edge_agent_burst.labels import Label
+from edge_agent_burst.labels import LABELS, Label
 from edge_agent_burst.windows import Windows
 
 MODEL = "yamnet"
@@ -35,6 +35,14 @@ GROUPS: Mapping[Label, Sequence[int]] = {
     "sneeze": (44,),
 }
 
+FAMILIES: Sequence[tuple[Sequence[Label], Sequence[int]]] = (
+    (("cough", "throat_clearing", "sneeze"), (42, 43, 44)),
+    (("sigh", "gasp"), (23, 36, 39, 40)),
+)
+"""Labels that the network takes for each other, and its classes for any of them: breathing and panting among these."""
+SPEECH = (0, 1, 2, 3)
+"""Its classes of speech, by adults and children, alone and in conversation."""
+
 POLICIES: Mapping[Label, LabelPolicy] = {
     "laughter": LabelPolicy(on=0.35, off=0.15),
     "crying": LabelPolicy(on=0.3, off=0.15),
@@ -50,6 +58,18 @@ POLICIES: Mapping[Label, LabelPolicy] = {
 
 Network = Callable[[npt.NDArray[np.float32]], Sequence[npt.NDArray[np.float32]]]
 """The model: float32 [15600] to a list whose first member is float32 [1, 521]."""
+
+
+def by_class(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scores [521] as an opinion about this plugin's labels, speech and background: [11], each 0 to 1.
+
+    Labels of a family share their highest score: it says that there was a cough or a sneeze, not which of the two.
+    """
+    grouped = {label: scores[list(group)].max() for label, group in GROUPS.items()}
+    for labels, classes in FAMILIES:
+        grouped.update(dict.fromkeys(labels, scores[list(classes)].max()))
+    told = [*(grouped[label] for label in LABELS), scores[list(SPEECH)].max()]
+    return np.array([*told, 1.0 - max(told)], np.float32)
 
 
 class YamnetEngine:

@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     net, valid = load_weights(args.weights), load(args.data / "ferplus_valid.npz")
+    if not isinstance(net, EmotionNet):
+        parser.error(f"{args.weights} is a teacher, which is not exported")
     # Calibrated on the winning labels: a probability of .8 is to be right eight times in ten.
     winners = torch.nn.functional.one_hot(torch.from_numpy(valid.labels), len(CLASSES)).float()
     temperature = fit_temperature(predict(net, valid.images), winners)

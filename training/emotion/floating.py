@@ -33,7 +33,7 @@ def logits(path: Path, images: FloatArray) -> FloatArray:
     values: dict[int, FloatArray] = {interpreter.get_input_details()[0]["index"]: images}
     for operator in interpreter._get_ops_details():
         inputs = [
-            values[index] if index in values else _real(interpreter.get_tensor(index), details[index])
+            values[index] if index in values else real(interpreter.get_tensor(index), details[index])
             for index in operator["inputs"]
         ]
         (output,) = operator["outputs"]
@@ -68,7 +68,7 @@ def _convolve(x: FloatArray, kernel: FloatArray, shape: tuple[int, ...]) -> Floa
     return np.asarray(np.tensordot(windows, kernel, axes=((3, 4, 5), (3, 1, 2))), np.float32)
 
 
-def _real(raw: npt.NDArray[Any], detail: dict[str, Any]) -> FloatArray:
+def real(raw: npt.NDArray[Any], detail: dict[str, Any]) -> FloatArray:
     """A constant in real numbers; scales are one for all or one for each output channel."""
     parameters = detail["quantization_parameters"]
     scales = parameters["scales"]

@@ -1,4 +1,4 @@
-"""Making an inner tensor of YAMNet its output."""
+"""Making an inner tensor of YAMNet one more output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from edge_agent_burst.graph import with_inner_output
 def test_the_embedding_comes_out(shared: Path) -> None:
     content = (shared / "models" / "yamnet.tflite").read_bytes()
     changed = with_inner_output(content, 1024)
-    assert sum(a != b for a, b in zip(content, changed, strict=True)) <= 4
+    assert sum(a != b for a, b in zip(content, changed, strict=False)) <= 4
     samples = np.random.default_rng(0).standard_normal(15_600).astype(np.float32) * 0.1
-    (embedding,) = TfliteModel(changed)(samples)
+    embedding, scores = TfliteModel(changed)(samples)
+    np.testing.assert_array_equal(scores, TfliteModel(content)(samples)[0])
     assert embedding.shape == (1, 1024)
     assert embedding.min() >= 0.0
     assert 0.01 < (embedding > 0).mean() < 0.9
