@@ -163,7 +163,7 @@ SOURCES = (
         Source("blind", "speech", f"asterisk-core-sounds-{language}-wav", (".wav",), NO_PROMPTS, every=12)
         for language in ("en", "es", "fr", "it", "ru")
     ),
-    # GPL-2 and GPL-2+: words, letters and the calls of a game, in many languages (libav cannot read the Czech syllables)
+    # GPL-2 and GPL-2+: words, letters and calls of a game in many languages; the Czech syllables cannot be read
     Source("blind", "speech", "tuxpaint-stamps-default", ("_desc_*.ogg",), every=60),
     Source("blind", "speech", "ktuberling-data", (".ogg", ".wav", ".opus"), ("-laugh.*",), every=20),
     Source("blind", "speech", "klettres-data", (".ogg",), ("/cs/syllab/*",), every=20),
