@@ -20,7 +20,7 @@ import numpy.typing as npt
 from edge_agent.domain.errors import MediaError
 
 RATE = 16_000
-SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".m4a", ".opus", ".webm", ".aac"}
+SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".m4a", ".opus", ".webm", ".aac", ".au"}
 ALIASES = {"pant": "gasp", "panting": "gasp"}
 """Folder names that mean another label."""
 VALIDATION_SHARE = 0.35
@@ -77,7 +77,7 @@ def read(path: Path) -> npt.NDArray[np.float32]:
     """
     parts = []
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             resampler = av.AudioResampler("flt", "mono", RATE)
             for frame in container.decode(audio=0):
                 parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]

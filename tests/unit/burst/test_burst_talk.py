@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
-from training.burst import actors, talk
+from training.burst import talk
 from training.burst.recordings import RATE
 
 
@@ -47,17 +45,3 @@ def test_spoken_lines_are_sound_of_a_line_s_length() -> None:
         samples = talk.spoken(["en", "de"], rng)
         assert 0.15 < len(samples) / RATE < 12.0
         assert np.abs(samples).max() > 0.01
-
-
-def test_actors_are_sorted_by_the_games_names_and_taken_once(tmp_path: Path) -> None:
-    packages = tmp_path / "packages"
-    (packages / "voices" / "Pirate").mkdir(parents=True)
-    (packages / "voices" / "Pirate" / "Laugh.ogg").write_bytes(b"ha")
-    (packages / "voices" / "Pirate" / "Hmm.ogg").write_bytes(b"hm")
-    with zipfile.ZipFile(packages / "pak0.pk3", "w") as archive:
-        archive.writestr("sound/player/a/falling1.wav", b"aah")
-        archive.writestr("sound/player/b/falling1.wav", b"aah")
-        archive.writestr("sound/player/b/Death2.wav", b"ugh")
-    counts = actors.collect(packages, tmp_path / "set")
-    assert {label: n for label, n in counts.items() if n} == {"laughter": 1, "scream": 1, "groan": 1}
-    assert [p.read_bytes() for p in sorted((tmp_path / "set").rglob("*.*"))] == [b"ugh", b"ha", b"aah"]
