@@ -173,7 +173,8 @@ def open_file(path: Path) -> Iterator[Any]:
     if empty:
         raise MediaError(f"{path}: the file is empty")
     try:
-        container = av.open(str(path))
+        # Titles and names in old encodings are no reason to refuse a file.
+        container = av.open(str(path), metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: not a media file that can be decoded ({error.strerror})") from error
     with container:
@@ -194,7 +195,7 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
         MediaError: cannot be reached or understood in ``open_s`` seconds. The text never holds the URL.
     """
     try:
-        container = av.open(url, options=dict(options), timeout=(open_s, read_s))
+        container = av.open(url, options=dict(options), timeout=(open_s, read_s), metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(str(error.strerror)) from error
     with container:

@@ -89,6 +89,6 @@ def _coded(x: Array, draw: Draw) -> Array:
     """Through a lossy codec and back, as sounds that were sent or stored have been."""
     container, codec = draw.pick((("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")), (3, 1, 1))
     buffer = io.BytesIO()
-    soundfile.write(buffer, x, RATE, format=container, subtype=codec, compression_level=draw.flat(0.3, 1))
+    soundfile.write(buffer, x, RATE, format=container, subtype=codec, compression_level=draw.flat(0.3, 0.99))
     buffer.seek(0)
     return np.asarray(soundfile.read(buffer)[0])

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from edge_agent.domain.errors import MediaError
 
 RATE = 16_000
-SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".m4a", ".opus", ".webm", ".aac", ".au"}
+SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".m4a", ".opus", ".webm", ".aac", ".au", ".g722"}
 ALIASES = {"pant": "gasp", "panting": "gasp"}
 """Folder names that mean another label."""
 VALIDATION_SHARE = 0.35

@@ -2,9 +2,10 @@
 
     python -m training.burst.talk --data PATH --out runs/corpus --shards 4
 
-Two sources: recorded speech of the training split, acted out (pitch and formants moved, a lively melody, effort), and
-espeak-ng (a Debian package) with random voices. Both teach the network what is no burst, however odd it sounds. Shards
-are those of :mod:`training.burst.corpus`, called ``talk-NNN.npz``.
+Recorded speech of the training split, acted out (pitch and formants moved, a lively melody, effort); espeak-ng (a
+Debian package) with random voices; and, given ``--prompts``, the words, numbers and sentences that
+:mod:`training.burst.wild` collects for it in ``train/speech``, as they are and acted out. All teach the network what is
+no burst, however odd it sounds. Shards are those of :mod:`training.burst.corpus`, called ``talk-NNN.npz``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import argparse
 import io
 import shutil
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,9 @@ Array = npt.NDArray[np.float64]
 PER_SHARD = 600
 """Clips of each source in a shard."""
 
+LONGEST = 8 * RATE
+"""Samples of a prompt; the rest is left away."""
+
 LINES = (
     "Hello!", "Hello there, how are you?", "Oh no!", "Yes!", "No, no, no!", "Victory!", "Watch out!", "Come on then!",
     "What is that?", "Oh dear.", "Look at this one.", "Over here!", "Run!", "Wait for me!", "Stop it!", "Hey, you!",
@@ -41,6 +47,14 @@ LINES = (
 
 VARIANTS = ("", "+f1", "+f2", "+f3", "+f4", "+f5", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+m8", "+croak")
 RARE_VARIANTS = ("+whisper", "+whisperf", "+klatt2", "+klatt4")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where recorded speech is."""
+
+    speech: Sequence[Path]
+    prompts: Sequence[Path]
 
 
 def acted(samples: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -102,17 +116,24 @@ def languages() -> list[str]:
     return [name for name in found if subprocess.run(["espeak-ng", "-q", "-v", name, "1"], check=False).returncode == 0]
 
 
-def shard(seed: int, number: int, speech: list[Path], noises: list[npt.NDArray[np.float32]]) -> list[Sample]:
-    """As many clips of either source."""
+def shard(seed: int, number: int, paths: Paths, noises: list[npt.NDArray[np.float32]]) -> list[Sample]:
+    """As many clips of each source."""
     rng, voices = np.random.default_rng([seed, 2_000_000 + number]), languages()
     found = []
     for _ in range(PER_SHARD):
-        recorded = recordings.read(speech[int(rng.integers(len(speech)))])
-        for kind, samples in (("acted", acted(recorded, rng)), ("espeak", spoken(voices, rng))):
+        clips = {"acted": acted(_any(paths.speech, rng), rng), "espeak": spoken(voices, rng)}
+        if paths.prompts:
+            prompt = _any(paths.prompts, rng)[:LONGEST]
+            clips |= {"prompt": prompt, "acted prompt": acted(prompt, rng)}
+        for kind, samples in clips.items():
             if len(samples) > RATE // 10 and np.abs(samples).max() > 0:
-                noise = noises[int(rng.integers(len(noises)))] if rng.random() < 0.3 else None
-                found.append(Sample(record(samples, rng, noise), "speech", kind, real=False))
+                noise = noises[int(rng.integers(len(noises)))] if noises and rng.random() < 0.3 else None
+                found.append(Sample(record(samples, rng, noise), "speech", kind, real=kind == "prompt"))
     return found
+
+
+def _any(paths: Sequence[Path], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    return recordings.read(paths[int(rng.integers(len(paths)))])
 
 
 def main() -> None:
@@ -120,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of recordings, one sub-folder per label")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--prompts", type=Path, help="folder of more recorded speech")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -127,12 +149,13 @@ def main() -> None:
         parser.error("needs espeak-ng: sudo apt-get install espeak-ng")
     args.out.mkdir(parents=True, exist_ok=True)
     train = [clip for clip in recordings.find(args.data) if clip.split == "train"]
-    speech = [clip.path for clip in train if clip.label == "speech"]
+    prompts = sorted(p for p in args.prompts.rglob("*") if p.suffix in recordings.SUFFIXES) if args.prompts else []
+    paths = Paths([clip.path for clip in train if clip.label == "speech"], prompts)
     noises = [recordings.read(clip.path) for clip in train if clip.label == "background"]
     for number in range(args.shards):
         path = args.out / f"talk-{number:03d}.npz"
         if not path.exists():
-            save(path, shard(args.seed, number, speech, noises))
+            save(path, shard(args.seed, number, paths, noises))
             print(path, flush=True)
 
 

@@ -4,7 +4,8 @@
     python -m training.evaluate burst --data sets/wild/seen
     python -m training.evaluate burst --data sets/wild/blind
 
-Nothing is trained on it or shipped with it. What a sound is, is told by its name and its place in the game: a person's
+Nothing is trained on these or shipped with them. A third part, ``train``, is read speech under CC BY and CC BY-SA for
+:mod:`training.burst.talk`. What a sound is, is told by its name and its place in the game: a person's
 fall is a scream, a person's pain or death a groan, coming up from under water a gasp; monsters, robots and animals are
 left out. ``seen`` may be looked at when choosing what to train and to ship; ``blind`` is for judging afterwards, and no
 choice may be made by it. Needs Debian's tools, and 1.6 GB over the network.
@@ -27,7 +28,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import IO, Literal
 
-Half = Literal["seen", "blind"]
+Half = Literal["seen", "blind", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ MORE_SHOUTS = (
 )
 FISH_BURSTS = ("krik?.ogg", "text15.ogg", "dr-8-aaa.ogg", "checheche.ogg", "sp-m-potize.ogg", "au?.ogg", "hurt-?.ogg")
 """Lines of Fish Fillets that are, or end in, a cry or a laugh; by the game's own transcripts."""
-NO_PROMPTS = ("/silence/*", "tone.wav", "/beep*.wav", "/tt-monkeys.wav")
+NO_PROMPTS = ("/silence/*", "tone.g722", "/beep*.g722", "/tt-monkeys.g722")
 NO_PERSONS = (
     *("ab", "airship", "behemoth", "bull", "carpet", "catapult", "chicken", "cow", "daemon", "dr", "dragon", "eagle"),
     *(
@@ -158,9 +159,9 @@ SOURCES = (
         ("_berserk/sounds/*", *(f"/{unit}_die?.wav" for unit in NO_PERSONS)),
     ),
     Source("blind", "groan", "cube2-data", ("/aard/pain?.wav", "/aard/die?.wav")),
-    # CC-BY-SA-3.0 and CC-BY-3.0: one speaker each
+    # CC-BY-SA-3.0 and CC-BY-3.0: words, numbers and sentences by one speaker a language
     *(
-        Source("blind", "speech", f"asterisk-core-sounds-{language}-wav", (".wav",), NO_PROMPTS, every=12)
+        Source("train", "speech", f"asterisk-core-sounds-{language}-g722", (".g722",), NO_PROMPTS)
         for language in ("en", "es", "fr", "it", "ru")
     ),
     # GPL-2 and GPL-2+: words, letters and calls of a game in many languages; the Czech syllables cannot be read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,3 +46,17 @@ def test_spoken_lines_are_sound_of_a_line_s_length() -> None:
         samples = talk.spoken(["en", "de"], rng)
         assert 0.15 < len(samples) / RATE < 12.0
         assert np.abs(samples).max() > 0.01
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the Debian package espeak-ng")
+def test_prompts_are_heard_as_they_are_and_acted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    for name in ("digit", "line"):
+        soundfile.write(tmp_path / f"{name}.wav", speech(1.0), RATE)
+    paths = talk.Paths([tmp_path / "line.wav"], [tmp_path / "digit.wav"])
+    monkeypatch.setattr(talk, "PER_SHARD", 3)
+    monkeypatch.setattr(talk, "languages", lambda: ["en"])
+    clips = talk.shard(1, 0, paths, [])
+    assert [clip.kind for clip in clips] == ["acted", "espeak", "prompt", "acted prompt"] * 3
+    assert {clip.kind for clip in clips if clip.real} == {"prompt"}
+    assert {clip.label for clip in clips} == {"speech"}

@@ -80,6 +80,15 @@ def test_speech_is_sampled_without_cries_and_monsters_are_left_out(tmp_path: Pat
     assert gather("megaglest-data", deaths, tmp_path / "deaths") == {"blind/groan": {b"argh"}}
 
 
+def test_prompts_are_for_training_and_tones_are_none(tmp_path: Path) -> None:
+    prompts = {
+        "asterisk/sounds/it/digits/1.g722": b"uno",
+        "asterisk/sounds/it/silence/1.g722": b"",
+        "it/beep.g722": b"-",
+    }
+    assert gather("asterisk-core-sounds-it-g722", prompts, tmp_path) == {"train/speech": {b"uno"}}
+
+
 def test_the_table_names_labels_of_the_plugin_in_lower_case_patterns() -> None:
     assert {source.label for source in wild.SOURCES} <= {*LABELS, *REJECTIONS}
     for source in wild.SOURCES:

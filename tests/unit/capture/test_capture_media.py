@@ -174,6 +174,16 @@ def test_24_odd_pixel_formats_become_bgr(tmp_path: Path, pixels: str) -> None:
     assert frames[0].data.dtype == np.uint8
 
 
+def test_an_artist_in_an_old_encoding_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    path = write(tmp_path / "song.wav", sound=tone(0.3))
+    artist = b"IART" + (4).to_bytes(4, "little") + "Jäg".encode("latin-1") + b"\0"
+    data = path.read_bytes() + b"LIST" + (4 + len(artist)).to_bytes(4, "little") + b"INFO" + artist
+    path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(path))
+    assert sum(block.seconds for block in split(path)[1]) == pytest.approx(0.3, abs=0.02)
+
+
 def test_cover_art_is_not_a_video(tmp_path: Path) -> None:
     path = tmp_path / "song.flac"
     write(path, sound=tone(0.3), sound_codec="flac")
