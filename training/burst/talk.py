@@ -93,20 +93,27 @@ def _effort(x: Array, rng: np.random.Generator) -> Array:
 
 def spoken(voices: list[str], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """A line by espeak-ng with a random voice, pitch, range and speed."""
-    voice = voices[int(rng.integers(len(voices)))]
-    english = rng.random() < 0.5
-    line = LINES[int(rng.integers(len(LINES)))] if english else str(int(rng.integers(10 ** int(rng.integers(1, 6)))))
-    variants = RARE_VARIANTS if rng.random() < 0.08 else VARIANTS
-    name = f"{'en' if english else voice}{variants[int(rng.integers(len(variants)))]}"
-    options = ["-p", str(int(rng.integers(0, 100))), "-s", str(int(rng.integers(90, 300))), "-a", "120"]
-    made = subprocess.run(["espeak-ng", "--stdout", "-v", name, *options, line], capture_output=True, check=True)
-    samples, rate = soundfile.read(io.BytesIO(made.stdout), dtype="float32")
-    x = soxr.resample(samples, rate, RATE).astype(float)
+    x = _espeak(voices, rng)
     if rng.random() < 0.6:
         x = _melody(x, rng)
     if rng.random() < 0.3:
         x = _effort(x, rng)
     return x.astype(np.float32)
+
+
+def _espeak(voices: list[str], rng: np.random.Generator) -> Array:
+    """What espeak-ng says; it crashes on a few voices in some variants, and is asked for another then."""
+    while True:
+        voice = voices[int(rng.integers(len(voices)))]
+        english = rng.random() < 0.5
+        line = LINES[int(rng.integers(len(LINES)))] if english else str(int(rng.integers(10 ** int(rng.integers(1, 6)))))
+        variants = RARE_VARIANTS if rng.random() < 0.08 else VARIANTS
+        name = f"{'en' if english else voice}{variants[int(rng.integers(len(variants)))]}"
+        options = ["-p", str(int(rng.integers(0, 100))), "-s", str(int(rng.integers(90, 300))), "-a", "120"]
+        made = subprocess.run(["espeak-ng", "--stdout", "-v", name, *options, line], capture_output=True, check=False)
+        if made.returncode == 0:
+            samples, rate = soundfile.read(io.BytesIO(made.stdout), dtype="float32")
+            return np.asarray(soxr.resample(samples, rate, RATE), float)
 
 
 def languages() -> list[str]:
@@ -133,7 +140,11 @@ def shard(seed: int, number: int, paths: Paths, noises: list[npt.NDArray[np.floa
 
 
 def _any(paths: Sequence[Path], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    return recordings.read(paths[int(rng.integers(len(paths)))])
+    """One of the recordings, but none that is next to nothing."""
+    while True:
+        samples = recordings.read(paths[int(rng.integers(len(paths)))])
+        if len(samples) > RATE // 10:
+            return samples
 
 
 def main() -> None:
