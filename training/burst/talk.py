@@ -106,7 +106,8 @@ def _espeak(voices: list[str], rng: np.random.Generator) -> Array:
     while True:
         voice = voices[int(rng.integers(len(voices)))]
         english = rng.random() < 0.5
-        line = LINES[int(rng.integers(len(LINES)))] if english else str(int(rng.integers(10 ** int(rng.integers(1, 6)))))
+        number = int(rng.integers(10 ** int(rng.integers(1, 6))))
+        line = LINES[int(rng.integers(len(LINES)))] if english else str(number)
         variants = RARE_VARIANTS if rng.random() < 0.08 else VARIANTS
         name = f"{'en' if english else voice}{variants[int(rng.integers(len(variants)))]}"
         options = ["-p", str(int(rng.integers(0, 100))), "-s", str(int(rng.integers(90, 300))), "-a", "120"]
