@@ -23,9 +23,9 @@ from training.burst.features import STRIDE
 
 Array = npt.NDArray[np.float32]
 
-SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "sneeze": 0.09, "speech": 0.2, "background": 0.155}
-"""How often a class is drawn."""
-REAL_SHARE: Mapping[str, float] = {"cough": 0.4, "crying": 0.3, "sneeze": 0.4, "speech": 0.5, "background": 0.6}
+SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "sneeze": 0.09, "speech": 0.25, "background": 0.2}
+"""How often a class is drawn, relative to the others."""
+REAL_SHARE: Mapping[str, float] = {"cough": 0.4, "crying": 0.3, "sneeze": 0.4, "speech": 0.5, "background": 0.7}
 """How much of it is drawn from recordings, where there are any: not more, lest what is recorded be taken for them."""
 UNJUDGED = ("throat_clearing", "groan", *REJECTIONS)
 """Labels on which YAMNet is no credible critic."""

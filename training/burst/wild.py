@@ -1,14 +1,14 @@
-"""A test set of real bursts and real speech out of Debian's packages: games, toys and telephone prompts.
+"""A test set of real bursts, speech and music out of Debian's packages: games, toys and telephone prompts.
 
     python -m training.burst.wild --out sets/wild
     python -m training.evaluate burst --data sets/wild/seen
     python -m training.evaluate burst --data sets/wild/blind
 
-Nothing is trained on these or shipped with them. A third part, ``train``, is read speech under CC BY and CC BY-SA for
-:mod:`training.burst.talk`. What a sound is, is told by its name and its place in the game: a person's
-fall is a scream, a person's pain or death a groan, coming up from under water a gasp; monsters, robots and animals are
-left out. ``seen`` may be looked at when choosing what to train and to ship; ``blind`` is for judging afterwards, and no
-choice may be made by it. Needs Debian's tools, and 1.6 GB over the network.
+Nothing is trained on these or shipped with them. A third part, ``train``, is read speech and music under CC BY and
+CC BY-SA for :mod:`training.burst.talk` and :mod:`training.burst.music`. What a sound is, is told by its name and its
+place in the game: a person's fall is a scream, a person's pain or death a groan, coming up from under water a gasp;
+monsters, robots and animals are left out. ``seen`` may be looked at when choosing what to train and to ship; ``blind``
+is for judging afterwards, and no choice may be made by it. Needs Debian's tools, and 3 GB over the network.
 """
 
 from __future__ import annotations
@@ -164,6 +164,16 @@ SOURCES = (
         Source("train", "speech", f"asterisk-core-sounds-{language}-g722", (".g722",), NO_PROMPTS)
         for language in ("en", "es", "fr", "it", "ru")
     ),
+    # CC-BY-SA-3.0 and CC-BY-3.0, few in the public domain: music
+    Source("train", "background", "flare-game", ("/music/*.ogg",)),
+    Source("train", "background", "hyperrogue-music", ("/hr3-*.ogg", "/hr-domina-*.ogg")),
+    Source("train", "background", "supertuxkart-data", ("/data/music/*.ogg",)),
+    Source("train", "background", "unknown-horizons", ("/music/*.ogg", "/music/*/*.ogg")),
+    # GPL-2 and others: music; CC-BY-SA-3.0 and GPL-3
+    Source("seen", "background", "wesnoth-1.16-music", (".ogg",)),
+    Source("seen", "background", "widelands-data", ("/music/*.ogg",)),
+    Source("blind", "background", "drascula-music", (".ogg",)),
+    Source("blind", "background", "naev-data", ("/snd/music/*.ogg", "/snd/music/*/*.ogg")),
     # GPL-2 and GPL-2+: words, letters and calls of a game in many languages; the Czech syllables cannot be read
     Source("blind", "speech", "tuxpaint-stamps-default", ("_desc_*.ogg",), every=60),
     Source("blind", "speech", "ktuberling-data", (".ogg", ".wav", ".opus"), ("-laugh.*",), every=20),
