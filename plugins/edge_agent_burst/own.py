@@ -30,7 +30,7 @@ _TRAIL_S = 1.0
 
 POLICIES: Mapping[Label, LabelPolicy] = {
     "laughter": LabelPolicy(on=0.6, off=0.35, agree=3, among=4),
-    "crying": LabelPolicy(on=0.6, off=0.35, agree=3, among=4),
+    "crying": LabelPolicy(on=0.8, off=0.48, agree=4, among=5),
     "scream": LabelPolicy(on=0.7, off=0.4, agree=3, among=4),
     "sigh": LabelPolicy(on=0.6, off=0.35, agree=3, among=4, longest=5.0),
     "gasp": LabelPolicy(on=0.6, off=0.35, agree=3, among=4, longest=5.0),
