@@ -20,7 +20,7 @@ class BurstSettings(AnalyzerSettings):
     engine: Literal["auto", "own", "yamnet"] = Field(
         default="auto",
         description="own: the bundled model; yamnet: YAMNet alone; auto: the bundled model, with YAMNet's second "
-        "opinion where it is installed.",
+        "opinion where it is installed ('edge-agent models pull yamnet'): fewer false events of lively speech.",
     )
     labels: tuple[Label, ...] = Field(
         default=TRUSTED,
