@@ -170,10 +170,10 @@ SOURCES = (
     Source("train", "background", "supertuxkart-data", ("/data/music/*.ogg",)),
     Source("train", "background", "unknown-horizons", ("/music/*.ogg", "/music/*/*.ogg")),
     # GPL-2 and others: music; CC-BY-SA-3.0 and GPL-3
-    Source("seen", "background", "wesnoth-1.16-music", (".ogg",)),
-    Source("seen", "background", "widelands-data", ("/music/*.ogg",)),
-    Source("blind", "background", "drascula-music", (".ogg",)),
-    Source("blind", "background", "naev-data", ("/snd/music/*.ogg", "/snd/music/*/*.ogg")),
+    Source("seen", "background", "wesnoth-1.16-music", (".ogg",), every=4),
+    Source("seen", "background", "widelands-data", ("/music/*.ogg",), every=4),
+    Source("blind", "background", "drascula-music", (".ogg",), every=4),
+    Source("blind", "background", "naev-data", ("/snd/music/*.ogg", "/snd/music/*/*.ogg"), every=4),
     # GPL-2 and GPL-2+: words, letters and calls of a game in many languages; the Czech syllables cannot be read
     Source("blind", "speech", "tuxpaint-stamps-default", ("_desc_*.ogg",), every=60),
     Source("blind", "speech", "ktuberling-data", (".ogg", ".wav", ".opus"), ("-laugh.*",), every=20),
