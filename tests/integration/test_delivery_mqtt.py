@@ -268,7 +268,7 @@ def test_submitting_never_blocks_without_a_broker_and_with_a_busy_disk(
         started = time.perf_counter()
         delivery.submit_summary(a_summary(10.0 * k))
         slowest = max(slowest, time.perf_counter() - started)
-    assert slowest < 0.25
+    assert slowest < 0.5
     eventually(lambda: delivery.stats().outbox.pending == 500)
     assert not delivery.stats().connected
 
