@@ -16,7 +16,7 @@ from tests.support.web_side import BEARER, Web
 
 def test_work_that_the_stop_interrupts_is_answered_and_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one = pictures.astronaut()[:320, 96:416]
-    film = recordings.write(tmp_path / "film.mp4", [(t / 10, one) for t in range(2200)])
+    film = recordings.write(tmp_path / "film.mp4", [(t / 10, one) for t in range(1100)])
     web = Web(tmp_path / "state")
     name, _, value = BEARER.partition(": ")
     answers: list[httpx.Response] = []
