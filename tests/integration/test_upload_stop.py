@@ -14,9 +14,14 @@ from tests.support import recordings
 from tests.support.web_side import BEARER, Web
 
 
+def working() -> bool:
+    """Whether an upload is being analysed."""
+    return any(thread.name.startswith("AnyIO") for thread in threading.enumerate())
+
+
 def test_work_that_the_stop_interrupts_is_answered_and_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one = pictures.astronaut()[:320, 96:416]
-    film = recordings.write(tmp_path / "film.mp4", [(t / 10, one) for t in range(1100)])
+    film = recordings.write(tmp_path / "film.mp4", [(t / 30, one) for t in range(3300)])
     web = Web(tmp_path / "state")
     name, _, value = BEARER.partition(": ")
     answers: list[httpx.Response] = []
@@ -27,13 +32,16 @@ def test_work_that_the_stop_interrupts_is_answered_and_ended(tmp_path: Path, cap
 
     sender = threading.Thread(target=post)
     sender.start()
-    time.sleep(1.5)
+    deadline = time.monotonic() + 10
+    while not working():
+        assert time.monotonic() < deadline, "the work does not begin"
+        time.sleep(0.01)
     assert not answers, "the film is too short for this test"
     web.stop()
     sender.join(20)
     assert (answers[0].status_code, answers[0].headers["retry-after"]) == (503, "5")
     deadline = time.monotonic() + 10
-    while any(thread.name.startswith("AnyIO") for thread in threading.enumerate()):
+    while working():
         assert time.monotonic() < deadline, "it is still at work"
         time.sleep(0.05)
     assert not any(record.exc_info for record in caplog.records)
