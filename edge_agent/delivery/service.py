@@ -260,6 +260,8 @@ class DeliveryService:
         upkeep_due = 0.0
         while True:
             idle = self._wait()
+            # Read before the store: whatever was submitted before the stop is in it.
+            stop_by = self._stop_by
             self._guarded(self._store)
             self._guarded(self._react)
             if idle:
@@ -268,7 +270,7 @@ class DeliveryService:
             if time.monotonic() >= upkeep_due:
                 upkeep_due = time.monotonic() + UPKEEP_S
                 self._guarded(self._upkeep)
-            if self._stop_by is not None and self._may_end(self._stop_by):
+            if stop_by is not None and self._may_end(stop_by):
                 break
         self._close()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edge_agent.delivery import InboundMessage
+from edge_agent.delivery.outbox import Outbox
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import Event
 from tests.support.certificates import Authority
@@ -301,3 +302,26 @@ def test_what_was_submitted_just_before_stopping_is_kept(
     offline.stop(2.0)
     again = make_delivery(1, boot_id="b3")
     assert again.stats().outbox.pending == 10
+
+
+def test_what_is_submitted_while_the_thread_is_busy_is_kept_by_a_stop(
+    make_delivery: MakeDelivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, released, maintain = threading.Event(), threading.Event(), Outbox.maintain
+
+    def slow(outbox: Outbox) -> None:
+        busy.set()
+        assert released.wait(10)
+        maintain(outbox)
+
+    monkeypatch.setattr(Outbox, "maintain", slow)
+    delivery = make_delivery(1)
+    assert busy.wait(10)
+    for k in range(10):
+        delivery.submit_summary(a_summary(10.0 * k))
+    stopper = threading.Thread(target=delivery.stop)
+    stopper.start()
+    time.sleep(0.1)  # it waits for the thread now
+    released.set()
+    stopper.join(10)
+    assert make_delivery(1, boot_id="b2").stats().outbox.pending == 10
