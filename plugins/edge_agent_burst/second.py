@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain.media import AUDIO_RATE
-from edge_agent_burst import own
 from edge_agent_burst.events import LabelPolicy, Reading
 from edge_agent_burst.labels import LABELS, Label
+from edge_agent_burst.own import POLICIES as OWN_POLICIES
 from edge_agent_burst.own import OwnEngine, by_label
 from edge_agent_burst.yamnet import WINDOW, by_class
 
@@ -32,7 +32,7 @@ _WEIGHTS = "second_opinion.npz"
 
 Samples = npt.NDArray[np.float32]
 POLICIES: Mapping[Label, LabelPolicy] = {
-    **own.POLICIES,
+    **OWN_POLICIES,
     "laughter": LabelPolicy(on=0.4, off=0.24, agree=3, among=4),
     "crying": LabelPolicy(on=0.5, off=0.3, agree=3, among=4),
     "cough": LabelPolicy(on=0.2, off=0.12, agree=3, among=4, longest=10.0),

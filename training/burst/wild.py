@@ -81,21 +81,9 @@ FISH_BURSTS = ("krik?.ogg", "text15.ogg", "dr-8-aaa.ogg", "checheche.ogg", "sp-m
 """Lines of Fish Fillets that are, or end in, a cry or a laugh; by the game's own transcripts."""
 NO_PROMPTS = ("/silence/*", "tone.g722", "/beep*.g722", "/tt-monkeys.g722")
 NO_PERSONS = (
-    *("ab", "airship", "behemoth", "bull", "carpet", "catapult", "chicken", "cow", "daemon", "dr", "dragon", "eagle"),
-    *(
-        "evil_dragon",
-        "genie",
-        "ghost_armor",
-        "golem",
-        "horseman",
-        "machine",
-        "mummy",
-        "orni",
-        "pig",
-        "sheep",
-        "warrior",
-    ),
-)
+    "ab", "airship", "behemoth", "bull", "carpet", "catapult", "chicken", "cow", "daemon", "dr", "dragon", "eagle",
+    "evil_dragon", "genie", "ghost_armor", "golem", "horseman", "machine", "mummy", "orni", "pig", "sheep", "warrior",
+)  # fmt: skip
 """Of MegaGlest: animals, machines and spirits, and who may be one of them by the name of the file."""
 
 SOURCES = (

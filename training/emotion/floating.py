@@ -25,11 +25,7 @@ def logits(path: Path, images: FloatArray) -> FloatArray:
     Raises:
         ModelError: the file has an operator that is not known here.
     """
-    # With a delegate the operators would be hidden in one.
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(str(path), experimental_op_resolver_type=plain)
-    interpreter.allocate_tensors()
-    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    interpreter, details = opened(path)
     values: dict[int, FloatArray] = {interpreter.get_input_details()[0]["index"]: images}
     for operator in interpreter._get_ops_details():
         inputs = [
@@ -42,6 +38,15 @@ def logits(path: Path, images: FloatArray) -> FloatArray:
         (zero_point,) = details[output]["quantization_parameters"]["zero_points"]
         values[output] = np.maximum(result, 0) if zero_point == -128 else result
     return values[interpreter.get_output_details()[0]["index"]]
+
+
+def opened(path: Path) -> tuple[Interpreter, dict[int, dict[str, Any]]]:
+    """An interpreter that shows its operators, and the details of its tensors by index."""
+    # With a delegate the operators would be hidden in one.
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=plain)
+    interpreter.allocate_tensors()
+    return interpreter, {detail["index"]: detail for detail in interpreter.get_tensor_details()}
 
 
 def _run(name: str, inputs: list[FloatArray], shape: tuple[int, ...]) -> FloatArray:

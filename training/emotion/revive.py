@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from training.emotion.augment import Augment
 from training.emotion.dataset import load
-from training.emotion.floating import real
+from training.emotion.floating import opened, real
 from training.emotion.network import LAYOUTS, ConvBlock, EmotionNet
 
 FACES = 2048
@@ -26,11 +25,7 @@ FACES = 2048
 
 def layers(model: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Kernel [out, height, width, in] (or [out, in] of the last, dense layer) and bias of each layer, in order."""
-    interpreter = Interpreter(
-        str(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
-    interpreter.allocate_tensors()
-    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    interpreter, details = opened(model)
     found = []
     for operator in interpreter._get_ops_details():
         if operator["op_name"] in ("CONV_2D", "FULLY_CONNECTED"):
