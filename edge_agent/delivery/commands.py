@@ -181,7 +181,7 @@ class CommandServer:
             return self._perform(command)
         except EdgeAgentError as error:
             return Outcome("failed", {"reason": str(error)})
-        except Exception as error:
+        except Exception as error:  # a bug in one command is told to its sender and does not end the others
             log.exception("command %s", command.name)
             return Outcome("failed", {"reason": f"internal error: {type(error).__name__}"})
 

@@ -98,7 +98,7 @@ class SinkSender:
         try:
             if self._sink is not None:
                 self._sink.close()
-        except Exception:
+        except Exception:  # somebody else's sink may raise anything; the stop goes on
             log.exception("sink %s failed to close", self._name)
 
     def _step(self) -> float:

@@ -163,5 +163,5 @@ class Supervisor:
 def _wake(component: Component) -> None:
     try:
         component.wake()
-    except Exception:
+    except Exception:  # the others must be woken and stopped all the same
         log.exception("%s could not be woken", component.name)
