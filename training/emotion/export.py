@@ -19,7 +19,8 @@ import torch
 from training.emotion.augment import Augment
 from training.emotion.dataset import CLASSES, load
 from training.emotion.network import ConvBlock, EmotionNet
-from training.emotion.train import fit_temperature, load_weights, predict
+from training.emotion.scoring import fit_temperature, predict
+from training.emotion.weights import load_weights
 
 
 def folded(block: ConvBlock) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,7 @@ are fetched for training alone: no part of them is in the student that ships.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -22,6 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from training.emotion import npm
+
+PACKAGE = "@vladmandic/face-api@1.7.15"
 ARCHIVE_SHA256 = "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031"
 SIDE = 112
 """Faces are enlarged to this: the network was made for faces of about a hundred pixels."""
@@ -34,7 +35,7 @@ BLOCKS = (
 )
 """As the weights are called; the number is the width."""
 _MEAN_RGB = (122.782, 117.001, 104.298)
-_MODEL = "package/model/face_recognition_model"
+_MODEL = "model/face_recognition_model"
 
 
 class Unit(nn.Module):
@@ -96,14 +97,10 @@ def read(archive: Path) -> Mapping[str, torch.Tensor]:
     Raises:
         ValueError: it is another file than the one this was written for.
     """
-    content = archive.read_bytes()
-    if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
-        raise ValueError(f"{archive} is not @vladmandic/face-api 1.7.15: npm pack @vladmandic/face-api@1.7.15")
-    with tarfile.open(archive) as package:
-        manifest = json.loads(_member(package, f"{_MODEL}-weights_manifest.json"))
-        raw = _member(package, f"{_MODEL}.bin")
+    names = [f"{_MODEL}-weights_manifest.json", f"{_MODEL}.bin"]
+    manifest, raw = npm.read(archive, PACKAGE, ARCHIVE_SHA256, names)
     found, at = {}, 0
-    for entry in manifest[0]["weights"]:
+    for entry in json.loads(manifest)[0]["weights"]:
         count, coding = int(np.prod(entry["shape"])), entry.get("quantization")
         values = np.frombuffer(raw, np.uint8 if coding else np.float32, count, at)
         at += values.nbytes
@@ -113,14 +110,7 @@ def read(archive: Path) -> Mapping[str, torch.Tensor]:
     return found
 
 
-def _member(package: tarfile.TarFile, name: str) -> bytes:
-    file = package.extractfile(name)
-    if file is None:
-        raise ValueError(f"{name} is missing from the package")
-    return file.read()
-
-
-@torch.inference_mode()
+@torch.no_grad()
 def pretrained(archive: Path, faces: torch.Tensor) -> FaceNet:
     """The network as published, but for the last layer, which is new.
 

