@@ -15,7 +15,7 @@ def predict(net: nn.Module, images: np.ndarray) -> torch.Tensor:
     net.eval()
     x = torch.from_numpy(images)[:, None].float() / 127.5 - 1
     with torch.inference_mode():
-        return torch.cat([net(part) for part in x.split(512)])
+        return torch.cat([net(part) for part in x.split(64)])
 
 
 def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
