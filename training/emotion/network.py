@@ -104,3 +104,16 @@ class EmotionNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.dropout(self.features(x).mean(dim=(2, 3))))
+
+
+@torch.no_grad()
+def unfold(norm: nn.BatchNorm2d, y: torch.Tensor, scale: torch.Tensor | float, shift: torch.Tensor) -> None:
+    """Make ``norm`` compute ``scale * y + shift``, with the statistics of ``y`` [n, channels, rows, columns] as its own.
+
+    Published and exported networks have their batch norms folded into such a scale and shift; training wants them back.
+    """
+    mean, variance = y.mean((0, 2, 3)), y.var((0, 2, 3))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_(scale * torch.sqrt(variance + norm.eps))
+    norm.bias.copy_(shift + scale * mean)

@@ -17,7 +17,7 @@ import torch
 from training.emotion.augment import Augment
 from training.emotion.dataset import load
 from training.emotion.floating import opened, real
-from training.emotion.network import LAYOUTS, ConvBlock, EmotionNet
+from training.emotion.network import LAYOUTS, ConvBlock, EmotionNet, unfold
 
 FACES = 2048
 """How many give the statistics."""
@@ -51,12 +51,7 @@ def revive(model: Path, faces: torch.Tensor, layout: str = "student") -> Emotion
     x = faces
     for block, (kernel, shift) in zip(blocks, convolutions, strict=True):
         block.conv.weight.copy_(kernel.permute(0, 3, 1, 2))
-        y = block.conv(x)
-        mean, variance = y.mean((0, 2, 3)), y.var((0, 2, 3))
-        block.norm.running_mean.copy_(mean)
-        block.norm.running_var.copy_(variance)
-        block.norm.weight.copy_(torch.sqrt(variance + block.norm.eps))
-        block.norm.bias.copy_(shift + mean)
+        unfold(block.norm, block.conv(x), 1.0, shift)
         x = block(x)
     return net
 

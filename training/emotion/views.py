@@ -36,10 +36,20 @@ class Views:
 
     ``labels`` are files of :func:`main`; their mean makes ``alpha`` of the targets and the votes the rest. Faces are
     mirrored at random, which changes no label.
+
+    Raises:
+        ValueError: a file is about other faces, or about another number of views.
     """
 
     def __init__(self, images: torch.Tensor, votes: torch.Tensor, labels: list[Path], alpha: float, seed: int) -> None:
-        self._labels = torch.from_numpy(np.mean([np.load(path).astype(np.float32) for path in labels], axis=0))
+        said = [np.load(path).astype(np.float32) for path in labels]
+        for path, one in zip(labels, said, strict=True):
+            if one.shape != (len(said[0]), *votes.shape):
+                raise ValueError(
+                    f"{path} labels [views, faces, classes] {one.shape}, expected {(len(said[0]), *votes.shape)}: "
+                    "label the same data with the same --views"
+                )
+        self._labels = torch.from_numpy(np.mean(said, axis=0))
         self._views = torch.stack([view(images, number) for number in range(len(self._labels))])
         self._votes, self._alpha = votes, alpha
         self._generator = torch.Generator().manual_seed(seed)

@@ -81,3 +81,12 @@ def test_a_batch_pairs_each_view_with_its_own_label(data: Path, labels: Path) ->
         mirrored.add(flipped)
     assert numbers == {0, 1, 2}
     assert mirrored == {False, True}
+
+
+def test_labels_that_do_not_fit_are_refused(data: Path, labels: Path) -> None:
+    images, votes, fewer = images_of(data), torch.eye(8)[torch.arange(COUNT) % 8], data / "fewer.npy"
+    np.save(fewer, np.load(labels)[:2])
+    with pytest.raises(ValueError, match=r"fewer\.npy .* the same --views"):
+        views.Views(images, votes, [labels, fewer], 0.75, seed=0)
+    with pytest.raises(ValueError, match="label the same data"):
+        views.Views(images[1:], votes[1:], [labels], 0.75, seed=0)
