@@ -108,7 +108,7 @@ class EmotionNet(nn.Module):
 
 @torch.no_grad()
 def unfold(norm: nn.BatchNorm2d, y: torch.Tensor, scale: torch.Tensor | float, shift: torch.Tensor) -> None:
-    """Make ``norm`` compute ``scale * y + shift``, with the statistics of ``y`` [n, channels, rows, columns] as its own.
+    """Make ``norm`` compute ``scale * y + shift``, with the statistics of ``y``, [n, channels, h, w].
 
     Published and exported networks have their batch norms folded into such a scale and shift; training wants them back.
     """
