@@ -52,7 +52,7 @@ class Envelope:
 
         Both are found from the loudest moment before ``sure``: backwards across short pauses (up to a little before
         ``start``, for windows may notice late) and forwards across pauses of up to ``pause`` seconds. Without any
-        sound the bounds come back.
+        samples the bounds come back; where nothing stands out of a steady noise, its end is its beginning.
         """
         first, last = self._index(start), self._index(end)
         if first >= last:
@@ -61,8 +61,10 @@ class Envelope:
         levels = self._levels[earliest:last]
         head = slice(first - earliest, max(first + 1, self._index(sure)) - earliest)
         peak = head.start + int(levels[head].argmax())
-        threshold = max(float(levels[peak]) - _DEPTH_DB, self._floor(first, last) + _ABOVE_FLOOR_DB)
-        loud = levels >= min(threshold, float(levels[peak]))
+        audible = self._floor(first, last) + _ABOVE_FLOOR_DB
+        if levels[peak] < audible:
+            return self._time(earliest + peak), self._time(earliest + peak)
+        loud = levels >= max(float(levels[peak]) - _DEPTH_DB, audible)
         onset = _walk(loud, peak, -1, round(min(pause, _ONSET_PAUSE_S) / STEP))
         final = _walk(loud, peak, 1, round(pause / STEP))
         return self._time(earliest + onset), min(end, self._time(earliest + final + 1))

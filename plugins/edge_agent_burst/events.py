@@ -20,15 +20,15 @@ _REMEMBERED_S = 60.0
 class LabelPolicy:
     """When a label is believed. Thresholds are scores, durations seconds.
 
-    ``agree`` of the latest ``among`` windows must reach ``on``. Segments of less than ``shortest`` are dropped, those
-    that reach ``longest`` are cut.
+    ``agree`` of the latest ``among`` windows must reach ``on``. Sounds of less than ``shortest`` are dropped: no throat
+    is as quick as a click or a knock, whatever the scores say. Segments that reach ``longest`` are cut.
     """
 
     on: float
     off: float
     agree: int = 2
     among: int = 3
-    shortest: float = 0.0
+    shortest: float = 0.05
     longest: float = 30.0
     release: float = 0.4
 
@@ -106,11 +106,11 @@ class LabelMachine:
         return None
 
     def flush(self) -> Segment | None:
-        """End what is under way; the segment when it was believed and long enough."""
+        """End what is under way; the segment when it was believed."""
         segment, opened = self._segment, self._opened
         self._segment, self._opened = None, False
         self._votes.clear()
-        if segment is None or not opened or segment.end - segment.start < self._policy.shortest:
+        if segment is None or not opened:
             return None
         self._reported = segment.end
         return segment
@@ -156,7 +156,7 @@ class Arbiter:
         for machine in self._machines:
             segment = machine.push(reading)
             if segment is not None:
-                self._waiting.append(self._refine(segment))
+                self._await(segment)
         return self._settle()
 
     def flush(self) -> Sequence[Segment]:
@@ -164,11 +164,17 @@ class Arbiter:
         for machine in self._machines:
             segment = machine.flush()
             if segment is not None:
-                self._waiting.append(self._refine(segment))
+                self._await(segment)
         settled = self._settle()
         self._decided.clear()
         self._machines = self._fresh_machines()
         return settled
+
+    def _await(self, segment: Segment) -> None:
+        """Its edges are needed first: before, it is as long as the windows it came from."""
+        refined = self._refine(segment)
+        if refined.end - refined.start >= self._policies[segment.label].shortest:
+            self._waiting.append(refined)
 
     def _fresh_machines(self) -> list[LabelMachine]:
         return [LabelMachine(label, policy) for label, policy in self._policies.items()]

@@ -64,3 +64,10 @@ def test_reset_starts_at_zero() -> None:
     envelope.reset()
     envelope.feed(sound((1.5, 2.1)))
     assert envelope.edges(0.8, 2.2, 3.0, 0.15) == pytest.approx((1.5, 2.1), abs=0.03)
+
+
+def test_nothing_stands_out_of_a_steady_noise() -> None:
+    envelope = Envelope()
+    envelope.feed(np.random.default_rng(0).normal(0, 0.001, 4 * AUDIO_RATE).astype(np.float32))
+    start, end = envelope.edges(1.0, 3.0, 4.0, 0.5)
+    assert start == end

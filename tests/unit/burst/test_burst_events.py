@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -64,10 +65,14 @@ def test_longest_cuts_and_goes_on() -> None:
     assert [(s.start, s.end) for s in segments] == [(0.0, 5.0), (5.0, 10.0), (10.0, 10.75)]
 
 
-def test_shortest_drops() -> None:
-    policy = LabelPolicy(on=0.5, off=0.25, agree=1, among=1, shortest=1.5)
-    assert run(policy, [0.9, 0, 0, 0]) == []
-    assert len(run(policy, [0.9] * 4 + [0] * 4)) == 1
+@pytest.mark.parametrize(("seconds", "events"), [(0.01, 0), (0.3, 1)])
+def test_shortest_is_about_the_sound_and_not_the_windows(seconds: float, events: int) -> None:
+    policy = LabelPolicy(on=0.5, off=0.25, agree=1, among=1, shortest=0.1)
+    arbiter = Arbiter({"sneeze": policy}, lambda segment: replace(segment, end=segment.start + seconds))
+    readings = [Reading(k / 4, k / 4 + 2, {"sneeze": score}) for k, score in enumerate([0.9, 0.9, 0, 0, 0])]
+    assert sum(len(arbiter.push(reading)) for reading in readings) == events
+    arbiter.push(Reading(3.0, 5.0, {"sneeze": 0.9}))
+    assert len(arbiter.flush()) == events
 
 
 def test_flush_reports_what_is_open() -> None:
