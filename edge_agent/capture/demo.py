@@ -128,7 +128,7 @@ class DemoMicrophone:
         if not pacer.wait_until(self._start + self._done * BLOCK / AUDIO_RATE):
             return None
         t = (self._done - 1) * BLOCK / AUDIO_RATE
-        return AudioBlock(self._sound(t), self._start + t, gap=skipped * BLOCK / AUDIO_RATE)
+        return AudioBlock(sound(t, self._random), self._start + t, gap=skipped * BLOCK / AUDIO_RATE)
 
     def close(self) -> None:
         """Stop; interrupts :meth:`read`."""
@@ -136,11 +136,12 @@ class DemoMicrophone:
             self._pacer.stop()
             self._pacer = None
 
-    def _sound(self, t: float) -> npt.NDArray[np.float32]:
-        since = (t + np.arange(BLOCK) / AUDIO_RATE) % _KNOCK_S
-        knock = 0.2 * np.exp(-since * 40.0) * np.sin(2 * np.pi * 180.0 * since)
-        noise = self._random.normal(0.0, 0.001, BLOCK)
-        return (knock + noise).astype(np.float32)
+
+def sound(t: float, random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """The room in the block that begins at ``t`` seconds: hiss at -60 dBFS, and a knock now and then."""
+    since = (t + np.arange(BLOCK) / AUDIO_RATE) % _KNOCK_S
+    knock = 0.2 * np.exp(-since * 40.0) * np.sin(2 * np.pi * 180.0 * since)
+    return (knock + random.normal(0.0, 0.001, BLOCK)).astype(np.float32)
 
 
 def _load_portrait() -> Image:

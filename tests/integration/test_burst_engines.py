@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from edge_agent.capture.demo import BLOCK, sound
 from edge_agent.domain.errors import ModelError
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
@@ -93,6 +95,32 @@ def test_speech_is_no_burst(shared: Path, engine: str) -> None:
             resampler = av.AudioResampler("flt", "mono", AUDIO_RATE)
             parts = [p.to_ndarray()[0] for f in container.decode(audio=0) for p in resampler.resample(f)]
         assert hear(subject, np.concatenate(parts), 4_096) == []
+
+
+def demo(random: np.random.Generator) -> np.ndarray:
+    return np.concatenate([sound(i * BLOCK / AUDIO_RATE, random) for i in range(120 * AUDIO_RATE // BLOCK)])
+
+
+def hiss(random: np.random.Generator) -> np.ndarray:
+    return random.normal(0.0, 0.001, 120 * AUDIO_RATE)
+
+
+def loud_hiss(random: np.random.Generator) -> np.ndarray:
+    return random.normal(0.0, 0.03, 120 * AUDIO_RATE)
+
+
+def fan(random: np.random.Generator) -> np.ndarray:
+    """Mains hum with its harmonics and a low rumble."""
+    t = np.arange(120 * AUDIO_RATE) / AUDIO_RATE
+    hum = sum(0.01 / k * np.sin(2 * np.pi * 50 * k * t) for k in (1, 2, 3, 4))
+    rumble = np.cumsum(random.normal(0.0, 1e-4, len(t)))
+    return hum + rumble - np.convolve(rumble, np.full(1_601, 1 / 1_601), "same")
+
+
+@pytest.mark.parametrize("room", [demo, hiss, loud_hiss, fan], ids=lambda room: room.__name__)
+def test_an_empty_room_is_no_burst(room: Callable[[np.random.Generator], np.ndarray]) -> None:
+    samples = room(np.random.default_rng(0)).astype(np.float32)
+    assert hear(make(None), samples, 1_600) == []
 
 
 def test_without_yamnet_the_error_says_how_to_get_it() -> None:
