@@ -14,12 +14,11 @@ from torch.nn import functional as F
 
 
 class Augment:
-    """Callable: uint8 [n, 48, 48] tensor to float [n, 1, 48, 48] in [-1, 1]. ``strength`` scales geometry."""
+    """Callable: uint8 [n, 48, 48] tensor to float [n, 1, 48, 48] in [-1, 1]."""
 
-    def __init__(self, seed: int, strength: float = 1.0) -> None:
+    def __init__(self, seed: int) -> None:
         self._torch = torch.Generator().manual_seed(seed)
         self._numpy = np.random.default_rng(seed)
-        self._strength = strength
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         x = self._jpeg(images)[:, None].float() / 127.5 - 1
@@ -48,18 +47,17 @@ class Augment:
         return out
 
     def _warp(self, x: torch.Tensor) -> torch.Tensor:
-        n, s = len(x), self._strength
-        roll = self._uniform(n, -0.26, 0.26) * s
-        scale = 1 + self._uniform(n, -0.15, 0.17) * s
-        aspect = 1 + self._uniform(n, -0.05, 0.05) * s
+        n = len(x)
+        roll = self._uniform(n, -0.26, 0.26)
+        scale = 1 + self._uniform(n, -0.15, 0.17)
+        aspect = 1 + self._uniform(n, -0.05, 0.05)
         flip = torch.where(self._uniform(n, 0, 1) < 0.5, -1.0, 1.0)
-        dx, dy = self._uniform(n, -0.16, 0.16) * s, self._uniform(n, -0.16, 0.16) * s
+        dx, dy = self._uniform(n, -0.16, 0.16), self._uniform(n, -0.16, 0.16)
         rows = (
             torch.stack([roll.cos() * scale * aspect * flip, -roll.sin() * scale, dx], 1),
             torch.stack([roll.sin() * scale * flip, roll.cos() * scale / aspect, dy], 1),
         )
-        grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        return warped(x, rows)
 
     def _blur(self, x: torch.Tensor) -> torch.Tensor:
         ramp = torch.arange(-2, 3).float()
@@ -95,3 +93,18 @@ class Augment:
         chosen = (torch.rand(n, generator=self._torch) < 0.35)[:, None, None]
         hole = (rows[:, :, None] & columns[:, None, :] & chosen)[:, None]
         return torch.where(hole, self._uniform(n, -1, 1).view(-1, 1, 1, 1), x)
+
+
+def nudged(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """``x``, float [n, 1, 48, 48], turned by up to 5 degrees, scaled by 6 % and moved by 1.5 pixels."""
+    roll, scale, dx, dy = (torch.rand((4, len(x)), generator=generator) * 2 - 1) * torch.tensor(
+        [[0.08], [0.06], [0.06], [0.06]]
+    )
+    cos, sin = roll.cos() * (1 + scale), roll.sin() * (1 + scale)
+    return warped(x, (torch.stack([cos, -sin, dx], 1), torch.stack([sin, cos, dy], 1)))
+
+
+def warped(x: torch.Tensor, rows: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """``x`` [n, 1, h, w] under affine maps, given as two rows [n, 3] each; what comes into view is the border's."""
+    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)

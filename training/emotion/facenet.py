@@ -87,9 +87,17 @@ class FaceNet(nn.Module):
         self.head = nn.Linear(WIDTH, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classified(self.pooled(x))
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees, [n, 256]."""
         x = F.interpolate(x, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         x = F.max_pool2d(torch.relu(self.stem(x)), 3, 2)
-        return cast("torch.Tensor", self.head(self.dropout(self.features(x).mean(dim=(2, 3)))))
+        return cast("torch.Tensor", self.features(x).mean(dim=(2, 3)))
+
+    def classified(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What the last layer says of that."""
+        return cast("torch.Tensor", self.head(self.dropout(pooled)))
 
 
 def read(archive: Path) -> Mapping[str, torch.Tensor]:

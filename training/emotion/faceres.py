@@ -70,9 +70,17 @@ class FaceRes(nn.Module):
         self.head = nn.Linear(WIDTH, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classified(self.pooled(x))
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees, [n, 1024]."""
         with torch.no_grad():
             x = self.features[:FROZEN](enlarged(x))
-        return cast("torch.Tensor", self.head(self.dropout(self.features[FROZEN:](x).mean(dim=(2, 3)))))
+        return cast("torch.Tensor", self.features[FROZEN:](x).mean(dim=(2, 3)))
+
+    def classified(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What the last layer says of that."""
+        return cast("torch.Tensor", self.head(self.dropout(pooled)))
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

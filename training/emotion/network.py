@@ -1,11 +1,9 @@
-"""The student that ships and the wider teacher that never does: plain 3x3 convolutions, which int8 kernels run well.
-
-Both are described by the same :class:`Layout`, which is also what the Keras export rebuilds the network from.
-"""
+"""The student that ships: plain 3x3 convolutions, which int8 kernels run well."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,56 +18,17 @@ class Layer:
     residual: bool = False
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Layers in order, then global average pooling and one dense layer of eight logits."""
-
-    layers: tuple[Layer, ...]
-    dropout: float = 0.4
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates for one 48x48 face."""
-        side, width, total = 48, 1, 0
-        for layer in self.layers:
-            side = -(-side // layer.stride)
-            total += side * side * width * layer.channels * 9
-            width = layer.channels
-        return total + width * 8
-
-
-STUDENT = Layout(
-    (
-        Layer(32),
-        Layer(48, stride=2),
-        Layer(64),
-        Layer(96, stride=2),
-        Layer(128),
-        Layer(160, stride=2),
-        Layer(160, residual=True),
-        Layer(224),
-    ),
-    dropout=0.15,
+LAYERS = (
+    Layer(32),
+    Layer(48, stride=2),
+    Layer(64),
+    Layer(96, stride=2),
+    Layer(128),
+    Layer(160, stride=2),
+    Layer(160, residual=True),
+    Layer(224),
 )
-"""0.95 M parameters, 75 M MACs: what runs on the device."""
-
-TEACHER = Layout(
-    (
-        Layer(48),
-        Layer(96, stride=2),
-        Layer(96, residual=True),
-        Layer(192, stride=2),
-        Layer(192, residual=True),
-        Layer(192, residual=True),
-        Layer(384, stride=2),
-        Layer(384, residual=True),
-        Layer(384, residual=True),
-    ),
-    dropout=0.5,
-)
-"""About five times the student; only used to label augmented faces softly."""
-
-LAYOUTS = {"student": STUDENT, "teacher": TEACHER}
+"""In order; global average pooling and one dense layer follow. 0.95 M parameters, 75 M multiply-accumulates."""
 
 
 class ConvBlock(nn.Module):
@@ -87,23 +46,30 @@ class ConvBlock(nn.Module):
 
 
 class EmotionNet(nn.Module):
-    """Grey faces [n, 1, 48, 48] in [-1, 1] to logits [n, 8]."""
+    """Grey faces [n, 1, 48, 48] in [-1, 1] to logits [n, 8].
 
-    def __init__(self, layout: Layout) -> None:
+    Nothing is dropped at random in training: it is too small for what its teachers say rather than too large.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.layout = layout
         width, blocks = 1, []
-        for layer in layout.layers:
+        for layer in LAYERS:
             blocks.append(ConvBlock(width, layer))
-            if layer.stride == 2 and layer.channels > 90:
-                blocks.append(nn.Dropout2d(0.1))
             width = layer.channels
         self.features = nn.Sequential(*blocks)
-        self.dropout = nn.Dropout(layout.dropout)
         self.head = nn.Linear(width, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.dropout(self.features(x).mean(dim=(2, 3))))
+        return self.classified(self.pooled(x))
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees, [n, 224]."""
+        return cast("torch.Tensor", self.features(x).mean(dim=(2, 3)))
+
+    def classified(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What the last layer says of that."""
+        return cast("torch.Tensor", self.head(pooled))
 
 
 @torch.no_grad()

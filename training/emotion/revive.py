@@ -17,7 +17,7 @@ import torch
 from training.emotion.augment import Augment
 from training.emotion.dataset import load
 from training.emotion.floating import opened, real
-from training.emotion.network import LAYOUTS, ConvBlock, EmotionNet, unfold
+from training.emotion.network import EmotionNet, unfold
 
 FACES = 2048
 """How many give the statistics."""
@@ -35,21 +35,20 @@ def layers(model: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 @torch.inference_mode()
-def revive(model: Path, faces: torch.Tensor, layout: str = "student") -> EmotionNet:
-    """The network of ``layout`` with the weights of ``model``; ``faces`` are float [n, 1, 48, 48] in [-1, 1].
+def revive(model: Path, faces: torch.Tensor) -> EmotionNet:
+    """The student with the weights of ``model``; ``faces`` are float [n, 1, 48, 48] in [-1, 1].
 
     Raises:
         ValueError: the file holds another number of layers.
     """
-    net = EmotionNet(LAYOUTS[layout]).eval()
-    blocks = [module for module in net.features if isinstance(module, ConvBlock)]
+    net = EmotionNet().eval()
     *convolutions, (weight, bias) = layers(model)
-    if len(convolutions) != len(blocks):
-        raise ValueError(f"{model} has {len(convolutions)} convolutions, the layout {layout} {len(blocks)}")
+    if len(convolutions) != len(net.features):
+        raise ValueError(f"{model} has {len(convolutions)} convolutions, the student {len(net.features)}")
     net.head.weight.copy_(weight)
     net.head.bias.copy_(bias)
     x = faces
-    for block, (kernel, shift) in zip(blocks, convolutions, strict=True):
+    for block, (kernel, shift) in zip(net.features, convolutions, strict=True):
         block.conv.weight.copy_(kernel.permute(0, 3, 1, 2))
         unfold(block.norm, block.conv(x), 1.0, shift)
         x = block(x)

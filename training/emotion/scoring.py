@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
@@ -12,10 +14,14 @@ from training.emotion.dataset import CLASSES, FerPlus
 
 def predict(net: nn.Module, images: np.ndarray) -> torch.Tensor:
     """Float32 logits [n, 8] of uint8 images [n, 48, 48]."""
-    net.eval()
+    return applied(net.eval(), images)
+
+
+def applied(function: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray) -> torch.Tensor:
+    """What ``function`` gives for uint8 ``images`` [n, 48, 48], of which it sees 64 at a time in [-1, 1]."""
     x = torch.from_numpy(images)[:, None].float() / 127.5 - 1
     with torch.inference_mode():
-        return torch.cat([net(part) for part in x.split(64)])
+        return torch.cat([function(part) for part in x.split(64)])
 
 
 def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:

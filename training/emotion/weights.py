@@ -11,9 +11,11 @@ import torch
 from training.emotion import facenet, faceres
 from training.emotion.facenet import FaceNet
 from training.emotion.faceres import FaceRes
-from training.emotion.network import LAYOUTS, EmotionNet
+from training.emotion.network import EmotionNet
 
 Network = EmotionNet | FaceNet | FaceRes
+
+LAYOUTS: Mapping[str, type[Network]] = MappingProxyType({"student": EmotionNet, "face": FaceNet, "faceres": FaceRes})
 
 PRETRAINED: Mapping[str, Callable[[Path, torch.Tensor], FaceNet | FaceRes]] = MappingProxyType(
     {"face": facenet.pretrained, "faceres": faceres.pretrained}
@@ -21,16 +23,9 @@ PRETRAINED: Mapping[str, Callable[[Path, torch.Tensor], FaceNet | FaceRes]] = Ma
 """From an npm package and faces, float [n, 1, 48, 48] in [-1, 1]."""
 
 
-def build(layout: str) -> Network:
-    """A new network of one of :data:`LAYOUTS` or of :data:`PRETRAINED`."""
-    if layout in LAYOUTS:
-        return EmotionNet(LAYOUTS[layout])
-    return FaceNet() if layout == "face" else FaceRes()
-
-
 def load_weights(path: Path) -> Network:
     """A network with the weights of ``path`` (written by :mod:`training.emotion.train`)."""
     saved = torch.load(path, weights_only=True)
-    net = build(saved["layout"])
+    net = LAYOUTS[saved["layout"]]()
     net.load_state_dict(saved["state"])
     return net.eval()

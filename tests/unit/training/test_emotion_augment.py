@@ -7,7 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
-from training.emotion.augment import Augment  # noqa: E402 - torch comes first
+from training.emotion import augment  # noqa: E402 - torch comes first
+from training.emotion.augment import Augment  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +39,31 @@ def test_a_seed_reproduces_a_run_and_another_does_not(faces) -> None:
     assert not torch.equal(first, one(faces)), "every epoch must look different"
 
 
-def test_every_picture_is_changed_and_most_are_still_recognisable(faces) -> None:
+def test_every_picture_is_changed_and_most_are_still_recognisable(faces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "warped", lambda x, rows: x)
     plain = faces.float() / 127.5 - 1
-    out = Augment(3, strength=0.0)(faces)[:, 0]
-    best = [max(_likeness(a, b), _likeness(a, b.flip(-1))) for a, b in zip(plain, out, strict=True)]
-    assert max(best) < 1
-    assert np.median(best) > 0.8
+    out = Augment(3)(faces)[:, 0]
+    like = [_likeness(a, b) for a, b in zip(plain, out, strict=True)]
+    assert max(like) < 1
+    assert np.median(like) > 0.8
 
 
-def test_strength_scales_the_geometry(faces) -> None:
+def test_a_map_that_changes_nothing_gives_the_picture_and_one_with_a_sign_its_mirror_image(faces) -> None:
     straight = (faces.float() / 127.5 - 1)[:, None]
-    moved = [(Augment(4, strength)._warp(straight) - straight).abs().mean() for strength in (0.1, 0.5, 1.0)]
-    flipped = Augment(4, 0.0)._warp(straight)
-    mirrored = straight.flip(-1)
-    for was, mirror, now in zip(straight, mirrored, flipped, strict=True):
-        assert torch.allclose(now, was, atol=1e-4) or torch.allclose(now, mirror, atol=1e-4)
-    assert moved[0] < moved[1] < moved[2]
+    one, none = torch.ones(len(faces)), torch.zeros(len(faces))
+    down = torch.stack([none, one, none], 1)
+    same, mirrored = (augment.warped(straight, (torch.stack([sign, none, none], 1), down)) for sign in (one, -one))
+    torch.testing.assert_close(same, straight, atol=1e-4, rtol=0)
+    torch.testing.assert_close(mirrored, straight.flip(-1), atol=1e-4, rtol=0)
+
+
+def test_a_nudge_moves_a_picture_less_than_the_camera_does(faces) -> None:
+    straight = (faces.float() / 127.5 - 1)[:, None]
+    nudged = augment.nudged(straight, torch.Generator().manual_seed(0))
+    camera = Augment(4)._warp(straight)
+    assert (nudged != straight).flatten(1).any(1).all()
+    assert np.median([_likeness(a, b) for a, b in zip(nudged, straight, strict=True)]) > 0.8
+    assert (nudged - straight).abs().mean() < 0.7 * (camera - straight).abs().mean()
 
 
 def _likeness(a, b) -> float:

@@ -12,9 +12,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
-from training.emotion import facenet, faceres, floating  # noqa: E402 - torch comes first
+from training.emotion import facenet, faceres, floating, network  # noqa: E402 - torch comes first
 from training.emotion.revive import revive  # noqa: E402
-from training.emotion.weights import PRETRAINED, build, load_weights  # noqa: E402
+from training.emotion.weights import LAYOUTS, PRETRAINED, load_weights  # noqa: E402
 
 SHIPPED = Path(__file__).resolve().parents[3] / "plugins" / "edge_agent_emotion" / "emotion.tflite"
 
@@ -34,9 +34,10 @@ def test_a_revived_network_answers_as_the_file_does(faces: torch.Tensor) -> None
     assert np.ptp(got, axis=0).min() > 0.1
 
 
-def test_a_file_with_other_layers_is_refused(faces: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="layout teacher"):
-        revive(SHIPPED, faces, layout="teacher")
+def test_a_file_with_other_layers_is_refused(faces: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "LAYERS", network.LAYERS[:-1])
+    with pytest.raises(ValueError, match="8 convolutions, the student 7"):
+        revive(SHIPPED, faces)
 
 
 @pytest.mark.parametrize("module", [facenet, faceres])
@@ -48,7 +49,7 @@ def test_another_package_is_refused(tmp_path: Path, module: ModuleType) -> None:
 
 @pytest.mark.parametrize("layout", list(PRETRAINED))
 def test_a_teacher_is_written_and_read(tmp_path: Path, faces: torch.Tensor, layout: str) -> None:
-    net = build(layout).eval()
+    net = LAYOUTS[layout]().eval()
     torch.save({"layout": layout, "state": net.state_dict()}, tmp_path / "weights.pt")
     with torch.inference_mode():
         logits = load_weights(tmp_path / "weights.pt")(faces)
