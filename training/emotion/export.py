@@ -4,8 +4,7 @@
 
 The network is rebuilt in Keras with explicit padding (PyTorch pads strided convolutions symmetrically, "same" does
 not), batch norm folded into the convolutions, and the fitted temperature folded into the last layer, so that the
-softmax of the int8 logits is calibrated as it is. ``--rare`` lifts classes that are rare in training (logit adjustment,
-Menon et al. 2021): a little of it finds more of them and costs next to nothing elsewhere.
+softmax of the int8 logits is calibrated as it is.
 
 Input: int8 [1, 48, 48, 1] for grey in [-1, 1]; output: int8 logits [1, 8].
 """
@@ -23,13 +22,6 @@ from training.emotion.dataset import CLASSES, load
 from training.emotion.network import ConvBlock, EmotionNet
 from training.emotion.scoring import fit_temperature, predict
 from training.emotion.weights import load_weights
-
-
-@torch.no_grad()
-def lift(net: EmotionNet, targets: np.ndarray, share: float) -> None:
-    """Add ``share`` of the log of how much rarer a class is in ``targets`` [n, 8] than the average to its logit."""
-    frequency = torch.from_numpy(targets.mean(axis=0))
-    net.head.bias += share * torch.log(frequency.mean() / frequency)
 
 
 def folded(block: ConvBlock) -> tuple[np.ndarray, np.ndarray]:
@@ -91,13 +83,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rare", type=float, default=0.08, help="0 = classes as likely as in training, 1 = all alike")
     args = parser.parse_args()
     net, valid = load_weights(args.weights), load(args.data / "ferplus_valid.npz")
-    train = load(args.data / "ferplus_train.npz")
     if not isinstance(net, EmotionNet):
         parser.error(f"{args.weights} is a teacher, which is not exported")
-    lift(net, train.targets, args.rare)
     # Calibrated on the winning labels: a probability of .8 is to be right eight times in ten.
     winners = torch.nn.functional.one_hot(torch.from_numpy(valid.labels), len(CLASSES)).float()
     temperature = fit_temperature(predict(net, valid.images), winners)
@@ -109,7 +98,7 @@ def main() -> None:
     error = float(np.abs(ours - reference).max())
     if error > 1e-3:
         raise SystemExit(f"the Keras copy differs from the PyTorch network by {error:.4f}")
-    args.out.write_bytes(convert(model, calibration_set(train.images)))
+    args.out.write_bytes(convert(model, calibration_set(load(args.data / "ferplus_train.npz").images)))
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 
 

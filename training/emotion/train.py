@@ -6,8 +6,8 @@ r"""Train a student or a teacher on FER+ vote distributions, optionally distilli
     python -m training.emotion.train --data PATH --out runs/v2 --epochs 60 --labels t.npy --features f.npy
 
 AdamW with a one-cycle schedule, bfloat16 autocast (five times as fast as float32 on CPUs that have it) and exponential
-moving average of the weights. Classes count as often as they occur: weighting the rare ones up costs two points of
-accuracy, and twice where a teacher did it too. The validation split selects nothing but the last averaged weights;
+moving average of the weights. Classes count as often as they occur: weighting the rare ones up costs a point of
+accuracy, and more where a teacher did it too. The validation split selects nothing but the last averaged weights;
 every epoch's figures go to ``log.jsonl``.
 """
 
