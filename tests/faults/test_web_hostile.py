@@ -254,7 +254,8 @@ def test_who_has_everything_echoed_and_reads_nothing_is_cut_off(web: Web, impati
             while time.monotonic() - began < 40.0:
                 sock.sendall(pings)
         assert time.monotonic() - began < 30.0, "it goes on"
-    assert (process_use().rss_mb or 0.0) - before < 40.0
+    # A few MB as a rule, some tens where the server comes to look late; without a limit it is all that was sent.
+    assert (process_use().rss_mb or 0.0) - before < 100.0
 
 
 def test_who_says_much_where_nobody_listens_is_cut_off(web: Web) -> None:
