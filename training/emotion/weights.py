@@ -16,6 +16,7 @@ from training.emotion.network import EmotionNet
 Network = EmotionNet | FaceNet | FaceRes
 
 LAYOUTS: Mapping[str, type[Network]] = MappingProxyType({"student": EmotionNet, "face": FaceNet, "faceres": FaceRes})
+"""What ships, and its two teachers."""
 
 PRETRAINED: Mapping[str, Callable[[Path, torch.Tensor], FaceNet | FaceRes]] = MappingProxyType(
     {"face": facenet.pretrained, "faceres": faceres.pretrained}
