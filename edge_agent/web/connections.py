@@ -2,8 +2,9 @@
 
 A client that connects and says nothing, half of a request, or does not read its answer is cut off. When all places are
 taken, a newcomer gets that of whoever has kept its request back longest, so that idle connections keep nobody out.
-Of uvicorn it knows ``transport`` and ``cycle`` of a connection, and its HTTP by h11: the faster one keeps whatever a
-header or trailer brings, without end.
+Nothing more is read from a WebSocket whose client does not read, so that no answers pile up (to pings, above all).
+Of uvicorn it knows ``transport``, ``cycle`` and ``read_paused`` of a connection, and its HTTP by h11: the faster one
+keeps whatever a header or trailer brings, without end.
 """
 
 from __future__ import annotations
@@ -61,6 +62,22 @@ class Connections:
                 super().handle_websocket_upgrade(event)
 
         return Limited
+
+    @staticmethod
+    def attentive(protocol: type[Any]) -> type[asyncio.Protocol]:
+        """uvicorn's ``protocol`` for a WebSocket, which listens only while it is listened to."""
+
+        class Attentive(protocol):  # type: ignore[misc]
+            def pause_writing(self) -> None:
+                super().pause_writing()
+                self.transport.pause_reading()
+
+            def resume_writing(self) -> None:
+                super().resume_writing()
+                if not getattr(self, "read_paused", False):
+                    self.transport.resume_reading()
+
+        return Attentive
 
     def config_at(self, target: bytes, config: uvicorn.Config) -> uvicorn.Config:
         """``config`` for the WebSocket that ``target`` of a request asks for."""

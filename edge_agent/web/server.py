@@ -11,6 +11,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 
@@ -129,6 +130,8 @@ class WebServer:
             timeout_keep_alive=5,
             backlog=SPARE,
         )
+        config.load()
+        config.ws_protocol_class = limits.attentive(cast("type[Any]", config.ws_protocol_class))
         server = uvicorn.Server(config)
         watching = asyncio.create_task(_pulse(server, hub, limits, beat, stop))
         try:
