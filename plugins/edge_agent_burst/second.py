@@ -34,8 +34,8 @@ Samples = npt.NDArray[np.float32]
 POLICIES: Mapping[Label, LabelPolicy] = {
     **OWN_POLICIES,
     "laughter": LabelPolicy(on=0.4, off=0.24, agree=3, among=4),
-    "crying": LabelPolicy(on=0.5, off=0.3, agree=3, among=4),
-    "cough": LabelPolicy(on=0.2, off=0.12, agree=3, among=4, longest=10.0),
+    "crying": LabelPolicy(on=0.4, off=0.24, agree=4, among=5),
+    "cough": LabelPolicy(on=0.23, off=0.14, agree=3, among=4, longest=10.0),
     "sneeze": LabelPolicy(on=0.25, off=0.15, agree=3, among=4, longest=5.0),
 }
 """Three opinions are seldom as sure as one is, YAMNet of a cough in particular. Chosen as the own model's were."""

@@ -1,4 +1,4 @@
-"""What happens between a mouth and the samples: distance and room, microphone, clipping, noise, codec, gain, speed."""
+"""What happens between a mouth and the samples: speed, breath, room, microphone, clipping, noise, codec, gain."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def record(
     x = samples.astype(float)
     if not mild and draw.chance(0.5):
         x = np.interp(np.arange(0, len(x) - 1, draw.flat(0.92, 1.08)), np.arange(len(x)), x)
+    if not mild and draw.chance(0.35):
+        x = x + _blown(x, draw)
     if draw.chance(0.25 if mild else 0.6):
         x = _room(x, draw)
     if draw.chance(0.5 if mild else 0.7):
@@ -39,7 +41,7 @@ def record(
     x = x / (np.abs(x).max() + 1e-9)
     if draw.chance(0.12):
         x = np.tanh(x * draw.flat(1.5, 6))
-    ratio_db = float(np.clip(rng.normal(24, 12), 0, 60))
+    ratio_db = float(np.clip(rng.normal(32, 14), 0, 70))
     x = x + _noise(len(x), draw, noise) * _loudness(x) * 10 ** (-ratio_db / 20)
     x = x / (np.abs(x).max() + 1e-9)
     if draw.chance(0.5):
@@ -60,6 +62,17 @@ def _noise(count: int, draw: Draw, noise: npt.NDArray[np.float32] | None) -> Arr
     return np.asarray(repeated / (np.sqrt(np.mean(repeated**2)) + 1e-9))
 
 
+def _blown(x: Array, draw: Draw) -> Array:
+    """The rumble of breath that strikes a microphone close by: low noise that swells with the sound."""
+    envelope = np.sqrt(lfilter([0.002], [1, -0.998], x**2))
+    swell = (envelope / (envelope.max() + 1e-9)) ** draw.flat(0.5, 2)
+    swell *= np.clip(1 + draw.wander(len(x), 12, RATE), 0, 3)
+    corner = 1 - 2 * np.pi * draw.log(30, 250) / RATE
+    rumble = lfilter([1 - corner], [1, -corner], lfilter([1 - corner], [1, -corner], draw.rng.standard_normal(len(x))))
+    rumble *= swell
+    return np.asarray(rumble / (_loudness(rumble) + 1e-9) * _loudness(x) * draw.log(0.2, 4))
+
+
 def _microphone(x: Array, draw: Draw, depth_db: float = 6.0) -> Array:
     """A random smooth frequency response with a low cut and sometimes a high cut."""
     n = 1 << int(np.ceil(np.log2(len(x) + 512)))
@@ -68,8 +81,8 @@ def _microphone(x: Array, draw: Draw, depth_db: float = 6.0) -> Array:
     octaves = np.linspace(np.log2(50), 13, knots)
     gain = np.interp(np.log2(np.maximum(hertz, 50)), octaves, draw.rng.normal(0, depth_db, knots))
     gain -= 10 * np.log10(1 + (draw.log(30, 250) / hertz) ** 4)
-    if draw.chance(0.5):
-        gain -= 10 * np.log10(1 + (hertz / draw.log(3000, 9000)) ** 8)
+    if draw.chance(0.45):
+        gain -= 10 * np.log10(1 + (hertz / draw.log(2800, 9000)) ** draw.log(4, 60))
     return np.asarray(np.fft.irfft(np.fft.rfft(x, n) * 10 ** (np.clip(gain, -60, 25) / 20), n)[: len(x)])
 
 

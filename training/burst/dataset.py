@@ -23,10 +23,12 @@ from training.burst.features import STRIDE
 
 Array = npt.NDArray[np.float32]
 
-SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "sneeze": 0.09, "speech": 0.25, "background": 0.2}
+SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "speech": 0.25, "background": 0.2}
 """How often a class is drawn, relative to the others."""
-REAL_SHARE: Mapping[str, float] = {"cough": 0.4, "crying": 0.3, "sneeze": 0.4, "speech": 0.5, "background": 0.7}
+REAL_SHARE: Mapping[str, float] = {"cough": 0.3, "crying": 0.2, "sneeze": 0.3, "speech": 0.5, "background": 0.7}
 """How much of it is drawn from recordings, where there are any: not more, lest what is recorded be taken for them."""
+TEACHER_REAL_SHARE: Mapping[str, float] = {**REAL_SHARE, "cough": 0.5, "crying": 0.4, "sneeze": 0.5}
+"""The same for YAMNet's embedding, which knows recordings of everything."""
 UNJUDGED = ("throat_clearing", "groan", *REJECTIONS)
 """Labels on which YAMNet is no credible critic."""
 _CRITIC_FLOOR = 0.06
@@ -66,10 +68,11 @@ class Batch:
 
 
 class Sampler:
-    """Draws batches from ``clips`` without end."""
+    """Draws batches from ``clips`` without end, of each label ``recorded`` of them from recordings."""
 
-    def __init__(self, clips: Sequence[Clip], seed: int) -> None:
+    def __init__(self, clips: Sequence[Clip], seed: int, recorded: Mapping[str, float] = REAL_SHARE) -> None:
         self._rng = np.random.default_rng(seed)
+        self._real_share = recorded
         self._pools = {
             (label, real): [c for c in clips if c.label == label and c.real == real]
             for label in range(len(CLASSES))
@@ -95,7 +98,7 @@ class Sampler:
         return Batch(windows, np.stack(embeddings), labels.astype(np.int64))
 
     def _clip(self, label: int) -> Clip:
-        real = self._rng.random() < REAL_SHARE.get(CLASSES[label], 0.0)
+        real = self._rng.random() < self._real_share.get(CLASSES[label], 0.0)
         key = (label, real) if (label, real) in self._chances else (label, not real)
         pool = self._pools[key]
         return pool[int(self._rng.choice(len(pool), p=self._chances[key]))]
@@ -151,22 +154,26 @@ class Sampler:
         return np.asarray(frames[np.resize(self._rng.permutation(order), WINDOW_FRAMES)])
 
     def _vary(self, window: Array) -> Array:
-        """Pitch, speed, tone colour and bandwidth."""
-        rng = self._rng
-        if rng.random() < 0.35:
-            factor = rng.uniform(0.85, 1.18)
+        """Speed, pitch and formants, tone colour and bandwidth."""
+        rng, bands = self._rng, np.arange(BANDS)
+        if rng.random() < 0.5:
+            factor = rng.uniform(0.75, 1.3)
             middle = WINDOW_FRAMES / 2
             source = np.rint((np.arange(WINDOW_FRAMES) - middle) * factor + middle).astype(int)
             window = window[np.clip(source, 0, WINDOW_FRAMES - 1)]
-        if rng.random() < 0.35:
-            shift = int(rng.integers(-3, 4))
-            window = window[:, np.clip(np.arange(BANDS) + shift, 0, BANDS - 1)]
         if rng.random() < 0.6:
-            window = window + _curve(rng, 4.0)
-        if rng.random() < 0.25:
+            shift, stretch = rng.uniform(-4.0, 4.0), rng.uniform(0.93, 1.07)
+            window = window[:, np.clip(np.rint(bands * stretch + shift).astype(int), 0, BANDS - 1)]
+        if rng.random() < 0.8:
+            window = window + _curve(rng, 6.0)
+        if rng.random() < 0.45:
             # Narrow-band microphones, telephones and codecs.
-            window = window.copy()
-            window[:, int(rng.integers(36, BANDS)) :] -= rng.uniform(20.0, 60.0)
+            slope = np.clip((bands - rng.integers(34, BANDS)) / rng.integers(1, 6), 0.0, 1.0)
+            window = window - np.asarray(slope * rng.uniform(20.0, 60.0), np.float32)
+        if rng.random() < 0.3:
+            # Small microphones, and filters against rumble.
+            low = bands < rng.integers(0, 14)
+            window = window - np.asarray(low * rng.uniform(3.0, 30.0), np.float32)
         return window
 
     def _mask(self, window: Array) -> None:

@@ -2,9 +2,9 @@
 
     python -m training.burst.dump --weights runs/v1/weights.pt --corpus runs/corpus --out runs/v1
 
-Several ``--weights`` are averaged. Writes ``parity.json`` (see :mod:`training.burst.parity`) and, into ``--out``,
-``weights.npz``; ``calibration.npz`` with windows as in training and the network's probabilities for them; and, given
-``--teacher``, the plugin's ``second_opinion.npz``.
+Several ``--weights`` are averaged, and the batch norms of what comes out measured anew. Writes ``parity.json`` (see
+:mod:`training.burst.parity`) and, into ``--out``, ``weights.npz``; ``calibration.npz`` with windows as in training and
+the network's probabilities for them; and, given ``--teacher``, the plugin's ``second_opinion.npz``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import update_bn
 
 from training.burst import parity
 from training.burst.corpus import CLASSES
@@ -23,12 +24,18 @@ from training.burst.train import Teacher
 
 
 def average(paths: list[Path]) -> dict[str, torch.Tensor]:
-    """Mean of the weights in ``paths``: of one run, at different times."""
+    """Mean of the weights in ``paths``: of runs that set out from the same weights."""
     states = [torch.load(path) for path in paths]
     return {
         name: torch.stack([state[name].float() for state in states]).mean(0).to(states[0][name].dtype)
         for name in states[0]
     }
+
+
+def settle(net: BurstNet, sampler: Sampler, windows: int = 16_000) -> None:
+    """Measure the batch norms of ``net`` on windows as in training."""
+    update_bn((torch.from_numpy(sampler.batch(250).windows)[:, None] for _ in range(windows // 250)), net)
+    net.eval()
 
 
 def head(teacher: Teacher) -> dict[str, np.ndarray]:
@@ -42,7 +49,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--weights", type=Path, nargs="+", required=True)
-    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--teacher", type=Path)
     parser.add_argument("--windows", type=int, default=600)
@@ -51,7 +58,10 @@ def main() -> None:
     net = BurstNet(len(CLASSES))
     net.load_state_dict(average(args.weights))
     net.eval()
-    batch = Sampler(load(sorted(args.corpus.glob("features-*.npz"))[:2]), seed=99).batch(args.windows)
+    sampler = Sampler(load([path for corpus in args.corpus for path in sorted(corpus.glob("features-*.npz"))]), seed=99)
+    if len(args.weights) > 1:
+        settle(net, sampler)
+    batch = sampler.batch(args.windows)
     with torch.no_grad():
         probabilities = net(torch.from_numpy(batch.windows)[:, None])[0].softmax(1).numpy()
         parity.write(net(torch.from_numpy(parity.windows())[:, None])[0].softmax(1).numpy())

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from edge_agent_burst.yamnet import EMBEDDING
 from training.burst.corpus import CLASSES
-from training.burst.dataset import Sampler, load
+from training.burst.dataset import TEACHER_REAL_SHARE, Sampler, load
 from training.burst.layers import LAYERS
 from training.burst.network import BurstNet
 from training.precision import fast_bfloat16
@@ -81,12 +81,14 @@ def fit_teacher(sampler: Sampler, windows: int, seed: int, decay: float = 0.02) 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``rate`` is the highest learning rate, ``distil`` the teacher's share of the loss."""
+    """``rate`` is the highest learning rate, ``distil`` the teacher's share of the loss, ``embed`` the weight of
+    the embedding's."""
 
     steps: int
     batch: int
     rate: float
     distil: float
+    embed: float
     seed: int
 
 
@@ -110,7 +112,7 @@ def train(sampler: Sampler, teacher: Teacher, plan: Plan, net: BurstNet, out: Pa
         with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
             logits, pooled = net(x)
             guess = auxiliary(pooled)
-        loss = _loss(logits.float(), labels, opinion, plan.distil) + 0.5 * _distance(guess.float(), target)
+        loss = _loss(logits.float(), labels, opinion, plan.distil) + plan.embed * _distance(guess.float(), target)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)
@@ -156,27 +158,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--start", type=Path, help="weights to continue from")
-    parser.add_argument("--distil", type=float, default=0.4)
+    parser.add_argument("--distil", type=float, default=0.7)
+    parser.add_argument("--embed", type=float, default=1.5)
     parser.add_argument("--teacher-windows", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    sampler = Sampler(
-        load([path for corpus in args.corpus for path in sorted(corpus.glob("features-*.npz"))]), args.seed
-    )
+    clips = load([path for corpus in args.corpus for path in sorted(corpus.glob("features-*.npz"))])
     if (args.out / "teacher.pt").exists():
         teacher = Teacher()
         teacher.load_state_dict(torch.load(args.out / "teacher.pt"))
     else:
-        teacher = fit_teacher(sampler, args.teacher_windows, args.seed)
+        teacher = fit_teacher(Sampler(clips, args.seed, TEACHER_REAL_SHARE), args.teacher_windows, args.seed)
         torch.save(teacher.state_dict(), args.out / "teacher.pt")
     net = BurstNet(len(CLASSES))
     if args.start:
         net.load_state_dict(torch.load(args.start))
-    plan = Plan(args.steps, args.batch, args.rate, args.distil, args.seed)
-    net = train(sampler, teacher, plan, net, args.out)
+    plan = Plan(args.steps, args.batch, args.rate, args.distil, args.embed, args.seed)
+    net = train(Sampler(clips, args.seed), teacher, plan, net, args.out)
     torch.save(net.state_dict(), args.out / "weights.pt")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
 
@@ -92,3 +93,17 @@ def test_given_noise_is_used() -> None:
     hum = np.sin(2 * np.pi * 50 * np.arange(RATE) / RATE).astype(np.float32)
     wet = [record(dry, np.random.default_rng(4), noise) for noise in (hum, None)]
     assert not np.array_equal(*(w[: min(map(len, wet))] for w in wet))
+
+
+def test_breath_rumbles_on_some_microphones_and_only_while_there_is_sound() -> None:
+    hiss = np.diff(np.random.default_rng(0).standard_normal(RATE + 1)).astype(np.float32)
+    dry = np.concatenate([hiss, np.zeros(2 * RATE, np.float32)])
+    blown = 0
+    for seed in range(60):
+        wet = record(dry, np.random.default_rng(seed), np.zeros(RATE, np.float32))
+        low = lfilter([0.02], [1, -0.98], wet)
+        begun, silent = low[: RATE // 2], low[5 * RATE // 2 :]
+        if np.std(begun) > 0.15 * np.std(wet[: RATE // 2]):
+            blown += 1
+            assert np.std(silent) < 0.2 * np.std(begun)
+    assert 10 < blown < 35

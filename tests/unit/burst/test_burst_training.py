@@ -16,7 +16,7 @@ from edge_agent_burst.labels import LABELS, REJECTIONS
 from edge_agent_burst.own import CLASSES, POLICIES, WINDOW_FRAMES
 from training.burst import corpus, scenes
 from training.burst.dataset import SHARE, Clip, Sampler, embedding_at
-from training.burst.evaluate import Heard, clip_scores, evaluate, summarise, table
+from training.burst.evaluate import Heard, choose, evaluate, summarise, table
 from training.burst.recordings import Recording, find, source_of
 
 
@@ -127,9 +127,13 @@ def test_folders_are_labels_and_empty_ones_an_error(tmp_path: Path) -> None:
         evaluate(tmp_path / "music")
 
 
-def test_clip_score_is_the_mean_of_the_best_three() -> None:
-    assert clip_scores(np.array([[0.1], [0.9], [0.5], [0.4]]))[0] == pytest.approx(0.6)
-    assert clip_scores(np.array([[0.8]]))[0] == pytest.approx(0.8)
+def test_all_windows_choose_and_the_best_three_score() -> None:
+    scores = np.array([[0.1, 0.0], [0.9, 0.0], [0.5, 0.8], [0.4, 0.8], [0.4, 0.8]])
+    label, score = choose(scores, ("cough", "sneeze"))
+    assert label == "sneeze"
+    assert score == pytest.approx(0.8)
+    assert choose(scores[:4], ("cough", "sneeze")) == ("cough", pytest.approx(0.6))
+    assert choose(scores[1:2], ("cough", "sneeze")) == ("cough", pytest.approx(0.9))
 
 
 def test_a_scene_knows_its_onset(shared: Path) -> None:

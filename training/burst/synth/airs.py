@@ -39,8 +39,8 @@ def exhale(
             voice=voice * utterance.speaker.breath * draw.log(0.3, 3),
             breath=level,
             formants=mouth,
-            to_formants=mouth * draw.flat(0.8, 1.03),
-            attack=seconds * draw.flat(0.05, 0.5),
+            to_formants=mouth * draw.flat(0.75, 1.1),
+            attack=seconds * draw.log(0.03, 0.5),
             release=seconds * draw.flat(0.2, 0.9),
             shape=draw.flat(0.8, 2),
             breath_tilt=tilt,
@@ -62,7 +62,7 @@ def inhale(
     """A breath in: its spectrum rises and it ends more abruptly."""
     draw = utterance.draw
     mouth = utterance.speaker.vowel(draw, "m" if nasal else "xeaE")
-    tilt = [draw.flat(-3, 1) + bright, draw.flat(-2, 3) + bright]
+    tilt = [draw.flat(-3, 3) + bright, draw.flat(-2, 3) + bright]
     utterance.put(
         start,
         Sound(
@@ -70,9 +70,9 @@ def inhale(
             f0=f0,
             voice=voice * utterance.speaker.breath * draw.log(0.3, 3),
             breath=level,
-            formants=mouth * draw.flat(0.8, 1.03),
-            to_formants=mouth * draw.flat(1, 1.12),
-            attack=seconds * draw.flat(0.1, 0.7),
+            formants=mouth * draw.flat(0.8, 1.3),
+            to_formants=mouth * draw.flat(0.9, 1.12),
+            attack=seconds * draw.log(0.03, 0.7),
             release=seconds * draw.flat(0.05, 0.4),
             shape=draw.flat(0.8, 2),
             breath_tilt=tilt,
@@ -117,8 +117,9 @@ def _gasp(utterance: Utterance, time: float, bright: float) -> Samples:
     draw = utterance.draw
     for _ in range(draw.pick((1, 2), (4, 1))):
         seconds, f0 = draw.flat(0.15, 0.6), utterance.speaker.f0 * draw.flat(1.5, 3)
-        voice = draw.flat(0.2, 0.8) if draw.chance(0.35) else 0.0
-        inhale(utterance, time, seconds, 1.0, voice, [f0, f0 * draw.flat(1.1, 1.6)], bright)
+        # Breathed in through a tight throat, which may sound as clearly as a call.
+        voice = draw.log(0.2, 4) if draw.chance(0.5) else 0.0
+        inhale(utterance, time, seconds, 1.0, voice, [f0, f0 * draw.flat(1.0, 1.6)], bright)
         time += seconds + draw.flat(0.1, 0.6)
     if draw.chance(0.4):
         exhale(utterance, time, draw.flat(0.3, 0.7), draw.flat(0.2, 0.6), bright=bright)
@@ -141,7 +142,7 @@ def cough(draw: Draw, speaker: Speaker, kind: str) -> Samples:
 def _one_cough(utterance: Utterance, time: float, level: float, wet: bool) -> float:
     draw, mouth = utterance.draw, utterance.speaker.vowel(utterance.draw, "axEo")
     bang = Sound(draw.flat(0.03, 0.07), breath=level * draw.log(1, 5), formants=mouth * 1.1, attack=0.004, release=0.04)
-    utterance.put(time, _tilted(bang, draw.flat(-4, 3)))
+    utterance.put(time, _tilted(bang, draw.flat(-3, 6)))
     rush = Sound(
         draw.flat(0.1, 0.45),
         breath=level * draw.log(0.5, 3),
@@ -150,7 +151,7 @@ def _one_cough(utterance: Utterance, time: float, level: float, wet: bool) -> fl
         attack=0.01,
         release=0.3,
     )
-    utterance.put(time + 0.03, _tilted(rush, draw.flat(-3, 3)))
+    utterance.put(time + 0.03, _tilted(rush, draw.flat(-3, 4)))
     time += draw.flat(0, 0.15)
     if draw.chance(0.5):
         seconds, f0 = draw.flat(0.08, 0.25), utterance.speaker.f0 * draw.flat(0.9, 2.2)

@@ -32,7 +32,7 @@ class _Laugh:
         self.pitch = speaker.f0 * draw.flat(0.9, 1.6) * _LAUGH_PITCH[kind]
         self.mouth = speaker.vowel(draw, _LAUGH_VOWELS[kind])
         self.duty = draw.flat(0.25, 0.75)
-        self.aspiration = 1.0 if kind == "breathy" else draw.flat(0.1, 1)
+        self.aspiration = 1.0 if kind == "breathy" else draw.log(0.03, 1)
         self.voice = draw.flat(0, 0.15) if kind == "breathy" else 1.0
         self.breath_in_voice = 1.0 if self.voice < 0.2 else draw.flat(0.1, 1)
         self.release = draw.flat(0.3, 0.95)
@@ -62,7 +62,7 @@ def laughter(draw: Draw, speaker: Speaker, kind: str) -> Samples:
 
 def _bout(utterance: Utterance, laugh: _Laugh, time: float) -> float:
     draw = utterance.draw
-    calls = int(draw.rng.integers(3, 10))
+    calls = int(draw.rng.integers(2, 10))
     pitch, fall, fade = laugh.pitch * draw.flat(0.85, 1.15), draw.flat(0.5, 1.1), draw.flat(0.2, 1)
     for number in range(calls):
         progress = number / (calls - 1)
@@ -82,7 +82,7 @@ def _call(utterance: Utterance, laugh: _Laugh, time: float, period: float, level
     mouth = laugh.mouth * draw.rng.uniform(0.96, 1.05, 8)
     silence = period * (1 - laugh.duty)
     before = min(silence, draw.flat(0.02, 0.2))
-    tilt = draw.flat(-5, -1)
+    tilt = draw.flat(-5, 3)
     aspirated = Sound(
         before + 0.03,
         breath=laugh.aspiration * level,
@@ -104,7 +104,8 @@ def _call(utterance: Utterance, laugh: _Laugh, time: float, period: float, level
         attack=draw.flat(0.01, 0.03),
         release=seconds * laugh.release,
         shape=draw.flat(1, 4),
-        voice_tilt=[draw.flat(-5, 1)] * 2,
+        voice_tilt=[draw.flat(-5, 3)] * 2,
+        breath_tilt=[tilt, tilt],
         rough=draw.flat(0, 0.3) if laugh.kind == "cackle" else 0.0,
     )
     utterance.put(time + silence, voiced)
@@ -244,14 +245,14 @@ def _scream(draw: Draw, seconds: float, f0: Array, mouth: Array) -> Sound:
         seconds,
         f0=f0,
         voice=1.0,
-        breath=draw.flat(0.1, 1),
+        breath=draw.log(0.02, 1),
         formants=mouth,
-        to_formants=mouth * draw.flat(0.93, 1.07),
+        to_formants=mouth * draw.factors(draw.pick((0.07, 0.3)), len(mouth)),
         attack=draw.flat(0.02, 0.12),
         release=draw.flat(0.05, 0.3),
         voice_tilt=[draw.flat(-2, 4)] * 2,
         breath_tilt=[draw.flat(-1, 3)] * 2,
-        rough=draw.flat(0.05, 0.8),
+        rough=max(0.0, draw.flat(-0.3, 0.8)),
         doubling=max(0.0, draw.flat(-0.5, 0.6)),
         jitter=draw.log(0.005, 0.06),
     )
@@ -264,8 +265,27 @@ def _open_mouth(draw: Draw, speaker: Speaker, f0: float) -> Array:
     return mouth
 
 
-_GROAN_PITCH = {"moan": 1.25, "groan": 0.95, "grunt": 1.05, "hum": 1.1, "growl": 0.8, "strain": 1.3}
-_GROAN_VOWELS = {"moan": "xomau", "groan": "xoEau", "grunt": "xo", "hum": "m", "growl": "xoaE", "strain": "xEem"}
+_GROAN_PITCH = {
+    "moan": 1.25,
+    "groan": 0.95,
+    "grunt": 1.05,
+    "hum": 1.1,
+    "growl": 0.8,
+    "strain": 1.3,
+    "ugh": 1.3,
+    "pain": 1.8,
+}
+_GROAN_VOWELS = {
+    "moan": "xomau",
+    "groan": "xoEau",
+    "grunt": "xo",
+    "hum": "m",
+    "growl": "xoaE",
+    "strain": "xEem",
+    "ugh": "xoaE",
+    "pain": "aAxEo",
+}
+_GROAN_SECONDS = {"grunt": 0.3, "strain": 0.5, "ugh": 0.4, "pain": 0.6}
 _CONTOURS = (
     (0.85, 1.2, 0.75),
     (1.2, 1.0, 0.7),
@@ -277,9 +297,12 @@ _CONTOURS = (
 
 
 def groan(draw: Draw, speaker: Speaker, kind: str) -> Samples:
-    """Long, low and dark: moans of comfort or pain, groans, grunts, hums, growls and strained efforts."""
+    """Low and dark: moans of comfort or pain, groans, grunts, hums, growls, strained efforts; or short and pressed.
+
+    ``ugh`` and ``pain`` are brief cries, brighter and higher than the rest, but below a yell.
+    """
     utterance, time = Utterance(draw, speaker, 5.5), draw.flat(0, 0.15)
-    repeats = draw.pick((1, 2, 3), (3, 4, 3) if kind in ("grunt", "strain") else (6, 3, 1))
+    repeats = draw.pick((1, 2, 3), (3, 4, 3) if kind in ("grunt", "strain") else (6, 2, 1))
     for _ in range(repeats):
         sound = _groan(draw, speaker, kind)
         utterance.put(time, sound)
@@ -295,12 +318,12 @@ def groan(draw: Draw, speaker: Speaker, kind: str) -> Samples:
 
 
 def _groan(draw: Draw, speaker: Speaker, kind: str) -> Sound:
-    seconds = draw.log(0.5, 2.4) * {"grunt": 0.3, "strain": 0.5}.get(kind, 1)
+    seconds, pressed = draw.log(0.5, 2.4) * _GROAN_SECONDS.get(kind, 1), kind in ("ugh", "pain")
     f0 = speaker.f0 * draw.flat(0.75, 1.3) * _GROAN_PITCH[kind]
     if kind in ("groan", "grunt", "growl") and draw.chance(0.25):
         f0 *= draw.flat(0.2, 0.45)
     count = int(seconds * CONTROL_RATE) + 2
-    contour = draw.pick(_CONTOURS)
+    contour = np.array(draw.pick(_CONTOURS)) ** draw.flat(0.6, 2.2)
     curve = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(contour)), contour)
     mouth = speaker.vowel(draw, _GROAN_VOWELS[kind])
     creaky = kind == "growl" or draw.chance(0.5)
@@ -308,12 +331,12 @@ def _groan(draw: Draw, speaker: Speaker, kind: str) -> Sound:
         seconds,
         f0=f0 * curve * (1 + 0.01 * draw.wander(count, 6, CONTROL_RATE)),
         voice=1.0,
-        breath=draw.log(0.05, 3),
+        breath=draw.log(0.02, 3),
         formants=mouth,
-        to_formants=speaker.vowel(draw, "mxou") if draw.chance(0.5) else mouth * draw.flat(0.85, 1.1),
-        attack=draw.flat(0.03, 0.25),
+        to_formants=speaker.vowel(draw, "mxouae") if draw.chance(0.6) else mouth * draw.flat(0.85, 1.1),
+        attack=draw.log(0.01, 0.1) if pressed else draw.flat(0.03, 0.25),
         release=seconds * draw.flat(0.15, 0.5),
-        voice_tilt=[draw.flat(-6, 0), draw.flat(-8, -1)],
+        voice_tilt=[draw.flat(-3, 3), draw.flat(-6, 1)] if pressed else [draw.flat(-6, 1), draw.flat(-8, -1)],
         rough=draw.flat(0.1, 0.9) if creaky else 0.0,
         doubling=draw.flat(0.2, 0.7) if creaky and draw.chance(0.5) else 0.0,
         jitter=draw.log(0.01, 0.06) if creaky else None,

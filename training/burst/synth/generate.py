@@ -34,7 +34,7 @@ KINDS: Mapping[str, Mapping[str, float]] = {
     "scream": {"scream": 4, "shriek": 4, "yell": 3},
     "sigh": {"breath": 6, "soft": 3, "nasal": 1},
     "gasp": {"pant": 5, "gasp": 2.5, "heavy": 2.5},
-    "groan": {"moan": 4, "groan": 4, "grunt": 1.5, "hum": 1, "growl": 2, "strain": 1.5},
+    "groan": {"moan": 4, "groan": 4, "grunt": 1.5, "hum": 1, "growl": 2, "strain": 1.5, "ugh": 2.5, "pain": 3.5},
     "cough": {"dry": 6, "wet": 4},
     "throat_clearing": {"ahem": 3, "hrm": 4, "scrape": 2.5, "grind": 2},
     "sneeze": {"built": 5, "sudden": 5},
@@ -44,24 +44,25 @@ KINDS: Mapping[str, Mapping[str, float]] = {
 """The ways each label is made and how often."""
 
 _RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
-    # Moved by a search against YAMNet's scores, for the two labels where that helped.
+    # Moved by a search against YAMNet's scores, where that helped.
     "crying": {
         "bandwidth": (0.92, 2.1),
         "voice_tilt": (-2.0, 3.8),
         "breath_tilt": (-4.8, 1.8),
         "breath": (0.02, 0.24),
         "jitter": (0.0035, 0.043),
-        "shimmer": (0.04, 0.27),
+        "shimmer": (0.03, 0.27),
     },
     "scream": {
         "bandwidth": (0.84, 2.1),
         "voice_tilt": (-2.5, 2.7),
         "breath_tilt": (-4.0, 0.1),
         "breath": (0.029, 0.35),
-        "jitter": (0.006, 0.039),
-        "shimmer": (0.042, 0.27),
+        "jitter": (0.003, 0.039),
+        "shimmer": (0.03, 0.27),
     },
-    "laughter": {"voice_tilt": (0.0, 4.0)},
+    "laughter": {"voice_tilt": (0.0, 5.0)},
+    "gasp": {"bandwidth": (0.6, 2.2)},
 }
 
 

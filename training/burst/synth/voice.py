@@ -64,11 +64,11 @@ class Speaker:
             f0=draw.log(*f0),
             tract=draw.flat(*tract),
             open_quotient=draw.flat(0.4, 0.9, "open_quotient"),
-            jitter=draw.log(0.003, 0.05, "jitter"),
-            shimmer=draw.flat(0.02, 0.3, "shimmer"),
-            breath=draw.log(0.015, 0.4, "breath"),
-            voice_tilt=draw.flat(-3, 4, "voice_tilt"),
-            breath_tilt=draw.flat(-5, 2, "breath_tilt"),
+            jitter=draw.log(0.0015, 0.05, "jitter"),
+            shimmer=draw.log(0.015, 0.3, "shimmer"),
+            breath=draw.log(0.007, 0.4, "breath"),
+            voice_tilt=draw.flat(-3, 5, "voice_tilt"),
+            breath_tilt=draw.flat(-4, 3, "breath_tilt"),
         )
 
     def infant(self, draw: Draw) -> Speaker:
