@@ -28,7 +28,7 @@ SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "speech": 0.25, "b
 REAL_SHARE: Mapping[str, float] = {"cough": 0.3, "crying": 0.2, "sneeze": 0.3, "speech": 0.5, "background": 0.7}
 """How much of it is drawn from recordings, where there are any: not more, lest what is recorded be taken for them."""
 TEACHER_REAL_SHARE: Mapping[str, float] = {**REAL_SHARE, "cough": 0.5, "crying": 0.4, "sneeze": 0.5}
-"""The same for YAMNet's embedding, which knows recordings of everything."""
+"""The same for the teacher: YAMNet knows recordings of everything, so these are not taken for their label."""
 UNJUDGED = ("throat_clearing", "groan", *REJECTIONS)
 """Labels on which YAMNet is no credible critic."""
 _CRITIC_FLOOR = 0.06
@@ -68,7 +68,7 @@ class Batch:
 
 
 class Sampler:
-    """Draws batches from ``clips`` without end, of each label ``recorded`` of them from recordings."""
+    """Draws batches from ``clips`` without end; ``recorded`` is each label's share of recordings."""
 
     def __init__(self, clips: Sequence[Clip], seed: int, recorded: Mapping[str, float] = REAL_SHARE) -> None:
         self._rng = np.random.default_rng(seed)
