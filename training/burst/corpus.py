@@ -3,7 +3,8 @@
     python -m training.burst.corpus --data PATH --out runs/corpus --shards 8
 
 Every shard is an ``.npz`` with ``samples`` (int16, all clips one after the other), ``lengths``, ``labels`` (indices
-into :data:`CLASSES`), ``kinds`` and ``real``. Shard ``k`` depends on the seed and ``k`` alone, so more can be added.
+into :data:`CLASSES`, -1 for :data:`UNLABELLED`), ``kinds`` and ``real``. Shard ``k`` depends on the seed and ``k``
+alone, so more can be added.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from training.burst.channel import record
 from training.burst.synth import synthesize
 
 CLASSES = (*LABELS, *REJECTIONS)
+UNLABELLED = "unlabelled"
+"""A sound of which nobody said what it is, for :mod:`training.burst.train` to learn YAMNet's view of it."""
 PER_SHARD = {
     "laughter": 250,
     "crying": 130,
@@ -74,6 +77,15 @@ def real_shard(seed: int, clips: list[recordings.Recording], variants: int) -> l
     return found
 
 
+def index(label: str) -> int:
+    """Where ``label`` stands among :data:`CLASSES`; -1 for a sound without one.
+
+    Raises:
+        ValueError: neither.
+    """
+    return -1 if label == UNLABELLED else CLASSES.index(label)
+
+
 def save(path: Path, clips: list[Sample]) -> None:
     """Write a shard; it appears under its name only when it is whole."""
     partial = path.with_suffix(".part")
@@ -88,7 +100,7 @@ def _write(file: BinaryIO, clips: list[Sample], whole: npt.NDArray[np.float32]) 
         file,
         samples=np.clip(whole * 32767, -32768, 32767).astype(np.int16),
         lengths=np.array([len(clip.samples) for clip in clips]),
-        labels=np.array([CLASSES.index(clip.label) for clip in clips], np.int8),
+        labels=np.array([index(clip.label) for clip in clips], np.int8),
         kinds=np.array([clip.kind for clip in clips]),
         real=np.array([clip.real for clip in clips]),
     )

@@ -4,11 +4,12 @@
     python -m training.evaluate burst --data sets/wild/seen
     python -m training.evaluate burst --data sets/wild/blind
 
-Nothing is trained on these or shipped with them. A third part, ``train``, is read speech and music under CC BY and
-CC BY-SA for :mod:`training.burst.talk` and :mod:`training.burst.music`. What a sound is, is told by its name and its
-place in the game: a person's fall is a scream, a person's pain or death a groan, coming up from under water a gasp;
-monsters, robots and animals are left out. ``seen`` may be looked at when choosing what to train and to ship; ``blind``
-is for judging afterwards, and no choice may be made by it. Needs Debian's tools, and 3 GB over the network.
+Nothing is trained on these or shipped with them. A third part, ``train``, is under CC BY and CC BY-SA: read and acted
+speech for :mod:`training.burst.talk`, music and other sounds for :mod:`training.burst.music`. What a sound is, is told
+by its name and its place in the game: a person's fall is a scream, a person's pain or death a groan, coming up from
+under water a gasp; monsters, robots and animals are left out. ``seen`` may be looked at when choosing what to train and
+to ship; ``blind`` is for judging afterwards, and no choice may be made by it. Needs Debian's tools, 5 GB over the
+network and 8 GB of memory.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import IO, Literal
+
+from training.burst import recordings
 
 Half = Literal["seen", "blind", "train"]
 
@@ -80,6 +83,11 @@ MORE_SHOUTS = (
 FISH_BURSTS = ("krik?.ogg", "text15.ogg", "dr-8-aaa.ogg", "checheche.ogg", "sp-m-potize.ogg", "au?.ogg", "hurt-?.ogg")
 """Lines of Fish Fillets that are, or end in, a cry or a laugh; by the game's own transcripts."""
 NO_PROMPTS = ("/silence/*", "tone.g722", "/beep*.g722", "/tt-monkeys.g722")
+NOT_TAKEN = (
+    *(f"/{name}.ogg" for name in ("anvil", "ball_bounce", "bowling_shoot", "bzzt", "shoot", "ugh", "wee")),
+    "/energy_bar_unfull.ogg",
+)
+"""Of SuperTuxKart: under the GPL, and one that cannot be read."""
 NO_PERSONS = (
     "ab", "airship", "behemoth", "bull", "carpet", "catapult", "chicken", "cow", "daemon", "dr", "dragon", "eagle",
     "evil_dragon", "genie", "ghost_armor", "golem", "horseman", "machine", "mummy", "orni", "pig", "sheep", "warrior",
@@ -157,6 +165,13 @@ SOURCES = (
     Source("train", "background", "hyperrogue-music", ("/hr3-*.ogg", "/hr-domina-*.ogg")),
     Source("train", "background", "supertuxkart-data", ("/data/music/*.ogg",)),
     Source("train", "background", "unknown-horizons", ("/music/*.ogg", "/music/*/*.ogg")),
+    # CC-BY-SA-3.0: actors of four ancient languages; everything else but music, without labels
+    Source("train", "acted", "0ad-data", ("/audio/voice/*/civ/*.ogg",)),
+    Source("train", "other", "0ad-data", ("/audio/*.ogg",), ("/audio/music/*", "/audio/voice/*/civ/*")),
+    # CC-BY-SA-3.0, CC-BY-3.0, CC0-1.0
+    Source("train", "other", "flare-game", ("/soundfx/*.ogg",), ("/npcs/*", "male_die.ogg", "male_hit.ogg")),
+    Source("train", "other", "supertuxkart-data", ("/data/sfx/*.ogg", "/data/sfx/*.wav"), NOT_TAKEN),
+    Source("train", "other", "unknown-horizons", ("/audio/sounds/*.ogg",)),
     # GPL-2 and others: music; CC-BY-SA-3.0 and GPL-3
     Source("seen", "background", "wesnoth-1.16-music", (".ogg",), every=4),
     Source("seen", "background", "widelands-data", ("/music/*.ogg",), every=4),
@@ -172,18 +187,23 @@ SOURCES = (
 
 
 def members(package: IO[bytes]) -> Iterator[tuple[PurePath, bytes]]:
-    """The files of an unpacked package (a tar stream), and those of game archives in it."""
+    """The sounds in an unpacked package (a tar stream) and in game archives of it."""
     with tarfile.open(fileobj=package, mode="r|") as tree:
         for member in tree:
             content = tree.extractfile(member) if member.isfile() else None
             if content is None:
                 continue
             path = PurePath("/", member.name)
-            if path.suffix == ".pk3":
+            if path.suffix in {".pk3", ".zip"}:
                 with zipfile.ZipFile(io.BytesIO(content.read())) as archive:
-                    yield from ((path / name, archive.read(name)) for name in archive.namelist())
-            elif path.suffix:
+                    yield from ((path / name, archive.read(name)) for name in archive.namelist() if sounds(name))
+            elif sounds(path):
                 yield path, content.read()
+
+
+def sounds(path: str | PurePath) -> bool:
+    """Whether it is a sound file by its name."""
+    return PurePath(path).suffix.lower() in recordings.SUFFIXES
 
 
 def matches(path: PurePath, patterns: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Music for training: cuts of tracks, none of them silent."""
+"""Music and other sounds for training: cuts of tracks, none of them silent."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ pytest.importorskip("soundfile", reason="training only: pip install edge-agent[t
 import soundfile
 
 from training.burst import music
+from training.burst.corpus import UNLABELLED
 from training.burst.recordings import RATE
 
 
@@ -26,3 +27,9 @@ def test_every_track_is_cut_and_silence_left_out(tmp_path: Path, monkeypatch: py
     again = music.shard(1, 0, sorted(tmp_path.glob("*.wav")))
     assert np.array_equal(clips[0].samples, again[0].samples)
     assert not np.array_equal(clips[0].samples[:RATE], clips[1].samples[:RATE])
+
+
+def test_a_short_sound_is_no_music_but_may_be_without_a_label(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "thud.wav", 0.3 * np.ones(RATE // 4), RATE)
+    assert not music.shard(1, 0, [tmp_path / "thud.wav"])
+    assert {clip.label for clip in music.shard(1, 0, [tmp_path / "thud.wav"], UNLABELLED)} == {"unlabelled"}

@@ -89,8 +89,23 @@ def test_prompts_are_for_training_and_tones_are_none(tmp_path: Path) -> None:
     assert gather("asterisk-core-sounds-it-g722", prompts, tmp_path) == {"train/speech": {b"uno"}}
 
 
+def test_what_is_for_training_has_no_music_among_the_effects_and_no_voices_of_the_test(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("audio/music/Theme.ogg", b"la")
+        archive.writestr("audio/voice/latin/civ/Quid.ogg", b"quid")
+        archive.writestr("audio/actor/human/death/d1.ogg", b"argh")
+        archive.writestr("art/textures/d1.png", b"-")
+    found = gather("0ad-data", {"games/0ad/mods/public/public.zip": stream.getvalue()}, tmp_path / "0ad")
+    assert found == {"train/acted": {b"quid"}, "train/other": {b"argh"}}
+    sounds = {"fantasycore/soundfx/male_die.ogg": b"ugh", "fantasycore/soundfx/enemies/zombie_hit.ogg": b"uuh"}
+    assert gather("flare-game", sounds, tmp_path / "flare") == {"blind/groan": {b"ugh"}, "train/other": {b"uuh"}}
+
+
 def test_the_table_names_labels_of_the_plugin_in_lower_case_patterns() -> None:
-    assert {source.label for source in wild.SOURCES} <= {*LABELS, *REJECTIONS}
+    labels = {half: {s.label for s in wild.SOURCES if s.half == half} for half in ("seen", "blind", "train")}
+    assert labels["seen"] | labels["blind"] <= {*LABELS, *REJECTIONS}
+    assert labels["train"] == {"speech", "acted", "background", "other"}
     for source in wild.SOURCES:
         assert all(pattern == pattern.lower() for pattern in (*source.names, *source.without))
 
