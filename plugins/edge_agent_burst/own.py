@@ -29,13 +29,13 @@ RECENT_S = 1.2
 _TRAIL_S = 1.0
 
 POLICIES: Mapping[Label, LabelPolicy] = {
-    "laughter": LabelPolicy(on=0.55, off=0.33, agree=3, among=4),
+    "laughter": LabelPolicy(on=0.45, off=0.27, agree=4, among=5),
     "crying": LabelPolicy(on=0.6, off=0.36, agree=4, among=5),
     "scream": LabelPolicy(on=0.7, off=0.4, agree=3, among=4),
     "sigh": LabelPolicy(on=0.7, off=0.4, agree=3, among=4, longest=5.0),
     "gasp": LabelPolicy(on=0.5, off=0.3, agree=3, among=4, longest=5.0),
     "groan": LabelPolicy(on=0.6, off=0.35, agree=3, among=4, longest=10.0),
-    "cough": LabelPolicy(on=0.42, off=0.25, agree=3, among=4, longest=10.0),
+    "cough": LabelPolicy(on=0.45, off=0.27, agree=3, among=4, longest=10.0),
     "throat_clearing": LabelPolicy(on=0.6, off=0.36, agree=3, among=4, longest=5.0),
     "sneeze": LabelPolicy(on=0.45, off=0.27, agree=3, among=4, longest=5.0),
 }

@@ -26,26 +26,27 @@ SUSPICION = 0.15
 HEARD = 2 * AUDIO_RATE
 """Samples both judge."""
 _STRIDE = 7_680
-_DOUBT = 0.01
+DOUBT = 0.01
 """Added to what YAMNet thinks: it can make a label unlikely, but not rule it out."""
+_SILENCE = np.float32(1e-5)
 _WEIGHTS = "second_opinion.npz"
 
 Samples = npt.NDArray[np.float32]
 POLICIES: Mapping[Label, LabelPolicy] = {
     **OWN_POLICIES,
-    "laughter": LabelPolicy(on=0.4, off=0.24, agree=3, among=4),
-    "crying": LabelPolicy(on=0.4, off=0.24, agree=4, among=5),
-    "cough": LabelPolicy(on=0.23, off=0.14, agree=3, among=4, longest=10.0),
-    "sneeze": LabelPolicy(on=0.25, off=0.15, agree=3, among=4, longest=5.0),
+    "laughter": LabelPolicy(on=0.5, off=0.3, agree=3, among=4),
+    "crying": LabelPolicy(on=0.45, off=0.27, agree=3, among=4),
+    "cough": LabelPolicy(on=0.3, off=0.18, agree=4, among=5, longest=10.0),
+    "sneeze": LabelPolicy(on=0.4, off=0.24, agree=3, among=4, longest=5.0),
 }
-"""Three opinions are seldom as sure as one is, YAMNet of a cough in particular. Chosen as the own model's were."""
+"""Three opinions are seldom as sure as one is of a cough. Chosen as the own model's were."""
 
 Network = Callable[[Samples], Sequence[npt.NDArray[np.float32]]]
 """YAMNet with its embedding as another output: float32 [15600] to float32 [1, 1024] and scores, float32 [1, 521]."""
 
 
 class Head:
-    """The linear layer: an embedding, averaged over windows, to probabilities in the order of ``own.CLASSES``."""
+    """The linear layer: an embedding, averaged by :func:`overall`, to probabilities in the order of ``own.CLASSES``."""
 
     def __init__(self, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
         self._weight = weight
@@ -65,7 +66,8 @@ class Head:
 
 
 class SecondOpinionEngine:
-    """The own engine whose suspicions are confirmed or corrected: the geometric mean of the three opinions counts."""
+    """The own engine whose suspicions are confirmed or corrected: the geometric mean of the opinions counts, the own
+    model's twice because it has learned from the other two."""
 
     def __init__(self, own: OwnEngine, yamnet: Network, head: Head) -> None:
         self._own = own
@@ -98,12 +100,21 @@ class SecondOpinionEngine:
         if max(probabilities[: len(LABELS)]) < SUSPICION:
             return reading
         embedding, scores = self._ask()
-        together = np.cbrt(probabilities * self._head(embedding) * (by_class(scores) + _DOUBT))
+        together = (probabilities**2 * self._head(embedding) * (by_class(scores) + DOUBT)) ** 0.25
         return Reading(reading.start, reading.end, by_label(together / together.sum()))
 
     def _ask(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """YAMNet's mean embedding [1024] and highest scores [521] over the two seconds."""
-        begins = range(HEARD - WINDOW, -1, -_STRIDE)
-        heard = [self._yamnet(self._recent[begin : begin + WINDOW]) for begin in begins]
-        embeddings, scores = (np.concatenate(outputs) for outputs in zip(*heard, strict=True))
-        return np.asarray(embeddings.mean(axis=0), np.float32), np.asarray(scores.max(axis=0), np.float32)
+        """YAMNet's embedding [1024], as by :func:`overall`, and highest scores [521] over the two seconds."""
+        windows = [self._recent[begin : begin + WINDOW] for begin in range(HEARD - WINDOW, -1, -_STRIDE)]
+        embeddings, scores = (np.concatenate(o) for o in zip(*map(self._yamnet, windows), strict=True))
+        return overall(embeddings, np.stack([loudness(w) for w in windows])), np.asarray(scores.max(axis=0), np.float32)
+
+
+def loudness(window: Samples) -> np.float32:
+    """Root mean square."""
+    return np.float32(np.sqrt(np.mean(window**2)))
+
+
+def overall(embeddings: npt.NDArray[np.float32], loudness: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean of ``embeddings`` [n, 1024] by the ``loudness`` [n] of their windows: silence has no say beside a sound."""
+    return np.average(embeddings, axis=0, weights=loudness + _SILENCE).astype(np.float32)

@@ -17,9 +17,10 @@ import numpy.typing as npt
 from edge_agent_burst.frontend import BANDS, HOP, relative
 from edge_agent_burst.labels import LABELS, REJECTIONS
 from edge_agent_burst.own import WINDOW_FRAMES
+from edge_agent_burst.second import overall
 from edge_agent_burst.yamnet import WINDOW as YAMNET_WINDOW
 from training.burst.corpus import CLASSES
-from training.burst.features import STRIDE
+from training.burst.features import LEAD, STRIDE
 
 Array = npt.NDArray[np.float32]
 
@@ -29,18 +30,24 @@ REAL_SHARE: Mapping[str, float] = {"cough": 0.3, "crying": 0.2, "sneeze": 0.3, "
 """How much of it is drawn from recordings, where there are any: not more, lest what is recorded be taken for them."""
 TEACHER_REAL_SHARE: Mapping[str, float] = {**REAL_SHARE, "cough": 0.5, "crying": 0.4, "sneeze": 0.5}
 """The same for the teacher: YAMNet knows recordings of everything, so these are not taken for their label."""
+UNLABELLED_SHARE = 0.2
+"""How much of a batch has no label."""
 UNJUDGED = ("throat_clearing", "groan", *REJECTIONS)
 """Labels on which YAMNet is no credible critic."""
 _CRITIC_FLOOR = 0.06
 _LOUD_DB = 15.0
+_SPEECH, _BACKGROUND = (CLASSES.index(name) for name in REJECTIONS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """``frames`` float16 [n, 64] dB; ``embeddings`` float16 [m, 1024]."""
+    """``frames`` float16 [n, 64] dB; of YAMNet's windows ``embeddings`` float16 [m, 1024], ``loudness`` float32 [m] and
+    what it ``heard``, float16 [m, 11]."""
 
     frames: npt.NDArray[np.float16]
     embeddings: npt.NDArray[np.float16]
+    loudness: Array
+    heard: npt.NDArray[np.float16]
     label: int
     real: bool
     critic: float
@@ -52,25 +59,38 @@ def load(paths: Sequence[Path]) -> list[Clip]:
     for path in paths:
         data = np.load(path)
         frames = np.split(data["frames"], np.cumsum(data["lengths"])[:-1])
-        embeddings = np.split(data["embeddings"], np.cumsum(data["windows"])[:-1])
-        columns = zip(frames, embeddings, data["labels"], data["real"], data["critic"], strict=True)
-        clips += [Clip(f, e, int(label), bool(real), float(c)) for f, e, label, real, c in columns if len(f)]
+        ends = np.cumsum(data["windows"])[:-1]
+        heard = zip(*(np.split(data[name], ends) for name in ("embeddings", "loudness", "heard")), strict=True)
+        columns = zip(frames, heard, data["labels"], data["real"], data["critic"], strict=True)
+        clips += [Clip(f, *h, int(label), bool(real), float(c)) for f, h, label, real, c in columns if len(f)]
     return clips
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """``windows`` float32 [n, 125, 64] in -1..1, ``embeddings`` float32 [n, 1024], ``labels`` int64 [n]."""
+    """``windows`` float32 [n, 125, 64] in -1..1; of the same sounds ``embeddings`` float32 [n, 1024] and what YAMNet
+    ``heard`` float32 [n, 11]; ``labels`` int64 [n], -1 for none."""
 
     windows: Array
     embeddings: Array
+    heard: Array
     labels: npt.NDArray[np.int64]
 
 
 class Sampler:
-    """Draws batches from ``clips`` without end; ``recorded`` is each label's share of recordings."""
+    """Draws batches from ``clips`` without end.
 
-    def __init__(self, clips: Sequence[Clip], seed: int, recorded: Mapping[str, float] = REAL_SHARE) -> None:
+    ``recorded`` is each label's share of recordings, ``unlabelled`` the share of windows without a label, where there
+    are such clips.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        seed: int,
+        recorded: Mapping[str, float] = REAL_SHARE,
+        unlabelled: float = UNLABELLED_SHARE,
+    ) -> None:
         self._rng = np.random.default_rng(seed)
         self._real_share = recorded
         self._pools = {
@@ -79,7 +99,9 @@ class Sampler:
             for real in (False, True)
         }
         self._chances = {key: _chances(pool, CLASSES[key[0]]) for key, pool in self._pools.items() if pool}
-        self._recorded = [clip for clip in clips if clip.real and CLASSES[clip.label] not in REJECTIONS]
+        self._others = [clip for clip in clips if clip.label < 0]
+        self._unlabelled = unlabelled if self._others else 0.0
+        self._recorded = [clip for clip in clips if clip.real and 0 <= clip.label < _SPEECH]
         share = np.array([SHARE[name] for name in CLASSES])
         self._share = share / share.sum()
         self._grain = self._rng.gumbel(0.0, 4.0, (64, WINDOW_FRAMES, BANDS)).astype(np.float32)
@@ -87,17 +109,21 @@ class Sampler:
     def batch(self, size: int) -> Batch:
         """``size`` fresh windows."""
         labels = self._rng.choice(len(CLASSES), size, p=self._share)
-        windows, embeddings = np.empty((size, WINDOW_FRAMES, BANDS), np.float32), []
+        labels[self._rng.random(size) < self._unlabelled] = -1
+        windows, asked = np.empty((size, WINDOW_FRAMES, BANDS), np.float32), []
         for k, label in enumerate(labels):
             clip = self._clip(int(label))
             windows[k], begin = self._window(clip)
-            embeddings.append(embedding_at(clip, begin))
+            asked.append(yamnet_at(clip, begin))
         windows = relative(windows)
         for window in windows:
             self._mask(window)
-        return Batch(windows, np.stack(embeddings), labels.astype(np.int64))
+        embeddings, heard = (np.stack(column) for column in zip(*asked, strict=True))
+        return Batch(windows, embeddings, heard, labels.astype(np.int64))
 
     def _clip(self, label: int) -> Clip:
+        if label < 0:
+            return self._others[int(self._rng.integers(len(self._others)))]
         real = self._rng.random() < self._real_share.get(CLASSES[label], 0.0)
         key = (label, real) if (label, real) in self._chances else (label, not real)
         pool = self._pools[key]
@@ -113,17 +139,17 @@ class Sampler:
         peak = float(window.mean(axis=1).max())
         if rng.random() < 0.65:
             window = _add(window, self._bed(), peak - rng.uniform(20.0, 55.0))
-        if CLASSES[clip.label] not in REJECTIONS and first > 12 and rng.random() < 0.12:
-            talk = self._stretch(CLASSES.index("speech"))
+        if 0 <= clip.label < _SPEECH and first > 12 and rng.random() < 0.12:
+            talk = self._stretch(_SPEECH)
             talk[first:] = -100.0
             window = _add(window, talk, peak - rng.uniform(-3.0, 15.0))
-        elif CLASSES[clip.label] == "speech" and rng.random() < 0.2:
+        elif clip.label == _SPEECH and rng.random() < 0.2:
             window = _add(window, self._bed(), peak - rng.uniform(0.0, 20.0))
         return self._vary(window), begin
 
     def _place(self, frames: Array, label: int) -> int:
         rng, spare = self._rng, len(frames) - WINDOW_FRAMES
-        if CLASSES[label] in REJECTIONS and spare > 0:
+        if label in (_SPEECH, _BACKGROUND) and spare > 0:
             return int(rng.integers(spare + 1))
         levels = frames.mean(axis=1)
         anchor = int(rng.choice(np.flatnonzero(levels >= levels.max() - _LOUD_DB)))
@@ -140,7 +166,7 @@ class Sampler:
         """Background: a recorded or synthetic one, the quiet moments of a recording, or steady noise of any colour."""
         rng, choice = self._rng, self._rng.random()
         if choice < 0.35:
-            return self._stretch(CLASSES.index("background"))
+            return self._stretch(_BACKGROUND)
         if choice < 0.7 and self._recorded:
             return self._quiet(self._recorded[int(rng.integers(len(self._recorded)))])
         colour = np.linspace(0.0, rng.uniform(-40.0, 15.0), BANDS) + _curve(rng, 4.0)
@@ -186,13 +212,15 @@ class Sampler:
             window[begin : begin + count] = window.mean()
 
 
-def embedding_at(clip: Clip, begin: int) -> Array:
-    """Mean embedding of YAMNet's windows whose middle lies in the two seconds from frame ``begin`` on."""
-    middles = (np.arange(len(clip.embeddings)) * STRIDE + YAMNET_WINDOW / 2) / HOP
+def yamnet_at(clip: Clip, begin: int) -> tuple[Array, Array]:
+    """Overall embedding, and what was heard, in YAMNet's windows whose middle is in the window from ``begin`` on."""
+    middles = (np.arange(len(clip.embeddings)) * STRIDE - LEAD + YAMNET_WINDOW / 2) / HOP
     inside = (middles >= begin) & (middles < begin + WINDOW_FRAMES)
     if not inside.any():
         inside[np.abs(middles - begin - WINDOW_FRAMES / 2).argmin()] = True
-    return np.asarray(clip.embeddings[inside].astype(np.float32).mean(axis=0))
+    heard = clip.heard[inside].astype(np.float32).max(axis=0)
+    heard[_BACKGROUND] = 1.0 - heard[:_BACKGROUND].max()
+    return overall(clip.embeddings[inside].astype(np.float32), clip.loudness[inside]), heard
 
 
 def _chances(pool: Sequence[Clip], label: str) -> npt.NDArray[np.float64]:

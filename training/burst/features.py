@@ -2,9 +2,11 @@
 
     python -m training.burst.features --corpus runs/corpus --yamnet yamnet.tflite
 
-Writes ``features-NAME.npz`` beside each shard: ``frames`` (float16 dB, all clips one after the other), ``lengths``,
-``embeddings`` (float16 [n, 1024], a window every 0.48 s), ``windows`` (how many per clip), ``critic`` (YAMNet's highest
-score for the clip's own label) and the shard's ``labels``, ``kinds`` and ``real``.
+Writes ``features-NAME.npz`` beside each shard: ``frames`` (float16 dB, all clips one after the other), ``lengths``; of
+YAMNet's windows, one every 0.48 s and the first half a second before the clip, ``embeddings`` (float16 [n, 1024]),
+``loudness``, what it ``heard`` (float16 [n, 11], :func:`edge_agent_burst.yamnet.by_class`) and ``windows``, how many
+there are per clip; ``critic`` (YAMNet's highest score for the clip's own label, 1 where that is not asked) and the
+shard's ``labels``, ``kinds`` and ``real``.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ from ai_edge_litert.interpreter import Interpreter
 from edge_agent.models import TfliteModel
 from edge_agent_burst.frontend import LogMel
 from edge_agent_burst.graph import with_inner_output
-from edge_agent_burst.yamnet import EMBEDDING, GROUPS, WINDOW
+from edge_agent_burst.second import loudness
+from edge_agent_burst.yamnet import EMBEDDING, GROUPS, WINDOW, by_class
 from training.burst.corpus import CLASSES
 
 STRIDE = 7_680
 """Samples between two of YAMNet's windows."""
+LEAD = STRIDE
+"""Samples of silence in the first window: in a stream a sound is at a window's end before it is at its beginning."""
 Array = npt.NDArray[np.float32]
 
 
@@ -40,12 +45,13 @@ class Yamnet:
         self._weights = _constant(interpreter, details[521, EMBEDDING])
         self._bias = _constant(interpreter, details[521,])
 
-    def embed(self, samples: Array) -> Array:
-        """Float32 [windows, 1024]; the last window is padded with silence."""
-        count = max(1, -(-(len(samples) - WINDOW) // STRIDE) + 1)
+    def embed(self, samples: Array) -> tuple[Array, Array]:
+        """Float32 [windows, 1024] and the windows' loudness; the last window is padded with silence."""
+        count = max(2, -(-(len(samples) + LEAD - WINDOW) // STRIDE) + 1)
         padded = np.zeros((count - 1) * STRIDE + WINDOW, np.float32)
-        padded[: len(samples)] = samples[: len(padded)]
-        return np.stack([self._embed(padded[k * STRIDE : k * STRIDE + WINDOW])[0][0] for k in range(count)])
+        padded[LEAD : LEAD + len(samples)] = samples[: len(padded) - LEAD]
+        windows = [padded[k * STRIDE : k * STRIDE + WINDOW] for k in range(count)]
+        return np.stack([self._embed(w)[0][0] for w in windows]), np.stack([loudness(w) for w in windows])
 
     def scores(self, embeddings: Array) -> Array:
         """Float32 [windows, 521]."""
@@ -76,18 +82,23 @@ def convert(shard: Path, yamnet: Yamnet) -> None:
     data = np.load(shard)
     ends = np.cumsum(data["lengths"])
     sound = data["samples"]
-    frames, embeddings, critic = [], [], []
+    frames, embeddings, levels, heard, critic = [], [], [], [], []
     for end, length, label in zip(ends, data["lengths"], data["labels"], strict=True):
         samples = sound[end - length : end].astype(np.float32) / 32768
         frames.append(log_mel(samples).astype(np.float16))
-        embedding = yamnet.embed(samples)
+        embedding, level = yamnet.embed(samples)
         embeddings.append(embedding.astype(np.float16))
-        critic.append(opinion(yamnet.scores(embedding), CLASSES[label]))
+        levels.append(level)
+        scores = yamnet.scores(embedding)
+        heard.append(np.stack([by_class(row) for row in scores]).astype(np.float16))
+        critic.append(opinion(scores, CLASSES[label]) if label >= 0 else 1.0)
     np.savez(
         shard.with_name(f"features-{shard.stem}.npz"),
         frames=np.concatenate(frames),
         lengths=np.array([len(f) for f in frames]),
         embeddings=np.concatenate(embeddings),
+        loudness=np.concatenate(levels),
+        heard=np.concatenate(heard),
         windows=np.array([len(e) for e in embeddings]),
         critic=np.array(critic, np.float32),
         labels=data["labels"],
@@ -103,7 +114,7 @@ def main() -> None:
     parser.add_argument("--yamnet", type=Path, required=True)
     args = parser.parse_args()
     yamnet = Yamnet(args.yamnet)
-    for shard in sorted(args.corpus.glob("[rst]*.npz")):
+    for shard in sorted(args.corpus.glob("[orst]*.npz")):
         if not shard.with_name(f"features-{shard.stem}.npz").exists():
             convert(shard, yamnet)
             print(shard, flush=True)

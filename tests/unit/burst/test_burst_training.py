@@ -14,8 +14,9 @@ from edge_agent.domain.errors import MediaError
 from edge_agent_burst.events import LabelPolicy, Reading
 from edge_agent_burst.labels import LABELS, REJECTIONS
 from edge_agent_burst.own import CLASSES, POLICIES, WINDOW_FRAMES
+from edge_agent_burst.second import overall
 from training.burst import corpus, scenes
-from training.burst.dataset import SHARE, Clip, Sampler, embedding_at
+from training.burst.dataset import SHARE, UNLABELLED_SHARE, Clip, Sampler, yamnet_at
 from training.burst.evaluate import Heard, choose, evaluate, summarise, table
 from training.burst.recordings import Recording, find, source_of
 
@@ -57,17 +58,26 @@ def test_a_shard_is_reproducible_and_saved_whole(tmp_path: Path, monkeypatch: py
     assert [CLASSES[label] for label in data["labels"]] == ["cough", "cough", "sigh"]
 
 
-def clips() -> list[Clip]:
+def test_a_sound_without_a_label_is_saved_as_one(tmp_path: Path) -> None:
+    corpus.save(tmp_path / "a.npz", [corpus.Sample(np.zeros(10, np.float32), corpus.UNLABELLED, "thud", real=True)])
+    assert np.load(tmp_path / "a.npz")["labels"] == [-1]
+    with pytest.raises(ValueError, match="not in"):
+        corpus.index("thud")
+
+
+def clips(first: int = 0) -> list[Clip]:
     rng = np.random.default_rng(0)
     return [
         Clip(
             rng.normal(-50, 10, (int(rng.integers(20, 300)), 64)).astype(np.float16),
             rng.random((3, 1024)).astype(np.float16),
+            np.ones(3, np.float32),
+            np.zeros((3, len(CLASSES)), np.float16),
             label,
             real,
             0.5,
         )
-        for label in range(len(CLASSES))
+        for label in range(first, len(CLASSES))
         for real in (False, True)
     ]
 
@@ -82,13 +92,30 @@ def test_batches_are_seeded_bounded_and_balanced() -> None:
     assert set(first.labels) == set(range(len(CLASSES)))
 
 
-def test_the_embedding_belongs_to_the_window() -> None:
+def test_a_share_of_a_batch_has_no_label_where_there_are_such_clips() -> None:
+    batch = Sampler(clips(first=-1), seed=3).batch(1000)
+    assert UNLABELLED_SHARE - 0.05 < (batch.labels == -1).mean() < UNLABELLED_SHARE + 0.05
+    assert set(batch.labels) == set(range(-1, len(CLASSES)))
+    assert (Sampler(clips(first=-1), seed=3, unlabelled=0.0).batch(300).labels >= 0).all()
+
+
+def test_yamnets_windows_belong_to_the_window() -> None:
     frames = np.zeros((400, 64), np.float16)
     embeddings = np.arange(13, dtype=np.float16)[:, None] * np.ones(1024, np.float16)
-    clip = Clip(frames, embeddings, 0, True, 1.0)
-    assert embedding_at(clip, 0)[0] == pytest.approx(1.5)
-    assert embedding_at(clip, 250)[0] == pytest.approx(9.5)
-    assert embedding_at(clip, 10_000)[0] == pytest.approx(12.0)
+    heard = np.zeros((13, len(CLASSES)), np.float16)
+    heard[2, 6], heard[9, 0] = 0.5, 0.25
+    clip = Clip(frames, embeddings, np.ones(13, np.float32), heard, 0, True, 1.0)
+    assert yamnet_at(clip, 0)[0][0] == pytest.approx(2.0)
+    assert yamnet_at(clip, 250)[0][0] == pytest.approx(10.5)
+    assert yamnet_at(clip, 10_000)[0][0] == pytest.approx(12.0)
+    np.testing.assert_allclose(yamnet_at(clip, 0)[1], [0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0.5])
+    np.testing.assert_allclose(yamnet_at(clip, 250)[1], [0.25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.75])
+
+
+def test_silence_has_no_say_in_the_embedding() -> None:
+    embeddings = np.arange(3, dtype=np.float32)[:, None] * np.ones(1024, np.float32)
+    assert overall(embeddings, np.array([0.0, 0.3, 0.1], np.float32))[0] == pytest.approx(1.25, abs=1e-3)
+    assert overall(embeddings, np.zeros(3, np.float32))[0] == pytest.approx(1.0)
 
 
 def heard(label: str, **scores: float) -> Heard:
