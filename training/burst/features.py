@@ -42,8 +42,8 @@ class Yamnet:
         interpreter = Interpreter(model_content=content)
         interpreter.allocate_tensors()
         details = {tuple(detail["shape"]): detail for detail in interpreter.get_tensor_details()}
-        self._weights = _constant(interpreter, details[521, EMBEDDING])
-        self._bias = _constant(interpreter, details[521,])
+        self._weights = constant(interpreter, details[521, EMBEDDING])
+        self._bias = constant(interpreter, details[521,])
 
     def embed(self, samples: Array) -> tuple[Array, Array]:
         """Float32 [windows, 1024] and the windows' loudness; the last window is padded with silence."""
@@ -59,7 +59,7 @@ class Yamnet:
         return np.asarray(1.0 / (1.0 + np.exp(-np.maximum(logits, -80.0))))
 
 
-def _constant(interpreter: Interpreter, detail: dict[str, Any]) -> Array:
+def constant(interpreter: Interpreter, detail: dict[str, Any]) -> Array:
     """A weight tensor as real numbers."""
     values = interpreter.get_tensor(detail["index"]).astype(np.float32)
     scales = detail["quantization_parameters"]["scales"]
