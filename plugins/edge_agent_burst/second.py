@@ -29,6 +29,7 @@ _STRIDE = 7_680
 DOUBT = 0.01
 """Added to what YAMNet thinks: it can make a label unlikely, but not rule it out."""
 _SILENCE = np.float32(1e-5)
+"""Loudness added to every window's: where all is silent, all windows count."""
 _WEIGHTS = "second_opinion.npz"
 
 Samples = npt.NDArray[np.float32]
@@ -115,6 +116,9 @@ def loudness(window: Samples) -> np.float32:
     return np.float32(np.sqrt(np.mean(window**2)))
 
 
-def overall(embeddings: npt.NDArray[np.float32], loudness: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Mean of ``embeddings`` [n, 1024] by the ``loudness`` [n] of their windows: silence has no say beside a sound."""
-    return np.average(embeddings, axis=0, weights=loudness + _SILENCE).astype(np.float32)
+def overall(embeddings: npt.NDArray[np.float32], levels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean of ``embeddings`` [n, 1024] by the loudness ``levels`` [n] of their windows.
+
+    Silence has no say beside a sound.
+    """
+    return np.average(embeddings, axis=0, weights=levels + _SILENCE).astype(np.float32)

@@ -3,7 +3,7 @@
     python -m training.burst.corpus --data PATH --out runs/corpus --shards 8
 
 Every shard is an ``.npz`` with ``samples`` (int16, all clips one after the other), ``lengths``, ``labels`` (indices
-into :data:`CLASSES`, -1 for :data:`UNLABELLED`), ``kinds`` and ``real``. Shard ``k`` depends on the seed and ``k``
+into :data:`CLASSES`, or :data:`NO_LABEL`), ``kinds`` and ``real``. Shard ``k`` depends on the seed and ``k``
 alone, so more can be added.
 """
 
@@ -23,6 +23,7 @@ from training.burst.channel import record
 from training.burst.synth import synthesize
 
 CLASSES = (*LABELS, *REJECTIONS)
+NO_LABEL = -1
 UNLABELLED = "unlabelled"
 """A sound of which nobody said what it is, for :mod:`training.burst.train` to learn YAMNet's view of it."""
 PER_SHARD = {
@@ -78,12 +79,12 @@ def real_shard(seed: int, clips: list[recordings.Recording], variants: int) -> l
 
 
 def index(label: str) -> int:
-    """Where ``label`` stands among :data:`CLASSES`; -1 for a sound without one.
+    """Where ``label`` stands among :data:`CLASSES`; :data:`NO_LABEL` for :data:`UNLABELLED`.
 
     Raises:
         ValueError: neither.
     """
-    return -1 if label == UNLABELLED else CLASSES.index(label)
+    return NO_LABEL if label == UNLABELLED else CLASSES.index(label)
 
 
 def save(path: Path, clips: list[Sample]) -> None:

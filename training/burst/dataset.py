@@ -19,7 +19,7 @@ from edge_agent_burst.labels import LABELS, REJECTIONS
 from edge_agent_burst.own import WINDOW_FRAMES
 from edge_agent_burst.second import overall
 from edge_agent_burst.yamnet import WINDOW as YAMNET_WINDOW
-from training.burst.corpus import CLASSES
+from training.burst.corpus import CLASSES, NO_LABEL
 from training.burst.features import LEAD, STRIDE
 
 Array = npt.NDArray[np.float32]
@@ -52,6 +52,11 @@ class Clip:
     real: bool
     critic: float
 
+    @property
+    def burst(self) -> bool:
+        """Whether it is called one, and neither speech nor background nor nothing at all."""
+        return 0 <= self.label < len(LABELS)
+
 
 def load(paths: Sequence[Path]) -> list[Clip]:
     """All clips of feature files."""
@@ -69,7 +74,7 @@ def load(paths: Sequence[Path]) -> list[Clip]:
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """``windows`` float32 [n, 125, 64] in -1..1; of the same sounds ``embeddings`` float32 [n, 1024] and what YAMNet
-    ``heard`` float32 [n, 11]; ``labels`` int64 [n], -1 for none."""
+    ``heard`` float32 [n, 11]; ``labels`` int64 [n], some :data:`NO_LABEL`."""
 
     windows: Array
     embeddings: Array
@@ -99,9 +104,9 @@ class Sampler:
             for real in (False, True)
         }
         self._chances = {key: _chances(pool, CLASSES[key[0]]) for key, pool in self._pools.items() if pool}
-        self._others = [clip for clip in clips if clip.label < 0]
+        self._others = [clip for clip in clips if clip.label == NO_LABEL]
         self._unlabelled = unlabelled if self._others else 0.0
-        self._recorded = [clip for clip in clips if clip.real and 0 <= clip.label < _SPEECH]
+        self._recorded = [clip for clip in clips if clip.real and clip.burst]
         share = np.array([SHARE[name] for name in CLASSES])
         self._share = share / share.sum()
         self._grain = self._rng.gumbel(0.0, 4.0, (64, WINDOW_FRAMES, BANDS)).astype(np.float32)
@@ -109,7 +114,7 @@ class Sampler:
     def batch(self, size: int) -> Batch:
         """``size`` fresh windows."""
         labels = self._rng.choice(len(CLASSES), size, p=self._share)
-        labels[self._rng.random(size) < self._unlabelled] = -1
+        labels[self._rng.random(size) < self._unlabelled] = NO_LABEL
         windows, asked = np.empty((size, WINDOW_FRAMES, BANDS), np.float32), []
         for k, label in enumerate(labels):
             clip = self._clip(int(label))
@@ -122,7 +127,7 @@ class Sampler:
         return Batch(windows, embeddings, heard, labels.astype(np.int64))
 
     def _clip(self, label: int) -> Clip:
-        if label < 0:
+        if label == NO_LABEL:
             return self._others[int(self._rng.integers(len(self._others)))]
         real = self._rng.random() < self._real_share.get(CLASSES[label], 0.0)
         key = (label, real) if (label, real) in self._chances else (label, not real)
@@ -139,7 +144,7 @@ class Sampler:
         peak = float(window.mean(axis=1).max())
         if rng.random() < 0.65:
             window = _add(window, self._bed(), peak - rng.uniform(20.0, 55.0))
-        if 0 <= clip.label < _SPEECH and first > 12 and rng.random() < 0.12:
+        if clip.burst and first > 12 and rng.random() < 0.12:
             talk = self._stretch(_SPEECH)
             talk[first:] = -100.0
             window = _add(window, talk, peak - rng.uniform(-3.0, 15.0))

@@ -24,7 +24,7 @@ from edge_agent_burst.frontend import LogMel
 from edge_agent_burst.graph import with_inner_output
 from edge_agent_burst.second import loudness
 from edge_agent_burst.yamnet import EMBEDDING, GROUPS, WINDOW, by_class
-from training.burst.corpus import CLASSES
+from training.burst.corpus import CLASSES, NO_LABEL
 
 STRIDE = 7_680
 """Samples between two of YAMNet's windows."""
@@ -91,7 +91,7 @@ def convert(shard: Path, yamnet: Yamnet) -> None:
         levels.append(level)
         scores = yamnet.scores(embedding)
         heard.append(np.stack([by_class(row) for row in scores]).astype(np.float16))
-        critic.append(opinion(scores, CLASSES[label]) if label >= 0 else 1.0)
+        critic.append(opinion(scores, CLASSES[label]) if label != NO_LABEL else 1.0)
     np.savez(
         shard.with_name(f"features-{shard.stem}.npz"),
         frames=np.concatenate(frames),

@@ -34,22 +34,24 @@ def thaw(content: bytes) -> BurstNet:
     # There is no public list of a graph's operators.
     operators = [op for op in interpreter._get_ops_details() if op["op_name"] in {"CONV_2D", "FULLY_CONNECTED"}]
     read = [[torch.from_numpy(constant(interpreter, details[k])) for k in op["inputs"][1:3]] for op in operators]
+    *convolutions, (weight, bias) = read
+    state = {"classify.weight": weight, "classify.bias": bias}
+    for k, (weight, bias) in enumerate(convolutions):
+        kernel = weight.permute(0, 3, 1, 2).contiguous()
+        state |= {f"features.{3 * k}.weight": kernel, **_unchanging(f"features.{3 * k + 1}", bias)}
     net = BurstNet(len(CLASSES))
-    state = net.state_dict()
-    names = [*(f"features.{3 * k}" for k in range(len(_norms(net)))), "classify"]
-    for name, (weight, bias) in zip(names, read, strict=True):
-        if name == "classify":
-            state |= {"classify.weight": weight, "classify.bias": bias}
-        else:
-            norm = f"features.{int(name.partition('.')[2]) + 1}"
-            state |= {f"{name}.weight": weight.permute(0, 3, 1, 2).contiguous(), f"{norm}.bias": bias}
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"the file holds another network than training.burst.network: {error}") from error
-    for norm in _norms(net):
-        norm.running_var.fill_(1.0 - norm.eps)
     return net.eval()
+
+
+def _unchanging(name: str, bias: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The state of a batch norm that adds ``bias`` and does nothing else."""
+    nothing, one = torch.zeros_like(bias), torch.ones_like(bias)
+    norm = {"weight": one, "bias": bias, "running_mean": nothing, "running_var": one - nn.BatchNorm2d(1).eps}
+    return {f"{name}.{key}": value for key, value in norm.items()} | {f"{name}.num_batches_tracked": torch.tensor(0)}
 
 
 @torch.no_grad()
@@ -64,10 +66,6 @@ def spread(net: BurstNet, windows: torch.Tensor) -> None:
             layer.bias += mean
             layer.running_mean.copy_(mean)
             layer.running_var.copy_(variance)
-
-
-def _norms(net: BurstNet) -> list[nn.BatchNorm2d]:
-    return [layer for layer in net.features if isinstance(layer, nn.BatchNorm2d)]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from edge_agent_burst.second import DOUBT
 from edge_agent_burst.yamnet import EMBEDDING
-from training.burst.corpus import CLASSES
+from training.burst.corpus import CLASSES, NO_LABEL
 from training.burst.dataset import TEACHER_REAL_SHARE, Sampler, load
 from training.burst.layers import LAYERS
 from training.burst.network import BurstNet
@@ -144,7 +144,7 @@ def train(sampler: Sampler, teacher: Teacher, plan: Plan, net: BurstNet, out: Pa
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, opinion: torch.Tensor, distil: float) -> torch.Tensor:
-    hard = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING, ignore_index=-1)
+    hard = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING, ignore_index=NO_LABEL)
     return (1 - distil) * hard + distil * F.cross_entropy(logits, opinion)
 
 

@@ -5,7 +5,7 @@
     python -m training.evaluate burst --data sets/wild/blind
 
 Nothing is trained on these or shipped with them. A third part, ``train``, is under CC BY and CC BY-SA: read and acted
-speech for :mod:`training.burst.talk`, music and other sounds for :mod:`training.burst.music`. What a sound is, is told
+speech for :mod:`training.burst.talk`, music and other sounds for :mod:`training.burst.tracks`. What a sound is, is told
 by its name and its place in the game: a person's fall is a scream, a person's pain or death a groan, coming up from
 under water a gasp; monsters, robots and animals are left out. ``seen`` may be looked at when choosing what to train and
 to ship; ``blind`` is for judging afterwards, and no choice may be made by it. Needs Debian's tools, 5 GB over the

@@ -1,8 +1,8 @@
 """Music and other sounds for training: cuts of the tracks and the effects that games come with.
 
     python -m training.burst.wild --out sets/wild
-    python -m training.burst.music --tracks sets/wild/train/background --out runs/corpus --shards 2
-    python -m training.burst.music --tracks sets/wild/train/other --out runs/corpus --shards 4 --unlabelled
+    python -m training.burst.tracks --tracks sets/wild/train/background --out runs/corpus --shards 2
+    python -m training.burst.tracks --tracks sets/wild/train/other --out runs/corpus --shards 4 --unlabelled
 
 Music sings and howls and is no burst: it is background, in shards as of :mod:`training.burst.corpus` called
 ``tunes-NNN.npz``. Effects are blows, fires, beasts and crowds, but also people who are hit and die: with
