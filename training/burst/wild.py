@@ -9,14 +9,13 @@ speech for :mod:`training.burst.talk`, music and other sounds for :mod:`training
 by its name and its place in the game: a person's fall is a scream, a person's pain or death a groan, coming up from
 under water a gasp; monsters, robots and animals are left out. ``seen`` may be looked at when choosing what to train and
 to ship; ``blind`` is for judging afterwards, and no choice may be made by it. Needs Debian's tools, 5 GB over the
-network and 8 GB of memory.
+network and, for a while, as many on disk.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import shutil
 import subprocess
 import tarfile
@@ -195,7 +194,10 @@ def members(package: IO[bytes]) -> Iterator[tuple[PurePath, bytes]]:
                 continue
             path = PurePath("/", member.name)
             if path.suffix in {".pk3", ".zip"}:
-                with zipfile.ZipFile(io.BytesIO(content.read())) as archive:
+                # Such an archive may have gigabytes: more than memory.
+                with tempfile.TemporaryFile() as whole:
+                    shutil.copyfileobj(content, whole)
+                    archive = zipfile.ZipFile(whole)
                     yield from ((path / name, archive.read(name)) for name in archive.namelist() if sounds(name))
             elif sounds(path):
                 yield path, content.read()
