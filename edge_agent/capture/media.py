@@ -31,6 +31,9 @@ BLOCK = AUDIO_RATE // 10
 GAP_S = 0.05
 """Time stamps of sound that jump forward by more than this mean lost sound."""
 
+LENIENT: Mapping[str, str] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""Titles and names in old encodings are no reason to refuse a file; PyAV 19 always replaces what it cannot decode."""
+
 _MAX_PIXELS = 8192 * 8192
 _INTRA = frozenset({"mjpeg", "mjpegb", "jpegls", "png", "gif"})
 """Codecs whose frames stand alone: one with any error is dropped rather than shown half grey."""
@@ -173,8 +176,7 @@ def open_file(path: Path) -> Iterator[Any]:
     if empty:
         raise MediaError(f"{path}: the file is empty")
     try:
-        # Titles and names in old encodings are no reason to refuse a file.
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), **LENIENT)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: not a media file that can be decoded ({error.strerror})") from error
     with container:
@@ -195,7 +197,7 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
         MediaError: cannot be reached or understood in ``open_s`` seconds. The text never holds the URL.
     """
     try:
-        container = av.open(url, options=dict(options), timeout=(open_s, read_s), metadata_errors="replace")
+        container = av.open(url, options=dict(options), timeout=(open_s, read_s), **LENIENT)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(str(error.strerror)) from error
     with container:
