@@ -115,6 +115,7 @@ class Session:
         self._resampler: tuple[float, Resampler] | None = None
         self._pictures, self._picture_time = 0, 0.0
         self._samples, self._sound_start = 0, 0.0
+        self._flushed = False
 
     def _refuse_broken(self) -> None:
         broken = (Status.LOAD_ERROR, Status.SELF_CHECK_FAILED)
@@ -176,7 +177,24 @@ class Session:
         self._sound_start += max(0.0, begin - heard)
         if self._resampler is None:
             self._resampler = (rate, Resampler(rate))
+        self._flushed = False
         return self._listen(run, self._resampler[1].push(mono), gap)
+
+    def flush(self) -> list[AudioReport]:
+        """End the sound so far: what was still open becomes final and lies in :attr:`events` or :meth:`take`.
+
+        For streams that pause or wait for an answer: without it a burst is told 1 to 2.5 s after its end, when enough
+        sound has followed. The session goes on; sound that is fed later follows on this, and nothing of one sound
+        becomes part of another. Does nothing before the first sound and when called again.
+        """
+        run = self._running()
+        if self._resampler is None or self._flushed:
+            return []
+        self._flushed = True
+        rate, resampler = self._resampler
+        reports = self._listen(run, resampler.push(np.zeros(0, np.float32), last=True), 0.0)
+        self._resampler = (rate, Resampler(rate))
+        return [*reports, run.end_sound()]
 
     def _listen(self, run: Run, ready: npt.NDArray[np.float32], gap: float) -> list[AudioReport]:
         reports = []

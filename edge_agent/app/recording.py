@@ -136,6 +136,12 @@ class Run:
         self._count(report, block.end)
         return report
 
+    def end_sound(self) -> AudioReport:
+        """End what is still open in the sound; more may follow."""
+        report = self._audio.finish()
+        self._count(report, report.time)
+        return report
+
     def finish(self, source: str, duration: float = 0.0) -> Analysis:
         """Everything, after what is still open became final; at least ``duration`` seconds long."""
         self._count(self._audio.finish(), duration)

@@ -115,7 +115,10 @@ class AudioAnalyzer(Analyzer, ABC):
         """What became known by this block. A block with ``gap > 0`` follows lost sound: forget the context."""
 
     def finish(self) -> Sequence[Observation | Event]:
-        """The sound is over: report what was still open. Default: nothing."""
+        """The sound is over, or pauses: report what was still open and forget the context. Default: nothing.
+
+        Later blocks may follow, as after a gap. Asked twice in a row, the second answer is empty.
+        """
         return ()
 
 

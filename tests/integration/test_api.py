@@ -142,6 +142,33 @@ def test_sound_of_any_rate_and_kind_gives_bursts(
     assert bursts[0].start == pytest.approx(at, abs=0.75)
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_cough_and_a_second_of_silence_are_answered_by_a_flush(seed: int, rate: int) -> None:
+    synthesize = pytest.importorskip("training.burst.synth").synthesize
+    cough = 0.3 * synthesize("cough", np.random.default_rng(seed)).samples
+    room = np.random.default_rng(seed).normal(0, 0.0005, len(cough) + 8_000 + 16_000)
+    room[8_000 : 8_000 + len(cough)] += cough
+    heard = np.interp(np.arange(0, len(room), 16_000 / rate), np.arange(len(room)), room).astype(np.float32)
+    with Session(["burst"]) as session:
+        starts = []
+        for _ in range(2):
+            session.sound(heard, rate)
+            assert session.flush()
+            (event,) = session.take()[1]
+            assert event.label == "cough"
+            starts.append(event.start)
+            assert session.flush() == []
+        assert session.take() == ((), ())
+        assert session.finish().summaries[-1].window.stream.audio_seconds == pytest.approx(2 * len(room) / 16e3, abs=0.1)
+    assert starts[1] - starts[0] == pytest.approx(len(room) / 16_000, abs=0.1)
+
+
+def test_nothing_to_flush_before_the_first_sound() -> None:
+    with Session(["burst"]) as session:
+        assert session.flush() == []
+
+
 def test_a_pause_in_the_sound_is_not_counted_as_heard() -> None:
     second = np.zeros(16_000, np.float32)
     with Session(["burst"], window_s=4) as session:

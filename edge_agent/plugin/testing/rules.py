@@ -125,6 +125,18 @@ def check_answers(subject: Subject) -> None:
         _perform(subject.spec.kind, analyzer)
 
 
+def check_finish(subject: Subject) -> None:
+    """Sound may end and go on: a second end in a row answers nothing, and later blocks are answered as at the start."""
+    if subject.spec.kind is not Kind.AUDIO:
+        return
+    with subject.analyzer() as analyzer, subject.analyzer() as fresh:
+        _perform(Kind.AUDIO, analyzer)
+        again = check_output(Kind.AUDIO, analyzer.finish())
+        _require(again == (), f"asked twice in a row what was still open, the second answer is {again}, not empty")
+        later, first = _perform(Kind.AUDIO, analyzer), _perform(Kind.AUDIO, fresh)
+    _require(later == first, "after finish() the same sound is answered otherwise than at the start: forget the context")
+
+
 def check_determinism(subject: Subject) -> None:
     """The same input gives the same answers, also beside another analyzer of the kind: nothing is shared."""
     with subject.analyzer() as one, subject.analyzer() as other:
@@ -173,6 +185,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     check_cheap_import,
     check_self_check,
     check_answers,
+    check_finish,
     check_determinism,
     check_manners,
     check_speed,
