@@ -84,7 +84,7 @@ class Agent:
         self._report_now = threading.Event()
         self._forget_usual = threading.Event()
         self._usual = BaselineFile(settings.device.state_dir / BASELINE, self.clock)
-        self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock)
+        self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock, settings.privacy.min_people)
         self.history = self._past.read() if board is not None else None
         """What the device remembers for its board's readers; None without one."""
         self.people = People() if board is not None and settings.privacy.min_people < 2 else None

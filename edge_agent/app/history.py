@@ -17,12 +17,13 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from edge_agent.app.stored import replace_durably
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, Window
+from edge_agent.summary.privacy import strip
 from edge_agent.summary.rollup import RollUp
 from edge_agent.summary.window import merge
 
@@ -32,6 +33,9 @@ FILE = "history.json"
 """Name of its file in the state directory."""
 
 EVERY_S = 3600.0
+
+EDGE_S = 1.0
+"""Seconds by which a window may reach beyond the period asked for: wall clocks are slewed and times rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +55,19 @@ _WINDOWS: TypeAdapter[list[Window]] = TypeAdapter(list[Window])
 class History:
     """Feed it every summary of this run. One thread feeds it; others may ask, and get what was complete then."""
 
-    def __init__(self, tiers: Sequence[Tier] = TIERS) -> None:
+    def __init__(self, tiers: Sequence[Tier] = TIERS, min_people: int = 0) -> None:
         self._tiers = tiers
+        self._min_people = min_people
         self._roll = RollUp([float(tier.seconds) for tier in tiers])
         self._kept: dict[int, tuple[Window, ...]] = {tier.seconds: () for tier in tiers}
 
     def add(self, summary: Summary) -> None:
         """Remember ``summary`` as a part of the longer ones it completes."""
         for rolled in self._roll.add(summary):
-            if rolled.summary.clock != "synced":
-                continue
             whole = rolled.summary
-            placed = replace(whole.window, begin=whole.start, end=whole.start + whole.seconds)
-            self._add(int(rolled.level), placed)
+            if whole.clock == "synced":
+                placed = replace(whole.window, begin=whole.start, end=whole.start + whole.seconds)
+                self._add(int(rolled.level), placed)
 
     def between(self, since: float, until: float) -> Window | None:
         """Everything from ``since`` to ``until`` (Unix seconds) as one window, in whole roll-ups; None: nothing.
@@ -73,9 +77,9 @@ class History:
         chosen: list[Window] = []
         for tier in reversed(self._tiers):
             for window in self._kept[tier.seconds]:
-                if window.begin >= since and window.end <= until:
+                if window.begin >= since - EDGE_S and window.end <= until + EDGE_S:
                     _place(window, chosen)
-        return reduce(merge, chosen) if chosen else None
+        return reduce(_join, chosen) if chosen else None
 
     def series(self, since: float, until: float, seconds: int) -> tuple[Window, ...]:
         """The kept windows of ``seconds`` (a tier's) that begin within the period, oldest first. Raises KeyError."""
@@ -86,6 +90,7 @@ class History:
         """All that is kept, as JSON can carry it."""
         return {
             "v": 1,
+            "min_people": self._min_people,
             "windows": {
                 str(seconds): _WINDOWS.dump_python(list(windows), mode="json", exclude_defaults=True)
                 for seconds, windows in self._kept.items()
@@ -93,18 +98,23 @@ class History:
         }
 
     def restore(self, document: Any) -> None:
-        """Take up what :meth:`document` gave. Raises ValueError when it is nothing of the kind."""
+        """Take up what :meth:`document` gave. Raises ValueError when it is nothing of the kind.
+
+        What was recorded under a lower ``min_people`` is stripped: long windows mix parts that are too small now.
+        """
         try:
             found = {int(seconds): _WINDOWS.validate_python(rows) for seconds, rows in document["windows"].items()}
             usable = all(_usable(window) for windows in found.values() for window in windows)
-        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            looser = int(document.get("min_people", 0)) < self._min_people
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # pydantic's is a ValueError
             raise ValueError("not a history") from error
         if not usable:
             raise ValueError("not a history of this version")
         for seconds, windows in found.items():
             if seconds in self._kept:
                 known: list[Window] = []
-                self._keep(seconds, [window for window in windows if _place(window, known)])
+                told = [strip(window) for window in windows] if looser and self._min_people > 1 else windows
+                self._keep(seconds, [window for window in told if _place(window, known)])
 
     def _add(self, seconds: int, window: Window) -> None:
         others = self._kept[seconds]
@@ -118,23 +128,24 @@ class History:
 
 
 class HistoryFile:
-    """Keeps a history in ``path``."""
+    """Keeps a history in ``path``; ``min_people`` as in ``[privacy]``."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, min_people: int = 0) -> None:
         self._path = path
         self._clock = clock
+        self._min_people = min_people
         self._due = clock.monotonic() + EVERY_S
 
     def read(self) -> History:
         """What was kept before; an empty one when there is none that can be used."""
-        history = History()
+        history = History(min_people=self._min_people)
         try:
             history.restore(json.loads(self._path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return history
         except (OSError, ValueError, RecursionError) as error:
             log.warning("%s: %s: the history begins anew", self._path, error)
-            return History()
+            return History(min_people=self._min_people)
         return history
 
     def keep(self, history: History, *, now: bool = False) -> None:
@@ -165,4 +176,15 @@ def _place(window: Window, among: list[Window]) -> bool:
 
 
 def _overlap(a: Window, b: Window) -> bool:
-    return a.begin < b.end - 1e-3 and b.begin < a.end - 1e-3
+    """Whether both tell of the same time: they share more than half of the shorter one.
+
+    Neighbours share a little. Their lengths come from the monotonic clock and their beginnings from the wall clock,
+    which is read with jitter, slewed by a time server, and now and then set back by some seconds.
+    """
+    return min(a.end, b.end) - max(a.begin, b.begin) > min(a.seconds, b.seconds) / 2
+
+
+def _join(a: Window, b: Window) -> Window:
+    """Both as one. What they share of the wall clock (see :func:`_overlap`) is not counted twice in its length."""
+    begin = max(a.end, b.begin)
+    return merge(a, replace(b, begin=begin, end=max(begin, b.end)))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from edge_agent.app import history as module
 from edge_agent.app.history import EVERY_S, FILE, TIERS, History, HistoryFile, Tier
-from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.summary import AttentionSums, BurstSums, FaceSums, Summary, Window
+from edge_agent.summary.summariser import Summariser
+from edge_agent.web.analytics import report
 
 NOON = 1_790_000_400.0
 SMALL = (Tier(60, 5), Tier(600, 4))
@@ -101,6 +106,61 @@ def test_a_clock_that_is_set_back_far_repeats_nothing_and_leaves_the_order() -> 
     assert len(begins) == 22
 
 
+@given(
+    jitter=st.lists(st.floats(-2e-3, 2e-3), min_size=180, max_size=180),
+    slew=st.floats(-5e-4, 5e-4),
+    step=st.floats(-3.0, 3.0),
+)
+@example(jitter=[2e-6 * (-1) ** k for k in range(180)], slew=0.0, step=0.0)
+@example(jitter=[0.0] * 180, slew=-5e-4, step=-3.0)
+def test_a_wall_clock_that_jitters_is_slewed_and_is_stepped_a_little_costs_nothing(
+    jitter: list[float], slew: float, step: float
+) -> None:
+    history, shown = History((Tier(60, 99), Tier(600, 9))), 0.0
+    for k in range(180):
+        shown = 10.0 * k * (1 + slew) + jitter[k] + (step if k >= 90 else 0.0)
+        history.add(summary(NOON + shown, 50.0 + 10.0 * k))
+    assert len(history.series(0, 1e11, 60)) == 30
+    assert len(history.series(0, 1e11, 600)) == 3, "a longer tier drops nothing because its parts share a moment"
+    whole = history.between(NOON - 10, NOON + 2000)
+    assert whole is not None
+    assert whole.bursts["laughter"].count == 180
+    assert whole.seconds == pytest.approx(1800, abs=10)
+    part = history.between(NOON + 60, NOON + 120)
+    assert part is not None, "a minute that begins a microsecond early is still that minute"
+
+
+def test_a_real_clock_lays_windows_that_add_up() -> None:
+    """Monotonic lengths on wall-clock beginnings: neighbours share or miss microseconds, all the time."""
+    history, clock = History((Tier(1, 99), Tier(2, 99))), SystemClock(lambda: True)
+    began = clock.wall()
+    summariser = Summariser(clock, 0.05, history.add, lambda *_: None)
+    deadline = clock.monotonic() + 4.2
+    while clock.monotonic() < deadline:
+        time.sleep(max(0.0, summariser.due - clock.monotonic()))
+        summariser.tick()
+    assert len(history.series(0, 1e11, 1)) == 4
+    assert len(history.series(0, 1e11, 2)) == 2
+    whole = history.between(began - 1, clock.wall() + 1)
+    assert whole is not None
+    assert whole.seconds == pytest.approx(4.0, abs=0.2)
+    assert report(history, began, clock.wall(), "kiosk-1", 1)["series"], "and the analytics made of them"
+
+
+def test_what_was_recorded_under_a_looser_rule_is_stripped(tmp_path: Path) -> None:
+    file = HistoryFile(tmp_path / FILE, ManualClock())
+    loose = file.read()
+    fill(loose, NOON, 60)
+    file.keep(loose, now=True)
+    strict = HistoryFile(tmp_path / FILE, ManualClock(), min_people=3)
+    (first, *_) = strict.read().series(0, 1e11, 60)
+    assert first.attention == AttentionSums()
+    assert first.faces.most == 2
+    assert first.withheld == 60
+    strict.keep(strict.read(), now=True)
+    assert HistoryFile(tmp_path / FILE, ManualClock(), min_people=2).read().series(0, 1e11, 60)[0] == first
+
+
 def test_a_clock_that_was_ahead_for_hours_costs_no_later_history() -> None:
     history = History((Tier(60, 5),))
     fill(history, NOON + 1e8, 60)
@@ -141,6 +201,7 @@ def test_sixty_days_are_put_together_with_a_few_looks_at_each_window(monkeypatch
         b'{"windows":{"a":[]}}',
         b'{"windows":{"60":[{"begin":1e9,"end":0}]}}',
         b'{"windows":{"60":[{"begin":NaN,"end":NaN}]}}',
+        b'{"min_people":"few","windows":{"60":[]}}',
         b'{"windows":{"60":[{"begin":0,"end":60,"emotion":{"weight":1,"p":[1]}}]}}',  # of a version with other classes
     ],
 )

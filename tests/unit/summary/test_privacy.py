@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import reduce
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,15 +15,28 @@ from edge_agent.delivery.payload import schema, summary_document
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, FUSION, Event
 from edge_agent.domain.face import TrackedFace
-from edge_agent.domain.observation import AudioReport
-from edge_agent.domain.summary import ClockState, Summary, Window, estimate_window
-from edge_agent.summary.privacy import withhold
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock
+from edge_agent.domain.observation import QUALITY_FLAGS, AudioReport, Observation
+from edge_agent.domain.summary import ClockState, FaceSums, StreamSums, Summary, Window, estimate_window
+from edge_agent.settings import Settings
+from edge_agent.summary.privacy import ALLOWED, ALLOWED_FACES, ALLOWED_STREAM, withhold
 from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser
 from edge_agent.summary.window import merge
+from edge_agent_quality.camera import judge, measure
+from edge_agent_quality.microphone import MicrophoneQuality
+from edge_agent_quality.settings import CameraQualitySettings, MicrophoneQualitySettings
 from tests.unit.summary.streams import Report, fill, look, reading, reports
 
 ABOUT_PEOPLE = ("emotion", "attention", "stays", "fused", "measures", "usual")
+
+TOLD_OF_FEW = {"v", "device", "boot_id", "seq", "start", "seconds", "clock", "faces", "bursts", "quality"} | {
+    "emotion",  # null
+    "trend",  # of the number of people
+    "withheld",
+    "merged",
+}
+"""Everything that a payload may hold about fewer people than ``min_people``."""
 
 
 class Bench:
@@ -135,6 +149,57 @@ def test_what_is_merged_is_exactly_what_was_not_withheld(found: list[Report], k:
     assert whole.emotion.weight == pytest.approx(weight)
     assert whole.stays.count == sum(w.stays.count for w in open_ones)
     assert whole.withheld == pytest.approx(sum(w.seconds for w in kept if w.withheld))
+
+
+@given(found=reports(), k=st.integers(2, 5), length=st.floats(1.0, 8.0), context=st.sampled_from(["home", "public"]))
+def test_nothing_outside_of_the_allowed_fields_leaves(found: list[Report], k: int, length: float, context: str) -> None:
+    """The rule as a subscriber sees it, for any stream of reports, any settings and any way of merging."""
+    privacy = Settings(privacy={"context": context, "min_people": k}).privacy
+    clock, told = ManualClock(), list[Summary]()
+    summariser = Summariser(clock, length, told.append, lambda *_: None, min_people=privacy.min_people)
+    for report in found:
+        clock.advance(max(0.0, report.time - clock.monotonic()))
+        summariser.accept(report)
+    summariser.flush()
+    few = [s for s in told if s.window.faces.together < k]
+    for one in [*few, *([reduce(merge_summaries, few)] if few else [])]:
+        document = summary_document(one, "kiosk-1", "b", 1)
+        assert document.keys() <= TOLD_OF_FEW
+        assert document["emotion"] is None
+        assert document.get("trend", {}).keys() <= {"people"}
+        assert set(document["quality"]["flags"]) <= QUALITY_FLAGS
+
+
+def test_a_field_that_is_added_to_a_window_is_withheld_until_it_is_allowed() -> None:
+    """Whoever adds one decides here and in the allow-list; forgetting it leaks nothing."""
+    known = {Window: ALLOWED | set(ABOUT_PEOPLE), FaceSums: ALLOWED_FACES, StreamSums: ALLOWED_STREAM}
+    for kind, names in known.items():
+        assert {field.name for field in fields(kind)} == names, f"{kind.__name__}: allow it, or name it in ABOUT_PEOPLE"
+
+
+def test_a_flag_of_a_plugin_may_be_about_a_person() -> None:
+    window = fill([replace(look(1.0, "a"), flags=frozenset({"blurred", "smoker"}))], 10, 10)[0]
+    assert withhold(window, 2).stream.flags == {"blurred"}
+    assert withhold(window, 1).stream.flags == {"blurred", "smoker"}
+
+
+def test_the_flags_of_our_own_analyzers_are_about_streams() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (48, 64), dtype=np.uint8)
+    camera = judge(measure(picture), CameraQualitySettings())
+    microphone = MicrophoneQuality(MicrophoneQualitySettings())
+    second = AudioBlock(rng.normal(0, 0.1, AUDIO_RATE).astype(np.float32), 0.0)
+    told = [name for found in microphone.analyze(second) for name in found.values]  # type: ignore[union-attr]
+    assert {*camera, *told} <= QUALITY_FLAGS
+    assert len(told) >= 3
+
+
+def test_measures_of_an_empty_room_are_withheld_too() -> None:
+    """Whoever was missed by the detector may be what a measure is about."""
+    window = fill([replace(look(1.0), observations=(Observation("scene", {"heat": 36.9}, 1.0),))], 10, 10)[0]
+    assert withhold(window, 2).measures == {}
+    assert withhold(window, 2).withheld == 10
+    assert withhold(fill([look(1.0)], 10, 10)[0], 2).withheld == 0
 
 
 def _says(window: Window, part: str) -> bool:
