@@ -160,7 +160,8 @@ def test_a_cough_and_a_second_of_silence_are_answered_by_a_flush(seed: int, rate
             starts.append(event.start)
             assert session.flush() == []
         assert session.take() == ((), ())
-        assert session.finish().summaries[-1].window.stream.audio_seconds == pytest.approx(2 * len(room) / 16e3, abs=0.1)
+        heard = session.finish().summaries[-1].window.stream.audio_seconds
+        assert heard == pytest.approx(2 * len(room) / 16_000, abs=0.1)
     assert starts[1] - starts[0] == pytest.approx(len(room) / 16_000, abs=0.1)
 
 

@@ -134,7 +134,7 @@ def check_finish(subject: Subject) -> None:
         again = check_output(Kind.AUDIO, analyzer.finish())
         _require(again == (), f"asked twice in a row what was still open, the second answer is {again}, not empty")
         later, first = _perform(Kind.AUDIO, analyzer), _perform(Kind.AUDIO, fresh)
-    _require(later == first, "after finish() the same sound is answered otherwise than at the start: forget the context")
+    _require(later == first, "after finish() the same sound is answered unlike at the start: forget the context")
 
 
 def check_determinism(subject: Subject) -> None:
