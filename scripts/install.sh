@@ -5,9 +5,9 @@
 #   sudo scripts/install.sh --rollback
 #   sudo scripts/install.sh --uninstall [--purge]
 #
-#   --from WHAT       a wheel, a checkout, or a requirement such as edge-agent==1.2; default: this checkout
+#   --from WHAT       a wheel, a checkout, or a requirement such as edge-emotion-agent==1.2; default: this checkout
 #   --wheelhouse DIR  take all packages, and the models that are in it, from DIR and use no network. Fill it elsewhere
-#                     with: pip wheel -w DIR '.[web]' && cp ~/.cache/edge-agent/models/*.tflite DIR; then add --from edge-agent
+#                     with: pip wheel -w DIR '.[web]' && cp ~/.cache/edge-agent/models/*.tflite DIR; then add --from edge-emotion-agent
 #   --force           install again although the same wheel is installed, to get newer dependencies
 #   --start           enable and start the service; without it a running one is restarted, and a stopped one left alone
 #   --rollback        go back to the installation before the last upgrade
@@ -117,8 +117,8 @@ install_environment() {
   now="$(readlink -e "$opt/bin" || true)"
   if [ -z "$now" ]; then make_venv "$new"; fi
   build_wheel "${now:-$new/bin}"
-  wheel="$(find "$scratch" -name 'edge_agent-*.whl')"
-  [ -n "$wheel" ] || die "$from gave no wheel of edge-agent"
+  wheel="$(find "$scratch" -name 'edge_emotion_agent-*.whl')"
+  [ -n "$wheel" ] || die "$from gave no wheel of edge-emotion-agent"
   if [ -n "$now" ]; then
     if [ "$force" = no ] && [ "$(fingerprint "$wheel")" = "$(cat "$now/../.fingerprint" 2>/dev/null)" ]; then
       say "already up to date: $("$now/edge-agent" --version)"

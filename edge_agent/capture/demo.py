@@ -148,6 +148,6 @@ def _load_portrait() -> Image:
     try:
         from skimage.data import astronaut
     except ImportError as error:
-        raise MediaError("the demo camera needs scikit-image: pip install 'edge-agent[demo]'") from error
+        raise MediaError("the demo camera needs scikit-image: pip install 'edge-emotion-agent[demo]'") from error
     portrait: Image = np.ascontiguousarray(astronaut()[:, :, ::-1])
     return portrait

@@ -59,7 +59,7 @@ class EmbeddedBroker:
         try:
             broker_class: Any = importlib.import_module("amqtt.broker").Broker
         except ImportError:
-            raise BrokerError("the demo needs the extra 'demo': pip install 'edge-agent[demo]'") from None
+            raise BrokerError("the demo needs the extra 'demo': pip install 'edge-emotion-agent[demo]'") from None
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self.port = _free_port()
         broker = broker_class(

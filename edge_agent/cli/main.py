@@ -11,6 +11,7 @@ from rich.markup import escape
 from edge_agent import __version__
 from edge_agent.cli import analyze, config, demo, doctor, models, outbox, plugins, run, watch
 from edge_agent.cli.common import err
+from edge_agent.domain.distribution import foreign_distribution
 from edge_agent.domain.errors import EdgeAgentError
 
 EXIT_CODES = """Exit codes: 0 done, 1 failure, 2 bad usage or configuration, 3 media or device, 4 model, 5 plugin,
@@ -48,7 +49,9 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    del version  # handled by its callback
+    if (problem := foreign_distribution()) is not None:
+        err().print(f"[yellow]edge-agent:[/yellow] {escape(problem)}", soft_wrap=True, highlight=False)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The agent's web side, for the commands that may have one: only here is the extra ``edge-agent[web]`` imported."""
+"""The agent's web side, for the commands that may have one: only here is the extra ``web`` imported."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edge_agent.runtime.supervisor import Component
 from edge_agent.settings import Settings
 
 MISSING = (
-    "the web side needs {name}: install it with pip install 'edge-agent[web]', or do without it: web.enabled = false "
-    "(in the demo: --no-web)"
+    "the web side needs {name}: install it with pip install 'edge-emotion-agent[web]', or do without it: "
+    "web.enabled = false (in the demo: --no-web)"
 )
 
 

@@ -39,7 +39,7 @@ def examine(path: Path | None, *, try_devices: bool = True) -> Examination:
     """
     text, settings, problem = _configuration(path)
     redactor = Redactor(known_secrets(text.text if text else "", settings))
-    found = [software.check_versions()]
+    found = [software.check_versions(), software.check_distribution()]
     service = software.read_service()
     found.append(software.judge_service(service))
     found += [access.check_account(), access.check_devices(), host.check_clock(), host.check_heat(), host.check_swap()]

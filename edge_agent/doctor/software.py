@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
+from edge_agent.domain.distribution import DISTRIBUTION, foreign_distribution
 from edge_agent.models import ModelState, ModelStatus
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.settings import PrivacySettings
@@ -37,6 +38,15 @@ UNKNOWN = Service("unknown", 0)
 def check_versions() -> CheckResult:
     """Which program runs on what."""
     return ok("version", f"edge-agent {__version__}, Python {platform.python_version()}, {platform.machine()}")
+
+
+def check_distribution() -> CheckResult:
+    """Whether another distribution writes into this program's package."""
+    problem = foreign_distribution()
+    if problem is None:
+        return ok("distribution", f"{DISTRIBUTION}, and no other that writes into its package")
+    detail, _, remedy = problem.partition("; ")
+    return fail("distribution", detail, remedy)
 
 
 def read_service() -> Service | None:

@@ -28,7 +28,7 @@ def check_web(settings: Settings, *, busy: bool) -> Iterator[CheckResult]:
 def judge_needs(missing: Sequence[str]) -> CheckResult:
     """``missing``: packages of the extra that are not installed."""
     if missing:
-        remedy = "pip install 'edge-agent[web]', or set web.enabled = false"
+        remedy = "pip install 'edge-emotion-agent[web]', or set web.enabled = false"
         return fail("web", f"the web side needs {', '.join(missing)}", remedy)
     return ok("web", "what the web side needs is installed")
 

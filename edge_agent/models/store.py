@@ -232,7 +232,8 @@ class ModelStore:
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ModelError(
-                f"{entry.name} comes with the package {package}, which is not installed: reinstall edge-agent"
+                f"{entry.name} comes with the package {package}, which is not installed: "
+                "install the program again (docs/installation.md)"
             )
         return Path(spec.submodule_search_locations[0]) / resource
 
@@ -310,7 +311,7 @@ def _sources(entry: ModelEntry, wheels: WheelCache, progress: Progress) -> list[
 
 def _remedy(entry: ModelEntry) -> str:
     if entry.bundled is not None:
-        return "reinstall edge-agent"
+        return "install the program again (docs/installation.md)"
     return f"run 'edge-agent models pull {entry.name}' (or with --from DIR on a machine without internet)"
 
 

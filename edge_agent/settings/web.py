@@ -17,7 +17,7 @@ HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 class WebSettings(BaseModel):
-    """The device's own web side: dashboard, live API and compatible endpoints. Needs the extra edge-agent[web]."""
+    """The device's own web side: dashboard, live API and compatible endpoints. Needs the extra ``web``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,1 +1,1 @@
-"""The device's own web side: an optional extra (``pip install edge-agent[web]``), off unless the config asks for it."""
+"""The device's own web side: the optional extra ``edge-emotion-agent[web]``, off unless the config asks for it."""

@@ -62,5 +62,5 @@ def test_contract(
 def test_what_this_project_declares_is_what_is_installed() -> None:
     """Otherwise the agent would run without what was tested here."""
     declared = {p.values[1].name for p in ENTRY_POINTS if p.values[0] == ROOT}
-    found = importlib.metadata.distribution("edge-agent").entry_points.select(group="edge_agent")
-    assert {entry_point.name for entry_point in found} == declared, "run scripts/setup dev"
+    found = {entry_point.name for entry_point in importlib.metadata.entry_points(group="edge_agent")}
+    assert declared <= found, "run scripts/setup dev"

@@ -1,7 +1,7 @@
 """scripts/install.sh below a folder of the test's: real environments, real pip, stand-in wheels for the versions.
 
-The stand-ins are tiny packages called edge-agent, so that upgrades, failures and rollbacks of many "versions" take
-seconds. The real program is installed by test_install_package.py.
+The stand-ins are tiny packages called edge-emotion-agent, so that upgrades, failures and rollbacks of many "versions"
+take seconds. The real program is installed by test_install_package.py.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def main():
 
 
 def make_wheel(folder: Path, version: str, *, accepts: bool = True, broken: bool = False) -> Path:
-    """A wheel called edge-agent; ``accepts``: its ``config check`` succeeds; ``broken``: it does not even start."""
+    """A wheel of the distribution; ``accepts``: its ``config check`` succeeds; ``broken``: it does not even start."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"edge_agent-{version}-py3-none-any.whl"
-    info = f"edge_agent-{version}.dist-info"
+    path = folder / f"edge_emotion_agent-{version}-py3-none-any.whl"
+    info = f"edge_emotion_agent-{version}.dist-info"
     program = "raise SystemExit(1)" if broken else PROGRAM.format(version=version, accepts=accepts)
     files = {
         "edge_agent.py": program,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: edge-agent\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: edge-emotion-agent\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": "[console_scripts]\nedge-agent = edge_agent:main\n",
     }
@@ -134,11 +134,11 @@ def test_a_new_version_that_does_not_work_changes_nothing(install: Run, root: Pa
 
 def test_a_wheelhouse_needs_no_network_and_brings_the_models(install: Run, root: Path, tmp_path: Path) -> None:
     house = make_wheel(tmp_path / "house", "1.0").parent
-    done = install("--wheelhouse", house, "--from", "edge-agent")
+    done = install("--wheelhouse", house, "--from", "edge-emotion-agent")
     assert done.returncode == 0, done.stderr
     assert version(root) == "edge-agent 1.0"
     assert (root / "var/lib/edge-agent/models").is_dir()
-    done = install("--wheelhouse", house, "--from", "edge-agent==9.9")
+    done = install("--wheelhouse", house, "--from", "edge-emotion-agent==9.9")
     assert done.returncode == 1
     assert version(root) == "edge-agent 1.0"
 

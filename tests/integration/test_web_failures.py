@@ -47,7 +47,7 @@ def test_without_the_extra_the_start_says_what_to_install(cli: Cli, tmp_path: Pa
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert "uvicorn" in line
-    assert "pip install 'edge-agent[web]'" in line
+    assert "pip install 'edge-emotion-agent[web]'" in line
     assert "web.enabled = false" in line
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("scipy", reason="training only: pip install edge-emotion-agent[train]")
 
 from edge_agent.models import Catalogue, ModelStore, TfliteModel
 from edge_agent_burst.own import CLASSES

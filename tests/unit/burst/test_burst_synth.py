@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("scipy", reason="training only: pip install edge-emotion-agent[train]")
 
 from edge_agent_burst.labels import LABELS, REJECTIONS
 from training.burst.channel import record

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 from training.burst import talk
 from training.burst.recordings import RATE
 

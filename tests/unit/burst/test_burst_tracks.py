@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 import soundfile
 
 from training.burst import tracks

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
-pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("scipy", reason="training only: pip install edge-emotion-agent[train]")
+pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 
 from edge_agent.domain.errors import MediaError
 from edge_agent_burst.events import LabelPolicy, Reading

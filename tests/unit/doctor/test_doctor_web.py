@@ -37,7 +37,7 @@ def test_all_is_well_and_nothing_is_made_by_looking(tmp_path: Path) -> None:
 def test_what_is_missing_is_named() -> None:
     result = judge_needs(["starlette"])
     assert (result.status, "starlette" in result.detail) == (CheckStatus.FAIL, True)
-    assert "edge-agent[web]" in result.remedy
+    assert "edge-emotion-agent[web]" in result.remedy
 
 
 def test_what_it_needs_is_what_the_extra_brings(repository: Path) -> None:

@@ -55,7 +55,7 @@ class Site:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Only what the test installs is found: this checkout's own plugins are not."""
     site = Site(tmp_path)
-    elsewhere = [p for p in sys.path if not list(Path(p or ".").glob("edge_agent-*.dist-info"))]
+    elsewhere = [p for p in sys.path if not list(Path(p or ".").glob("edge_*agent-*.dist-info"))]
     monkeypatch.setattr(sys, "path", [str(tmp_path), *elsewhere])
     yield site
     for module in site.modules:

@@ -7,8 +7,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
-pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("scipy", reason="training only: pip install edge-emotion-agent[train]")
+pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
 from training.burst import parity, thaw  # noqa: E402 - torch comes first

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy", reason="training only: pip install edge-agent[train]")
-pytest.importorskip("soundfile", reason="training only: pip install edge-agent[train]")
+pytest.importorskip("scipy", reason="training only: pip install edge-emotion-agent[train]")
+pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
 from training.burst import train  # noqa: E402 - torch comes first
