@@ -56,7 +56,7 @@ class Panel:
         )
         self._announcer = Announcer(
             self._announcement(analyzers) if settings.home_assistant.enabled else {},
-            f"{settings.home_assistant.prefix}/status",
+            topics.birth(settings.home_assistant.prefix),
             delivery,
             settings.device.state_dir,
             clock,

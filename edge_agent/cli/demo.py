@@ -25,6 +25,7 @@ from edge_agent.cli.common import out
 from edge_agent.cli.lines import summary_line
 from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.cli.side import sign_in, web_side
+from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
 from edge_agent.domain.errors import EdgeAgentError
@@ -97,7 +98,7 @@ def demo(
             settings = _with_web(settings)
             console.print(f"dashboard: {sign_in(settings)}", highlight=False, soft_wrap=True)
         timer = threading.Timer(seconds, stop.request, ("the demo's time is over",))
-        with listening(settings.mqtt, "edge-agent/#", printer.show), stop_on_signals(stop):
+        with listening(settings.mqtt, topics.of_device(settings.mqtt.prefix, "+"), printer.show), stop_on_signals(stop):
             agent = _agent(settings, assembly)
             timer.start()
             try:

@@ -18,6 +18,7 @@ from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
+from edge_agent.settings.mqtt import with_address
 
 
 class _View:
@@ -102,10 +103,10 @@ def watch(
     """Show what agents publish, until Ctrl-C."""
     _, settings = configuration(config)
     configure("warning", "text")
-    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    mqtt = settings.mqtt.model_copy(update=changes)
+    mqtt = with_address(settings.mqtt, host, port)
+    topic_filter = topics.of_device(mqtt.prefix, device)
     stop = Stop()
     view = _View(out(), json=json, why=why, limit=count, stop=stop)
-    with stop_on_signals(stop), listening(mqtt, f"{mqtt.prefix}/{device}/#", view.show, view.trouble):
+    with stop_on_signals(stop), listening(mqtt, topic_filter, view.show, view.trouble):
         while not stop.wait(3600):
             pass

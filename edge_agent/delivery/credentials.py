@@ -10,7 +10,7 @@ import ssl
 from pathlib import Path
 
 from edge_agent.domain.errors import ConfigError
-from edge_agent.settings.schema import MqttSettings, TlsSettings
+from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 
 CREDENTIAL = "mqtt-password"
 """Name of the systemd credential."""

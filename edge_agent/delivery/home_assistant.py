@@ -53,13 +53,14 @@ def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
     found = entities(device)
     if style == "device":
         payload = about | _availability(device) | {"components": found}
-        return {f"{prefix}/device/{device.id}/config": encode(payload)}
+        return {topics.discovery(prefix, "device", device.id): encode(payload)}
     result = {}
     for key, entity in found.items():
         rest = {name: value for name, value in entity.items() if name not in ("platform", "default_entity_id")}
         # Versions before 2025 know this hint for the entity's id under its old name.
         rest["object_id"] = entity["default_entity_id"].split(".", 1)[1]
-        result[f"{prefix}/{entity['platform']}/{device.id}/{key}/config"] = encode(rest | about | _availability(device))
+        topic = topics.discovery(prefix, entity["platform"], device.id, key)
+        result[topic] = encode(rest | about | _availability(device))
     return result
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from edge_agent.delivery.inbound import Dispatcher
 from edge_agent.delivery.link import Disconnected, InboundMessage, Report
 from edge_agent.delivery.mqtt import MqttLink
-from edge_agent.settings.schema import MqttSettings
+from edge_agent.settings.mqtt import MqttSettings
 
 
 @contextmanager

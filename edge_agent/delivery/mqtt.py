@@ -29,9 +29,10 @@ from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.credentials import password, tls_context
 from edge_agent.delivery.departures import Departures
 from edge_agent.delivery.link import Connected, Disconnected, InboundMessage, Outgoing, Report
+from edge_agent.delivery.topics import check_filter
 from edge_agent.delivery.trouble import ConnectionFailed, explain
 from edge_agent.domain.errors import ConfigError
-from edge_agent.settings.schema import MqttSettings
+from edge_agent.settings.mqtt import MqttSettings
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +126,8 @@ class MqttLink:
         self._nudge()
 
     def subscribe(self, topic_filter: str) -> None:
-        """Receive messages matching ``topic_filter``, now and after every reconnect."""
-        if topic_filter not in self._filters:
+        """Receive messages matching ``topic_filter``, now and after every reconnect. Raises ValueError: it is none."""
+        if check_filter(topic_filter) not in self._filters:
             self._filters[topic_filter] = None
             self._new_filters.append(topic_filter)
             self._nudge()
@@ -216,8 +217,11 @@ class MqttLink:
             client_id=self._client_id,
             clean_session=None if v5 else True,
             protocol=PROTOCOLS[protocol],
+            transport=self._settings.transport,
             reconnect_on_failure=False,
         )
+        if self._settings.transport == "websockets":
+            client.ws_set_options(self._settings.websocket_path, _host_header(self._settings))
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages = 0  # the window is ours; paho's own would queue behind our back
         if self._settings.username is not None:
@@ -344,7 +348,8 @@ class MqttLink:
         sock = client.socket()
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
-        buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        # Not only TLS sockets hold back what was read ahead, but also paho's WebSocket over TLS.
+        buffered = getattr(sock, "pending", _nothing)() > 0
         ready = self._wait_for(sock, 0.0 if buffered else timeout, write=client.want_write())
         if buffered or ready & (select.POLLIN | select.POLLHUP | select.POLLERR):
             rc = client.loop_read()
@@ -372,6 +377,15 @@ def close(client: Client) -> None:
     sock = client.socket()
     if sock is not None:
         sock.close()
+
+
+def _host_header(settings: MqttSettings) -> dict[str, str] | None:
+    """The header as it must be for an IPv6 address, which paho writes without brackets."""
+    return {"Host": f"[{settings.host}]:{settings.effective_port}"} if ":" in settings.host else None
+
+
+def _nothing() -> int:
+    return 0
 
 
 def _properties(packet: int) -> Properties:

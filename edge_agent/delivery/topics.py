@@ -1,10 +1,15 @@
-"""Names of the topics under ``<prefix>/<device>/``; the only place that spells them."""
+"""Topics and topic filters under ``<prefix>/<device>/``, and Home Assistant's; the only place that spells them.
+
+Prefixes may be given as people write them, with a slash at the end.
+"""
 
 from __future__ import annotations
 
 import re
 
+from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.message import MessageKind
+from edge_agent.settings.mqtt import topic_prefix
 
 STATUS = "status"
 INFO = "info"
@@ -35,10 +40,10 @@ def backfill(kind: MessageKind) -> str:
 
 
 class Topics:
-    """Full topics of one device."""
+    """Full topics of one device. Raises ValueError for a ``prefix`` that no topic can begin with."""
 
     def __init__(self, prefix: str, device: str) -> None:
-        self._base = f"{prefix.rstrip('/')}/{device}"
+        self._base = f"{topic_prefix(prefix)}/{device}"
 
     def full(self, relative: str) -> str:
         """``<prefix>/<device>/<relative>``."""
@@ -48,6 +53,36 @@ class Topics:
         """The part below the device's prefix, or None when ``full`` lies elsewhere."""
         base = self._base + "/"
         return full[len(base) :] if full.startswith(base) else None
+
+
+def of_device(prefix: str, device: str) -> str:
+    """Filter for everything of ``device``; ``+``: of every device.
+
+    Raises:
+        ConfigError: ``device`` is no device id.
+    """
+    if device != "+" and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", device):
+        raise ConfigError(f"{device!r} is no device id (letters, digits, - and _); + stands for all devices")
+    return f"{topic_prefix(prefix)}/{device}/#"
+
+
+def discovery(prefix: str, *levels: str) -> str:
+    """Home Assistant's discovery topic for ``levels``: device and id, or platform, id and key."""
+    return "/".join((topic_prefix(prefix), *levels, "config"))
+
+
+def birth(prefix: str) -> str:
+    """Where Home Assistant says that it is there."""
+    return f"{topic_prefix(prefix)}/{STATUS}"
+
+
+def check_filter(topic_filter: str) -> str:
+    """``topic_filter`` if brokers take it. Raises ValueError: a wildcard inside of a level, or # before the end."""
+    levels = topic_filter.split("/")
+    wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels)
+    if not topic_filter or wild or "#" in levels[:-1] or "\0" in topic_filter or len(topic_filter.encode()) > 65_535:
+        raise ValueError(f"{topic_filter!r} is no topic filter")
+    return topic_filter
 
 
 def matches(topic_filter: str, topic: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 
-from edge_agent.settings.schema import MqttSettings
+from edge_agent.settings.mqtt import MqttSettings
 
 
 class ConnectionFailed(Exception):  # noqa: N818 - an ending, not always an error
@@ -20,14 +20,18 @@ class ConnectionFailed(Exception):  # noqa: N818 - an ending, not always an erro
 def explain(error: Exception, settings: MqttSettings) -> str:
     """One line for ``error``."""
     where = f"{settings.host}:{settings.effective_port}"
+    return f"{where}: {_reason(error)}" if isinstance(error, OSError) else str(error)
+
+
+def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{where}: the broker's certificate is not accepted: {error.verify_message}"
+        return f"the broker's certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"{where}: TLS failed: {error.reason or error}"
+        return f"TLS failed: {error.reason or error}"
     if isinstance(error, socket.gaierror):
-        return f"{where}: the name cannot be resolved: {error.strerror}"
+        return f"the name cannot be resolved: {error.strerror}"
     if isinstance(error, TimeoutError):
-        return f"{where}: timed out"
-    if isinstance(error, OSError):
-        return f"{where}: {error.strerror or error}"
-    return str(error)
+        return "timed out"
+    if isinstance(error, ConnectionError) and error.errno is None:  # paho's, for a handshake that was not answered so
+        return "no WebSocket there: is it the broker's websockets listener, and mqtt.websocket_path its path?"
+    return error.strerror or str(error)

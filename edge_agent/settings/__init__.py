@@ -1,6 +1,7 @@
 """The one local config file: schema, and loading with errors that name the line and the likely intended key."""
 
 from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
+from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 from edge_agent.settings.privacy import PrivacySettings
 from edge_agent.settings.schema import (
     CameraSettings,
@@ -11,14 +12,12 @@ from edge_agent.settings.schema import (
     LogSettings,
     MicrophoneSettings,
     ModelSettings,
-    MqttSettings,
     OutboxSettings,
     PaceSettings,
     PacingSettings,
     PluginSettings,
     Settings,
     SummarySettings,
-    TlsSettings,
 )
 from edge_agent.settings.web import WebSettings
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_agent.settings.mqtt import MqttSettings, TopicPrefix
 from edge_agent.settings.privacy import PrivacySettings
 from edge_agent.settings.schedule import parsable
 from edge_agent.settings.web import WebSettings
@@ -196,55 +197,6 @@ class SummarySettings(Section):
         return rollups
 
 
-class TlsSettings(Section):
-    """Encryption towards the broker; the server's certificate and name are always verified."""
-
-    enabled: bool = Field(default=False, description="Use TLS.")
-    ca_file: Path | None = Field(default=None, description="CA certificates to trust instead of the system's.")
-    cert_file: Path | None = Field(default=None, description="Client certificate, PEM.")
-    key_file: Path | None = Field(default=None, description="Key of the client certificate, PEM.")
-
-    @model_validator(mode="after")
-    def _paired(self) -> TlsSettings:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together: give both or neither")
-        return self
-
-
-class MqttSettings(Section):
-    """The broker that receives summaries."""
-
-    enabled: bool = Field(default=True, description="Publish over MQTT.")
-    host: str = Field(default="localhost", min_length=1, description="Broker's host name or address.")
-    port: int | None = Field(
-        default=None, ge=1, le=65535, description="Broker's port. Default: 8883 with TLS, else 1883."
-    )
-    protocol: Literal["auto", "5", "3.1.1"] = Field(
-        default="auto", description="auto tries MQTT 5 and falls back to 3.1.1 when the broker refuses it."
-    )
-    username: str | None = Field(default=None, description="User name.")
-    password: SecretStr | None = Field(
-        default=None, description="Password; better in password_file or a systemd credential called mqtt-password."
-    )
-    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
-    client_id: str | None = Field(default=None, max_length=64, description="Default: edge-agent-<device id>.")
-    prefix: str = Field(default="edge-agent", pattern=r"^[^+#\s/][^+#\s]*$", description="First part of every topic.")
-    keepalive_s: int = Field(default=30, ge=5, le=3600, description="Seconds between pings on an idle connection.")
-    in_flight: int = Field(default=20, ge=1, le=1000, description="Unacknowledged messages at a time.")
-    tls: TlsSettings = TlsSettings()
-
-    @property
-    def effective_port(self) -> int:
-        """The port, or the protocol's default."""
-        return self.port or (8883 if self.tls.enabled else 1883)
-
-    @model_validator(mode="after")
-    def _one_password(self) -> MqttSettings:
-        if self.password is not None and self.password_file is not None:
-            raise ValueError("password and password_file exclude each other: keep password_file")
-        return self
-
-
 CommandName = Literal[
     "status",
     "privacy",
@@ -281,9 +233,8 @@ class HomeAssistantSettings(Section):
     discovery: Literal["device", "component"] = Field(
         default="device", description="device: one message for everything. component: for versions before 2024.12."
     )
-    prefix: str = Field(
+    prefix: TopicPrefix = Field(
         default="homeassistant",
-        pattern=r"^[^+#\s/][^+#\s]*$",
         description="Home Assistant's discovery prefix; its birth message is expected on <prefix>/status.",
     )
 

@@ -151,3 +151,13 @@ def test_the_demo_leaves_a_real_device_alone(cli: Cli, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "happiness" in result.stdout
     assert not state.exists()
+
+
+@pytest.mark.parametrize("host", ["mqtt://localhost", "localhost:1883", "[::1]", " localhost ", "wss://localhost/mqtt"])
+def test_a_broker_address_that_is_more_than_a_host_is_refused_with_what_to_write(cli: Cli, host: str) -> None:
+    """Case 12: config check called it fine, and run tried for ever."""
+    result = cli("config", "check", EDGE_AGENT__MQTT__HOST=host)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "EDGE_AGENT__MQTT__HOST" in result.stderr
+    assert 'write host = "' in result.stderr

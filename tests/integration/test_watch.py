@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.cli import Cli
 from tests.support.mosquitto import Mosquitto
+from tests.support.subscriber import Subscriber
 
 
 @pytest.fixture
@@ -44,3 +45,28 @@ def test_json_for_programs(cli: Cli, broker: Mosquitto) -> None:
     assert len(rows) == 8
     assert {"edge-agent/kiosk-1/status", "edge-agent/kiosk-1/summary"} <= {row["topic"] for row in rows}
     assert not any(row["topic"].endswith("/pacing") for row in rows)
+
+
+def test_a_prefix_with_a_slash_at_its_end_names_the_same_topics(cli: Cli, broker: Mosquitto) -> None:
+    """Case 13: the agent published below home/edge/, and watch listened to home/edge//+/#."""
+    with Subscriber(broker.port) as publisher:
+        publisher.publish("home/edge/kiosk-1/status", b"online", retain=True)
+        at = {"EDGE_AGENT__MQTT__PREFIX": "home/edge/", "EDGE_AGENT__MQTT__HOST": "127.0.0.1"}
+        shown = cli("watch", "--port", str(broker.port), "--count", "1", timeout=60, **at)
+    assert (shown.returncode, shown.stdout.split()) == (0, ["kiosk-1", "status", "online"]), shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--host", "mqtt://u:s3cret@h:1883", 'host = "h", port = 1883'),
+        ("--port", "70000", "65535"),
+        ("--device", "#", "+"),
+    ],
+)
+def test_an_address_or_device_that_is_none_is_refused_in_one_line(cli: Cli, option: str, value: str, said: str) -> None:
+    shown = cli("watch", option, value, timeout=60)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert len(shown.stderr.strip().splitlines()) == 1
+    assert said in shown.stderr
+    assert "s3cret" not in shown.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.delivery import topics
+from edge_agent.domain.errors import ConfigError
 
 
 def test_topics_lie_below_prefix_and_device() -> None:
@@ -41,3 +42,26 @@ def test_event_kinds_cannot_leave_their_level(kind: str, topic: str) -> None:
 )
 def test_filters(topic_filter: str, topic: str, matching: bool) -> None:
     assert topics.matches(topic_filter, topic) is matching
+
+
+def test_prefixes_may_end_in_a_slash_wherever_topics_are_built() -> None:
+    assert topics.of_device("home/edge/", "+") == "home/edge/+/#"
+    assert topics.discovery("homeassistant/", "device", "kiosk-1") == "homeassistant/device/kiosk-1/config"
+    assert topics.birth("homeassistant/") == "homeassistant/status"
+
+
+@pytest.mark.parametrize("device", ["#", "", "a/b", "++", "a+", "ä", "a" * 65, "a\n"])
+def test_what_is_no_device_is_refused_in_one_line(device: str) -> None:
+    with pytest.raises(ConfigError, match="no device id"):
+        topics.of_device("edge-agent", device)
+
+
+@pytest.mark.parametrize("topic_filter", ["", "a/#/b", "a#", "+a", "a/b+/c", "##", "a\0"])
+def test_filters_that_no_broker_takes_are_refused_before_they_are_sent(topic_filter: str) -> None:
+    with pytest.raises(ValueError, match="no topic filter"):
+        topics.check_filter(topic_filter)
+
+
+def test_filters_with_wildcards_in_their_places_are_taken() -> None:
+    for topic_filter in ("#", "+", "a/+/b/#", "+/+", "$SYS/#", "/"):
+        assert topics.check_filter(topic_filter) == topic_filter

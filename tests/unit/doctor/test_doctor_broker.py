@@ -53,9 +53,8 @@ def test_mqtt_off() -> None:
     assert [r.status for r in check(1, enabled=False)] == [OK]
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b"])
-def test_a_name_that_does_not_resolve_stops_at_the_name(host: str) -> None:
-    found = check(1883, host=host)
+def test_a_name_that_does_not_resolve_stops_at_the_name() -> None:
+    found = check(1883, host="no-such-host.invalid")
     assert stages(found) == [("broker name", FAIL)]
     assert "getent hosts" in found[0].remedy
 
