@@ -18,6 +18,7 @@ from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.domain.media import AudioBlock, Frame, PixelFormat
+from edge_agent.plugin.sound import dbfs
 from edge_agent.plugin.spec import AudioSource, VideoSource
 from edge_agent.runtime.timesync import clock_is_synced
 from edge_agent.settings import Settings
@@ -33,6 +34,8 @@ QUIET_DB = -70.0
 """Below this level even a quiet room is not heard: the input is muted or turned down."""
 
 CLIPPED = 0.01
+OFFSET = 0.05
+"""Share of full scale by which sound may be off centre: less is usual, and taken out."""
 
 T = TypeVar("T")
 VideoPlugins = Mapping[str, Callable[[Clock], VideoSource]]
@@ -53,12 +56,14 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What a microphone gave. ``level``: RMS in dB of full scale; ``clipped``: share of samples at full scale."""
+    """What a microphone gave. ``level``: RMS in dB of full scale, without a constant offset; ``clipped``: share of
+    samples at full scale; ``offset``: their mean, as a share of full scale."""
 
     seconds: float
     level: float
     clipped: float
     gap: float
+    offset: float = 0.0
 
 
 def check_camera(settings: Settings, plugins: VideoPlugins) -> CheckResult:
@@ -110,10 +115,12 @@ def check_microphone(settings: Settings, plugins: AudioPlugins) -> CheckResult:
 def judge_microphone(heard: Sound) -> CheckResult:
     """A microphone that works may still hear nothing."""
     if heard.level == -math.inf:
-        return warn("microphone", "opens, but every sample is zero: muted", "alsamixer: unmute Capture (space bar, F4)")
+        return warn("microphone", "opens, but every sample is the same: muted", "alsamixer: unmute Capture (space bar, F4)")
     text = f"level {heard.level:.0f} dBFS over {heard.seconds:.1f} s"
     if heard.level < QUIET_DB:
         return warn("microphone", f"{text}: turned down", "alsamixer: raise Capture (F4)")
+    if abs(heard.offset) > OFFSET:
+        return warn("microphone", f"{text}: {heard.offset:+.0%} off centre", "try another microphone or sound card")
     if heard.clipped > CLIPPED:
         return warn("microphone", f"{text}: {heard.clipped:.0%} of the samples are clipped", "alsamixer: lower Capture")
     if heard.gap > 0.1:
@@ -153,10 +160,10 @@ def _luma(frame: Frame) -> npt.NDArray[np.float64]:
 
 def _sound(blocks: list[AudioBlock]) -> Sound:
     samples = np.concatenate([block.samples for block in blocks])
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
     return Sound(
         seconds=sum(block.seconds for block in blocks),
-        level=10 * math.log10(power) if power > 0 else -math.inf,
+        level=dbfs(samples),
         clipped=float(np.mean(np.abs(samples) >= 0.999)) if len(samples) else 0.0,
         gap=sum(block.gap for block in blocks[1:]),
+        offset=float(samples.mean(dtype=np.float64)) if len(samples) else 0.0,
     )

@@ -1,6 +1,6 @@
 """The audio analyzer: sound in blocks of any length to ``burst`` events with refined beginnings and ends.
 
-Sound is handed to the engine at once; what the engine reads goes through the event logic, and the loudness envelope
+Sound, without a constant offset, is handed to the engine at once; what the engine reads goes through the event logic, and the loudness envelope
 sharpens the result. An event is given when it is over, or when it has lasted as long as its label may. Nothing of the
 sound outlives the engine's window.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from edge_agent.domain.errors import PluginError
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
+from edge_agent.plugin.sound import HighPass
 from edge_agent.plugin.spec import AudioAnalyzer
 from edge_agent_burst.engine import Engine
 from edge_agent_burst.envelope import Envelope
@@ -34,6 +35,7 @@ class BurstAnalyzer(AudioAnalyzer):
         policies: dict[str, LabelPolicy] = {
             label: _with_threshold(engine.policies[label], thresholds.get(label)) for label in LABELS if label in labels
         }
+        self._high_pass = HighPass()
         self._envelope = Envelope()
         self._heard = 0
         self._origin = 0.0
@@ -46,7 +48,8 @@ class BurstAnalyzer(AudioAnalyzer):
             events.extend(self.finish())
         # The microphone's clock is not ours: where sample 0 lies in our time is corrected with every block.
         self._origin = block.time - self._heard / AUDIO_RATE
-        samples = np.nan_to_num(block.samples, nan=0.0, posinf=1.0, neginf=-1.0).astype(np.float32, copy=False)
+        # An offset of 1 % hides a room's bursts from both, the model and the levels.
+        samples = self._high_pass.feed(np.nan_to_num(block.samples, nan=0.0, posinf=1.0, neginf=-1.0))
         self._heard += len(samples)
         self._envelope.feed(samples)
         events.extend(self._judge(self._engine.feed(samples)))
@@ -58,6 +61,7 @@ class BurstAnalyzer(AudioAnalyzer):
         events.extend(self._event(segment) for segment in self._arbiter.flush())
         self._engine.reset()
         self._envelope.reset()
+        self._high_pass.reset()
         self._heard = 0
         return events
 

@@ -2,7 +2,7 @@
 
 Two analyzers. ``camera_quality`` raises ``dark``, ``covered``, ``frozen``, ``blurred`` and ``overexposed``; under the
 first three nobody is looked for and nothing is reported about faces. ``microphone_quality`` raises ``dead``,
-``clipping`` and ``gap``. They judge the signal, not the scene: a dark room is as dark as a capped lens.
+``clipping``, ``offset`` and ``gap``. They judge the signal, not the scene: a dark room is as dark as a capped lens.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
         AnalyzerSpec(
             name="microphone_quality",
             kind=Kind.AUDIO,
-            summary="flags dead, clipping or interrupted sound",
+            summary="flags dead, clipping, off-centre or interrupted sound",
             settings=MicrophoneQualitySettings,
             factory=_microphone,
         ),

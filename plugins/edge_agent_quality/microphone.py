@@ -11,6 +11,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.domain.observation import FLAG, Observation
 from edge_agent.plugin import AudioAnalyzer
+from edge_agent.plugin.sound import HighPass
 from edge_agent_quality.settings import MicrophoneQualitySettings
 
 _FULL = 0.985
@@ -23,6 +24,7 @@ class MicrophoneQuality(AudioAnalyzer):
     def __init__(self, settings: MicrophoneQualitySettings) -> None:
         self._settings = settings
         self._count = 0
+        self._high_pass = HighPass()
         self._power = 0.0
         self._sum = 0.0
         self._full = 0
@@ -35,7 +37,8 @@ class MicrophoneQuality(AudioAnalyzer):
         lost = block.gap >= self._settings.gap_s
         self._gap = self._gap or lost
         self._count += len(samples)
-        self._power += float(np.dot(samples, samples))
+        moving = self._high_pass.feed(samples)
+        self._power += float(np.dot(moving, moving))
         self._sum += float(samples.sum())
         self._full += int(np.count_nonzero(np.abs(samples) >= _FULL))
         if self._count < AUDIO_RATE and not lost:
@@ -43,7 +46,9 @@ class MicrophoneQuality(AudioAnalyzer):
         return (self._judge(block.end),)
 
     def finish(self) -> Sequence[Observation | Event]:
-        """Less than a second tells nothing."""
+        """Less than a second tells nothing; what follows is another stream."""
+        self._count, self._power, self._sum, self._full, self._silent, self._gap = 0, 0.0, 0.0, 0, 0.0, False
+        self._high_pass.reset()
         return ()
 
     def self_check(self) -> None:
@@ -54,13 +59,14 @@ class MicrophoneQuality(AudioAnalyzer):
 
     def _judge(self, now: float) -> Observation:
         count, seconds = max(1, self._count), self._count / AUDIO_RATE
-        # A dead input may sit at a constant voltage: that is no signal either.
-        power = max(0.0, self._power / count - (self._sum / count) ** 2)
-        level = 10 * math.log10(power) if power > 0 else -math.inf
-        self._silent = self._silent + seconds if level < self._settings.dead_dbfs else 0.0
+        # A dead input may sit at a constant voltage, even at the end of the scale: that is neither signal nor clipping.
+        power = self._power / count
+        still = power <= 0 or 10 * math.log10(power) < self._settings.dead_dbfs
+        self._silent = self._silent + seconds if still else 0.0
         flags = {
             "dead": self._silent >= self._settings.dead_s,
-            "clipping": self._full / count > self._settings.clipping,
+            "clipping": not still and self._full / count > self._settings.clipping,
+            "offset": abs(self._sum / count) > self._settings.offset,
             "gap": self._gap,
         }
         self._count, self._power, self._sum, self._full, self._gap = 0, 0.0, 0.0, 0, False

@@ -32,4 +32,11 @@ class MicrophoneQualitySettings(AnalyzerSettings):
     clipping: float = Field(
         default=0.005, gt=0, le=1, description="clipping: share of samples at full scale in a second."
     )
+    offset: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="offset: the sound's mean over a second is this share of full scale away from zero. It is taken "
+        "out before sounds are judged; a large one is a fault of the microphone and leaves less room for loud sounds.",
+    )
     gap_s: float = Field(default=0.1, gt=0, le=60, description="gap: lost sound shorter than this does not count.")

@@ -16,6 +16,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.domain.observation import Observation
 from edge_agent.plugin import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, AudioAnalyzer, Kind, hookimpl
+from edge_agent.plugin.sound import HighPass
 
 
 class LoudnessSettings(AnalyzerSettings):
@@ -31,17 +32,19 @@ class Loudness(AudioAnalyzer):
     def __init__(self, settings: LoudnessSettings) -> None:
         self._wanted = max(1, round(settings.every_s * AUDIO_RATE))
         self._floor = settings.floor_dbfs
+        self._high_pass = HighPass()  # many microphones sit at a constant voltage, which is no sound
         self._power = 0.0
         self._count = 0
 
     def analyze(self, block: AudioBlock) -> Sequence[Observation | Event]:
         """One observation ``loudness`` with the term ``dbfs`` for every ``every_s`` seconds that are complete."""
         if block.gap > 0.0:
-            self._power, self._count = 0.0, 0
+            self._forget()
+        samples = self._high_pass.feed(block.samples).astype(np.float64)
         found: list[Observation] = []
         position = 0
-        while position < len(block.samples):
-            part = block.samples[position : position + self._wanted - self._count].astype(np.float64)
+        while position < len(samples):
+            part = samples[position : position + self._wanted - self._count]
             self._power += float(np.dot(part, part))
             self._count += len(part)
             position += len(part)
@@ -49,11 +52,20 @@ class Loudness(AudioAnalyzer):
                 found.append(self._observe(block.time + position / AUDIO_RATE))
         return found
 
+    def finish(self) -> Sequence[Observation | Event]:
+        """The part of a reading that is not complete tells nothing."""
+        self._forget()
+        return ()
+
     def self_check(self) -> None:
         """Nothing can be missing."""
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _forget(self) -> None:
+        self._power, self._count = 0.0, 0
+        self._high_pass.reset()
 
     def _observe(self, time: float) -> Observation:
         mean = self._power / self._count

@@ -87,6 +87,24 @@ def test_the_bursts_and_nothing_else(shared: Path, kiosk: np.ndarray, settings: 
 
 
 @pytest.mark.parametrize("engine", ["own", "auto", "yamnet"])
+def test_a_constant_offset_costs_no_burst(shared: Path, kiosk: np.ndarray, engine: str) -> None:
+    events = hear(make(shared / "models", engine=engine), kiosk + np.float32(0.02), 1_600)
+    assert [event.label for event in events] == ["cough", "cough", "crying", "sneeze", "cough"]
+
+
+@pytest.mark.parametrize("offset", [-0.02, 0.005, 0.01, 0.3])
+def test_a_quiet_cough_is_heard_on_an_offset(offset: float) -> None:
+    synthesize = pytest.importorskip("training.burst.synth").synthesize
+    random = np.random.default_rng(3)
+    room = random.normal(0, 0.0005, 4 * AUDIO_RATE).astype(np.float32)
+    cough = 0.1 * synthesize("cough", random, "dry").samples
+    room[AUDIO_RATE : AUDIO_RATE + len(cough)] += cough
+    plain, moved = (hear(make(None), room + np.float32(level), 1_600) for level in (0.0, offset))
+    assert [event.label for event in plain] == ["cough"]
+    assert [(e.label, round(e.start, 1)) for e in moved] == [(e.label, round(e.start, 1)) for e in plain]
+
+
+@pytest.mark.parametrize("engine", ["own", "auto", "yamnet"])
 def test_speech_is_no_burst(shared: Path, engine: str) -> None:
     paths = sorted((shared / "data" / "bursts" / "speech").glob("*.ogg"))[::60]
     subject = make(shared / "models", engine=engine, labels=LABELS)

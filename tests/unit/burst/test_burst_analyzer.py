@@ -73,6 +73,14 @@ def test_event_has_the_time_of_the_sound(block: int) -> None:
     assert event.seconds == pytest.approx(0.6, abs=0.1)
 
 
+@pytest.mark.parametrize("offset", [-0.3, 0.005, 0.02, 0.05])
+def test_a_constant_offset_changes_nothing(offset: float) -> None:
+    samples = 0.6 * tone(6, (2.0, 2.6))
+    (plain,), (moved,) = play(analyzer(), samples), play(analyzer(), samples + np.float32(offset))
+    assert (moved.label, moved.start, moved.seconds) == (plain.label, plain.start, plain.seconds)
+    assert moved.score == pytest.approx(plain.score, abs=0.01)
+
+
 def test_finish_reports_the_open_event_once() -> None:
     subject = analyzer()
     assert play(subject, tone(2.5, (2.0, 2.5))) == []

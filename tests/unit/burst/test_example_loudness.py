@@ -47,6 +47,16 @@ def test_a_full_scale_sine_is_minus_three_db(plugin: ModuleType, block: int) -> 
     assert [o.time for o in found] == pytest.approx([11, 12, 13])
 
 
+@pytest.mark.parametrize("offset", [0.02, -0.3])
+def test_a_constant_offset_is_no_loudness(plugin: ModuleType, offset: float) -> None:
+    subject = make(plugin)
+    (observation,) = subject.analyze(AudioBlock(tone(1, 0.1) + np.float32(offset), 0.0))
+    assert observation.values["dbfs"] == pytest.approx(-23.01, abs=0.05)
+    subject.finish()
+    (observation,) = subject.analyze(AudioBlock(np.full(AUDIO_RATE, offset, np.float32), 5.0))
+    assert observation.values == {"dbfs": -90}
+
+
 def test_silence_is_the_floor(plugin: ModuleType) -> None:
     (observation,) = make(plugin, floor_dbfs=-80).analyze(AudioBlock(np.zeros(AUDIO_RATE, np.float32), 0.0))
     assert observation.values == {"dbfs": -80}

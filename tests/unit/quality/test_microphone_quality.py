@@ -39,10 +39,25 @@ def test_a_quiet_room_is_not_dead(hiss: Sound) -> None:
     assert flags(hiss) == [set()] * 10
 
 
-@pytest.mark.parametrize("level", [0.0, 0.25])
-def test_no_signal_is_dead_after_some_seconds_whatever_the_voltage(level: float) -> None:
+@pytest.mark.parametrize(("level", "off"), [(0.0, set()), (0.02, set()), (0.25, {"offset"}), (-1.0, {"offset"})])
+def test_no_signal_is_dead_after_some_seconds_whatever_the_voltage(level: float, off: set[str]) -> None:
     told = flags(np.full(10 * AUDIO_RATE, level))
-    assert told == [set()] * 4 + [{"dead"}] * 6
+    assert told == [off] * 4 + [{"dead"} | off] * 6
+
+
+def test_a_drifting_voltage_is_no_signal_either() -> None:
+    drift = np.linspace(0, 0.01, 10 * AUDIO_RATE)
+    assert flags(drift)[4:] == [{"dead"}] * 6
+
+
+def test_a_large_offset_is_told_and_a_usual_one_is_not(hiss: Sound) -> None:
+    assert flags(hiss + 0.02) == [set()] * 10
+    assert flags(hiss - 0.1) == [{"offset"}] * 10
+
+
+def test_clipping_shows_beside_an_offset() -> None:
+    tone = np.sin(2 * np.pi * 300 * np.arange(3 * AUDIO_RATE) / AUDIO_RATE)
+    assert flags(np.clip(tone + 0.3, -1, 1)) == [{"clipping", "offset"}] * 3
 
 
 def test_sound_brings_it_back_to_life(hiss: Sound) -> None:
