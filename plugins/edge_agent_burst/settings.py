@@ -18,9 +18,9 @@ class BurstSettings(AnalyzerSettings):
     """What is listened for and how sure it must be."""
 
     engine: Literal["auto", "own", "yamnet"] = Field(
-        default="auto",
-        description="own: the bundled model; yamnet: YAMNet alone; auto: the bundled model, with YAMNet's second "
-        "opinion where it is installed ('edge-agent models pull yamnet'): fewer false events of lively speech.",
+        default="own",
+        description="own: the bundled model; yamnet: YAMNet alone ('edge-agent models pull yamnet'); auto: the bundled "
+        "model, with YAMNet's second opinion where it is installed, which on unknown real bursts is no better.",
     )
     labels: tuple[Label, ...] = Field(
         default=TRUSTED,

@@ -18,7 +18,10 @@ from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.plugin import AnalyzerContext
 from edge_agent_burst import edge_agent_register_analyzers
 from edge_agent_burst.analyzer import BurstAnalyzer
+from edge_agent_burst.factory import make_engine
 from edge_agent_burst.labels import LABELS
+from edge_agent_burst.own import OwnEngine
+from edge_agent_burst.second import SecondOpinionEngine
 
 
 class Models:
@@ -144,6 +147,14 @@ def test_an_empty_room_is_no_burst(room: Callable[[np.random.Generator], np.ndar
 def test_without_yamnet_the_error_says_how_to_get_it() -> None:
     with pytest.raises(ModelError, match="models pull"):
         make(None, engine="yamnet")
+
+
+def test_a_second_opinion_is_asked_for_only_where_the_config_says_so(shared: Path) -> None:
+    (spec,) = edge_agent_register_analyzers()
+    assert spec.models(spec.settings()) == ("burst",)
+    context = AnalyzerContext(Models(shared / "models"))
+    assert isinstance(make_engine(spec.settings(), context), OwnEngine)
+    assert isinstance(make_engine(spec.settings(engine="auto"), context), SecondOpinionEngine)
 
 
 def test_auto_without_yamnet_is_the_own_model(kiosk: np.ndarray) -> None:
