@@ -115,7 +115,9 @@ def check_microphone(settings: Settings, plugins: AudioPlugins) -> CheckResult:
 def judge_microphone(heard: Sound) -> CheckResult:
     """A microphone that works may still hear nothing."""
     if heard.level == -math.inf:
-        return warn("microphone", "opens, but every sample is the same: muted", "alsamixer: unmute Capture (space bar, F4)")
+        return warn(
+            "microphone", "opens, but every sample is the same: muted", "alsamixer: unmute Capture (space bar, F4)"
+        )
     text = f"level {heard.level:.0f} dBFS over {heard.seconds:.1f} s"
     if heard.level < QUIET_DB:
         return warn("microphone", f"{text}: turned down", "alsamixer: raise Capture (F4)")

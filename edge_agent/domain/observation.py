@@ -27,7 +27,7 @@ BLINDING = frozenset({"dark", "covered", "frozen", UNSEARCHED})
 """Flags under which a picture shows nobody: no faces are searched for, and the time does not count as watched."""
 
 
-QUALITY_FLAGS = BLINDING | {"overexposed", "blurred", "dead", "clipping", "gap"}
+QUALITY_FLAGS = BLINDING | {"overexposed", "blurred", "dead", "clipping", "offset", "gap"}
 """Flags that tell of the streams alone. A flag of any other name may be about a person and is withheld as such."""
 
 

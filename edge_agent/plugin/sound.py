@@ -1,6 +1,6 @@
 """Sound operations analyzers share: a constant offset is taken out before anything is measured or heard.
 
-I2S and cheap USB microphones sit at a constant voltage, often 0.5 to 2 % of full scale: more than a quiet room. With it,
+I2S and cheap USB microphones sit at a constant voltage, often 0.5 to 2 % of full scale: more than a quiet room. Then
 silence has a level, edges of sounds drown and models hear another sound. Nothing here alters a block.
 """
 

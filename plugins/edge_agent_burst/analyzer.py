@@ -1,8 +1,8 @@
 """The audio analyzer: sound in blocks of any length to ``burst`` events with refined beginnings and ends.
 
-Sound, without a constant offset, is handed to the engine at once; what the engine reads goes through the event logic, and the loudness envelope
-sharpens the result. An event is given when it is over, or when it has lasted as long as its label may. Nothing of the
-sound outlives the engine's window.
+Sound, without a constant offset, is handed to the engine at once; what the engine reads goes through the event logic,
+and the loudness envelope sharpens the result. An event is given when it is over, or when it has lasted as long as its
+label may. Nothing of the sound outlives the engine's window.
 """
 
 from __future__ import annotations
