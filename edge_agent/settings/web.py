@@ -6,7 +6,7 @@ import ipaddress
 import re
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 """What can be sent in headers, in cookies and in addresses alike."""
@@ -14,6 +14,30 @@ WANTED = "at least 16 letters and digits, e.g. from 'openssl rand -hex 16'"
 
 HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 """A name or an address as browsers send it, without its port."""
+
+
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+"""As browsers send it: scheme, host and port, of which they leave out the scheme's own."""
+_OWN_PORT = {"http": "80", "https": "443"}
+
+
+def _origin(text: str) -> str:
+    """``text`` as browsers write it. Raises ValueError that says what is wrong with it."""
+    if text in ("*", "null"):
+        return text
+    scheme, mark, rest = text.strip().lower().partition("://")
+    try:
+        host = rest if rest.isascii() else rest.encode("idna").decode("ascii")
+    except UnicodeError:
+        host = rest
+    found = ORIGIN.fullmatch(scheme + mark + host)
+    if found is None:
+        raise ValueError(
+            f'allowed_origins: {text!r}: scheme, host and port without a path, as in "https://kiosk.example" or '
+            '"http://192.0.2.7:3000"; or "*" or "null"'
+        )
+    port = found[3]
+    return f"{found[1]}://{found[2]}" + (f":{port}" if port and port != _OWN_PORT.get(found[1]) else "")
 
 
 class WebSettings(BaseModel):
@@ -37,6 +61,11 @@ class WebSettings(BaseModel):
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Names under which browsers may ask for it, besides those of this machine's loopback."
     )
+    allowed_origins: tuple[str, ...] = Field(
+        default=(),
+        description='Pages of other sites that may ask with the token, as in "https://kiosk.example"; "*": all, '
+        '"null": files.',
+    )
     control: bool = Field(
         default=True, description="Whether those who know the token may also switch and choose, as by MQTT commands."
     )
@@ -54,6 +83,11 @@ class WebSettings(BaseModel):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _as_browsers_write(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(text) for text in origins)
 
     @model_validator(mode="after")
     def _guarded(self) -> WebSettings:

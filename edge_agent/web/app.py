@@ -33,4 +33,4 @@ def make_app(agent: Agent, hub: live.Hub, rules: Rules, open_session: Callable[.
         ClientDisconnect: on_departure,
         Exception: on_failure,
     }
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), rules)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), rules, routes)

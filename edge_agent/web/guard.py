@@ -1,20 +1,22 @@
-"""Who may ask, checked before anything else does: host, origin, token and size, on plain ASGI, for HTTP and WebSocket.
+"""Decide who may ask, before anything else does: host, origin, path, token and size, on plain ASGI, HTTP and WebSocket.
 
-The Host check keeps out names that an attacker's DNS points here, the Origin check pages of other sites, the token
-everybody else. Answers are problem documents (RFC 9457).
+The Host check keeps out names that an attacker's DNS points here, the Origin check pages of other sites that the config
+does not list, the token everybody else. Answers are problem documents (RFC 9457), for a WebSocket in place of its
+upgrade. Preflight and headers of CORS for listed origins are Starlette's.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_agent.web.body import BODY, CLOSE, TOO_LARGE, Body
@@ -33,48 +35,99 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+ANY_ORIGIN, NO_ORIGIN = "*", "null"
+"""Entries of ``web.allowed_origins`` that name no site: every page, and pages without an origin (files, sandboxes)."""
+_TOKEN_FILE = "the first line of the file web.token_file (default: web-token in the state folder)"
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """``hosts`` without ports; ``free`` paths need no token, those that end in ``/`` with all below them; ``roomy``
-    paths bound their bodies themselves."""
+    paths bound their bodies themselves; pages of ``origins`` may ask as well as our own."""
 
     token: str
     hosts: Collection[str]
     free: Collection[str] = ("/healthz", "/readyz", "/login", "/static/")
     roomy: Collection[str] = ()
+    origins: Collection[str] = ()
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application, whose ``routes`` it compares paths with."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: Rules, routes: Sequence[BaseRoute]) -> None:
         self._app = app
         self._rules = rules
+        self._routes = routes
+        self._cross_origin = CORSMiddleware(
+            self._admit,
+            allow_origins=rules.origins,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("*",),
+            allow_credentials=ANY_ORIGIN not in rules.origins,
+            allow_private_network=True,
+            expose_headers=("Retry-After",),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what the rules allow."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        app: ASGIApp
+        if _host(host) not in self._rules.hosts:
+            app = _Refusal(421, "this host name is not served here: add it to web.allowed_hosts")
+        elif origin is None or _own(origin, host):
+            app = self._admit
+        elif origin in self._rules.origins or ANY_ORIGIN in self._rules.origins:
+            app = self._cross_origin
+        else:
+            app = _Refusal(403, f"pages of {origin[:100]} may not ask: add this origin to web.allowed_origins")
+        if scope["type"] == "websocket":
+            await app(scope, receive, _dressed(send))
+        else:
+            body = Body(receive, bounded=scope["path"] not in self._rules.roomy)
+            await app(scope, body.receive, _dressed(lambda message: body.answer(message, send)))
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that comes from where it may, if its path, token and size are right."""
         refusal = self._refusal(scope)
         app = self._app if refusal is None else _Refusal(*refusal)
-        if scope["type"] == "websocket":
-            await app(scope, receive, send)
-        else:
-            await self._http(app, scope, receive, send)
+        await app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and reason. An unknown path is told first, the size last: it matters only to who may send at all."""
+        match = self._match(scope)
+        if match is Match.NONE:
+            return self._unknown(scope)
         headers = Headers(scope=scope)
-        if _host(headers.get("host", "")) not in self._rules.hosts:
-            return 421, "this host name is not served here: add it to web.allowed_hosts"
-        origin = headers.get("origin")
-        if origin is not None and not self._own(origin, headers.get("host", "")):
-            return 403, "pages of other sites may not ask"
-        if not self._free(scope["path"]) and not self._known(scope, headers):
-            return 401, "a token is needed: Authorization: Bearer <token>; it is in the file web.token_file"
-        return self._unfit_body(scope, headers)
+        if not self._free(scope["path"]):
+            given = self._tokens(scope, headers)
+            right = self._rules.token.encode()
+            if not any(hmac.compare_digest(one.encode(), right) for one in given):
+                return 401, (
+                    f"this token is wrong: the right one is {_TOKEN_FILE}"
+                    if given
+                    else f"a token is needed: Authorization: Bearer TOKEN; it is {_TOKEN_FILE}"
+                )
+        return self._unfit_body(scope, headers) if match is Match.FULL else None
+
+    def _match(self, scope: Scope) -> Match:
+        """How well a route fits; a slash too many or too few is redirected by the application."""
+        path: str = scope["path"]
+        other = path.rstrip("/") if path.endswith("/") else f"{path}/"
+        scopes = (scope, {**scope, "path": other}) if scope["type"] == "http" else (scope,)
+        found = [route.matches(one)[0] for one in scopes for route in self._routes]
+        return max(found, key=lambda match: match.value, default=Match.NONE)
+
+    def _unknown(self, scope: Scope) -> tuple[int, str]:
+        sockets = scope["type"] == "websocket"
+        if not sockets and self._match({**scope, "type": "websocket"}) is not Match.NONE:
+            return 426, "this path is a WebSocket: ask for it with ws:// or wss://"
+        kind = "WebSocket" if sockets else "page or endpoint"
+        return 404, f"there is no {kind} at this path; /api/v1/openapi.json describes the API"
 
     def _unfit_body(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         size = headers.get("content-length", "0")
@@ -86,30 +139,45 @@ class Guard:
             return 413, TOO_LARGE
         return None
 
-    def _own(self, origin: str, host: str) -> bool:
-        """Whether the page that asks came from here."""
-        try:
-            return urlsplit(origin).netloc == host
-        except ValueError:
-            return False
-
     def _free(self, path: str) -> bool:
         return any(path == free or (free.endswith("/") and path.startswith(free)) for free in self._rules.free)
 
-    def _known(self, scope: Scope, headers: Headers) -> bool:
-        return any(hmac.compare_digest(given.encode(), self._rules.token.encode()) for given in _tokens(scope, headers))
+    def _tokens(self, scope: Scope, headers: Headers) -> list[str]:
+        """Every token that a client gave, in whichever place.
 
-    async def _http(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        body = Body(receive, bounded=scope["path"] not in self._rules.roomy)
+        Cookies, which browsers add by themselves, count for our own pages and those of origins listed by name only.
+        """
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        found = [bearer.strip()] if scheme.lower() == "bearer" else []
+        found += headers.getlist("x-hume-api-key")
+        query = fields(scope.get("query_string", b"").decode("latin-1"))
+        found += query.get("token", []) + query.get("apikey", []) + query.get("api_key", [])
+        origin = headers.get("origin")
+        named = origin != NO_ORIGIN and origin in self._rules.origins
+        if origin is None or named or _own(origin, headers.get("host", "")):
+            found += cookies(headers, COOKIE)
+        return [token for token in found if token]
 
-        async def dressed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                present = {name for name, _ in message["headers"]}
-                extra = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in present]
-                message = {**message, "headers": [*message["headers"], *extra]}
-            await body.answer(message, send)
 
-        await app(scope, body.receive, dressed)
+def _own(origin: str, host: str) -> bool:
+    """Whether the page that asks came from here."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
+def _dressed(send: Send) -> Send:
+    """``send`` with our headers on the answer."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            present = {name for name, _ in message["headers"]}
+            extra = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in present]
+            message = {**message, "headers": [*message["headers"], *extra]}
+        await send(message)
+
+    return sending
 
 
 def _is_page(scope: Scope) -> bool:
@@ -131,18 +199,14 @@ def fields(text: str) -> Mapping[str, list[str]]:
         return {}
 
 
-def _tokens(scope: Scope, headers: Headers) -> list[str]:
-    """Every place in which a client may have put its token."""
-    scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    found = [bearer.strip()] if scheme.lower() == "bearer" else []
-    found += headers.getlist("x-hume-api-key")
-    query = fields(scope.get("query_string", b"").decode("latin-1"))
-    found += query.get("token", []) + query.get("apikey", []) + query.get("api_key", [])
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        cookie = None
-    return [*found, cookie.value] if cookie is not None else found
+def cookies(headers: Headers, name: str) -> list[str]:
+    """The values of every cookie of that name, whatever other applications of this host have put beside it.
+
+    Cookies do not know ports, so those of neighbours come too, well formed or not; :mod:`http.cookies` gives up at the
+    first odd one.
+    """
+    pairs = (pair.partition("=") for line in headers.getlist("cookie") for pair in line.split(";"))
+    return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
 class _Refusal:
@@ -153,11 +217,15 @@ class _Refusal:
         self._detail = detail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
+        sockets = scope["type"] == "websocket"
+        if sockets and "websocket.http.response" not in scope.get("extensions", {}):
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": self._detail[:120]})
         elif self._status == HTTPStatus.UNAUTHORIZED and _is_page(scope):
             await RedirectResponse("/login", 303)(scope, receive, send)
         else:
-            asked = {"www-authenticate": "Bearer"} if self._status == HTTPStatus.UNAUTHORIZED else {}
+            asked = {
+                HTTPStatus.UNAUTHORIZED: {"www-authenticate": "Bearer"},
+                HTTPStatus.UPGRADE_REQUIRED: {"upgrade": "websocket"},
+            }.get(HTTPStatus(self._status), {})
             await ProblemError(self._status, self._detail, CLOSE | asked).response()(scope, receive, send)

@@ -93,7 +93,7 @@ class WebServer:
         self._address = (web.host, web.port)
         here = f"[{web.host}]" if ":" in web.host else web.host
         hosts = (*LOOPBACK, *(name.lower() for name in (here, *web.allowed_hosts)))
-        self._rules = Rules(token, hosts, roomy=ROOMY)
+        self._rules = Rules(token, hosts, roomy=ROOMY, origins=web.allowed_origins)
         self._agent = agent
 
     def run(self, beat: Beat, stop: Stop) -> None:

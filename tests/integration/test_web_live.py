@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -16,7 +17,8 @@ import cv2
 import httpx
 import jsonschema
 import pytest
-from hume import HumeClient
+from hume import AsyncHumeClient, HumeClient
+from hume.core.api_error import ApiError
 from hume.environment import HumeClientEnvironment
 from hume.expression_measurement.stream import Config
 from prometheus_client.parser import text_string_to_metric_families
@@ -282,8 +284,16 @@ def test_compatible_endpoints_are_behind_the_token(agent: WebAgent, http: httpx.
         answer = connection.send_file(data, config=Config(face={}))
     assert len(answer.face.predictions) == 1
     wrong = HumeClient(api_key="0123456789abcdef-wrong", environment=here)
-    with pytest.raises(Exception, match="403"), wrong.expression_measurement.stream.connect():
+    with pytest.raises(InvalidStatus, match="401"), wrong.expression_measurement.stream.connect():
         pass
+
+    async def connect() -> None:
+        client = AsyncHumeClient(api_key="0123456789abcdef-wrong", environment=here)
+        async with client.expression_measurement.stream.connect():
+            pass
+
+    with pytest.raises(ApiError, match="invalid credentials"):
+        asyncio.run(connect())
     with agent.http() as stranger:
         assert stranger.post("/process-frame", content=picture).status_code == 401
     assert http.post("/process-frame", content=picture).json()["overall_dominant_emotion"] == "happiness"

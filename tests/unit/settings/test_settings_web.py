@@ -70,3 +70,23 @@ def test_a_name_that_no_browser_sends_is_refused_with_one_that_it_does(name: str
 def test_names_and_addresses_as_browsers_send_them_are_taken() -> None:
     names = ("kiosk.local", "Kiosk-1", "192.168.0.7", "[fe80::1]", "my_kiosk")
     assert Settings(web={"allowed_hosts": names}).web.allowed_hosts == names
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["kiosk.example", "https://", "https://kiosk.example/", "https://kiosk.example/page", "https://*.example", "",
+     "https://a b", "https://me@kiosk.example", "https://kiosk.example:port", "//kiosk.example", "https://kiosk.example?x"],
+)  # fmt: skip
+def test_an_origin_that_no_browser_sends_is_refused_with_one_that_it_does(origin: str) -> None:
+    with pytest.raises(ValidationError, match=r"https://kiosk\.example") as refused:
+        Settings(web={"allowed_origins": [origin]})
+    assert repr(origin) in str(refused.value)
+
+
+def test_origins_are_taken_as_browsers_write_them() -> None:
+    given = ("HTTPS://Kiosk.example:443", "http://192.0.2.7:3000", "http://[FE80::1]:80", "capacitor://localhost",
+             "https://münchen.example", "*", "null")  # fmt: skip
+    assert Settings(web={"allowed_origins": given}).web.allowed_origins == (
+        "https://kiosk.example", "http://192.0.2.7:3000", "http://[fe80::1]", "capacitor://localhost",
+        "https://xn--mnchen-3ya.example", "*", "null",
+    )  # fmt: skip
