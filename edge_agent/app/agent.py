@@ -119,6 +119,8 @@ class Agent:
         self._last_problems: list[str] = []
         self._explained = float("-inf")
         self._config_problem = ""
+        self.notices: Sequence[str] = ()
+        """What whoever reads the health topic must know though nothing is wrong."""
 
     @property
     def config_problem(self) -> str:
@@ -224,6 +226,7 @@ class Agent:
             process=process_use(),
             delivery=asdict(self.delivery.stats()),
             config_problem=self.config_problem,
+            notices=self.notices,
             choice_problem=self.control.problem,
             off=[name for name, tap in self._taps.items() if not tap.on],
             commands=self.panel.counts(),

@@ -1,7 +1,8 @@
 """The long-running process around the agent: one agent after another, a new one whenever the config changed.
 
 A reload is asked for by SIGHUP or by a changed file. The new config is checked completely, plugins included, before the
-running agent is touched; a bad one is reported on the health topic and the old one stays in force.
+running agent is touched; a bad one is reported on the health topic and the old one stays in force. One that loosens
+privacy is obeyed, logged and told on the health topic for as long as that agent runs.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Component
 from edge_agent.runtime.systemd import Notifier
-from edge_agent.settings import ConfigText, Settings, read
+from edge_agent.settings import ConfigText, Settings, loosened, read
 
 log = logging.getLogger(__name__)
 
 RELOAD = "reload"
+
+SETTLE_S = 2.0
+"""Seconds for which a config file was left alone before it is read again."""
 
 Web = Callable[[Settings], Callable[[Agent], Component]]
 """Readies a web side for these settings, raising ConfigError, to be made once there is an agent. What it gives compares
@@ -35,22 +39,39 @@ class ComponentError(EdgeAgentError):
 
 
 class ConfigFile:
-    """A config file (None: defaults only) and whether it was written since it was last read."""
+    """A config file (None: defaults only): its content, and whether it was rewritten since it was last read.
 
-    def __init__(self, path: Path | None) -> None:
+    Editors, copies and deployment tools write in place, and most beginnings of a TOML file are valid TOML with fewer
+    options. So a file is only believed once it was left alone for ``SETTLE_S`` seconds of ``monotonic``.
+    """
+
+    def __init__(self, path: Path | None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._path = path
-        self._seen = self._stamp()
+        self._monotonic = monotonic
+        self._seen = self._latest = self._stamp()
+        self._since = monotonic()
 
     def read(self) -> tuple[ConfigText, Settings]:
         """The text and the settings in it. Raises ConfigError."""
-        self._seen = self._stamp()
+        self._seen = self._latest = self._stamp()
         config = read(self._path)
         return config, config.settings()
 
     def changed(self) -> bool:
         """Whether the file is another one than the one last read; a file that is missing for now has not changed."""
-        stamp = self._stamp()
+        stamp = self._watch()
         return stamp is not None and stamp != self._seen
+
+    def settled(self) -> bool:
+        """Whether nobody has written to the file lately."""
+        stamp = self._watch()
+        return stamp == self._seen or self._monotonic() - self._since >= SETTLE_S
+
+    def _watch(self) -> tuple[int, int, int] | None:
+        stamp = self._stamp()
+        if stamp != self._latest:
+            self._latest, self._since = stamp, self._monotonic()
+        return stamp
 
     def _stamp(self) -> tuple[int, int, int] | None:
         if self._path is None:
@@ -85,6 +106,7 @@ class Daemon:
         self._web = web
         self._notifier = Notifier()
         self._next: tuple[ConfigText, Settings] | None = None
+        self._loosened: tuple[str, ...] = ()
 
     def run(self) -> None:
         """Work.
@@ -112,9 +134,15 @@ class Daemon:
         return self._web(settings) if self._web is not None and settings.web.enabled else None
 
     def _agent(self, settings: Settings, assembly: Assembly, web: Callable[[Agent], Component] | None) -> Agent:
-        if web is None:
-            return Agent(settings, assembly, reload=self._hangup.set)
-        return Agent(settings, assembly, reload=self._hangup.set, board=Board(), companions=lambda agent: [web(agent)])
+        agent = Agent(
+            settings,
+            assembly,
+            reload=self._hangup.set,
+            board=None if web is None else Board(),
+            companions=lambda agent: [] if web is None else [web(agent)],
+        )
+        agent.notices = [f"privacy was loosened by the last config: {line}" for line in self._loosened]
+        return agent
 
     def _tick(self, agent: Agent, inner: Stop, settings: Settings, web: object) -> None:
         """Once a second: pass on a stop, look for a reload."""
@@ -122,7 +150,7 @@ class Daemon:
             self._notifier.stopping()
             inner.request(self._stop.reason)
             return
-        if not (self._hangup.is_set() or self._file.changed()):
+        if not ((self._hangup.is_set() or self._file.changed()) and self._file.settled()):
             return
         self._hangup.clear()
         try:
@@ -136,6 +164,9 @@ class Daemon:
         agent.config_problem = ""
         if (candidate[1], web_then) != (settings, web):
             log.info("config changed; reloading")
+            self._loosened = loosened(settings, candidate[1])
+            for line in self._loosened:
+                log.warning("privacy is loosened by the new config: %s", line)
             self._next = candidate
             self._notifier.reloading(time.monotonic_ns() // 1000)
             inner.request(RELOAD)

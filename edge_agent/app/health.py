@@ -19,7 +19,8 @@ PLUGIN = "plugin "
 class Vitals:
     """Everything health is judged from. ``delivery`` are the outbox's and the connection's own figures.
 
-    ``off`` names sources that are switched off and therefore not missed; ``commands`` counts them by outcome.
+    ``notices`` are no problems, but must be known. ``off`` names sources that are switched off and so not missed;
+    ``commands`` counts them by outcome.
     """
 
     uptime_s: float
@@ -30,6 +31,7 @@ class Vitals:
     process: ProcessUse
     delivery: Mapping[str, Any]
     config_problem: str = ""
+    notices: Sequence[str] = ()
     choice_problem: str = ""
     off: Collection[str] = ()
     commands: Mapping[str, int] = field(default_factory=dict)
@@ -79,6 +81,7 @@ def document(vitals: Vitals) -> dict[str, Any]:
         "v": 1,
         "status": "degraded" if wrong else "ok",
         "problems": wrong,
+        **({"notices": list(vitals.notices)} if vitals.notices else {}),
         "uptime_s": round(vitals.uptime_s),
         "components": {c.name: {"alive": c.alive, "restarts": c.restarts} for c in vitals.components},
         "replaced": {r.name: r.replaced for r in vitals.plugins if r.replaced},

@@ -2,7 +2,7 @@
 
 from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
-from edge_agent.settings.privacy import PrivacySettings
+from edge_agent.settings.privacy import PrivacySettings, loosened
 from edge_agent.settings.schema import (
     CameraSettings,
     CommandName,
@@ -43,6 +43,7 @@ __all__ = [
     "WebSettings",
     "default_path",
     "load",
+    "loosened",
     "parse",
     "read",
 ]

@@ -67,16 +67,20 @@ def read(path: Path | None) -> ConfigText:
     """The text of the config file (None: no file, all defaults).
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or is empty.
     """
     if path is None:
         return ConfigText("defaults", "")
     try:
-        return ConfigText(str(path), path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file; 'edge-agent config init {path}' writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if path.is_file() and not text.strip("\0 \t\r\n"):
+        # A power cut or a copy that was cut short leaves such files; all defaults would mean no privacy schedule.
+        raise ConfigError(f"{path}: is empty; 'edge-agent config init {path}' writes one with every default")
+    return ConfigText(str(path), text)
 
 
 def load(path: Path | None) -> Settings:

@@ -5,11 +5,15 @@ The operator says it, nobody can check it: a wrong answer is a lie on record, pu
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from edge_agent.settings.schedule import parsable
+from edge_agent.settings.schedule import minutes_of_week, parsable
+
+if TYPE_CHECKING:
+    from edge_agent.settings.schema import Settings
 
 Context = Literal["undeclared", "home", "public", "exhibition", "retail", "research", "workplace", "education"]
 
@@ -72,3 +76,50 @@ class PrivacySettings(BaseModel):
                 f"override_reason (at least {LEAST_REASON} characters; it is published). See docs/privacy.md"
             )
         return self
+
+
+def loosened(before: Settings, after: Settings) -> tuple[str, ...]:
+    """One line for everything that ``after`` allows and ``before`` did not: what more is watched, told or let out."""
+    return (*_told_more(before, after), *_watched_more(before, after), *_opened(before, after))
+
+
+def _told_more(before: Settings, after: Settings) -> Iterator[str]:
+    old, new = before.privacy, after.privacy
+    if max(old.min_people, 1) > max(new.min_people, 1):
+        yield f"privacy.min_people from {old.min_people} to {new.min_people}"
+    if old.context != new.context:
+        yield f"privacy.context from {old.context} to {new.context}"
+    if after.web.preview and not before.web.preview:
+        yield "web.preview is on"
+
+
+def _watched_more(before: Settings, after: Settings) -> Iterator[str]:
+    old, new = before.privacy, after.privacy
+    lost = minutes_of_week(old.schedule) - minutes_of_week(new.schedule)
+    if lost:
+        yield f"privacy.schedule covers {len(lost)} minutes of the week less"
+    elif old.schedule and before.device.timezone != after.device.timezone:
+        yield f"device.timezone of privacy.schedule from {before.device.timezone} to {after.device.timezone}"
+    if old.schedule and old.without_clock == "private" and new.without_clock == "trust":
+        yield "privacy.without_clock from private to trust"
+    for name in ("camera", "microphone"):
+        if getattr(before, name).source == "none" != getattr(after, name).source:
+            yield f"{name}.source is no longer none"
+
+
+def _opened(before: Settings, after: Settings) -> Iterator[str]:
+    if after.web.enabled and not before.web.enabled:
+        yield "web.enabled is on"
+    if before.web.loopback and not after.web.loopback:
+        yield "web.host can be reached by others"
+    if after.commands.enabled and not before.commands.enabled:
+        yield "commands.enabled is on"
+    elif after.commands.enabled and (more := sorted({*after.commands.allow} - {*before.commands.allow})):
+        yield f"commands.allow has {', '.join(more)}"
+    if after.mqtt.enabled and (not before.mqtt.enabled or before.mqtt.host != after.mqtt.host):
+        yield "mqtt publishes to another broker"
+    if before.mqtt.tls.enabled and not after.mqtt.tls.enabled:
+        yield "mqtt.tls.enabled is off"
+    for name, table in after.sinks.items():
+        if table.get("enabled") and not before.sinks.get(name, {}).get("enabled"):
+            yield f"sinks.{name} is on"

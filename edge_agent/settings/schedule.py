@@ -56,6 +56,12 @@ def in_force(schedule: Sequence[Times], wall: float, zone: tzinfo | None) -> boo
     return any(times.hold(local.weekday(), local.hour * 60 + local.minute) for times in schedule)
 
 
+def minutes_of_week(schedule: Sequence[str]) -> set[tuple[int, int]]:
+    """Every (weekday, minute) within one of ``schedule``. Raises ValueError as :meth:`Times.parse`."""
+    times = [Times.parse(text) for text in schedule]
+    return {(day, minute) for day in range(7) for minute in range(MINUTES) if any(t.hold(day, minute) for t in times)}
+
+
 def parsable(schedule: tuple[str, ...]) -> tuple[str, ...]:
     """``schedule`` as it is.
 

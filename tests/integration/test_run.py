@@ -223,8 +223,8 @@ def test_a_second_agent_on_the_same_state_is_refused(
 def test_a_changed_config_is_reloaded_and_a_bad_one_is_not(
     running: Start, broker: Mosquitto, subscriber: MosquittoSub, tmp_path: Path
 ) -> None:
-    """Row 32, reloading: a bad config (SIGHUP) is told on the health topic and the old one stays in force; a good one
-    is taken once it is written, without a signal.
+    """Row 32, reloading: a bad config (SIGHUP) or an empty one is told on the health topic and the old one stays in
+    force; a good one is taken once it is written, without a signal, and what it loosens is told.
     """
     config = configure(tmp_path, broker.port, "demo", microphone='source = "none"', summary="window_s = 600")
     agent = running(config)
@@ -234,17 +234,22 @@ def test_a_changed_config_is_reloaded_and_a_bad_one_is_not(
     Path(config).write_text(good.replace("window_s = 600", "window_s = 0"))
     agent.send_signal(signal.SIGHUP)
 
-    def complained() -> bool:
+    def problems(part: str = "problems") -> list[str]:
         texts = subscriber.messages(f"{base}/health")
-        return bool(texts) and any("summary.window_s" in p for p in json.loads(texts[-1])["problems"])
+        return json.loads(texts[-1]).get(part, []) if texts else []
 
-    wait_for(complained, "the refused config on the health topic", 10)  # at once, not with the next regular one
+    # At once, not with the next regular one.
+    wait_for(lambda: "summary.window_s" in str(problems()), "the refused config on the health topic", 10)
     assert agent.poll() is None
-    Path(config).write_text(good.replace("window_s = 600", "window_s = 1"))
+    Path(config).write_text("")
+    wait_for(lambda: "is empty" in str(problems()), "the refused empty file on the health topic", 10)
+    assert agent.poll() is None
+    Path(config).write_text(good.replace("window_s = 600", "window_s = 1") + "[commands]\nenabled = true\n")
     wait_for(
         lambda: any(json.loads(t)["seconds"] == 1 for t in subscriber.messages(f"{base}/summary")),
         "windows of one second",
     )
+    wait_for(lambda: "commands.enabled is on" in str(problems("notices")), "that it obeys others now")
 
 
 def test_roll_ups_are_the_windows_they_are_made_of(
