@@ -228,6 +228,7 @@ class Agent:
             config_problem=self.config_problem,
             notices=self.notices,
             choice_problem=self.control.problem,
+            schedule_problem=self.control.schedule_problem,
             off=[name for name, tap in self._taps.items() if not tap.on],
             commands=self.panel.counts(),
         )

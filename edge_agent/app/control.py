@@ -131,6 +131,11 @@ class Control:
         """What is wrong with remembering choices, or empty."""
         return self._file.problem
 
+    @property
+    def schedule_problem(self) -> str:
+        """Why the config's schedules cannot be kept to, or empty."""
+        return self._schedule.problem
+
     def bounds(self) -> Bounds:
         """The rates to work at: as chosen, else as scheduled, else as configured."""
         chosen, pacing = self._choices, self._usual
@@ -147,7 +152,7 @@ class Control:
     def set_privacy(self, on: bool) -> None:
         """Let go of camera and microphone, or take them up again. The schedule of the config cannot be overruled."""
         if not on and self._scheduled:
-            raise RefusedError("privacy is on by the schedule in this device's config, or until its clock is right")
+            raise RefusedError(f"{self._schedule.why}: this cannot be overruled from here")
         self._change(privacy=on)
 
     def set_camera(self, on: bool) -> None:

@@ -33,6 +33,7 @@ class Vitals:
     config_problem: str = ""
     notices: Sequence[str] = ()
     choice_problem: str = ""
+    schedule_problem: str = ""
     off: Collection[str] = ()
     commands: Mapping[str, int] = field(default_factory=dict)
 
@@ -42,6 +43,8 @@ def problems(vitals: Vitals) -> list[str]:
     found = [f"config: {line}" for line in vitals.config_problem.splitlines()]
     if vitals.choice_problem:
         found.append(f"choices: {vitals.choice_problem}")
+    if vitals.schedule_problem:
+        found.append(f"schedule: {vitals.schedule_problem}")
     found += [f"{name}: no heartbeat" for name in vitals.stale]
     found += [
         f"{name}: {s.error or 'not available'}"

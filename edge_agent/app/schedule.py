@@ -1,28 +1,96 @@
 """What the config's schedules want now: the pure times of :mod:`edge_agent.settings.schedule` on the real clock.
 
 A clock is known once it was synchronised since the start, or from the start when the config trusts it; a device that
-loses its network afterwards keeps time. Without a known clock the devices stay released if there is a privacy schedule
-(on a wrong clock it would open the camera at night), and the rates are those outside the pacing schedule.
+loses its network afterwards keeps time. Without a known clock or time zone the devices stay released if there is a
+privacy schedule (it would open the camera at the wrong hours), and the rates are those outside the pacing schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from zoneinfo import ZoneInfo
+import os
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge_agent.domain.clock import Clock
 from edge_agent.settings import PacingSettings, Settings
 from edge_agent.settings.schedule import Times, in_force
 
+_DAMAGED = (OSError, ValueError, IndexError, struct.error)
+"""What reading a zone's file raises that is missing, no such file, or cut short."""
+
+LOCALTIME = Path("/etc/localtime")
+
+_POSIX = re.compile(r"(<[A-Za-z0-9+-]{3,}>|[A-Za-z]{3,})[+-]?\d{1,3}(:\d\d){0,2}.*")
+"""Rules in place of a name, as ``CET-1CEST,M3.5.0,M10.5.0/3``; at least a name and an offset."""
+
+
+class UnknownZoneError(ValueError):
+    """Nobody knows this machine's time zone; says why."""
+
+
+def machine_zone(environ: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> tzinfo | None:
+    """The zone that the C library works in, as ``TZ`` or ``/etc/localtime`` name it; None: rules that it alone reads.
+
+    The C library takes UTC without a word where the name is unknown or the zone's file is missing.
+
+    Raises:
+        UnknownZoneError: that is so here.
+    """
+    name = environ.get("TZ")
+    if name is None:
+        return _zone_in(localtime, f"{localtime} is missing or unreadable and TZ is not set")
+    name = name.removeprefix(":")
+    if name in ("", "UTC", "GMT"):
+        return UTC
+    unknown = f"TZ = {name!r} names no time zone of this machine (is the package tzdata installed?)"
+    if name.startswith("/"):
+        return _zone_in(Path(name), unknown)
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, *_DAMAGED):
+        if _POSIX.fullmatch(name):
+            return None
+        raise UnknownZoneError(unknown) from None
+
+
+def _zone_in(path: Path, unknown: str) -> tzinfo:
+    try:
+        with path.open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except _DAMAGED:
+        raise UnknownZoneError(unknown) from None
+
 
 class Schedule:
-    """The schedules of ``settings``. :attr:`why` says what :meth:`private` answered last."""
+    """The schedules of ``settings``. :attr:`why` says what :meth:`private` answered last.
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    :attr:`problem` says why they cannot be kept to, and is empty otherwise.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        environ: Mapping[str, str] = os.environ,
+        localtime: Path = LOCALTIME,
+    ) -> None:
         self._private = _parsed(settings.privacy.schedule)
         self._pacing = settings.pacing
         self._paces = [(_parsed(pace.times), settings.pacing.during(pace)) for pace in settings.pacing.schedule]
-        self._zone = ZoneInfo(settings.device.timezone) if settings.device.timezone else None
+        self._zone: tzinfo | None = None
+        self.problem = ""
+        if settings.device.timezone:
+            self._zone = ZoneInfo(settings.device.timezone)
+        elif self._private or self._paces:
+            try:
+                self._zone = machine_zone(environ, localtime)
+            except UnknownZoneError as error:
+                self.problem = f"the time zone of the schedules is unknown: {error}; set device.timezone"
+        self.zone_name = settings.device.timezone or environ.get("TZ") or f"the zone of {localtime.resolve()}"
         self._clock = clock
         self._trusted = settings.privacy.without_clock == "trust"
         self.why = ""
@@ -31,15 +99,23 @@ class Schedule:
         """Whether camera and microphone are to be released now; without a schedule never."""
         if not self._private:
             return False
+        if self.problem:
+            self.why = f"privacy is on: {self.problem}"
+            return True
         if not self._known():
             self.why = "privacy is on until the clock is synchronised: there is a schedule (privacy.without_clock)"
             return True
+        try:
+            within = self._within(self._private)
+        except (ValueError, OverflowError, OSError):  # the year 10000: the clock is broken, whoever trusts it
+            self.why = "privacy is on: the clock says no time that exists"
+            return True
         self.why = "privacy is on by schedule"
-        return self._within(self._private)
+        return within
 
     def pacing(self) -> PacingSettings:
         """The rates that hold now, whatever is chosen."""
-        if self._paces and self._known():
+        if self._paces and not self.problem and self._known():
             for times, pacing in self._paces:
                 if self._within(times):
                     return pacing

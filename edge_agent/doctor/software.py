@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent import __version__
+from edge_agent.app.schedule import Schedule
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
 from edge_agent.domain.distribution import DISTRIBUTION, foreign_distribution
 from edge_agent.models import ModelState, ModelStatus
 from edge_agent.plugin.manager import PluginReport, Status
-from edge_agent.settings import PrivacySettings
+from edge_agent.settings import PrivacySettings, Settings
 from edge_agent.settings.privacy import FORBIDDEN
 
 UNIT = "edge-agent.service"
@@ -89,6 +90,17 @@ def judge_service(service: Service | None) -> CheckResult:
     if service.restarts:
         return warn("service", f"{service.active}, restarted {service.restarts} times by systemd", look)
     return ok("service", f"{service.active} {service.status}".strip())
+
+
+def judge_zone(settings: Settings, schedule: Schedule) -> CheckResult:
+    """Whether the time zone is known in which the config's schedules are kept."""
+    if not (settings.privacy.schedule or settings.pacing.schedule):
+        return ok("time zone", "no schedule needs one")
+    if schedule.problem:
+        private = "; privacy is on until it is known" if settings.privacy.schedule else ""
+        remedy = "set device.timezone, e.g. Europe/Berlin; 'timedatectl list-timezones' lists what is there"
+        return fail("time zone", f"{schedule.problem}{private}", remedy)
+    return ok("time zone", f"schedules are kept in {schedule.zone_name}")
 
 
 def judge_context(privacy: PrivacySettings) -> CheckResult:

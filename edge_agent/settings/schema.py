@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -57,9 +58,10 @@ class DeviceSettings(Section):
         try:
             if name is not None:
                 ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+        except (ZoneInfoNotFoundError, ValueError, OSError, IndexError, struct.error):
             raise ValueError(
-                f"{name!r} is no time zone of this machine; 'timedatectl list-timezones' lists them"
+                f"{name!r} is no time zone of this machine; 'timedatectl list-timezones' lists them, the package "
+                "tzdata brings them"
             ) from None
         return name
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import pytest
 
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.control import Control, ControlState, RefusedError
+from edge_agent.app.schedule import Schedule
+from edge_agent.doctor.result import CheckStatus
+from edge_agent.doctor.software import judge_zone
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import Settings, parse
@@ -248,3 +253,120 @@ def test_without_a_known_time_the_rates_are_those_of_the_table(tmp_path: Path) -
 def test_a_bad_entry_is_refused_with_what_is_wrong(entry: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(f"[pacing]\nmax_fps = 5\nschedule = [{{{entry}}}]", "c.toml")
+
+
+# ---------------------------------------------------------------- when nobody knows the time zone
+
+
+def zoned(tz: str | None, localtime: Path = Path("/nowhere"), **tables: Any) -> Schedule:
+    settings = Settings(**({"privacy": {"schedule": ["daily 18:00-08:00"]}} | tables))
+    return Schedule(settings, ManualClock(wall=at("2026-11-27T12:00:00")), {} if tz is None else {"TZ": tz}, localtime)
+
+
+def a_file(folder: Path, content: bytes) -> Path:
+    path = folder / "localtime"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "tz", ["Foo/Bar", ":Foo/Bar", "Europe", "../../etc/passwd", "/etc/hostname", "/nowhere", "CET-", "\0"]
+)
+def test_in_an_unknown_zone_the_devices_stay_released(tz: str) -> None:
+    """The C library would take UTC and say nothing: the camera would open at the wrong hours."""
+    schedule = zoned(tz)
+    assert schedule.private()
+    assert "the time zone of the schedules is unknown: TZ = " in schedule.why
+    assert schedule.problem.endswith("set device.timezone")
+
+
+def test_without_a_zone_file_the_devices_stay_released(tmp_path: Path) -> None:
+    for localtime in (Path("/nowhere"), tmp_path, a_file(tmp_path, b""), a_file(tmp_path, b"TZif2" + bytes(9))):
+        schedule = zoned(None, localtime)
+        assert schedule.private()
+        assert "TZ is not set" in schedule.why
+
+
+@pytest.mark.parametrize(
+    ("tz", "private_at_noon_in_berlin"),
+    [
+        ("Europe/Berlin", False),
+        (":Europe/Berlin", False),
+        ("Pacific/Auckland", True),  # midnight there
+        ("UTC", False),
+        ("", False),
+        ("NZST-12NZDT,M9.5.0,M4.1.0/3", None),
+        ("<+13>-13", None),
+    ],
+)
+def test_a_known_zone_is_kept_to(tz: str, private_at_noon_in_berlin: bool | None) -> None:
+    schedule = zoned(tz)
+    assert schedule.problem == ""
+    if private_at_noon_in_berlin is not None:
+        assert schedule.private() is private_at_noon_in_berlin
+
+
+def test_the_configured_zone_outranks_the_machine_s() -> None:
+    assert not zoned("Foo/Bar", device={"timezone": "Europe/Berlin"}).private()
+    assert zoned("Foo/Bar", device={"timezone": "Pacific/Auckland"}).private()
+
+
+def test_without_schedules_nobody_needs_a_zone() -> None:
+    schedule = zoned("Foo/Bar", privacy={})
+    assert (schedule.private(), schedule.problem) == (False, "")
+
+
+def test_rates_by_schedule_do_not_hold_in_an_unknown_zone() -> None:
+    pacing = {"schedule": [{"times": ["daily 00:00-24:00"], "profile": "detail"}]}
+    assert zoned("Foo/Bar", privacy={}, pacing=pacing).pacing().profile == "standard"
+    assert zoned("UTC", privacy={}, pacing=pacing).pacing().profile == "detail"
+
+
+@pytest.mark.parametrize("wall", [1e12, 1e18, -1e18, float("nan"), float("inf")])
+def test_a_clock_that_says_no_time_at_all_means_privacy(wall: float) -> None:
+    settings = Settings(
+        privacy={"schedule": ["daily 18:00-08:00"], "without_clock": "trust"}, device={"timezone": "UTC"}
+    )
+    schedule = Schedule(settings, ManualClock(wall=wall))
+    assert schedule.private()
+    assert "no time that exists" in schedule.why
+
+
+@pytest.mark.parametrize("tz", ["Foo/Bar", "UTC"])
+def test_a_process_in_an_unknown_zone_says_so_and_stays_private(tz: str) -> None:
+    """With the real environment and the real clock, which reads TZ once in a process."""
+    code = (
+        "from edge_agent.app.schedule import Schedule; from edge_agent.domain.clock import SystemClock;"
+        "from edge_agent.settings import Settings;"
+        "import datetime; now = datetime.datetime.now(datetime.UTC);"
+        "soon, later = (now + datetime.timedelta(minutes=m) for m in (30, 60));"
+        "settings = Settings(privacy={'schedule': [f'daily {soon:%H:%M}-{later:%H:%M}']});"
+        "s = Schedule(settings, SystemClock(lambda: True));"
+        "print(s.private(), s.problem)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PATH": "", "TZ": tz}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("True" if tz == "Foo/Bar" else "False \n"), done.stdout
+
+
+def test_the_doctor_names_the_zone_of_the_schedules() -> None:
+    settings = Settings(privacy={"schedule": ["daily 18:00-08:00"]})
+    unknown = judge_zone(settings, zoned("Foo/Bar"))
+    assert unknown.status is CheckStatus.FAIL
+    assert "Foo/Bar" in unknown.detail
+    assert "privacy is on" in unknown.detail
+    assert "Europe/Berlin" in judge_zone(settings, zoned("Europe/Berlin")).detail
+    assert judge_zone(Settings(), zoned("Foo/Bar", privacy={})).status is CheckStatus.OK
+
+
+def test_privacy_by_an_unknown_zone_cannot_be_overruled_and_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Foo/Bar")
+    settings = Settings(privacy={"schedule": ["daily 18:00-08:00"]})
+    made = Control(settings, ManualClock(), ChoiceFile(tmp_path / "choices.json"))
+    assert made.state.private
+    assert "Foo/Bar" in made.schedule_problem
+    with pytest.raises(RefusedError, match="Foo/Bar"):
+        made.set_privacy(False)
