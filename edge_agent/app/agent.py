@@ -34,6 +34,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import AudioReport, VisionReport
 from edge_agent.domain.summary import ClockState, Summary
+from edge_agent.domain.text import Redactor
 from edge_agent.runtime.mailbox import Closed, Mailbox
 from edge_agent.runtime.process import process_use
 from edge_agent.runtime.stop import Stop
@@ -41,6 +42,7 @@ from edge_agent.runtime.supervisor import Beat, Component, Supervisor
 from edge_agent.runtime.systemd import Notifier
 from edge_agent.runtime.timesync import clock_is_synced
 from edge_agent.settings import Settings
+from edge_agent.settings.secrets import known_secrets
 from edge_agent.summary.baseline import Baseline
 from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser
@@ -117,6 +119,7 @@ class Agent:
         self._rollup = RollUp(settings.summary.rollups)
         self._started = self.clock.monotonic()
         self._last_problems: list[str] = []
+        self._redactor = Redactor(known_secrets("", settings))
         self._explained = float("-inf")
         self._config_problem = ""
         self.notices: Sequence[str] = ()
@@ -232,7 +235,8 @@ class Agent:
             off=[name for name, tap in self._taps.items() if not tap.on],
             commands=self.panel.counts(),
         )
-        return health.document(vitals)
+        told: dict[str, Any] = self._redactor.texts(health.document(vitals))  # plugins and brokers say what they like
+        return told
 
     def _publish_health(self, document: Mapping[str, Any], notifier: Notifier) -> None:
         self.delivery.publish_state(topics.HEALTH, document)

@@ -26,6 +26,8 @@ from edge_agent.plugin.spec import (
     AudioSource,
     Kind,
     Sink,
+    SinkSpec,
+    SourceSpec,
     VideoSource,
 )
 from edge_agent.settings import ConfigText, Settings
@@ -131,13 +133,28 @@ class Assembly:
         Raises:
             ConfigError: one line for everything that is wrong.
         """
+        self.plugin_settings()
+        self.sinks()
+
+    def plugin_settings(self) -> dict[str, dict[str, BaseModel]]:
+        """The options in effect of every analyzer, and of the sources and sinks that the config names.
+
+        Raises:
+            ConfigError: one of them cannot be used.
+        """
         wrong = [r.detail for r in self.plugins.reports() if r.status is Status.CONFIG_ERROR]
         if wrong:
             raise ConfigError("\n".join(wrong))
-        self.sinks()
-        self._refuse_unknown("sources", self.settings.sources, self.plugins.sources)
-        for name, table in self.settings.sources.items():
-            self._validated("sources", name, self.plugins.sources[name].settings, table)
+        offered: dict[str, Mapping[str, SourceSpec | SinkSpec]] = {
+            "sources": self.plugins.sources,
+            "sinks": self.plugins.sinks,
+        }
+        found: dict[str, dict[str, BaseModel]] = {"analyzers": dict(self.plugins.analyzer_settings())}
+        for section, specs in offered.items():
+            tables: Mapping[str, Mapping[str, object]] = getattr(self.settings, section)
+            self._refuse_unknown(section, tables, specs)
+            found[section] = {n: self._validated(section, n, specs[n].settings, t) for n, t in tables.items()}
+        return found
 
     def _refuse_unknown(self, section: str, tables: Mapping[str, object], known: Mapping[str, object]) -> None:
         for name in sorted(tables.keys() - known.keys()):
@@ -149,7 +166,7 @@ class Assembly:
             return model.model_validate(dict(table))
         except ValidationError as error:
             lines = [self._config.describe(e, model, (section, name)) for e in error.errors()]
-            raise ConfigError("\n".join(lines)) from error
+            raise ConfigError("\n".join(lines)) from None
 
     def running(self) -> frozenset[str]:
         """Names of the analyzers that were activated."""

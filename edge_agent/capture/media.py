@@ -199,7 +199,7 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
     try:
         container = av.open(url, options=dict(options), timeout=(open_s, read_s), **LENIENT)
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(str(error.strerror)) from error
+        raise MediaError(str(error.strerror)) from None  # the cause's own text holds the URL, as a traceback shows
     with container:
         if _video(container) is None:
             raise MediaError("the stream has no picture")

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from edge_agent.capture.choice import Choice, Kind, parse_camera, parse_microphone, redact
 from edge_agent.capture.demo import DemoCamera, DemoMicrophone
 from edge_agent.capture.microphone import DeviceMemory, Microphone
 from edge_agent.capture.picamera import PiCamera
@@ -26,6 +25,7 @@ from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaE
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.plugin.spec import AudioSource, VideoSource
 from edge_agent.settings.schema import CameraSettings, MicrophoneSettings
+from edge_agent.settings.source import Choice, Kind, parse_camera, parse_microphone
 
 T = TypeVar("T")
 
@@ -44,8 +44,7 @@ def make_video(
     choice = parse_camera(settings.source)
     if choice.kind is Kind.NONE:
         return None
-    name = f"camera {redact(choice.value) if choice.kind is Kind.STREAM else settings.source}"
-    return Reopening(_video(choice, settings, clock, plugins, replays), FrameSeam(), clock, name)
+    return Reopening(_video(choice, settings, clock, plugins, replays), FrameSeam(), clock, f"camera {choice.shown}")
 
 
 def make_audio(
@@ -59,7 +58,7 @@ def make_audio(
     if choice.kind is Kind.NONE:
         return None
     return Reopening(
-        _audio(choice, settings, clock, plugins, replays), BlockSeam(), clock, f"microphone {settings.source}"
+        _audio(choice, settings, clock, plugins, replays), BlockSeam(), clock, f"microphone {choice.shown}"
     )
 
 
@@ -74,7 +73,7 @@ def _video(
     if choice.kind is Kind.DEMO:
         return DemoCamera(clock, *size_and_rate)
     if choice.kind is Kind.FILE:
-        path = Path(choice.value).expanduser()
+        path = Path(choice.value)
         return VideoReplay(path, clock, replays.timeline(path), loop=settings.loop, still_fps=settings.fps)
     device, timeout = choice.value, settings.timeout_s
     make: Callable[[], Source[Frame]]
@@ -118,7 +117,7 @@ def _audio(
     if choice.kind is Kind.DEMO:
         return DemoMicrophone(clock)
     if choice.kind is Kind.FILE:
-        path = Path(choice.value).expanduser()
+        path = Path(choice.value)
         return AudioReplay(path, clock, replays.timeline(path), loop=settings.loop, channel=settings.channel)
     make: Callable[[], Source[AudioBlock]]
     if choice.kind is Kind.PLUGIN:

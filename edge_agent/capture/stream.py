@@ -2,8 +2,8 @@
 
 PyAV rather than OpenCV's reader: connecting and reading have time limits that work, and a damaged picture is dropped
 and counted, where OpenCV would hand over its grey remains. It reads as fast as the camera sends, which keeps the delay
-short, so use it inside :class:`~edge_agent.capture.watched.Watched`, which keeps the latest frame only. URLs are shown
-without user name, password and query.
+short, so use it inside :class:`~edge_agent.capture.watched.Watched`, which keeps the latest frame only. Only protocol,
+host and port of a URL are ever shown.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from edge_agent.capture.choice import redact
 from edge_agent.capture.media import Picture, decode_pictures, open_stream
 from edge_agent.capture.pace import Thinner
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import Frame
+from edge_agent.domain.text import parse_address
 
 _OPTIONS = {"fflags": "nobuffer", "analyzeduration": "1000000"}
 _RTSP = {"rtsp_transport": "tcp"}
@@ -31,6 +31,7 @@ class StreamCamera:
 
     def __init__(self, url: str, clock: Clock, fps: float, open_s: float, read_s: float) -> None:
         self._url = url
+        self._shown = str(parse_address(url))
         self._clock = clock
         self._fps = fps
         self._open_s = open_s
@@ -46,7 +47,7 @@ class StreamCamera:
         try:
             container = self._stack.enter_context(open_stream(self._url, options, self._open_s, self._read_s))
         except MediaError as error:
-            raise DeviceUnavailableError(f"camera {redact(self._url)}: {error}") from error
+            raise DeviceUnavailableError(f"camera {self._shown}: {error}") from error
         self._pictures = decode_pictures(container)
         self._skipped, self._thinner = 0, Thinner(self._fps)
 
@@ -64,8 +65,8 @@ class StreamCamera:
                 if frame is not None:
                     return frame
         except MediaError as error:
-            raise DeviceUnavailableError(f"camera {redact(self._url)}: {error}") from error
-        raise DeviceUnavailableError(f"camera {redact(self._url)}: the stream ended")
+            raise DeviceUnavailableError(f"camera {self._shown}: {error}") from error
+        raise DeviceUnavailableError(f"camera {self._shown}: the stream ended")
 
     def close(self) -> None:
         """Disconnect; to be called by the reading thread."""

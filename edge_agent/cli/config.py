@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import tomlkit
 import typer
-from pydantic import BaseModel
 
 from edge_agent.app import Assembly
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import ConfigText, Settings
 from edge_agent.settings.sample import sample
+from edge_agent.settings.secrets import shown_settings
 
 app = typer.Typer(help="The one local config file.", no_args_is_help=True)
 
@@ -28,11 +28,10 @@ def check(config: ConfigOption = None) -> None:
 
 @app.command()
 def show(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Print the settings in effect, environment included; secrets are masked."""
+    """Print the settings in effect, environment included; what may be a secret is masked."""
     text, settings = configuration(config)
     assembly = Assembly(text, settings)
-    tables = _plain(settings)
-    tables["analyzers"] = {name: _plain(model) for name, model in assembly.plugins.analyzer_settings().items()}
+    tables = shown_settings(settings, assembly.plugin_settings())
     if json:
         print_json(tables)
     else:
@@ -59,10 +58,6 @@ def init(
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     out().print(f"wrote {path}; check it with 'edge-agent config check -c {path}'", highlight=False, soft_wrap=True)
-
-
-def _plain(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json")
 
 
 def _without_none(value: Any) -> Any:

@@ -41,6 +41,7 @@ from edge_agent.settings import (
     Settings,
 )
 from edge_agent.settings.schema import CommandSettings, HomeAssistantSettings
+from edge_agent.settings.source import parse_camera, parse_microphone
 from edge_agent.settings.web import WebSettings
 
 
@@ -82,6 +83,7 @@ def demo(
 ) -> None:
     """Run everything here for a while: embedded broker, demo camera, real models, live summaries."""
     configure("warning", "text")
+    parse_camera(camera), parse_microphone(microphone)
     console = out()
     printer = _Printer(console)
     stop = Stop()

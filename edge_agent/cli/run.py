@@ -10,9 +10,11 @@ from edge_agent.app import ConfigFile, Daemon
 from edge_agent.cli.common import ConfigOption
 from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.cli.side import web_side
+from edge_agent.domain.text import Redactor
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings import Settings, default_path
+from edge_agent.settings.secrets import known_secrets
 
 
 def run(config: ConfigOption = None) -> None:
@@ -25,4 +27,4 @@ def run(config: ConfigOption = None) -> None:
 
 
 def _log_as_told(settings: Settings) -> None:
-    configure(settings.log.level, settings.log.format)
+    configure(settings.log.level, settings.log.format, Redactor(known_secrets("", settings)).text)

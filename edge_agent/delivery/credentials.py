@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 
 from edge_agent.domain.errors import ConfigError
+from edge_agent.settings.files import read_secret
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 
 CREDENTIAL = "mqtt-password"
@@ -26,11 +27,7 @@ def password(settings: MqttSettings) -> str | None:
         path = Path(folder) / CREDENTIAL if folder else None
         if path is None or not path.exists():
             return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the password cannot be read: {type(error).__name__}") from None
-    return lines[0].strip() if lines else ""
+    return read_secret(path, "the password")
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:

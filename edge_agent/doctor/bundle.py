@@ -1,7 +1,7 @@
 """The support bundle: a tar.gz with the findings, the settings in effect, versions and the outbox's counters.
 
-It never holds pictures, sound, payloads, logs or model files. Secrets are taken out of every document
-(:mod:`edge_agent.doctor.redact`), and out of the finished whole once more.
+It never holds pictures, sound, payloads, logs or model files. Of the settings it holds what is known to be harmless
+(:func:`~edge_agent.settings.secrets.shown_settings`), and known secrets are taken out of every text.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.delivery.outbox import inspect
-from edge_agent.doctor.redact import Redactor
 from edge_agent.doctor.result import CheckResult
 from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.text import Redactor
 from edge_agent.settings import Settings
+from edge_agent.settings.secrets import shown_settings
 
 FOLDER = "edge-agent-support"
 
@@ -53,8 +54,7 @@ def write_bundle(path: Path, documents: Mapping[str, Any], redactor: Redactor) -
         with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
             _add(archive, "README.txt", README)
             for name, document in documents.items():
-                text = json.dumps(redactor.tree(document), indent=2, ensure_ascii=False, default=str)
-                _add(archive, f"{name}.json", redactor.text(text))
+                _add(archive, f"{name}.json", json.dumps(redactor.texts(document), indent=2))
     except OSError as error:
         path.unlink(missing_ok=True)
         raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
@@ -64,7 +64,7 @@ def documents(settings: Settings | None, results: Sequence[CheckResult]) -> dict
     """What goes into a bundle. ``settings``: None when the configuration cannot be used."""
     found: dict[str, Any] = {"doctor": [result.as_dict() for result in results], "versions": versions()}
     if settings is not None:
-        found["config"] = settings.model_dump(mode="json")
+        found["config"] = shown_settings(settings)
         found["outbox"] = _outbox(settings)
     return found
 

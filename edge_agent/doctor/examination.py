@@ -13,13 +13,14 @@ from edge_agent.app.choices import FILE as CHOICES
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.schedule import Schedule
 from edge_agent.doctor import access, broker, devices, disk, host, software, web
-from edge_agent.doctor.redact import Redactor, known_secrets
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError, ModelError
+from edge_agent.domain.text import Redactor
 from edge_agent.plugin.manager import Status
 from edge_agent.runtime.timesync import clock_is_synced
 from edge_agent.settings import ConfigText, Settings, read
+from edge_agent.settings.secrets import known_secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import Settings, WebSettings
+from edge_agent.settings.web import TOKEN_FILE
 
 NEEDED = ("uvicorn", "starlette", "websockets", "prometheus_client")
 
@@ -50,7 +51,7 @@ def judge_address(web: WebSettings, taken: str) -> CheckResult:
 
 
 def _token(settings: Settings) -> CheckResult:
-    from edge_agent.web.server import TOKEN_FILE, token_of
+    from edge_agent.web.server import token_of
 
     made_up: Path = settings.device.state_dir / TOKEN_FILE
     if settings.web.token is None and settings.web.token_file is None and not made_up.exists():

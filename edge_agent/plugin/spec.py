@@ -43,7 +43,7 @@ Isolation = Literal["none", "process"]
 class AnalyzerSettings(BaseModel):
     """Base of every analyzer's settings: the table ``[analyzers.<name>]`` of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=True, description="Whether this analyzer runs.")
     isolation: Isolation | None = Field(
@@ -176,7 +176,7 @@ class AudioSource(Protocol):
 class SourceSettings(BaseModel):
     """Base of a source plugin's settings: the table ``[sources.<name>]``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Sink(Protocol):
 class SinkSettings(BaseModel):
     """Base of a sink's settings: the table ``[sinks.<name>]``; a sink runs only when its table says ``enabled``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=False, description="Whether messages also go to this sink.")
 

@@ -1,4 +1,7 @@
-"""Log output: text for people, JSON for collectors, ``<n>`` priority prefixes for journald. Always to stderr."""
+"""Log output: text for people, JSON for collectors, ``<n>`` priority prefixes for journald. Always to stderr.
+
+Whoever writes a message need not think of secrets or of terminals: both are taken care of on the way out.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
+
+from edge_agent.domain.text import mask_addresses, printable
 
 LogFormat = Literal["auto", "text", "json"]
 
@@ -34,9 +39,31 @@ class JsonFormatter(logging.Formatter):
             "thread": record.threadName,
             "message": record.getMessage(),
         }
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
+        if record.exc_info or record.exc_text:
+            fields["exception"] = record.exc_text or (record.exc_info and self.formatException(record.exc_info))
         return json.dumps(fields, ensure_ascii=False)
+
+
+class Cleaner(logging.Filter):
+    """Takes secrets, by ``redact``, and control characters out of messages and tracebacks; lets every record pass."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+        self._tracebacks = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace what the record says by what it may say."""
+        # Indented, the second line of a message cannot pass for another message.
+        record.msg, record.args = self._clean(record.getMessage()).replace("\n", "\n    "), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self._tracebacks.formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = self._clean(record.exc_text)
+        return True
+
+    def _clean(self, text: str) -> str:
+        return printable(self._redact(text))
 
 
 def formatter(style: LogFormat, environment: Mapping[str, str], descriptor: int = 2) -> logging.Formatter:
@@ -59,9 +86,13 @@ def _is_journal(stream: str, descriptor: int) -> bool:
     return stream == f"{stat.st_dev}:{stat.st_ino}"
 
 
-def configure(level: str, style: LogFormat = "auto") -> None:
-    """Send everything of ``level`` and above to stderr. Called once, by the command line."""
+def configure(level: str, style: LogFormat = "auto", redact: Callable[[str], str] = mask_addresses) -> None:
+    """Send everything of ``level`` and above to stderr, without what ``redact`` takes out of it.
+
+    Called by the command line, once for each configuration.
+    """
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Cleaner(redact))
     handler.setFormatter(formatter(style, os.environ))
     root = logging.getLogger()
     root.handlers[:] = [handler]

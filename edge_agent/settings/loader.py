@@ -17,15 +17,18 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.text import Redactor
 from edge_agent.settings.environment import (
     refuse_unknown_variables,
     setting_variable,
     unreadable_variables,
     variables_inside,
 )
+from edge_agent.settings.files import read_text
 from edge_agent.settings.hints import did_you_mean, known_keys
 from edge_agent.settings.lines import find_line
 from edge_agent.settings.schema import Settings
+from edge_agent.settings.secrets import known_secrets
 
 ENV_FILE = "EDGE_AGENT_CONFIG"
 """Environment variable that names the config file."""
@@ -33,6 +36,16 @@ ENV_FILE = "EDGE_AGENT_CONFIG"
 SYSTEM_FILE = Path("/etc/edge-agent/config.toml")
 
 _TABLE_ERRORS = ("model_type", "dict_type")
+_WANTED = {
+    "string": ("text", ' in quotes, as {key} = "…"'),
+    "path": ("a path", ' in quotes, as {key} = "/…"'),
+    "tuple": ("a list", ', as {key} = ["…"]'),
+    "list": ("a list", ', as {key} = ["…"]'),
+    "int": ("a whole number", " without quotes, as {key} = 1"),
+    "float": ("a number", " without quotes, as {key} = 0.5"),
+    "bool": ("true or false", " without quotes, as {key} = true"),
+}
+"""By the first word of pydantic's error type: what has to be given, and how it is written in the file."""
 _EXAMPLES = """'["face", "burst"]' or '{"host": "broker"}'"""
 
 
@@ -72,11 +85,9 @@ def read(path: Path | None) -> ConfigText:
     if path is None:
         return ConfigText("defaults", "")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file; 'edge-agent config init {path}' writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
     if path.is_file() and not text.strip("\0 \t\r\n"):
         # A power cut or a copy that was cut short leaves such files; all defaults would mean no privacy schedule.
         raise ConfigError(f"{path}: is empty; 'edge-agent config init {path}' writes one with every default")
@@ -111,9 +122,9 @@ def parse(text: str, name: str) -> Settings:
     ]
     try:
         settings = Settings(**{key: value for key, value in tables.items() if key in Settings.model_fields})
-    except SettingsError as error:
+    except SettingsError:
         where = _variables(unreadable_variables(os.environ))
-        raise ConfigError(f"{where}: lists and tables are given as JSON, like {_EXAMPLES}") from error
+        raise ConfigError(f"{where}: lists and tables are given as JSON, like {_EXAMPLES}") from None
     except ValidationError as error:
         errors += error.errors()
     else:
@@ -129,8 +140,21 @@ def describe(error: ErrorDetails, text: str, name: str, model: type[BaseModel], 
     where, key = _origin(path, text, name), ".".join(path)
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}{did_you_mean(path[-1], known_keys(model, location[:-1]))}"
-    message = "must be a table" if error["type"] in _TABLE_ERRORS else error["msg"].removeprefix("Value error, ")
+    # A validator of a plugin's own may repeat what it was given.
+    message = Redactor(known_secrets(text, None)).text(_message(error, path, in_file=where.startswith(name)))
     return f"{where}: {key}: {message}" if key else f"{where}: {message}"
+
+
+def _message(error: ErrorDetails, path: tuple[str, ...], *, in_file: bool) -> str:
+    """What is wrong and what to write; never the value itself, which may be a secret."""
+    if error["type"] in _TABLE_ERRORS:
+        return f"must be a table: write [{'.'.join(path)}] and its options below"
+    kind, _, problem = error["type"].partition("_")
+    if kind in _WANTED and problem in ("type", "parsing", "from_float", "sub_type"):
+        key = next((part for part in reversed(path) if not part.isdecimal()), "key")
+        what, written = _WANTED[kind]
+        return f"must be {what}{written.format(key=key) if in_file else ''}"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _origin(path: tuple[str, ...], text: str, name: str) -> str:

@@ -29,7 +29,7 @@ LEAST_REASON = 20
 class PrivacySettings(BaseModel):
     """Where this device stands and how much it keeps to itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     context: Context = Field(
         default="undeclared",

@@ -23,13 +23,14 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from edge_agent.settings.mqtt import MqttSettings, TopicPrefix
 from edge_agent.settings.privacy import PrivacySettings
 from edge_agent.settings.schedule import parsable
+from edge_agent.settings.source import CameraSource, HomePath, MicrophoneSource
 from edge_agent.settings.web import WebSettings
 
 
 class Section(BaseModel):
     """A table of the config file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _host_id() -> str:
@@ -45,7 +46,7 @@ class DeviceSettings(Section):
         description="Name in every topic and payload; letters, digits, - and _. Default: the host name.",
     )
     name: str | None = Field(default=None, max_length=64, description="Name shown to people. Default: the id.")
-    state_dir: Path = Field(
+    state_dir: HomePath = Field(
         default=Path("/var/lib/edge-agent"), description="Where the outbox and remembered choices are kept."
     )
     timezone: str | None = Field(
@@ -69,10 +70,10 @@ class DeviceSettings(Section):
 class CameraSettings(Section):
     """Where pictures come from."""
 
-    source: str = Field(
+    source: CameraSource = Field(
         default="auto",
-        description="auto, none, demo, picamera, a V4L2 index or device path, a video file, an rtsp:// or http:// URL, "
-        "or plugin:NAME.",
+        description="auto, none, demo, picamera, a V4L2 index or device path, a video file, an rtsp:// or http:// URL "
+        "(special characters in a password percent-encoded, @ as %40), or plugin:NAME.",
     )
     width: int = Field(default=640, ge=64, le=4096, description="Requested width in pixels.")
     height: int = Field(default=480, ge=64, le=4096, description="Requested height in pixels.")
@@ -86,7 +87,7 @@ class CameraSettings(Section):
 class MicrophoneSettings(Section):
     """Where sound comes from."""
 
-    source: str = Field(
+    source: MicrophoneSource = Field(
         default="auto",
         description="auto, none, demo, a device name (or part of it) or index, a media file, or plugin:NAME.",
     )
@@ -109,7 +110,7 @@ class PluginSettings(Section):
 class ModelSettings(Section):
     """Where models are and how they run."""
 
-    dir: Path | None = Field(
+    dir: HomePath | None = Field(
         default=None,
         description="Model store. Default: <state_dir>/models, or the user's cache when that is not writable.",
     )
@@ -291,6 +292,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 

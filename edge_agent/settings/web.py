@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from edge_agent.settings.source import HomePath
+
+TOKEN_FILE = "web-token"
+"""Where a token that the agent made up is kept, in the state folder."""
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 """What can be sent in headers, in cookies and in addresses alike."""
@@ -43,7 +47,7 @@ def _origin(text: str) -> str:
 class WebSettings(BaseModel):
     """The device's own web side: dashboard, live API and compatible endpoints. Needs the extra ``web``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=False, description="Serve it.")
     host: str = Field(
@@ -55,7 +59,7 @@ class WebSettings(BaseModel):
     token: SecretStr | None = Field(
         default=None, description="What clients must know; better in token_file. Default: made up at the first start."
     )
-    token_file: Path | None = Field(
+    token_file: HomePath | None = Field(
         default=None, description="File whose first line is the token. Default: <state_dir>/web-token."
     )
     allowed_hosts: tuple[str, ...] = Field(

@@ -22,7 +22,8 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
-from edge_agent.settings.web import TOKEN, WANTED
+from edge_agent.settings.files import read_secret
+from edge_agent.settings.web import TOKEN, TOKEN_FILE, WANTED
 from edge_agent.web.app import make_app
 from edge_agent.web.connections import Connections
 from edge_agent.web.guard import LOOPBACK, Rules
@@ -30,7 +31,6 @@ from edge_agent.web.live import Hub
 
 log = logging.getLogger(__name__)
 
-TOKEN_FILE = "web-token"
 RETRY_S = 10.0
 GRACE_S = 1
 """Seconds that open connections have to end when the server stops."""
@@ -57,12 +57,9 @@ def token_of(settings: Settings) -> str:
     try:
         if web.token_file is None and not path.exists():
             return _made_up(path)
-        lines = path.read_text(encoding="utf-8").splitlines()
+        token = read_secret(path, "the token of the web side")
     except OSError as error:
         raise ConfigError(f"{path}: the token of the web side cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        lines = []
-    token = lines[0].strip() if lines else ""
     if not TOKEN.fullmatch(token):
         raise ConfigError(f"{path}: its first line must be a token: {WANTED}")
     return token

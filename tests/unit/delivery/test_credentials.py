@@ -47,7 +47,7 @@ def test_a_password_that_cannot_be_read_names_the_file_and_nothing_of_it(tmp_pat
         file.write_bytes(content)
     with pytest.raises(ConfigError, match="the password cannot be read") as refusal:
         password(MqttSettings(username="agent", password_file=file))
-    assert str(refusal.value).startswith(f"{file}: ")
+    assert str(file) in str(refusal.value)
     assert "canary" not in str(refusal.value)
     assert refusal.value.__cause__ is None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.doctor import BundleError, CheckStatus, documents, examine, worst, write_bundle
-from edge_agent.doctor.redact import Redactor
+from edge_agent.domain.text import Redactor
 
 CANARY = "cAnArY-7431"
 
@@ -72,8 +72,8 @@ def test_the_bundle_holds_findings_and_no_canary(config: Path, tmp_path: Path) -
     assert CANARY not in str(contents)
     assert CANARY not in str(found.results)
     settings = json.loads(contents["edge-agent-support/config.json"])
-    assert settings["mqtt"]["username"] == "agent"
-    assert settings["camera"]["source"] == "rtsp://***@127.0.0.1:9/stream?***"
+    assert settings["mqtt"]["host"] == "127.0.0.1"
+    assert settings["camera"]["source"] == "rtsp://***@127.0.0.1:9/***"
     checks = {check["name"] for check in json.loads(contents["edge-agent-support/doctor.json"])}
     assert {"config", "camera", "broker connection", "disk", "time", "plugins"} <= checks
     assert "numpy" in json.loads(contents["edge-agent-support/versions.json"])["packages"]

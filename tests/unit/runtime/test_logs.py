@@ -10,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge_agent.runtime.logs import JournalFormatter, JsonFormatter, formatter
+import pytest
+
+from edge_agent.domain.text import Redactor
+from edge_agent.runtime.logs import Cleaner, JournalFormatter, JsonFormatter, LogFormat, formatter
 
 
 def record(message: str = "lost %s", *args: object, level: int = logging.WARNING) -> logging.LogRecord:
@@ -86,3 +89,20 @@ def test_configure_writes_to_stderr_from_its_level_up_and_once() -> None:
     assert done.stdout == "out\n"
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["message"].startswith("shown ")
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_no_secret_and_no_command_to_a_terminal_gets_out(style: LogFormat) -> None:
+    """Not in a message, not in its arguments, not in a traceback."""
+    try:
+        raise OSError("cannot open rtsp://me:NotTelling1@cam/x\x1b[2J") from ValueError("password NotTelling2")
+    except OSError:
+        trouble = sys.exc_info()
+    said = logging.LogRecord("x", logging.ERROR, __file__, 1, "%s\nERROR forged", ("\x1b]0;t\x07NotTelling2",), trouble)
+    assert Cleaner(Redactor(["NotTelling2"]).text).filter(said)
+    text = formatter(style, {}).format(said)
+    assert "NotTelling" not in text
+    assert "\x1b" not in text
+    assert "\\u001b" not in text
+    assert "\nERROR forged" not in text
+    assert "cannot open rtsp://***" in text

@@ -1,0 +1,189 @@
+"""Text that is fit to show: control characters spelled out, addresses and known secrets masked.
+
+One strict parser, :func:`parse_address`, decides what of a network address may be seen; what it does not understand
+whole is masked whole. Whatever leaves the program as text (log, health, findings, tables) passes through here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote
+
+MASK = "***"
+
+SHORTEST = 4
+"""Values shorter than this are masked under their key only: replacing every "a" would leave nothing to read."""
+
+LONG = 10
+"""A part of a path or of a query as long as this may be a token, whatever it is called."""
+
+_PART = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+_ADDRESS = re.compile(
+    rf"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
+    rf"(?:(?P<login>{_PART}*(?::(?:{_PART}|:)*)?)@)?"
+    rf"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)"
+    rf"(?::(?P<port>[0-9]{{1,5}}))?"
+    rf"(?P<path>/(?:{_PART}|[:/])*)?"
+    rf"(?:\?(?P<query>(?:{_PART}|[:/?])*))?"
+)
+_BRACKETED = re.compile(r"(?:^|(?<=@))\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]")
+_UNFIT = re.compile(rf"(?!{_PART}|[:/?@]|\w).", re.DOTALL)
+# An address in a sentence ends at a space, unless an @ follows: then the space may be part of a password.
+_IN_TEXT = re.compile(
+    r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?:(?:(?!://)[^\n])*@)?[^\s\"'<>`]*"
+)
+_CLOSING = ".,;:!?)]}"
+
+_KEY = r"[\w.-]*(?:pass(?:word|phrase|wd|code)?|pwd|secret|token|api_?key|credential|private_?key|auth)[\w.-]*"
+_SECRET_KEY = re.compile(_KEY, re.IGNORECASE)
+_POINTER_KEY = re.compile(r"_(?:file|path|dir)$", re.IGNORECASE)
+
+_HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str, *, lines: bool = True) -> str:
+    r"""``text`` with everything that could command a terminal or cannot be encoded spelled out, as ``\x1b``.
+
+    Bytes of a file name that are not UTF-8 appear as ``\xe9``. ``lines=False`` spells out line breaks and tabs, too.
+    """
+    text = _HARMFUL.sub(lambda match: _spelled(match.group()), text)
+    return text if lines else text.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python carries a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A network address that was understood whole. As text it is what may be shown; ``whole`` is what to connect to."""
+
+    scheme: str
+    host: str
+    port: int | None
+    whole: str = field(repr=False)
+    login: str = field(default="", repr=False)
+    path: str = field(default="", repr=False)
+    query: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        """Scheme, host and port. Paths and queries of cameras and hooks hold passwords, too."""
+        login = f"{MASK}@" if self.login else ""
+        port = "" if self.port is None else f":{self.port}"
+        rest = f"/{MASK}" if self.path.strip("/") or self.query else self.path
+        return f"{self.scheme}://{login}{self.host}{port}{rest}"
+
+    def secrets(self) -> Iterator[str]:
+        """What must not be seen, as it is written and as it is meant."""
+        if self.login:
+            yield self.login
+            yield self.login.partition(":")[2]
+        if self.path.strip("/") or self.query:
+            yield self.whole.partition("://")[2].removeprefix(f"{self.login}@")
+        for name, value in re.findall(r"([^/?&;=_]*)=([^/&;_]*)", f"{self.path}?{self.query}"):
+            if is_secret_key(name) or len(value) >= LONG:
+                yield value
+        yield from (part for part in re.split(r"[/?&;=]", f"{self.path}?{self.query}") if len(part) >= LONG)
+
+
+def parse_address(text: str) -> Address:
+    """The address ``text``, in which special characters must be percent-encoded.
+
+    Raises:
+        ValueError: it cannot be understood in one way only; says what to write instead and repeats nothing of it.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"] or 1) not in range(1, 65536):
+        raise ValueError(_complaint(text))
+    return Address(
+        match["scheme"],
+        match["host"],
+        int(match["port"]) if match["port"] else None,
+        text,
+        match["login"] or "",
+        match["path"] or "",
+        match["query"] or "",
+    )
+
+
+def _complaint(text: str) -> str:
+    """Why :func:`parse_address` refuses ``text``."""
+    rest = _BRACKETED.sub("", text.partition("://")[2])
+    unfit = _UNFIT.search(rest)
+    host = re.split(r"[/?]", rest, maxsplit=1)[0]
+    if unfit is not None:
+        return _write_as(unfit.group())
+    if rest.count("@") > 1:
+        return _write_as("@", " (the one before the host name stays)")
+    if "@" in rest and "@" not in host:
+        return _write_as(rest[len(host)], " in a user name or password, an @ after the host name %40")
+    if not host.rpartition("@")[2].partition(":")[0] and rest == text.partition("://")[2]:
+        return "the address lacks a host name"
+    if not rest.isascii():
+        return _write_as(next(character for character in rest if not character.isascii()))
+    return "what follows the host name and a colon must be a port from 1 to 65535"
+
+
+def _write_as(character: str, more: str = "") -> str:
+    name = {" ": "a space", "%": "a % without two hexadecimal digits"}.get(character, printable(character, lines=False))
+    code = quote(character, safe="", errors="surrogateescape")
+    return f"in the address {name} is written {code}{more}"
+
+
+def mask_addresses(text: str) -> str:
+    """``text`` in which addresses with a login or a query, or that cannot be understood, are masked."""
+    return _IN_TEXT.sub(_masked, text)
+
+
+def _masked(match: re.Match[str]) -> str:
+    whole = match.group()
+    found = whole.rstrip(_CLOSING)
+    try:
+        address = parse_address(found)
+    except ValueError:
+        return f"{match['scheme']}://{MASK}"
+    return f"{address}{whole[len(found) :]}" if address.login or address.query else whole
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a key of this name holds a secret itself; ``password_file`` only says where one is."""
+    return bool(_SECRET_KEY.fullmatch(key)) and not _POINTER_KEY.search(key)
+
+
+class Redactor:
+    """Masks ``secrets``, in every form in which they may be written, and addresses."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST}
+        # The longest first: one secret may be part of another.
+        known = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
+        self._known = re.compile("|".join(known), re.IGNORECASE) if known else None
+
+    def text(self, text: str) -> str:
+        """``text`` without known secrets and with addresses masked."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        return mask_addresses(text)
+
+    def texts(self, value: Any) -> Any:
+        """A JSON-like ``value`` with every text in it treated by :meth:`text`."""
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self.texts(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.texts(item) for item in value]
+        return value if value is None or isinstance(value, bool | int | float) else self.text(str(value))
+
+
+def _forms(secret: str) -> set[str]:
+    """``secret`` as it stands in addresses, in JSON and in Python's messages, encoded and decoded."""
+    plain = {secret, unquote(secret)}
+    encoded = {quote(form, safe=safe, errors="surrogateescape") for form in plain for safe in ("", "/", "!$&'()*+,;=:")}
+    written = {json.dumps(form, ensure_ascii=ascii)[1:-1] for form in plain for ascii in (True, False)}  # noqa: A001
+    return plain | encoded | written | {repr(form)[1:-1] for form in plain} | {printable(form) for form in plain}

@@ -1,0 +1,152 @@
+"""What of a configuration may be seen, and what in it is a secret.
+
+:func:`shown_settings` is an allow-list: numbers, switches, choices and paths are harmless by their type, texts only
+where :data:`HARMLESS` says so. An option that somebody adds and forgets here is masked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, SecretStr
+
+from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.text import MASK, is_secret_key, mask_addresses, parse_address
+from edge_agent.settings.environment import PREFIX
+from edge_agent.settings.files import read_secret
+from edge_agent.settings.schema import PLUGIN_TABLES, Settings
+from edge_agent.settings.source import parse_camera, parse_microphone
+from edge_agent.settings.web import TOKEN_FILE
+
+HARMLESS = frozenset(
+    {
+        *("device.id", "device.name", "device.timezone"),
+        *("plugins.allow", "pacing.schedule.times", "privacy.override_reason", "privacy.schedule"),
+        *("mqtt.host", "mqtt.client_id", "mqtt.prefix", "mqtt.websocket_path", "home_assistant.prefix"),
+        *("web.host", "web.allowed_hosts", "web.allowed_origins"),
+    }
+)
+"""Options whose text may be shown. Not ``mqtt.username``: some brokers take an access token there."""
+
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""Environment variable in which systemd names the folder with a service's credentials."""
+
+_ASSIGNMENT = re.compile(r"""(?m)^\s*["']?(?P<key>[\w.-]+)["']?\s*=\s*(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s#]+)""")
+_SOURCES = {"camera": parse_camera, "microphone": parse_microphone}
+
+
+def shown_settings(settings: Settings, plugins: Mapping[str, Mapping[str, BaseModel]] | None = None) -> dict[str, Any]:
+    """``settings`` as JSON-like tables with everything masked that is not known to be harmless.
+
+    ``plugins``: by table (``analyzers`` …) and name, the validated options of plugins, shown in place of what the
+    config says about them.
+    """
+    tables = {name: _shown_option(settings, name, name) for name in type(settings).model_fields}
+    for table, source in _SOURCES.items():
+        tables[table]["source"] = source(getattr(settings, table).source).shown
+    for table, models in (plugins or {}).items():
+        tables[table] = tables[table] | {name: _shown(model, name, f"{table}.{name}") for name, model in models.items()}
+    return tables
+
+
+def _shown_option(model: BaseModel, name: str, path: str) -> Any:
+    field = type(model).model_fields[name]
+    value = getattr(model, name)
+    harmless = path in HARMLESS or _is_choice(field.annotation) or value == field.get_default()
+    return _shown(value, name, path, harmless=harmless)
+
+
+def _shown(value: Any, key: str, path: str, *, harmless: bool = False) -> Any:
+    shown: Any = MASK
+    if value is None or isinstance(value, bool):
+        shown = value
+    elif isinstance(value, BaseModel):
+        shown = {name: _shown_option(value, name, f"{path}.{name}") for name in type(value).model_fields}
+    elif isinstance(value, SecretStr) or is_secret_key(key):
+        pass
+    elif isinstance(value, Mapping):
+        shown = {str(k): _shown(item, str(k), f"{path}.{k}", harmless=harmless) for k, item in value.items()}
+    elif isinstance(value, list | tuple | set | frozenset):
+        shown = [_shown(item, key, path, harmless=harmless) for item in value]
+    elif isinstance(value, int | float):
+        shown = value
+    elif harmless or isinstance(value, Path | Enum):
+        shown = mask_addresses(str(value.value if isinstance(value, Enum) else value))
+    return shown
+
+
+def _is_choice(annotation: Any) -> bool:
+    """Whether every text that an option of this type may hold is spelled out in the type."""
+    if typing.get_origin(annotation) is Literal:
+        return True
+    parts = [part for part in typing.get_args(annotation) if part not in (type(None), ...)]
+    return bool(parts) and all(map(_is_choice, parts))
+
+
+def known_secrets(text: str, settings: Settings | None) -> Iterator[str]:
+    """Secrets in the config file's ``text`` (also one that does not parse), in the environment, and in the ``settings``
+    made from both.
+    """
+    for match in _ASSIGNMENT.finditer(text):
+        if is_secret_key(match["key"]):
+            yield match["value"].strip("\"'")
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        yield from _in_tree(tomllib.loads(text))
+    for variable, value in os.environ.items():
+        if variable.upper().startswith(PREFIX):
+            yield from _in_tree(_json_or_text(value), variable.lower().rpartition("__")[2])
+    if settings is None:
+        return
+    yield from _in_tree(settings.model_dump(include={"camera", "microphone", *PLUGIN_TABLES}))
+    mqtt, web = settings.mqtt, settings.web
+    yield from (secret.get_secret_value() for secret in (mqtt.password, web.token) if secret is not None)
+    if mqtt.username and mqtt.password is None and mqtt.password_file is None:
+        yield mqtt.username
+    credentials = os.environ.get(CREDENTIALS)
+    kept = [*Path(credentials).glob("*")] if credentials else []
+    for file in (mqtt.password_file, web.token_file, settings.device.state_dir / TOKEN_FILE, *kept):
+        if file is not None:
+            with contextlib.suppress(ConfigError):  # what cannot be read cannot leak either
+                yield read_secret(file, "secret")
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _in_tree(value: Any, key: str = "") -> Iterator[str]:
+    """What stands under a secret's name, and what addresses hold."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _in_tree(item, str(name) if not is_secret_key(key) else key)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _in_tree(item, key)
+    elif is_secret_key(key) and not isinstance(value, bool) and value is not None:
+        yield str(value)
+    elif isinstance(value, str) and ("://" in value or "@" in value):
+        yield from _in_address(value)
+
+
+def _in_address(text: str) -> Iterator[str]:
+    try:
+        yield from parse_address(text).secrets()
+    except ValueError:  # whatever it means: the whole, and each of its parts
+        yield text
+        yield from re.split(r"[/@:?&=#\s]+", text.partition("://")[2])
+        login, at, _ = text.partition("://")[2].rpartition("@")
+        if at:
+            yield login
+            yield login.partition(":")[2]
