@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from edge_agent.domain.errors import ConfigError
+from edge_agent.settings.source import HomePath
 
 SCHEMES = {
     "mqtt": (False, "tcp"),
@@ -162,12 +162,12 @@ TopicPrefix = Annotated[str, AfterValidator(topic_prefix)]
 class TlsSettings(BaseModel):
     """Encryption towards the broker; the server's certificate and name are always verified."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=False, description="Use TLS.")
-    ca_file: Path | None = Field(default=None, description="CA certificates to trust instead of the system's.")
-    cert_file: Path | None = Field(default=None, description="Client certificate, PEM.")
-    key_file: Path | None = Field(default=None, description="Key of the client certificate, PEM.")
+    ca_file: HomePath | None = Field(default=None, description="CA certificates to trust instead of the system's.")
+    cert_file: HomePath | None = Field(default=None, description="Client certificate, PEM.")
+    key_file: HomePath | None = Field(default=None, description="Key of the client certificate, PEM.")
 
     @model_validator(mode="after")
     def _paired(self) -> TlsSettings:
@@ -179,7 +179,7 @@ class TlsSettings(BaseModel):
 class MqttSettings(BaseModel):
     """The broker that receives summaries."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=True, description="Publish over MQTT.")
     host: Annotated[str, AfterValidator(broker_host)] = Field(
@@ -204,7 +204,7 @@ class MqttSettings(BaseModel):
     password: SecretStr | None = Field(
         default=None, description="Password; better in password_file or a systemd credential called mqtt-password."
     )
-    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
+    password_file: HomePath | None = Field(default=None, description="File whose first line is the password.")
     client_id: Annotated[str, AfterValidator(_sendable)] | None = Field(
         default=None, max_length=64, description="Default: edge-agent-<device id>."
     )

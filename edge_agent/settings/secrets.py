@@ -31,7 +31,7 @@ HARMLESS = frozenset(
     {
         *("device.id", "device.name", "device.timezone"),
         *("plugins.allow", "pacing.schedule.times", "privacy.override_reason", "privacy.schedule"),
-        *("mqtt.host", "mqtt.client_id", "mqtt.prefix", "mqtt.websocket_path", "home_assistant.prefix"),
+        *("mqtt.host", "mqtt.client_id", "mqtt.prefix", "home_assistant.prefix"),
         *("web.host", "web.allowed_hosts", "web.allowed_origins"),
     }
 )
