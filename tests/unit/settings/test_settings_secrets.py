@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -141,22 +141,23 @@ PASSWORDS = st.builds(lambda before, after: f"{before}NotTelling1{after}", st.te
 def outputs(config: str) -> list[str]:
     """Everything that may be told about a configuration."""
     try:
-        settings = parse(config, "c.toml")
+        found = parse(config, "c.toml")
     except ConfigError as error:
         return [str(error)]
-    redactor = Redactor(known_secrets(config, settings))
-    source = settings.camera.source
+    redactor = Redactor(known_secrets(config, found))
+    source = found.camera.source
     whatever = [source, repr(source), json.dumps(source), unquote(source), f"cannot open '{source}'", f"x {source}: y"]
-    camera = make_video(settings.camera, ManualClock(), {}, ReplayGroup(ManualClock()))
+    camera = make_video(found.camera, ManualClock(), {}, ReplayGroup(ManualClock()))
     assert camera is not None
     return [
         *(redactor.text(text) for text in whatever),
-        json.dumps(shown_settings(settings)),
+        json.dumps(shown_settings(found)),
         repr(parse_camera(source)),
         str(camera.__dict__["_name"]),
     ]
 
 
+@settings(max_examples=40, deadline=None)
 @given(PASSWORDS, st.sampled_from(["rtsp", "http", "rtsps"]))
 def test_no_password_is_told_however_it_is_written(password: str, scheme: str) -> None:
     """Written as it is, percent-encoded or half so; in the login, in the path and in the query."""
