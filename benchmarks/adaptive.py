@@ -33,7 +33,7 @@ from edge_agent.plugin.spec import Analyzer, FaceDetector
 from edge_agent.summary.window import WindowBuilder
 
 WINDOW = 10.0
-EVERY = Bounds(1e6, 1e6)
+EVERY = Bounds.at(1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ STANDARD = Bounds.of("standard")
 
 STRATEGIES = (
     Strategy("every frame", EVERY),
-    *(Strategy(f"fixed {rate:g}/s", Bounds(rate, rate)) for rate in (7.5, 5.0, 3.0, 2.0, 1.5, 1.0, 0.75, 0.5)),
+    *(Strategy(f"fixed {rate:g}/s", Bounds.at(rate)) for rate in (7.5, 5.0, 3.0, 2.0, 1.5, 1.0, 0.75, 0.5)),
     *(
-        Strategy(f"search {search:g}/s, read {rate:g}/s", Bounds(search, search), rate)
+        Strategy(f"search {search:g}/s, read {rate:g}/s", Bounds.at(search), rate)
         for search in (3.0, 5.0)
         for rate in (2.0, 1.5, 1.0, 0.75, 0.5)
     ),

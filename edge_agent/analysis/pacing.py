@@ -8,6 +8,7 @@ made when the one before gives cause, or when the last of its kind is too old to
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -45,10 +46,12 @@ MAX_AGE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """``idle`` and ``busy`` looks per second, ``idle <= busy``. Equal: every look searches and reads everybody.
+    """``idle`` and ``busy`` looks per second, ``idle <= busy``.
 
     ``burst`` is the rate for the moments in which it shows whether somebody came. ``evidence``: readings of similar
-    looks that settle a look (:mod:`edge_agent.analysis.evidence`).
+    looks that settle a look (:mod:`edge_agent.analysis.evidence`). ``least``: what load and heat may slow looks down
+    to, ``idle`` unless given. ``most``: looks a second that are never exceeded, by the operator's word. ``fixed``:
+    nothing adapts, every look searches and reads everybody; recordings are analysed so.
     """
 
     idle: float
@@ -56,6 +59,9 @@ class Bounds:
     evidence: float = PROFILES["standard"][2]
     spacing: float = PROFILES["standard"][3]
     burst: float = BURST
+    least: float | None = None
+    most: float | None = None
+    fixed: bool = False
 
     @classmethod
     def of(
@@ -65,25 +71,34 @@ class Bounds:
         max_fps: float | None = None,
         evidence: float | None = None,
     ) -> Bounds:
-        """The profile's bounds, overridden by the operator's."""
+        """The profile's bounds, overridden by the operator's, however low: they bound looks and switch nothing off."""
         idle, busy, usual, spacing = PROFILES[profile]
         if min_fps is not None:
             idle, busy = min_fps, max(busy, min_fps)
         if max_fps is not None:
             idle, busy = min(idle, max_fps), max_fps
-        return cls(idle, busy, usual if evidence is None else evidence, spacing, BURST if max_fps is None else max_fps)
+        # Load must be able to slow down also what the operator bounds to less than the profile's idle rate.
+        least = min_fps or min(idle, busy * PROFILES[profile][0] / PROFILES[profile][1])
+        burst = max(busy, BURST) if max_fps is None else max_fps
+        return cls(idle, busy, usual if evidence is None else evidence, spacing, burst, least, max_fps)
+
+    @classmethod
+    def at(cls, fps: float) -> Bounds:
+        """A fixed rate: every look searches and reads everybody, whatever moves and however busy the machine is."""
+        return cls(fps, fps, burst=fps, fixed=True)
 
     @property
-    def fixed(self) -> bool:
-        """Whether the rate does not adapt: what recordings are analysed with."""
-        return self.idle == self.busy
+    def top(self) -> float:
+        """The most looks a second that can come of these bounds."""
+        return max(self.busy, self.burst) if self.most is None else self.most
 
     def interval(self, pace: Pace, allowance: float = 1.0) -> float:
-        """Seconds to the next look; ``allowance`` (0 to 1) is the part of the rate above idle that load permits."""
-        if self.fixed or pace == "idle":
+        """Seconds to the next look; ``allowance`` (0 to 1) is the part of the rate above the least that load leaves."""
+        if self.fixed:
             return 1.0 / self.idle
-        top = self.busy if pace == "busy" else max(self.busy, self.burst)
-        return 1.0 / (self.idle + min(max(allowance, 0.0), 1.0) * (top - self.idle))
+        wanted = {"idle": self.idle, "busy": self.busy, "burst": max(self.busy, self.burst)}[pace]
+        least = self.idle if self.least is None else min(self.least, self.idle)
+        return 1.0 / (least + min(max(allowance, 0.0), 1.0) * (wanted - least))
 
 
 def pace_of(scene: Scene, since_motion: float) -> Pace:
@@ -194,16 +209,33 @@ def plan_reading(past: Past, bounds: Bounds) -> Decision:
 
 
 class Schedule:
-    """Turns an interval into due times without drift and without bursts after a pause."""
+    """Turns an interval into due times without drift and without bursts after a pause.
 
-    def __init__(self) -> None:
-        self._due = float("-inf")
+    ``most``: looks a second that are never exceeded, but for one at the edge of a second, also when frames come late,
+    intervals change or the stream is interrupted.
+    """
+
+    def __init__(self, most: float | None = None) -> None:
+        self._due = -math.inf
+        self._most = most
+        self._latest: deque[float] = deque(maxlen=1 if most is None else math.floor(most) + 1)
 
     def due(self, now: float) -> bool:
         """Whether it is time to look."""
-        return now >= self._due - 1e-6
+        if self._latest and now < self._latest[-1]:  # another stream, whose time begins anew
+            self._due = -math.inf
+            self._latest.clear()
+        full = self._most is not None and len(self._latest) == self._latest.maxlen
+        return now >= self._due - 1e-6 and not (full and now - self._latest[0] < 1.0 - 1e-6)
 
     def looked(self, now: float, interval: float) -> None:
         """A look was taken at ``now``; the next is due one interval after the last due time, or after now if late."""
         due = self._due + interval
         self._due = due if now < due <= now + interval else now + interval
+        self._latest.append(now)
+
+    def restart(self, most: float | None = None) -> None:
+        """Look as soon as ``most`` allows, from now on the most; what was looked at before still counts."""
+        self._due = self._latest[-1] + 1.0 / most if most and self._latest else -math.inf
+        self._most = most
+        self._latest = deque(self._latest, maxlen=1 if most is None else math.floor(most) + 1)

@@ -43,7 +43,8 @@ class VisionLane:
         self._scenes = [a for a in analyzers if a.spec.kind is Kind.SCENE]
         self._readers = [a for a in analyzers if a.spec.kind is Kind.FACE]
         self._others = [*self._scenes, *self._readers]
-        self._schedules = {a.spec.name: Schedule() for a in self._others}
+        self._schedules = {a.spec.name: Schedule(a.spec.max_fps) for a in self._others}
+        self._schedule = Schedule(bounds.most)
         self._emotional: set[str] = set()
         self._flags: dict[str, frozenset[str]] = {}
         self._governor = governor
@@ -60,7 +61,7 @@ class VisionLane:
     def _start(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._plan = ReadingPlan(bounds)
-        self._schedule = Schedule()
+        self._schedule.restart(bounds.most)
         self._tracking = Tracking()
         self._searched = self._moved = -inf
         self.why: Why | None = None
@@ -94,7 +95,8 @@ class VisionLane:
         self._tracker.reset()
         self._gate.reset()
         self._flags.clear()
-        self._schedules = {name: Schedule() for name in self._schedules}
+        for active in self._others:
+            self._schedules[active.spec.name].restart(active.spec.max_fps)
         self._next_index = None
         self._start(self._bounds)
 
@@ -102,7 +104,7 @@ class VisionLane:
         """Change the rates while running: people keep their identities."""
         self._bounds = bounds
         self._plan = ReadingPlan(bounds)
-        self._schedule = Schedule()
+        self._schedule.restart(bounds.most)
 
     # ------------------------------------------------------------------ looking and searching
 

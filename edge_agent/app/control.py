@@ -55,8 +55,8 @@ class Limits:
 class ControlState:
     """What holds now. ``camera`` and ``microphone`` are choices, :attr:`watching` and :attr:`listening` what follows.
 
-    ``max_fps`` is in analysed frames per second, ``paused_until`` a wall time or None. ``scheduled``: the config's
-    schedule wants privacy now.
+    ``max_fps``: the most looks a second that can come of it, bursts included; ``auto_fps``: nobody bounds them, the
+    profile does. ``paused_until`` is a wall time or None. ``scheduled``: the config's schedule wants privacy now.
     """
 
     privacy: bool
@@ -67,6 +67,7 @@ class ControlState:
     paused_until: float | None
     log_level: LogLevel
     scheduled: bool = False
+    auto_fps: bool = False
 
     @property
     def watching(self) -> bool:
@@ -114,16 +115,17 @@ class Control:
     @property
     def state(self) -> ControlState:
         """What holds now."""
-        chosen = self._choices
+        chosen, bounds = self._choices, self.bounds()
         return ControlState(
             privacy=chosen.privacy,
             camera=chosen.camera and not self.limits.camera,
             microphone=chosen.microphone and not self.limits.microphone,
             profile=chosen.profile or self._usual.profile,
-            max_fps=self.bounds().busy,
+            max_fps=bounds.top,
             paused_until=chosen.pause.until if chosen.pause else None,
             log_level=chosen.log_level or self._level,
             scheduled=self._scheduled,
+            auto_fps=bounds.most is None,
         )
 
     @property

@@ -97,6 +97,7 @@ class Panel:
             "paused_until": None if state.paused_until is None else timestamp(state.paused_until),
             "profile": state.profile,
             "max_fps": state.max_fps,
+            "auto_fps": state.auto_fps,
             "fps_limits": [limits.least_fps, limits.most_fps],
             "log_level": state.log_level,
         }

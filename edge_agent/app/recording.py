@@ -94,7 +94,7 @@ class Run:
     def __init__(self, assembly: Assembly, fps: float = DEFAULT_FPS, *, stills: bool = False) -> None:
         self._clock = ManualClock(wall=0.0, synced=False)
         tracker = Tracker(TrackingRules(confirm=1)) if stills else None
-        self._vision, self._audio = assembly.lanes(Bounds(fps, fps), tracker=tracker)
+        self._vision, self._audio = assembly.lanes(Bounds.at(fps), tracker=tracker)
         self.summaries: list[Summary] = []
         """Windows that have ended."""
         self.events: list[Event] = []

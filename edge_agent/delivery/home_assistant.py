@@ -244,6 +244,8 @@ def _controls(device: Described) -> dict[str, Entity]:
             "mode": "box",
             **_state(device, "{{ value_json.max_fps }}"),
         }
+        automatic = _control(device, "button", "max_fps", "Frames per second automatic", "mdi:speedometer")
+        found["max_fps_auto"] = automatic | {"payload_press": "auto"}
     return found | _buttons(device)
 
 

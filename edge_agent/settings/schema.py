@@ -145,7 +145,9 @@ class PacingSettings(Section):
         default="standard", description="monitor: 1-2, standard: 3, detail: 5-10 analysed frames per second."
     )
     min_fps: float | None = Field(default=None, gt=0, le=60, description="Lower bound, overrides the profile's.")
-    max_fps: float | None = Field(default=None, gt=0, le=60, description="Upper bound, overrides the profile's.")
+    max_fps: float | None = Field(
+        default=None, gt=0, le=60, description="Most looks a second, whatever goes on; overrides the profile's."
+    )
     explain: bool = Field(
         default=False, description="Publish once a second why the camera was looked at: for edge-agent watch --why."
     )

@@ -48,7 +48,7 @@ class _Watch:
                 self.builder.vision(report)
 
 
-@pytest.mark.parametrize("bounds", [Bounds(FPS, FPS), Bounds.of("standard")], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize("bounds", [Bounds.at(FPS), Bounds.of("standard")], ids=["fixed", "adaptive"])
 def test_a_detector_between_two_processes_has_not_looked(bounds: Bounds, shared: Path, model_store: ModelStore) -> None:
     """Row 26: SIGKILL to the face detector's process: until the next is ready the time counts as not watched, not as
     an empty room.

@@ -117,7 +117,7 @@ def mean_emotion(reports: list[VisionReport]) -> np.ndarray:
 
 def test_the_kiosk_is_told_the_same_with_a_fifteenth_of_the_readings(shared: Path, model_store: ModelStore) -> None:
     recording = frames(shared / "media" / "kiosk.mp4")
-    every_frame, all_readings = play(recording, model_store, Bounds(100, 100))
+    every_frame, all_readings = play(recording, model_store, Bounds.at(100))
     adaptive, some_readings = play(recording, model_store, Bounds.of("monitor"))
     assert all_readings > 500
     assert some_readings * 15 < all_readings

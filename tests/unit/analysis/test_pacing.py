@@ -17,6 +17,7 @@ from edge_agent.analysis.pacing import (
     RECHECK_PEOPLE,
     Bounds,
     Past,
+    Profile,
     Scene,
     Schedule,
     pace_of,
@@ -34,9 +35,11 @@ SCENES = st.builds(
     tentative=st.booleans(),
     blind=st.sampled_from(["", "dark"]),
 )
+RATES = st.one_of(st.none(), st.floats(0.1, 30))
 BOUNDS = st.one_of(
-    st.builds(Bounds.of, st.sampled_from(sorted(PROFILES))),  # type: ignore[arg-type]
-    st.tuples(st.floats(0.1, 30), st.floats(0.1, 30)).map(lambda p: Bounds(min(p), max(p))),
+    st.builds(Bounds.of, st.sampled_from(sorted(PROFILES)), max_fps=RATES),  # type: ignore[arg-type]
+    st.tuples(st.floats(0.1, 30), st.floats(0.1, 30)).map(lambda p: Bounds.of("standard", min(p), max(p))),
+    st.floats(0.1, 30).map(Bounds.at),
 )
 PASTS = st.builds(Past, st.integers(0, 20), st.floats(0, 60), st.floats(0, 20), st.integers(1, 6), st.floats(0.4, 2.5))
 STILL = Scene(searched=0.0, moved=False, share=0.0)
@@ -47,7 +50,22 @@ STANDARD = Bounds.of("standard")
 def test_the_rate_keeps_its_bounds(bounds: Bounds, pace: str, allowance: float) -> None:
     rate = 1 / bounds.interval(pace, allowance)  # type: ignore[arg-type]
     top = bounds.busy if pace != "burst" else max(bounds.busy, bounds.burst)
-    assert bounds.idle * (1 - 1e-9) <= rate <= max(top, bounds.idle) * (1 + 1e-9)
+    least = bounds.idle if bounds.least is None else bounds.least
+    assert least * (1 - 1e-9) <= rate <= min(max(top, bounds.idle), bounds.top) * (1 + 1e-9)
+
+
+@given(st.sampled_from(sorted(PROFILES)), RATES, RATES)
+def test_the_operators_bounds_hold_and_switch_nothing_off(
+    profile: Profile, low: float | None, high: float | None
+) -> None:
+    low, high = sorted((low, high)) if low is not None and high is not None else (low, high)
+    bounds = Bounds.of(profile, low, high)
+    assert not bounds.fixed
+    assert not plan_search(STILL, bounds).go
+    assert bounds.top <= (high or 1e9)
+    assert 1 / bounds.interval("busy", 0.0) >= (low or 0.0) * (1 - 1e-9)
+    if low is None:
+        assert bounds.interval("busy", 0.0) > bounds.interval("busy", 1.0) * 1.3  # load and heat have their say
 
 
 @given(BOUNDS, st.floats(0, 1), st.floats(0, 1))
@@ -84,7 +102,7 @@ def test_no_face_goes_unread_for_long(past: Past, bounds: Bounds) -> None:
 
 @given(PASTS)
 def test_a_fixed_rate_always_searches_and_reads(past: Past) -> None:
-    fixed = Bounds(5, 5)
+    fixed = Bounds.at(5)
     assert fixed.fixed
     assert plan_search(STILL, fixed).go
     assert plan_reading(past, fixed).go
@@ -151,6 +169,38 @@ def test_a_schedule_keeps_its_rate_on_frames_that_do_not_fit() -> None:
             looks += 1
             schedule.looked(frame / 15, 0.4)
     assert looks == pytest.approx(100 / 0.4, abs=2)
+
+
+@given(
+    st.floats(0.3, 12),
+    st.lists(
+        st.tuples(st.floats(0.001, 0.4), st.floats(1.0, 5.0), st.sampled_from(["", "", "", "restart", "late"])),
+        min_size=20,
+        max_size=150,
+    ),
+)
+def test_no_second_holds_more_looks_than_the_operator_allows(
+    most: float, steps: list[tuple[float, float, str]]
+) -> None:
+    """Frames at any time, intervals that change, restarts, late ones: at most one more, at the edge of the second."""
+    schedule, now, looks = Schedule(most), 0.0, []
+    for wait, slower, what in steps:
+        now += wait + (0.7 / most if what == "late" else 0.0)
+        if what == "restart":
+            schedule.restart(most)
+        if schedule.due(now):
+            looks.append(now)
+            schedule.looked(now, slower / most)
+    assert all(sum(begin <= t < begin + 1 for t in looks) <= most + 1 for begin in looks)
+    assert len(looks) <= (now - looks[0]) * most + 2 + 0.7 * 2
+
+
+def test_a_stream_whose_time_begins_anew_is_looked_at() -> None:
+    schedule = Schedule(2.0)
+    schedule.looked(100.0, 0.5)
+    schedule.restart(2.0)
+    assert not schedule.due(100.1)
+    assert schedule.due(0.0)
 
 
 def test_a_schedule_does_not_catch_up_after_a_pause() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_agent.analysis.governor import Governor, Load
-from edge_agent.analysis.pacing import RECHECK, Bounds
+from edge_agent.analysis.pacing import RECHECK, Bounds, Profile
 from edge_agent.analysis.vision import VisionLane
+from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import Frame
@@ -112,7 +116,7 @@ def test_other_face_analyzers_are_asked_about_everyone_at_every_look() -> None:
 def test_a_fixed_rate_searches_and_reads_at_every_look() -> None:
     script, detector, reader = visit(0, 60), Detector(visit(0, 60)), Reader()
     analyzers = [active(Kind.DETECTOR, detector, "face"), active(Kind.FACE, reader, "emotion")]
-    reports = watch(VisionLane(analyzers, Bounds(5, 5)), script, 10, constant)
+    reports = watch(VisionLane(analyzers, Bounds.at(5)), script, 10, constant)
     assert len(reports) == len(detector.asked) == 50
     assert len(reader.asked) == sum(len(r.faces) for r in reports) == 49
     assert not any(o.recalled for r in reports for o in r.observations)
@@ -203,6 +207,57 @@ def test_heat_slows_the_lane_to_its_lower_bound_and_it_says_so() -> None:
     assert "90 °C" in lane.why.limit
 
 
+@pytest.mark.parametrize("most", [1.0, 2.0])
+def test_a_rate_below_the_profiles_leaves_an_empty_room_in_peace(empty: Script, most: float) -> None:
+    detector, hot = Detector(empty), Governor(lambda: Load(celsius=90.0))
+    lane = VisionLane([active(Kind.DETECTOR, detector, "face")], Bounds.of("standard", max_fps=most), governor=hot)
+    watch(lane, empty, 60)
+    assert len(detector.asked) <= 60 / RECHECK + 10
+    assert lane.why is not None
+    assert "90 °C" in lane.why.limit
+    assert lane.why.wait > 1.2 / most
+
+
+def flicker(rng: np.random.Generator) -> Script:
+    """A face that is detected every other time."""
+    return lambda t: [face(0.3 + 0.02 * (t % 20), size=0.3)] if rng.random() < 0.5 else []
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([0.5, 1.0, 2.5, 3.0, 7.0]),
+    st.sampled_from(["monitor", "standard", "detail"]),
+)
+def test_the_operators_rate_holds_whatever_happens(seed: int, most: float, profile: Profile) -> None:
+    """Faces that flicker, frames that jitter or come in heaps, streams that break off, rates that are set anew."""
+    rng = np.random.default_rng(seed)
+    script = flicker(rng)
+    bounds = Bounds.of(profile, max_fps=most)
+    lane, now, looks = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], bounds), 0.0, []
+    for _ in range(200):
+        now += float(rng.choice([0.001, 1 / 30, 1 / 15, 0.4], p=[0.2, 0.4, 0.35, 0.05])) * float(rng.uniform(0.5, 1.5))
+        if rng.random() < 0.05:
+            rng.choice([lane.reset, lambda: lane.repace(bounds)])()  # type: ignore[arg-type]
+        if lane.offer(picture(now, script(now), seed=int(now))) is not None:
+            looks.append(now)
+    assert all(sum(begin <= t < begin + 1 for t in looks) <= most + 1 for begin in looks)
+
+
+def test_the_operators_rate_holds_on_the_real_clock() -> None:
+    """As the daemon works: the latest frame whenever the lane is free, each look taking a different time."""
+    rng, clock = np.random.default_rng(0), SystemClock(lambda: True)
+    script = flicker(rng)
+    lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], Bounds.of("detail", max_fps=5))
+    looks, begin = [], clock.monotonic()
+    while (now := clock.monotonic()) < begin + 3.0:
+        if lane.offer(picture(now, script(now))) is not None:
+            looks.append(now)
+        time.sleep(float(rng.exponential(0.02)))
+    assert len(looks) >= 6
+    assert all(sum(first <= t < first + 1 for t in looks) <= 6 for first in looks)
+
+
 def test_every_look_can_be_explained() -> None:
     script = visit(0, 60)
     analyzers = [active(Kind.DETECTOR, Detector(script), "face"), active(Kind.FACE, Reader(), "emotion")]
@@ -222,7 +277,7 @@ def test_new_bounds_take_effect_and_people_keep_their_identities() -> None:
     script = visit(0, 60)
     lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD)
     before = watch(lane, script, 10)
-    lane.repace(Bounds(FPS, FPS))
+    lane.repace(Bounds.at(FPS))
     after = [r for t in range(150, 180) if (r := lane.offer(picture(t / FPS, script(t / FPS)))) is not None]
     assert len(after) == 30
     assert {f.track for r in after for f in r.faces} == {f.track for r in before for f in r.faces}
@@ -239,7 +294,7 @@ def test_after_a_break_everybody_is_new_and_the_old_have_left() -> None:
 
 
 def test_lost_frames_are_counted(empty: Script) -> None:
-    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], Bounds(FPS, FPS))
+    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], Bounds.at(FPS))
 
     def numbered(index: int) -> Frame:
         return Frame(picture(0, []).data, picture(0, []).format, 160, 120, index / FPS, index)
@@ -251,7 +306,7 @@ def test_lost_frames_are_counted(empty: Script) -> None:
 
 
 def test_changes_of_the_pictures_size_are_counted(empty: Script) -> None:
-    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], Bounds(1.0, 1.0))
+    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], Bounds.at(1.0))
     small, large = np.zeros((120, 160, 3), np.uint8), np.zeros((240, 320, 3), np.uint8)
     pictures = [small, small, large, small, small, small, large, large]
     reports = [lane.offer(Frame.from_bgr(image, k / 4, k)) for k, image in enumerate(pictures)]

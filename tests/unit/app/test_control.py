@@ -56,8 +56,10 @@ def test_setting_back_to_the_configured_is_no_choice_any_more(tmp_path: Path) ->
     control.set_profile("detail")
     control.set_profile("standard")
     control.set_max_fps(2)
+    assert (control.state.max_fps, control.state.auto_fps) == (2.0, False)
     control.set_max_fps(None)
     assert json.loads((tmp_path / "choices.json").read_text()) == {}
+    assert (control.state.max_fps, control.state.auto_fps) == (8.0, True)  # what is told is never exceeded
 
 
 def test_what_the_config_forbids_is_refused(tmp_path: Path) -> None:
