@@ -7,6 +7,7 @@ a distribution over the eight FER+ classes, calibrated on FER+; it does not know
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import Field
 
@@ -16,6 +17,10 @@ MODEL = "emotion"
 """Name in the model catalogue; the file comes with the package."""
 
 
+Prior = Literal["trained", "between", "balanced"]
+"""How often each class is expected before a face is looked at; see MODEL_CARD.md."""
+
+
 class EmotionSettings(AnalyzerSettings):
     """``[analyzers.emotion]``"""
 
@@ -23,6 +28,12 @@ class EmotionSettings(AnalyzerSettings):
         default=28, ge=12, le=1024, description="Faces with a box narrower than this many pixels are not judged."
     )
     min_score: float = Field(default=0.5, ge=0, le=1, description="Least detector score of a face to be judged.")
+    prior: Prior = Field(
+        default="between",
+        description="How often each expression is expected. trained: as in the training photographs, most often right "
+        "on such; balanced: all alike, so that rare ones are found and neutral faces are called something oftener; "
+        "between: rare ones are found oftener at almost no cost.",
+    )
 
 
 def _make(settings: EmotionSettings, context: AnalyzerContext) -> FaceAnalyzer:

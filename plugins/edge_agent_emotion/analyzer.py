@@ -1,8 +1,17 @@
-"""Crop, int8 invoke, softmax: one emotion reading per tracked face. The network's temperature is inside the file."""
+"""Crop, int8 invoke, prior, softmax: one emotion reading per tracked face.
+
+How often each class occurs in its training, which the network takes for granted, stands beside its file in
+``emotion.json`` (made by ``training.emotion.prior``), with the shares by which the options of ``prior`` exchange it for
+"all alike" and the temperature fitted for each.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,29 +22,60 @@ from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
 from edge_agent.models.tflite import TfliteModel
 from edge_agent.plugin import AnalyzerContext, FaceAnalyzer, imaging
-from edge_agent_emotion import MODEL, EmotionSettings
+from edge_agent_emotion import MODEL, EmotionSettings, Prior
 
 SIDE = 48
 """Height and width of the crop in pixels."""
 
 
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Probabilities along the last axis."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
+def shifted(logits: npt.NDArray[Any], prior: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
+    """``logits`` [..., 8] of a network that learned ``prior`` [8], as if classes occurred by a mixture of that and a
+    flat prior, which has the ``share`` 0 to 1."""
+    expected = (1 - share) * prior + share / len(prior)
+    return np.asarray(logits + np.log(expected / prior), np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expectation:
+    """Turns logits [..., 8] of a network that learned ``prior`` into probabilities; see :func:`shifted`."""
+
+    prior: npt.NDArray[np.float64]
+    share: float
+    temperature: float
+
+    @classmethod
+    def bundled(cls, prior: Prior) -> Self:
+        """As ``emotion.json`` has it for the option ``prior``."""
+        told = json.loads(resources.files(__package__).joinpath("emotion.json").read_text("utf-8"))
+        return cls(np.array([told["prior"][name] for name in EMOTIONS]), **told["options"][prior])
+
+    def __call__(self, logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Probabilities along the last axis."""
+        return softmax(shifted(logits, self.prior, self.share) / self.temperature)
+
+
 class EmotionModel:
     """The network alone: grey 48x48 pictures in, distributions out. Evaluation and the analyzer share it."""
 
-    def __init__(self, context: AnalyzerContext) -> None:
+    def __init__(self, context: AnalyzerContext, prior: Prior = "between") -> None:
         self._model = TfliteModel(context.models.locate(MODEL), threads=context.threads)
+        self._expect = Expectation.bundled(prior)
 
     def __call__(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """float64 [8] over :data:`EMOTIONS` for a uint8 [48, 48] picture."""
+        return self._expect(self.logits(crop))
+
+    def logits(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """float32 [8], what the network itself says of that picture."""
         x = crop.astype(np.float32)[None, :, :, None] / np.float32(127.5) - np.float32(1)
         (logits,) = self._model(x)
-        return softmax(logits[0])
+        return np.asarray(logits[0], np.float32)
 
 
 class EmotionAnalyzer(FaceAnalyzer):
@@ -43,7 +83,7 @@ class EmotionAnalyzer(FaceAnalyzer):
 
     def __init__(self, settings: EmotionSettings, context: AnalyzerContext) -> None:
         self._settings = settings
-        self._model = EmotionModel(context)
+        self._model = EmotionModel(context, settings.prior)
 
     def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
         """A reading for every face that is large and certain enough."""

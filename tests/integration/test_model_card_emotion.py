@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from tests.support.diagrams import points
 from training.emotion import evaluate
+from training.emotion.dataset import load
+from training.emotion.prior import COST
 
 TOLERANCE = 0.004
 """Kernels of different processors round differently."""
@@ -36,6 +40,18 @@ def test_the_card_tells_what_is_measured(report: dict[str, Any], repository: Pat
     for card_row, row in zip(told, measured, strict=True):
         numbers = [[float(n) for n in re.findall(r"\d+\.\d+", text)] for text in (card_row, row)]
         assert numbers[0] == pytest.approx(numbers[1], abs=TOLERANCE), card_row
+
+
+def test_the_prior_beside_the_model_is_what_its_rule_gives(report: dict[str, Any], shared: Path) -> None:
+    told = json.loads(resources.files("edge_agent_emotion").joinpath("emotion.json").read_text("utf-8"))
+    frequency = load(shared / "data" / "ferplus" / "ferplus_train.npz").targets.mean(axis=0)
+    assert list(told["prior"].values()) == pytest.approx(frequency.tolist(), abs=1e-4)
+    trained, between = report["priors"]["trained"], report["priors"]["between"]
+    assert told["options"]["trained"]["share"] == 0
+    assert between["accuracy"] >= trained["accuracy"] - COST - TOLERANCE
+    assert between["macro_recall"] > trained["macro_recall"]
+    assert report["priors"]["balanced"]["macro_recall"] > between["macro_recall"]
+    assert report["majority"] == between  # the default
 
 
 def test_the_diagram_shows_what_is_measured(report: dict[str, Any], repository: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from edge_agent.domain.errors import MediaError
 from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin import AnalyzerContext
-from edge_agent_emotion.analyzer import EmotionModel
+from edge_agent_emotion import EmotionSettings, Prior
+from edge_agent_emotion.analyzer import EmotionModel, Expectation
 from training import calibration
 from training.emotion.dataset import CLASSES, SIDE, FerPlus, load
 
@@ -23,19 +24,23 @@ BINS = 15
 def evaluate(path: Path = DEFAULT_DATA) -> dict[str, Any]:
     """Accuracy, recall, confusion and calibration on an ``.npz`` with ``images`` and ``votes`` (see ``dataset``).
 
+    As the plugin answers with its default prior; ``priors`` has the figures of all three.
+
     Raises:
         MediaError: no such file, or not in that format.
     """
     split = _read(path)
     model = EmotionModel(AnalyzerContext(ModelStore(Path("/nonexistent"), Catalogue.load())))
-    p = np.stack([model(image) for image in split.images])
-    chosen = split.majority
+    logits = np.stack([model.logits(image) for image in split.images])
+    answers = {prior: Expectation.bundled(prior)(logits) for prior in get_args(Prior)}
+    p, chosen = answers[EmotionSettings().prior], split.majority
     return {
         "model": "emotion",
         "data": path.name,
         "calibration": calibration.bins(p.max(1)[chosen], (p.argmax(1) == split.labels)[chosen]),
         "majority": figures(p, split, split.majority),
         "argmax": figures(p, split, np.ones(len(split), bool)),
+        "priors": {prior: figures(answer, split, chosen) for prior, answer in answers.items()},
         "soft_cross_entropy": round(float(-(split.targets * np.log(p + 1e-9)).sum(1).mean()), 4),
     }
 
@@ -86,6 +91,9 @@ def table(report: dict[str, Any]) -> str:
     for name in ("majority", "argmax"):
         f = report[name]
         rows.append(f"| {name} | {f['n']} | {f['accuracy']:.4f} | {f['macro_recall']:.4f} | {f['ece']:.4f} |")
+    rows += ["", "| prior | majority | macro recall | ECE |", "| --- | --- | --- | --- |"]
+    for name, f in report["priors"].items():
+        rows.append(f"| {name} | {f['accuracy']:.4f} | {f['macro_recall']:.4f} | {f['ece']:.4f} |")
     f = report["majority"]
     rows += [
         "",

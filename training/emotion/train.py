@@ -1,9 +1,11 @@
-r"""Train a student or a teacher on FER+ vote distributions, optionally distilling from teachers.
+r"""Train a student or a teacher on FER+ vote distributions, optionally distilling from teachers, beside rendered faces.
 
     python -m training.emotion.train --data PATH --out runs/v1 --epochs 40
     python -m training.emotion.train --data PATH --out runs/t0 --layout face --pretrained face-api.tgz --batch 64 \
         --epochs 10 --rate 4e-4 --decay 0.02
     python -m training.emotion.train --data PATH --out runs/v2 --epochs 60 --labels t.npy --features f.npy
+    python -m training.emotion.train --data PATH --out runs/v3 --epochs 3 --start runs/v2/weights.pt --labels t.npy \
+        --renders faces*.npz --rendered 0.2 --rate 3e-4 --ema 0.99
 
 AdamW with a one-cycle schedule, bfloat16 autocast (five times as fast as float32 on CPUs that have it) and exponential
 moving average of the weights. Classes count as often as they occur: weighting the rare ones up costs a point of
@@ -17,6 +19,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,22 @@ class Matcher(nn.Module):
         return F.mse_loss(self.map(pooled), said) / self.variance
 
 
+class Renders:
+    """Callable: how many to faces, float [n, 1, 48, 48] in [-1, 1], and targets [n, 8] from files of
+    :mod:`training.emotion.faces.render`, augmented as photographs are."""
+
+    def __init__(self, files: Sequence[Path], seed: int) -> None:
+        read = [np.load(path) for path in files]
+        self._images = torch.from_numpy(np.concatenate([each["images"] for each in read]))
+        self._targets = torch.from_numpy(np.concatenate([each["targets"] for each in read]))
+        self._augment = Augment(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = torch.randint(len(self._images), (count,), generator=self._generator)
+        return self._augment(self._images[chosen]), self._targets[chosen]
+
+
 def beginning(args: argparse.Namespace, images: torch.Tensor) -> Network:
     """What training sets out from: earlier weights, a face recognition network, or chance."""
     if args.start:
@@ -73,8 +92,11 @@ def train(args: argparse.Namespace) -> None:
     augment = Augment(args.seed)
     features = np.load(args.features, mmap_mode="r") if args.features else None
     labelled = Views(images, targets, args.labels, args.alpha, args.seed, features) if args.labels else None
+    renders = Renders(args.renders, args.seed) if args.renders else None
+    rendered = round(args.batch * args.rendered) if renders else 0
+    photographs = args.batch - rendered
     matcher = None if features is None else Matcher(net.head.in_features, features)
-    steps = len(images) // args.batch
+    steps = len(images) // photographs
     head_rate = args.rate * (NEW_HEAD if args.pretrained else 1)
     trunk = [weight for name, weight in net.named_parameters() if not name.startswith("head.")]
     last = [*net.head.parameters(), *(matcher.parameters() if matcher else [])]
@@ -89,8 +111,10 @@ def train(args: argparse.Namespace) -> None:
         began, total = time.monotonic(), 0.0
         order = torch.randperm(len(images))
         net.train()
-        for batch in order[: steps * args.batch].split(args.batch):
+        for batch in order[: steps * photographs].split(photographs):
             x, y, said = labelled(batch) if labelled else (augment(images[batch]), targets[batch], None)
+            if renders:
+                x, y = (torch.cat(pair) for pair in zip((x, y), renders(rendered), strict=True))
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
                 pooled = net.pooled(x)
@@ -98,7 +122,7 @@ def train(args: argparse.Namespace) -> None:
             loss = -(y * F.log_softmax(logits.float(), 1)).sum(1).mean()
             total += loss.item()
             if matcher:
-                loss = loss + args.beta * matcher(pooled.float(), said)
+                loss = loss + args.beta * matcher(pooled[: len(said)].float(), said)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -139,6 +163,8 @@ def main() -> None:
     parser.add_argument("--features", type=Path, help="of one of these teachers, to be matched too")
     parser.add_argument("--beta", type=float, default=1.0, help="how much that counts")
     parser.add_argument("--alpha", type=float, default=0.9, help="share of the teachers in the target")
+    parser.add_argument("--renders", type=Path, nargs="*", default=[], help="files of training.emotion.faces.render")
+    parser.add_argument("--rendered", type=float, default=0.2, help="share of a batch that is rendered")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

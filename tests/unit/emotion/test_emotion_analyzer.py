@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -19,8 +20,8 @@ from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
 from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin import AnalyzerContext
-from edge_agent_emotion import EmotionSettings, edge_agent_register_analyzers
-from edge_agent_emotion.analyzer import SIDE, EmotionAnalyzer, softmax
+from edge_agent_emotion import EmotionSettings, Prior, edge_agent_register_analyzers
+from edge_agent_emotion.analyzer import SIDE, EmotionAnalyzer, EmotionModel, Expectation, softmax
 
 Image = npt.NDArray[np.uint8]
 
@@ -159,8 +160,31 @@ def test_softmax_is_a_distribution_however_large_the_logits() -> None:
     assert softmax(np.float32([[0.0, math.log(3)]])) == pytest.approx(np.array([[0.25, 0.75]]))
 
 
+@pytest.mark.parametrize("prior", get_args(Prior))
+def test_every_prior_answers_with_a_distribution(context: AnalyzerContext, photograph: Image, prior: Prior) -> None:
+    analyzer = EmotionAnalyzer(EmotionSettings(prior=prior), context)
+    p = read(analyzer, Frame.from_bgr(photograph, 0.0, 0)).values
+    assert sum(p.values()) == pytest.approx(1)
+    assert p["happiness"] > 0.7
+
+
+def test_the_less_prior_the_likelier_what_is_rare(context: AnalyzerContext) -> None:
+    doubtful = np.full((SIDE, SIDE), 128, np.uint8)
+    logits = EmotionModel(context).logits(doubtful)
+    rare = [sum(Expectation.bundled(prior)(logits)[5:]) for prior in ("trained", "between", "balanced")]
+    assert rare[0] < rare[1] < rare[2]
+    np.testing.assert_allclose(EmotionModel(context, "balanced")(doubtful), Expectation.bundled("balanced")(logits))
+
+
+def test_without_the_prior_the_evidence_is_left() -> None:
+    frequency = np.array([0.5, 0.3, 0.1, 0.04, 0.03, 0.01, 0.01, 0.01])
+    evidence = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 1.0, 1.0])
+    p = Expectation(frequency, 1.0, 1.0)(np.log(frequency * evidence))
+    np.testing.assert_allclose(p, evidence / evidence.sum())
+
+
 def test_options_have_bounds() -> None:
-    for options in ({"min_face_px": 3}, {"min_score": 1.5}, {"min_fase_px": 30}):
+    for options in ({"min_face_px": 3}, {"min_score": 1.5}, {"min_fase_px": 30}, {"prior": "flat"}):
         with pytest.raises(ValidationError):
             EmotionSettings.model_validate(options)
 
