@@ -1,17 +1,24 @@
-"""What a hundred live clients cost a running agent, and how soon they hear of what happens.
+"""What a hundred live clients cost a running agent, how soon they hear of what happens, and how fairly sixteen clients
+that send pictures are served.
 
-    python -m benchmarks.web_sockets [--clients 100] [--seconds 20] [--rounds 3]
+    python -m benchmarks.web_sockets [--clients 100] [--seconds 20] [--rounds 3] [--pictures]
 
 The agent is a process of its own, with the demo camera and the real models. Without and with clients takes turns within
 one run, so that other load on the machine meets both. Once a second the agent also posts as many stamped messages of a
 summary's size as ``--rates`` says; monotonic clocks of two processes on one machine agree, so a stamp read by a client
 tells how old it is. One more client never reads. Client and agent share the processors: the latency is both of theirs.
+
+With ``--pictures``, half of sixteen clients of ``/ws/face`` send the next picture when the last one is answered, the
+other half always have four on the way. What they get is told as ratios, which do not depend on the machine: answers of
+the least and the best served client to the mean over all, 95th percentile and longest time between answers to the
+median.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import os
 import socket
@@ -21,11 +28,14 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
+import cv2
+from skimage import data
 from websockets.asyncio.client import connect
 
 from edge_agent.app import Agent
@@ -117,6 +127,62 @@ async def crowd(port: int, count: int, seconds: float) -> list[Heard]:
     return list(await asyncio.gather(*(listen(port, all_here, seconds) for _ in range(count))))
 
 
+async def send_pictures(port: int, all_here: asyncio.Barrier, seconds: float, picture: str, ahead: int) -> list[float]:
+    """Be a client with ``ahead`` unanswered pictures at a time; the seconds from answer to answer."""
+    waits: list[float] = []
+    async with connect(f"ws://127.0.0.1:{port}/ws/face?token={TOKEN}", open_timeout=30) as connection:
+        await connection.send(picture)
+        await connection.recv()  # the models are loaded
+        await all_here.wait()
+        before = time.monotonic()
+        end = before + seconds
+        for _ in range(ahead):
+            await connection.send(picture)
+        while before < end:
+            answer = json.loads(await connection.recv())
+            if not answer.get("faces"):
+                raise SystemExit(f"the face was not found: {answer}")
+            await connection.send(picture)
+            waits.append(-before + (before := time.monotonic()))
+        for _ in range(ahead):
+            await connection.recv()
+    return waits
+
+
+@dataclass(frozen=True, slots=True)
+class Fairness:
+    """Ratios over all clients: answers of the least and the best served to the mean, waits for one to their median."""
+
+    pictures: int
+    least: float
+    best: float
+    p95: float
+    longest: float
+
+    @classmethod
+    def of(cls, clients: Sequence[Sequence[float]]) -> Fairness:
+        """From the waits of each client."""
+        counts = [len(waits) for waits in clients]
+        mean = sum(counts) / len(counts)
+        waits = sorted(wait for one in clients for wait in one)
+        middle = median(waits)
+        p95 = quantiles(waits, n=20)[18] / middle
+        return cls(sum(counts), min(counts) / mean, max(counts) / mean, p95, waits[-1] / middle)
+
+
+async def share_pictures(port: int, count: int, seconds: float, picture: str) -> Fairness:
+    """Be all of them."""
+    all_here = asyncio.Barrier(count)
+    clients = (send_pictures(port, all_here, seconds, picture, 4 if k % 2 else 1) for k in range(count))
+    return Fairness.of(await asyncio.gather(*clients))
+
+
+def a_picture() -> str:
+    """A JPEG with one face, in base64."""
+    image = data.astronaut()
+    return base64.b64encode(cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes()).decode()
+
+
 def never_reads(port: int) -> socket.socket:
     """A client that only asks."""
     sock = socket.socket()
@@ -183,10 +249,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each of the turns")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rates", type=float, nargs="+", default=[1.0, 20.0], help="stamps a second")
+    parser.add_argument("--pictures", action="store_true", help="how fairly clients that send pictures are served")
     parser.add_argument("--agent", nargs=3, metavar=("STATE", "PORT", "RATE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.agent:
         agent(options.agent[0], int(options.agent[1]), float(options.agent[2]))
+        return
+    if options.pictures:
+        print("| pictures a second | least served : mean | best served : mean | p95 : median | longest : median |")
+        print("| --- | --- | --- | --- | --- |", flush=True)
+        with an_agent(0.1) as (port, _process):
+            for _ in range(options.rounds):
+                found = asyncio.run(share_pictures(port, 16, options.seconds, a_picture()))
+                rate = found.pictures / options.seconds
+                ratios = (found.least, found.best, found.p95, found.longest)
+                print(f"| {rate:.0f} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |", flush=True)
         return
     print(f"{options.clients} clients and one that never reads; {options.rounds} turns of {options.seconds:g} s each\n")
     print(
@@ -195,22 +272,29 @@ def main() -> None:
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for rate in options.rates:
-        with tempfile.TemporaryDirectory() as state, socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-            free.close()
-            command = [sys.executable, "-m", "benchmarks.web_sockets", "--agent", state, str(port), str(rate)]
-            process = subprocess.Popen(command)
-            try:
-                deadline = time.monotonic() + 120.0
-                while not ready(port):
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        raise SystemExit("the agent does not work: see above")
-                    time.sleep(0.2)
-                time.sleep(5.0)  # models and buffers have settled
-                print(measure(port, process.pid, options, rate), flush=True)
-            finally:
-                process.terminate()
-                process.wait(20)
+        with an_agent(rate) as (port, process):
+            print(measure(port, process.pid, options, rate), flush=True)
+
+
+@contextmanager
+def an_agent(rate: float) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The port and the process of an agent that has settled."""
+    with tempfile.TemporaryDirectory() as state, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        command = [sys.executable, "-m", "benchmarks.web_sockets", "--agent", state, str(port), str(rate)]
+        process = subprocess.Popen(command)
+        try:
+            deadline = time.monotonic() + 120.0
+            while not ready(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit("the agent does not work: see above")
+                time.sleep(0.2)
+            time.sleep(5.0)  # models and buffers have settled
+            yield port, process
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 if __name__ == "__main__":

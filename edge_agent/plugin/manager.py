@@ -161,9 +161,11 @@ class PluginManager:
         """Import the allowed entry points, collect what they register and check the analyzers' settings."""
         found = importlib.metadata.entry_points(group=hookspecs.PROJECT) if entry_points is None else entry_points
         names = []
-        for name, namesakes in groupby(sorted(found, key=lambda e: (e.name, _origin(e))), key=lambda e: e.name):
+        origin = _Origins()
+        for name, namesakes in groupby(sorted(found, key=lambda e: (e.name, origin(e))), key=lambda e: e.name):
             names.append(name)
-            self._consider(name, list(namesakes))
+            offers = list(namesakes)
+            self._consider(name, offers, " and ".join(origin(e) for e in offers))
         for name in sorted(self._allow.difference(names, "*")):
             self._report("plugin", name, Status.LOAD_ERROR, _not_installed(name, names))
         for name in self._tables:
@@ -171,8 +173,7 @@ class PluginManager:
                 self._report("analyzer", name, Status.CONFIG_ERROR, self._unknown_table(name))
         self._keep_one_detector()
 
-    def _consider(self, name: str, namesakes: Sequence[importlib.metadata.EntryPoint]) -> None:
-        origin = " and ".join(_origin(e) for e in namesakes)
+    def _consider(self, name: str, namesakes: Sequence[importlib.metadata.EntryPoint], origin: str) -> None:
         if name not in self._allow and "*" not in self._allow:
             detail = f"not on the allow-list: add {name!r} to plugins.allow"
             self._report("plugin", name, Status.DISABLED, detail, origin=origin)
@@ -372,8 +373,20 @@ class PluginManager:
         self._reports[section, name] = PluginReport(name, plugin, kind, status, detail, origin)
 
 
-def _origin(entry_point: importlib.metadata.EntryPoint) -> str:
-    return f"{entry_point.dist.name} {entry_point.dist.version}" if entry_point.dist else ""
+class _Origins:
+    """Name and version of the distribution of an entry point, whose metadata are parsed once: that is most of the time
+    that opening a session takes."""
+
+    def __init__(self) -> None:
+        self._known: dict[importlib.metadata.Distribution, str] = {}
+
+    def __call__(self, entry_point: importlib.metadata.EntryPoint) -> str:
+        dist = entry_point.dist
+        if dist is None:
+            return ""
+        if dist not in self._known:
+            self._known[dist] = f"{dist.name} {dist.version}"
+        return self._known[dist]
 
 
 def _not_installed(name: str, installed: Sequence[str]) -> str:

@@ -86,28 +86,51 @@ def viewers(window: Window, device: str) -> dict[str, Any]:
     return {"arrivals": window.faces.arrived} | _parts(window, device, parts)
 
 
-def people(found: Sequence[Person], device: str, boot: float) -> list[dict[str, Any]]:
+Look = dict[str, Any]
+Looks = dict[tuple[str, float, float], Look]
+"""Of each person's windows, by track, begin and end."""
+
+
+def people(found: Sequence[Person], device: str, boot: float, known: Looks | None = None) -> list[dict[str, Any]]:
     """Each person as one and in windows; ``boot`` is the wall time at which the monotonic clock was 0.
 
     ``trend`` is the change of valence from the first half of the windows to the second, None when either has too few
-    readings to tell.
+    readings to tell. ``known``: what was told of windows before; it is brought up to date, since a window that has
+    ended never changes and there may be thousands.
     """
-    return [
-        {
-            "track": person.track,
-            "since": timestamp(boot + person.since),
-            "until": timestamp(boot + person.until),
-            "here": person.here,
-            "seconds": round(person.until - person.since, 1),
-            "trend": _trend(person.windows),
-            **_look(reduce(merge, person.windows) if person.windows else None, device),
-            "timeline": [{"start": timestamp(boot + w.begin), **_look(w, device)} for w in person.windows],
-        }
-        for person in found
-    ]
+    known = {} if known is None else known
+    looks: Looks = {}
+    told = []
+    for person in found:
+        parts = [reduce(merge, part) for part in _halves(person.windows)]
+        timeline = []
+        for window in person.windows:
+            key = (person.track, window.begin, window.end)
+            look = looks[key] = known.get(key) or _look(window, device)
+            timeline.append({"start": timestamp(boot + window.begin), **look})
+        told.append(
+            {
+                "track": person.track,
+                "since": timestamp(boot + person.since),
+                "until": timestamp(boot + person.until),
+                "here": person.here,
+                "seconds": round(person.until - person.since, 1),
+                "trend": _trend(parts),
+                **_look(reduce(merge, parts) if parts else None, device),
+                "timeline": timeline,
+            }
+        )
+    known.clear()
+    known |= looks
+    return told
 
 
-def _look(window: Window | None, device: str) -> dict[str, Any]:
+def _halves(windows: Sequence[Window]) -> list[Sequence[Window]]:
+    half = len(windows) // 2
+    return [part for part in (windows[:half], windows[half:]) if part]
+
+
+def _look(window: Window | None, device: str) -> Look:
     parts = {} if window is None else _parts(window, device, ("emotion", "attention"))
     return {"emotion": None, "attention": None} | parts
 
@@ -117,9 +140,6 @@ def _parts(window: Window, device: str, names: Sequence[str]) -> dict[str, Any]:
     return {name: whole[name] for name in names if name in whole}
 
 
-def _trend(windows: Sequence[Window]) -> float | None:
-    half = len(windows) // 2
-    if half == 0:
-        return None
-    before, after = (estimate_window(reduce(merge, part)) for part in (windows[:half], windows[half:]))
-    return None if before is None or after is None else round(after.valence - before.valence, 2)
+def _trend(halves: Sequence[Window]) -> float | None:
+    estimates = [found for half in halves if (found := estimate_window(half)) is not None]
+    return round(estimates[1].valence - estimates[0].valence, 2) if len(estimates) == 2 else None

@@ -1,5 +1,6 @@
 """A WebSocket on which each message of a client is answered by one, in order, and one at a time over all connections
-of an endpoint: the device has few cores and its own work to do. Silence, size, number and reading speed are bounded.
+of an endpoint: the device has few cores and its own work to do. Connections take turns, one message each. Silence,
+size, number and reading speed are bounded.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ class Conversation:
         self._meet = meet
         self._limits = limits
         self._connected = 0
-        self._turn: anyio.CapacityLimiter | None = None
+        self._turn = asyncio.Lock()
+        """First come, first served; a connection waits with one message at most, so this is round robin. anyio's own
+        limiter lets newcomers pass those who wait."""
 
     async def serve(self, socket: WebSocket) -> None:
         """Answer one client until it leaves or a limit is reached."""
@@ -91,7 +94,6 @@ class Conversation:
         if self._connected >= self._limits.connections:
             await socket.close(TRY_LATER, "too many connections; try again later")
             return
-        self._turn = self._turn or anyio.CapacityLimiter(1)
         talker = _Shared(self._meet())
         self._connected += 1
         try:
@@ -119,7 +121,8 @@ class Conversation:
             if len(text) > self._limits.message:
                 await socket.close(TOO_BIG, f"a message may have {self._limits.message} characters")
                 return
-            told = await anyio.to_thread.run_sync(talker.answer, text, limiter=self._turn)
+            async with self._turn:
+                told = await anyio.to_thread.run_sync(talker.answer, text)
             try:
                 await asyncio.wait_for(socket.send_text(json.dumps(told)), self._limits.send_s)
             except TimeoutError:

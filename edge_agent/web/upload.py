@@ -64,7 +64,7 @@ class _Uploads:
         self._open = open_session
         self._limits = limits
         self._present = 0
-        self._turn: anyio.CapacityLimiter | None = None
+        self._turn = asyncio.Lock()
 
     async def report(self, request: Request) -> Response:
         return await self._respond(request, lambda analysis: asdict(analysis.report))
@@ -75,13 +75,12 @@ class _Uploads:
     async def _respond(self, request: Request, tell: Callable[[Analysis], dict[str, Any]]) -> Response:
         if self._present >= self._limits.waiting:
             return ProblemError(503, "Busy with other recordings; try again later.", {"Retry-After": "5"}).response()
-        self._turn = self._turn or anyio.CapacityLimiter(1)
         unwanted = threading.Event()
         self._present += 1
         try:
             content = await self._receive(request)
-            analysis = await anyio.to_thread.run_sync(self._analyze, content, unwanted, limiter=self._turn)
-            return JSONResponse(tell(analysis))
+            async with self._turn:
+                return await anyio.to_thread.run_sync(lambda: JSONResponse(tell(self._analyze(content, unwanted))))
         except asyncio.CancelledError:  # the server stops
             unwanted.set()
             return ProblemError(503, "The agent stops, or begins anew; try again.", {"Retry-After": "5"}).response()

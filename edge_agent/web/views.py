@@ -6,6 +6,7 @@ Commands take the way of MQTT commands: :mod:`edge_agent.app.requests` refuses w
 from __future__ import annotations
 
 import json
+import threading
 from importlib import resources
 from typing import Any
 
@@ -30,11 +31,17 @@ DESCRIBED_ELSEWHERE: dict[str, MessageKind] = {"Summary": "summary", "Event": "e
 
 
 class Views:
-    """The endpoints over one ``agent`` and its ``board``."""
+    """The endpoints over one ``agent`` and its ``board``.
+
+    Those whose answers take a while are plain functions, which Starlette runs in a thread: the event loop serves live
+    clients meanwhile.
+    """
 
     def __init__(self, agent: Agent, board: Board) -> None:
         self._agent = agent
         self._board = board
+        self._looks: analytics.Looks = {}
+        self._looking = threading.Lock()
 
     def routes(self) -> list[BaseRoute]:
         """All of them."""
@@ -66,11 +73,11 @@ class Views:
         good = health is not None and health["status"] == "ok"
         return JSONResponse({"status": "ok" if good else "degraded" if health else "starting"}, 200 if good else 503)
 
-    async def metrics(self, _request: Request) -> Response:
+    def metrics(self, _request: Request) -> Response:
         """Prometheus."""
         return Response(metrics.render(self._board), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def openapi(self, _request: Request) -> Response:
+    def openapi(self, _request: Request) -> Response:
         """What is described here."""
         return JSONResponse(openapi())
 
@@ -92,15 +99,15 @@ class Views:
             raise ProblemError(404, "no window has ended yet; try again in a moment")
         return JSONResponse(latest[0])
 
-    async def summaries(self, request: Request) -> Response:
+    def summaries(self, request: Request) -> Response:
         """Those after ``since``."""
         return JSONResponse({"summaries": self._board.summaries(_number(request, "since"))})
 
-    async def events(self, request: Request) -> Response:
+    def events(self, request: Request) -> Response:
         """Likewise."""
         return JSONResponse({"events": self._board.events(_number(request, "since"))})
 
-    async def analytics(self, request: Request) -> Response:
+    def analytics(self, request: Request) -> Response:
         """A period of the device's history."""
         history = self._agent.history
         now = self._agent.clock.wall()
@@ -112,11 +119,9 @@ class Views:
             raise ProblemError(400, "since must be before until, by 60 days at most")
         seconds = None if step is None else analytics.STEPS[step]
         device = self._agent.settings.device.id
-        # In a thread: a long period takes a while, and live clients are served by this one.
-        report = await anyio.to_thread.run_sync(analytics.report, history, since, until, device, seconds)
-        return JSONResponse(report)
+        return JSONResponse(analytics.report(history, since, until, device, seconds))
 
-    async def people(self, request: Request) -> Response:
+    def people(self, request: Request) -> Response:
         """Who is or was in view, each with a timeline."""
         text = request.query_params.get("seconds", "300")
         if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= KEEP_S):
@@ -125,9 +130,11 @@ class Views:
         now = clock.monotonic()
         known = self._agent.people.since(now - int(text), now) if self._agent.people is not None else []
         wall, device = clock.wall(), self._agent.settings.device.id
-        return JSONResponse({"now": timestamp(wall), "people": analytics.people(known, device, wall - now)})
+        with self._looking:  # who asks meanwhile is told from what the first one had rendered
+            people = analytics.people(known, device, wall - now, self._looks)
+        return JSONResponse({"now": timestamp(wall), "people": people})
 
-    async def schema(self, _request: Request) -> Response:
+    def schema(self, _request: Request) -> Response:
         """Of the config file."""
         return JSONResponse(Settings.model_json_schema())
 
