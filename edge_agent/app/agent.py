@@ -198,7 +198,7 @@ class Agent:
 
     def _watch(self, supervisor: Supervisor, stop: Stop, notifier: Notifier, tick: Callable[[], None]) -> None:
         """The supervisor's own loop: watchdog pings while every heartbeat is fresh, health, the end of recordings."""
-        due = 0.0
+        due, connected = 0.0, self.delivery.connected
         while not stop.wait(TICK_S):
             tick()
             self.control.tick()
@@ -208,7 +208,9 @@ class Agent:
             if not stale:
                 notifier.watchdog()
             now = self.clock.monotonic()
-            asked = now >= due or self._report_now.is_set()
+            # What is published on connecting was true while there was no connection: tell at once what is true now.
+            asked = now >= due or self._report_now.is_set() or (self.delivery.connected and not connected)
+            connected = self.delivery.connected
             if asked or self.board is not None:
                 document = self._health(supervisor, stale)
                 self._post(topics.HEALTH, document)
@@ -243,7 +245,7 @@ class Agent:
         wrong = document["problems"]
         notifier.status(wrong[0] if wrong else f"watching as {self.settings.device.id}")
         for line in wrong:
-            if line not in self._last_problems and not line.startswith(health.PLUGIN):  # those log their own failures
+            if line not in self._last_problems and not line.startswith(health.LOGGED):  # those log their own failures
                 log.warning("%s", line)
         self._last_problems = wrong
 

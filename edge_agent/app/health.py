@@ -14,6 +14,10 @@ from edge_agent.runtime.supervisor import ComponentHealth
 PLUGIN = "plugin "
 """How a problem of a plugin begins."""
 
+NO_CONNECTION = "mqtt: no connection: "
+LOGGED = (PLUGIN, NO_CONNECTION)
+"""How problems begin that are in the log already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
@@ -66,12 +70,14 @@ def problems(vitals: Vitals) -> list[str]:
 
 
 def _delivery_problems(figures: Mapping[str, Any]) -> list[str]:
-    """What subscribers can only learn from here; that there is no connection is no news to them."""
+    """What subscribers can only learn from here; and why there is no connection, for whoever asks the device."""
     outbox = figures.get("outbox") or {}
     found = [f"outbox: {outbox['degraded']}: messages are held in memory"] if outbox.get("degraded") else []
     if figures.get("client_id_in_use"):
         found.append("mqtt: another client uses our client id: give each device its own device.id or mqtt.client_id")
-    found += [f"mqtt: the broker refuses {topic}" for topic in figures.get("refused_topics", ())]
+    if figures.get("enabled") and figures.get("trouble") and not figures.get("connected"):
+        found.append(f"{NO_CONNECTION}{figures['trouble']}")
+    found += [f"mqtt: {line}" for line in (*figures.get("refusals", ()), *figures.get("namesakes", ()))]
     sinks = figures.get("sinks", {})
     return found + [f"sink {name}: {sink['trouble']}" for name, sink in sinks.items() if sink["trouble"]]
 

@@ -11,6 +11,7 @@ class Outgoing:
     """A QoS 1 publish. ``token`` comes back in :class:`Published`; ``correlation`` answers a request (MQTT 5 only).
 
     What is ``urgent`` goes before what is not. ``seen``: the refusals on this connection that the sender knew of.
+    ``expiry_s``: seconds for which brokers may keep the message for those who are not there (MQTT 5 only).
     """
 
     token: int
@@ -20,6 +21,7 @@ class Outgoing:
     correlation: bytes | None = None
     urgent: bool = True
     seen: int = 0
+    expiry_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,14 @@ class Disconnected:
     """No connection any more, or another attempt failed; whatever was not acknowledged must be sent again.
 
     ``retry_in``: seconds until the next attempt. ``taken_over``: another client uses our id; ``flapping``: that
-    may be so, because connections keep breaking soon after they were accepted.
+    may be so, because connections keep breaking soon after they were accepted. ``refused``: the broker said no.
     """
 
     reason: str
     retry_in: float
     taken_over: bool = False
     flapping: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,14 @@ class Published:
     refusals: int = 0
 
 
-Report = Connected | Disconnected | Published
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The broker's answers to subscriptions: ``(topic filter, reason code)``. What it refused is asked for again."""
+
+    answers: tuple[tuple[str, int], ...]
+
+
+Report = Connected | Disconnected | Published | Subscribed
 
 
 class Verdict(Enum):
@@ -85,15 +95,50 @@ class Verdict(Enum):
     REFUSED = "refused"
 
 
-REFUSALS = {0x90: "topic name invalid", 0x95: "packet too large", 0x99: "payload format invalid"}
+REFUSED = frozenset({0x90, 0x95, 0x99})
 """Reason codes that will be the same for the same message however often it is sent."""
+
+REASONS = {
+    0x80: "unspecified error",
+    0x81: "malformed packet",
+    0x82: "protocol error",
+    0x83: "the broker has its own reasons",
+    0x87: "not authorised",
+    0x89: "server busy",
+    0x8B: "server shutting down",
+    0x8D: "no pings arrived",
+    0x8E: "session taken over",
+    0x8F: "topic filter invalid",
+    0x90: "topic name invalid",
+    0x93: "too many messages at a time",
+    0x94: "topic alias invalid",
+    0x95: "packet too large",
+    0x96: "messages too fast",
+    0x97: "quota exceeded",
+    0x98: "an administrator's doing",
+    0x99: "payload format invalid",
+    0x9A: "no retained messages allowed",
+    0x9B: "this QoS is not supported",
+    0x9C: "use another server",
+    0x9D: "the server has moved",
+    0x9E: "no shared subscriptions",
+    0x9F: "too many connections at a time",
+    0xA0: "connected for too long",
+    0xA1: "no subscription identifiers",
+    0xA2: "no wildcard subscriptions",
+}
+
+
+def reason(code: int) -> str:
+    """What an MQTT 5 reason code of a refusal means, with the code."""
+    return f"{REASONS.get(code, 'refused')} (0x{code:02x})"
 
 
 def verdict(code: int) -> Verdict:
     """The verdict of a PUBACK's reason code. Not authorised, quota exceeded and the like are the operator's to mend."""
     if code < 0x80:
         return Verdict.DONE
-    return Verdict.REFUSED if code in REFUSALS else Verdict.RETRY
+    return Verdict.REFUSED if code in REFUSED else Verdict.RETRY
 
 
 def packet_size(topic: str, payload: bytes) -> int:

@@ -15,16 +15,18 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge_agent.delivery import topics
+from edge_agent.delivery.complaints import Lines, Refusals
 from edge_agent.delivery.flow import Flight, Pauses, Suspects, Window
 from edge_agent.delivery.link import (
-    REFUSALS,
     Connected,
     Disconnected,
     Outgoing,
     Published,
     Report,
+    Subscribed,
     Verdict,
     packet_size,
+    reason,
     verdict,
 )
 from edge_agent.delivery.outbox import Outbox
@@ -69,16 +71,27 @@ class _State:
 
 
 class Sender:
-    """One device's traffic. ``live_s``: a row is live this many seconds after it was stored."""
+    """One device's traffic. ``live_s``: a row is live this many seconds after its time ended. ``expiry_s``: rows may
+    wait this long in brokers and bridges, which tell the subscriber (of MQTT 5) how much of that is left.
+    """
 
     def __init__(
-        self, outbox: Outbox, link: Link, names: topics.Topics, clock: Clock, *, in_flight: int, live_s: float
+        self,
+        outbox: Outbox,
+        link: Link,
+        names: topics.Topics,
+        clock: Clock,
+        *,
+        in_flight: int,
+        live_s: float,
+        expiry_s: int | None = None,
     ) -> None:
         self._outbox = outbox
         self._link = link
         self._names = names
         self._clock = clock
         self._live_s = live_s
+        self._expiry_s = expiry_s
         self._window = Window(in_flight)
         self._pauses = Pauses(random.Random())
         self._live: deque[tuple[Row, float]] = deque()
@@ -88,6 +101,7 @@ class Sender:
         self._once: deque[Outgoing] = deque(maxlen=ONCE_QUEUED)
         self._acked: list[int] = []
         self._suspects = Suspects()
+        self._refused = Refusals()
         self._more = True
         self._fresh = 0
         self._newest = 0
@@ -132,6 +146,8 @@ class Sender:
             self._on_connected(report)
         elif isinstance(report, Disconnected):
             self._on_disconnected(report)
+        elif isinstance(report, Subscribed):
+            self._on_subscribed(report)
         else:
             self._on_published(report)
 
@@ -147,6 +163,8 @@ class Sender:
         if self.trouble != report.reason:
             log.warning("mqtt: %s; trying again", report.reason)
         self.trouble, self.client_id_in_use = report.reason, report.taken_over or report.flapping
+        if report.refused:
+            self._refused.connection(report.reason, self._clock.monotonic())
         if self.connected is None:
             return
         self.connected = None
@@ -162,6 +180,12 @@ class Sender:
         self._backlog.clear()
         self._once.clear()
 
+    def _on_subscribed(self, report: Subscribed) -> None:
+        for topic_filter, code in report.answers:
+            if code >= 0x80:
+                log.warning("mqtt: the broker refuses the subscription to %s: %s", topic_filter, reason(code))
+            self._refused.subscription(topic_filter, code)
+
     def _on_published(self, report: Published) -> None:
         now = self._clock.monotonic()
         self._refusals = report.refusals
@@ -173,21 +197,25 @@ class Sender:
             outcome = verdict(code)
             if outcome is Verdict.DONE:
                 self._more |= self._pauses.accepted(flight.topic)
+                self._refused.accepted(flight.topic)
                 if flight.row is not None:
                     self._acked.append(flight.row.id)
                     if self._suspects.clear(flight.row.id):
                         self._window.widen()
             elif outcome is Verdict.RETRY:
                 if self._pauses.refused(flight.topic, now):
-                    log.warning("mqtt: the broker refuses %s (reason code 0x%02x)", flight.topic, code)
+                    log.warning("mqtt: the broker refuses %s: %s", flight.topic, reason(code))
+                self._refused.publish(flight.topic, code)
                 retry.append(flight)
-            elif flight.row is not None:
-                refused[flight.row.id] = REFUSALS[code]
+            else:
+                self._refused.message(flight.topic, reason(code), now)
+                if flight.row is not None:
+                    refused[flight.row.id] = reason(code)
         if retry:
             self._take_back(retry)
             self._more = True
-        for id_, reason in refused.items():
-            self._outbox.bury(CONSUMER, [id_], reason)
+        for id_, why in refused.items():
+            self._outbox.bury(CONSUMER, [id_], why)
         if len(self._acked) >= CHUNK or not self._window:
             self.flush()
 
@@ -249,6 +277,11 @@ class Sender:
     def refused_topics(self) -> tuple[str, ...]:
         """Topics on which the broker turns messages down at present."""
         return self._pauses.active()
+
+    @property
+    def refusals(self) -> Lines:
+        """One line for whatever the broker turned down; from any thread."""
+        return self._refused.lines(self._clock.monotonic())
 
     @property
     def idle(self) -> bool:
@@ -317,11 +350,13 @@ class Sender:
         limit = self.connected.maximum_packet if self.connected else None
         if limit is not None and packet_size(flight.topic, payload) > limit:
             log.error("mqtt: a message on %s is larger than the broker's limit of %d bytes", flight.topic, limit)
+            self._refused.message(flight.topic, f"larger than its limit of {limit} bytes", flight.sent)
             if flight.row is not None:
                 self._outbox.bury(CONSUMER, [flight.row.id], "packet too large")
             return
         token = self._window.depart(flight)
-        batch.append(Outgoing(token, flight.topic, payload, retain, correlation, urgent, self._refusals))
+        expiry_s = None if flight.row is None else self._expiry_s
+        batch.append(Outgoing(token, flight.topic, payload, retain, correlation, urgent, self._refusals, expiry_s))
 
     def _topic(self, row: Row) -> str:
         return self._names.full(row.topic if row.live else topics.backfill(row.kind))

@@ -17,13 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.delivery import topics
+from edge_agent.delivery.complaints import Namesakes
 from edge_agent.delivery.inbound import Dispatcher, Handler
 from edge_agent.delivery.link import InboundMessage, Report
-from edge_agent.delivery.mqtt import MqttLink, Will
+from edge_agent.delivery.mqtt import MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
 from edge_agent.delivery.payload import encode, summary_document, timestamp
 from edge_agent.delivery.rows import Draft, Gap, OutboxStats
 from edge_agent.delivery.sender import CONSUMER, Sender
+from edge_agent.delivery.session import Will
 from edge_agent.delivery.sinks import MakeSink, SinkHealth, SinkSender, consumer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
@@ -39,7 +41,7 @@ SUBMITTED = 4096
 """Messages that may wait for the disk; beyond that the oldest are dropped, counted."""
 
 LIVE_S = 15.0
-"""A message that reaches the broker later than this after it was produced is late data."""
+"""A message that is sent later than this after the time it tells of ended is late data."""
 
 TICK_S = 0.25
 UPKEEP_S = 1.0
@@ -49,12 +51,17 @@ GOODBYE_S = 0.7
 SINK_S = 1.0
 """Patience with each sink when stopping."""
 
+QUIET_S = 60.0
+"""Another agent that was not heard of for this long, or for three windows, does not publish as this device any more."""
+
 GAPS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStats:
-    """``outbox`` is None when it is not open. ``trouble``: why there is no connection."""
+    """``outbox`` is None when it is not open. ``trouble``: why there is no connection. ``refusals``, ``namesakes``: one
+    line for whatever the broker turned down, and for every other agent that publishes as this device.
+    """
 
     enabled: bool
     connected: bool
@@ -65,6 +72,8 @@ class DeliveryStats:
     sent: int
     inbound_dropped: int
     refused_topics: tuple[str, ...]
+    refusals: tuple[str, ...]
+    namesakes: tuple[str, ...]
     outbox: OutboxStats | None
     sinks: Mapping[str, SinkHealth] = field(default_factory=dict)
 
@@ -90,7 +99,8 @@ class DeliveryService:
         sinks = sinks or {}
         self._enabled = settings.mqtt.enabled or bool(sinks)
         self.topics = topics.Topics(settings.mqtt.prefix, settings.device.id)
-        self._info = dict(info)
+        self._expiry_s = round(settings.outbox.max_age_days * 86_400)
+        self._info = dict(info) | {"boot_id": boot_id, "expiry_s": self._expiry_s}
         self._dispatcher = Dispatcher()
         self._submitted: deque[Draft] = deque()
         self._overflow = 0
@@ -118,8 +128,16 @@ class DeliveryService:
             self._dispatcher.offer,
         )
         self._sender = Sender(
-            self._outbox, self._link, self.topics, clock, in_flight=settings.mqtt.in_flight, live_s=LIVE_S
+            self._outbox,
+            self._link,
+            self.topics,
+            clock,
+            in_flight=settings.mqtt.in_flight,
+            live_s=LIVE_S,
+            expiry_s=self._expiry_s,
         )
+
+        self._namesakes = Namesakes(self.topics, boot_id, max(QUIET_S, 3 * settings.summary.window_s), self._say_online)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -139,6 +157,9 @@ class DeliveryService:
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self._thread.start()
         if self._settings.mqtt.enabled:
+            for topic_filter in self._namesakes.filters if self._settings.mqtt.detect_namesakes else ():
+                self._dispatcher.add(topic_filter, self._namesakes.heard)
+                self._link.subscribe(topic_filter, no_local=True)
             self._link.start()
         for sink in self._sinks.values():
             sink.start()
@@ -226,9 +247,16 @@ class DeliveryService:
             sent=self._sender.sent,
             inbound_dropped=self._dispatcher.dropped + self._link.refused,
             refused_topics=self._sender.refused_topics,
+            refusals=self._sender.refusals,
+            namesakes=self._namesakes.lines(time.monotonic()),  # as messages are stamped
             outbox=self._outbox.stats() if self._outbox.is_open else None,
             sinks={name: sink.health for name, sink in self._sinks.items()},
         )
+
+    def _say_online(self) -> None:
+        """Publish ``online`` once more: somebody else's last will, or our own that came late, says that we are not."""
+        if not self._said_goodbye:
+            self.refresh_state(self.topics.full(topics.STATUS))
 
     # -- hand-offs ----------------------------------------------------------------------------------------------------
 

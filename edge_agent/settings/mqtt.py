@@ -211,6 +211,11 @@ class MqttSettings(BaseModel):
     prefix: TopicPrefix = Field(default="edge-agent", description="First level or levels of every topic.")
     keepalive_s: int = Field(default=30, ge=5, le=3600, description="Seconds between pings on an idle connection.")
     in_flight: int = Field(default=20, ge=1, le=1000, description="Unacknowledged messages at a time.")
+    detect_namesakes: bool = Field(
+        default=True,
+        description="Read this device's own status, info and summary, to notice another agent with the same device.id; "
+        "the broker must allow that.",
+    )
     tls: TlsSettings = TlsSettings()
 
     @property

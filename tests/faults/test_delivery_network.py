@@ -14,7 +14,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_agent.delivery import mqtt
+from edge_agent.delivery import backoff
 from edge_agent.delivery.inbound import Dispatcher
 from edge_agent.domain.clock import ManualClock
 from tests.support.certificates import Authority
@@ -35,7 +35,8 @@ CANARY = "c4n4ry-s3cret-of-the-tests"
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between connections of at most 0.2 s: the length of the pauses is tested elsewhere."""
-    monkeypatch.setattr(mqtt, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(backoff, "NEVER_REACHED_S", 0.2)
+    monkeypatch.setattr(backoff, "REACHED_S", 0.2)
 
 
 def _keys(messages: list[Received]) -> list[tuple[str, str, int]]:

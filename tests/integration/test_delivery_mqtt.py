@@ -43,7 +43,7 @@ def test_everything_arrives_where_the_contract_says(
     assert "replayed" not in validated(event.payload)
     assert health.json == {"temperature": 51.5}
     assert subscriber.wait_for(BASE + "status").payload == b"online"
-    assert subscriber.wait_for(BASE + "info").json == {"version": "0"}
+    assert subscriber.wait_for(BASE + "info").json == {"version": "0", "boot_id": "b0071d00", "expiry_s": 60 * 86_400}
     stats = delivery.stats()
     assert (stats.connected, stats.protocol, stats.trouble) == (True, "5", None)
     started = time.monotonic()

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from edge_agent.capture import ReplayGroup, make_video
-from edge_agent.delivery.mqtt import LONGEST_PAUSE_S
+from edge_agent.delivery.backoff import NEVER_REACHED_S
 from edge_agent.domain.clock import SystemClock
 from edge_agent.models import cache_dir
 from edge_agent.settings import CameraSettings
@@ -350,7 +350,7 @@ def no_descriptors(folder: Path, runs: int) -> Finding:
             agent.broker.restart()
             pings = agent.pings(35.0 if number % 2 else 5.0)  # health is looked at every 30 s
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
-            waits.append(agent.wait(_seen, LONGEST_PAUSE_S + 30.0))  # it may just have begun to wait for the broker
+            waits.append(agent.wait(_seen, NEVER_REACHED_S + 30.0))  # it may just have begun to wait for the broker
             broken += pings == 0 or waits[-1] == inf or agent.process.poll() is not None
     note = f"heartbeat kept; with descriptors, connected again after at most {max(waits):.1f} s (back-off)"
     how = "prlimit for 5 or 35 s, and the broker started anew"

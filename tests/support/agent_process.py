@@ -13,10 +13,9 @@ import time
 
 from edge_agent.delivery import DeliveryService
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.domain.clock import SystemClock
 from edge_agent.settings import Settings
 from edge_agent.summary.rollup import merge_summaries
-from tests.support.windows import a_summary
+from tests.support.windows import EarlyClock, a_summary
 
 
 def _die_instead_of_acking(*_: object) -> None:
@@ -40,7 +39,7 @@ def main() -> None:
         device={"id": "kiosk-1", "state_dir": options.state},
         mqtt={"host": "127.0.0.1", "port": options.port, "keepalive_s": options.keepalive},
     )
-    delivery = DeliveryService(settings, SystemClock(lambda: True), options.boot, {"version": "0"}, merge_summaries)
+    delivery = DeliveryService(settings, EarlyClock(), options.boot, {"version": "0"}, merge_summaries)
     delivery.start()
     told = False
     for k in range(options.count):

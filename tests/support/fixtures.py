@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import pytest
 
 from edge_agent.delivery import DeliveryService
-from edge_agent.domain.clock import Clock, SystemClock
+from edge_agent.domain.clock import Clock
 from edge_agent.settings import Settings
 from edge_agent.summary.rollup import merge_summaries
 from tests.support.mosquitto import Mosquitto
 from tests.support.subscriber import Subscriber
+from tests.support.windows import EarlyClock
 
 
 class MakeBroker(Protocol):
@@ -75,9 +76,7 @@ def make_delivery(tmp_path: Path) -> Iterator[MakeDelivery]:
             mqtt={"host": "127.0.0.1", "port": port, **mqtt},
             outbox=outbox,
         )
-        service = DeliveryService(
-            settings, clock or SystemClock(lambda: True), boot_id, {"version": "0"}, merge_summaries
-        )
+        service = DeliveryService(settings, clock or EarlyClock(), boot_id, {"version": "0"}, merge_summaries)
         services.append(service)
         service.start()
         return service

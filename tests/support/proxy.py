@@ -23,6 +23,7 @@ class FaultProxy:
         self.hole = False
         self.away = False
         self.accepted = 0
+        self.turned_away = 0
         self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -67,6 +68,7 @@ class FaultProxy:
             try:
                 client, _ = self._listener.accept()
                 if self.away:
+                    self.turned_away += 1
                     client.close()
                     continue
                 server = socket.create_connection(("127.0.0.1", self._upstream), timeout=5)

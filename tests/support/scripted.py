@@ -21,9 +21,10 @@ class Publish:
 
 
 class ScriptedBroker:
-    """Speaks MQTT 5 (or 3.1.1 with ``only_311``) to clients that only publish. Use as a context manager.
+    """Speaks MQTT 5 (or 3.1.1 with ``only_311``) to clients that publish. Use as a context manager.
 
     ``puback(publish)`` gives the reason code, None for no answer, or raises ConnectionAbortedError to hang up.
+    ``suback(topic filter, how often it was asked for)`` gives the reason code of a subscription, None for no answer.
     ``hold``: acknowledge only when this many publishes wait, or nothing more arrives for 50 ms.
     """
 
@@ -31,6 +32,7 @@ class ScriptedBroker:
         self,
         *,
         puback: Callable[[Publish], int | None] = lambda _: 0,
+        suback: Callable[[str, int], int | None] = lambda _filter, _times: 1,
         receive_maximum: int | None = None,
         maximum_packet: int | None = None,
         connack: int = 0,
@@ -41,7 +43,9 @@ class ScriptedBroker:
         self.connections = 0
         self.most_unacknowledged = 0
         self.protocols: list[int] = []
+        self.subscriptions: list[str] = []
         self._puback = puback
+        self._suback = suback
         self._receive_maximum = receive_maximum
         self._maximum_packet = maximum_packet
         self._connack = connack
@@ -102,11 +106,7 @@ class ScriptedBroker:
                     if len(waiting) >= self._hold:
                         self._answer(sock, waiting, level)
                 elif kind >> 4 == 8:
-                    sock.sendall(
-                        bytes([0x90, 4]) + body[:2] + b"\x00\x01"
-                        if level == 5
-                        else bytes([0x90, 3]) + body[:2] + b"\x01"
-                    )
+                    self._grant(sock, body, level)
                 elif kind >> 4 == 12:
                     sock.sendall(b"\xd0\x00")
                 else:
@@ -128,6 +128,15 @@ class ScriptedBroker:
             properties += b"\x27" + struct.pack("!I", self._maximum_packet)
         sock.sendall(bytes([0x20, 3 + len(properties), 0, self._connack, len(properties)]) + properties)
         return self._connack < 0x80
+
+    def _grant(self, sock: socket.socket, body: bytes, level: int) -> None:
+        rest = body[3 + body[2] :] if level == 5 else body[2:]
+        topic_filter = rest[2 : 2 + struct.unpack("!H", rest[:2])[0]].decode()
+        self.subscriptions.append(topic_filter)
+        code = self._suback(topic_filter, self.subscriptions.count(topic_filter))
+        if code is not None:
+            properties = b"\x00" if level == 5 else b""
+            sock.sendall(bytes([0x90, 3 + len(properties)]) + body[:2] + properties + bytes([code]))
 
     def _record(self, kind: int, body: bytes, number: int, level: int) -> tuple[int, Publish]:
         length = struct.unpack("!H", body[:2])[0]

@@ -86,7 +86,7 @@ class Outbox:
         self._room = self._cap
         self._lock = threading.RLock()
         self._consumers = {name: _Consumer() for name in consumers}
-        self._put_at: dict[int, float] = {}
+        self._ended: dict[int, float] = {}
         self._shrinker = Shrinker()
         self._current: Store | None = None
         self._degraded: str | None = None
@@ -135,17 +135,17 @@ class Outbox:
     def put(self, drafts: Sequence[Draft]) -> None:
         """Store ``drafts`` in order; when this returns they survive a power cut (unless degraded)."""
         with self._lock:
-            ids: list[int] = []
+            ended: dict[int, float] = {}
             for k in range(0, len(drafts), PUT_ROWS):
                 part = drafts[k : k + PUT_ROWS]
-                ids += self._run(lambda store: self._put(store, part))  # noqa: B023
+                ended |= self._run(lambda store: self._put(store, part))  # noqa: B023
             now = self._clock.monotonic()
-            for id_ in ids:
-                self._put_at[id_] = now
+            for id_, end in ended.items():
+                self._ended[id_] = min(end, now)
                 for consumer in self._consumers.values():
                     consumer.fresh.append(id_)
-            while len(self._put_at) > 1024:
-                del self._put_at[next(iter(self._put_at))]
+            while len(self._ended) > 1024:
+                del self._ended[next(iter(self._ended))]
             if not self._degraded:
                 self._vault.mark(self._store)
 
@@ -157,8 +157,8 @@ class Outbox:
     # -- consuming ----------------------------------------------------------------------------------------------------
 
     def lease(self, name: str, limit: int, live_s: float = 0.0, skip: Collection[str] = ()) -> list[Row]:
-        """Up to ``limit`` rows for consumer ``name``: those put in the last ``live_s`` seconds (marked ``live``), then
-        the backlog, each in order. Backlog of the kinds in ``skip`` is left out.
+        """Up to ``limit`` rows for consumer ``name``: those put lately whose time ended in the last ``live_s`` seconds
+        (marked ``live``), then the backlog, each in order. Backlog of the kinds in ``skip`` is left out.
         """
         with self._lock:
             consumer = self._consumers[name]
@@ -326,7 +326,7 @@ class Outbox:
         except (OSError, StoreError) as again:
             self._degrade(again)
 
-    def _put(self, store: Store, drafts: Sequence[Draft]) -> list[int]:
+    def _put(self, store: Store, drafts: Sequence[Draft]) -> dict[int, float]:
         room = MEMORY_BYTES if self._degraded else self._room
         if store.used() + len(drafts) * ROW_BYTES > room:
             self._shrink(room * 0.97 - len(drafts) * ROW_BYTES)
@@ -335,10 +335,11 @@ class Outbox:
     # -- leases -------------------------------------------------------------------------------------------------------
 
     def _lease_fresh(self, name: str, consumer: _Consumer, limit: int, horizon: float) -> list[Row]:
-        while consumer.fresh and self._put_at.get(consumer.fresh[0], -1.0) <= horizon:
-            consumer.fresh.popleft()
-        ids = [consumer.fresh.popleft() for _ in range(min(limit, len(consumer.fresh)))]
-        ids = [id_ for id_ in ids if id_ not in consumer.leased]
+        ids: list[int] = []
+        while consumer.fresh and len(ids) < limit:
+            id_ = consumer.fresh.popleft()
+            if self._is_fresh(id_, horizon) and id_ not in consumer.leased:
+                ids.append(id_)
         if not ids:
             return []
         rows, damaged = self._run(lambda store: store.fetch(consumer.bit, ids))
@@ -350,7 +351,6 @@ class Outbox:
         self, name: str, consumer: _Consumer, limit: int, horizon: float, skip: Collection[str]
     ) -> list[Row]:
         found: list[Row] = []
-        never = float("-inf")
         before = consumer.fresh[0] if consumer.fresh else None
         after = consumer.at
         while len(found) < limit:
@@ -365,7 +365,10 @@ class Outbox:
         consumer.leased.update(row.id for row in found)
         if not skip:
             consumer.at = max(consumer.at, after)
-        return [replace(row, live=True) if self._put_at.get(row.id, never) > horizon else row for row in found]
+        return [replace(row, live=True) if self._is_fresh(row.id, horizon) else row for row in found]
+
+    def _is_fresh(self, id_: int, horizon: float) -> bool:
+        return self._ended.get(id_, float("-inf")) > horizon
 
     def _finish(self, name: str, ids: Collection[int], settle: Callable[[Store, int], None]) -> None:
         with self._lock:

@@ -68,12 +68,12 @@ class Store:
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
-    def put(self, drafts: Iterable[Draft], waiting: int) -> list[int]:
-        """Store ``drafts`` in order, each with the next number; their ids. ``waiting``: the bits of the consumers.
+    def put(self, drafts: Iterable[Draft], waiting: int) -> dict[int, float]:
+        """Store ``drafts`` in order, each with the next number: when each ended (monotonic seconds), by its id.
 
-        A draft that cannot be rendered is counted as dropped.
+        ``waiting``: the bits of the consumers. A draft that cannot be rendered is counted as dropped.
         """
-        ids: list[int] = []
+        ended: dict[int, float] = {}
         with self.tables.transaction() as work:
             for draft in drafts:
                 seq = self.tables.take_seq(self._origin.boot_id, work)
@@ -87,8 +87,8 @@ class Store:
                     self.tables.note_gap(gap)
                     continue
                 self.tables.insert(record, work)
-                ids.append(record.id)
-        return ids
+                ended[record.id] = record.begin + record.seconds
+        return ended
 
     def miss(self, count: int, reason: str) -> None:
         """Count ``count`` messages as produced and dropped."""

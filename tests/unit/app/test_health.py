@@ -76,12 +76,19 @@ def test_everything_else_that_is_wrong_is_told() -> None:
 def test_trouble_of_delivery_is_told() -> None:
     delivery = {
         "client_id_in_use": True,
-        "refused_topics": ("a/b",),
+        "refusals": ("the broker refuses a/b: not authorised (0x87)",),
+        "namesakes": ("another agent (boot_id 'b2') publishes as this device",),
+        "enabled": True,
+        "connected": False,
+        "trouble": "h:1883: timed out",
         "outbox": {"degraded": "disk I/O error"},
         "sinks": {"jsonl": {"written": 0, "trouble": "OSError: no space"}, "fine": {"written": 3, "trouble": None}},
     }
     found = problems(Vitals(**{**FINE, "delivery": delivery}))
-    assert [line.split(":")[0] for line in found] == ["outbox", "mqtt", "mqtt", "sink jsonl"]
+    assert [line.split(":")[0] for line in found] == ["outbox", "mqtt", "mqtt", "mqtt", "mqtt", "sink jsonl"]
+    assert "mqtt: no connection: h:1883: timed out" in found
+    connected = delivery | {"connected": True}
+    assert not any("no connection" in line for line in problems(Vitals(**{**FINE, "delivery": connected})))
 
 
 def _fields(use: ProcessUse) -> dict[str, Any]:

@@ -94,6 +94,16 @@ def test_live_rows_are_leased_before_the_backlog_and_age_into_it(tmp_path: Path)
     assert [(row.seq, row.live) for row in outbox.lease(MQTT, 9, live_s=15.0)] == [(4, False), (5, False)]
 
 
+def test_what_is_stored_long_after_its_time_is_late_though_it_was_just_stored(tmp_path: Path) -> None:
+    """A disk that blocks for a minute, a process that was stopped: the way to the broker was never broken."""
+    clock = ManualClock(monotonic=100.0)
+    outbox = make_outbox(tmp_path, clock=clock)
+    outbox.put([summary_draft(20), event_draft(98), summary_draft(30), summary_draft(89)])
+    found = [(row.seq, row.live) for row in outbox.lease(MQTT, 9, live_s=15.0)]
+    assert found == [(2, True), (4, True), (1, False), (3, False)]
+    assert outbox.lease(MQTT, 9, live_s=15.0) == []
+
+
 def test_kinds_can_be_left_out_and_come_later(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0), event_draft(1), summary_draft(10), event_draft(11)])

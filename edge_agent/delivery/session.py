@@ -1,0 +1,302 @@
+"""One connection to the broker over paho, from the opening of the socket to its end.
+
+The only module that knows paho. Callbacks note what happened and return; whoever owns the connection
+(:class:`~edge_agent.delivery.mqtt.MqttLink`) calls :meth:`Session.step` and reads the notes. Nothing here retries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.delivery.credentials import password, tls_context
+from edge_agent.delivery.link import Connected, InboundMessage, Outgoing, reason
+from edge_agent.delivery.trouble import ConnectionFailed, tls_reason
+from edge_agent.settings.mqtt import MqttSettings
+
+CONNECT_S = 10.0
+"""Patience with name resolution excepted: TCP, TLS and WebSocket, and then the broker's answer."""
+
+ANSWER_S = 30.0
+"""A broker that answers pings but no subscription is left after this long."""
+
+INBOUND_BYTES = 64 * 1024
+"""Larger messages from the broker are not read."""
+
+SESSION_TAKEN_OVER = 0x8E
+KEEP_ALIVE_TIMEOUT = 0x8D
+TOPIC_NAME_INVALID = 0x90
+UNSUPPORTED_VERSION = 0x84
+PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+
+Wait = Callable[[Any, float, bool], tuple[bool, bool]]
+"""Waits for a socket to be readable (or writable, if asked), so many seconds at most: which of both it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker tells others (retained) when we vanish."""
+
+    topic: str
+    payload: bytes
+
+
+class Session:
+    """One connection. ``number`` tells it from others; ``inbound`` is called with every message of the broker's.
+
+    ``sent``: what waits for its acknowledgement; ``acks`` and ``answers``: what came since they were last taken, as
+    ``(message, reason code)`` and ``(topic filter, reason code)``; ``unread``: messages of the broker's not passed on.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        client_id: str,
+        will: Will | None,
+        protocol: str,
+        number: int,
+        inbound: Callable[[InboundMessage], None],
+        wait: Wait,
+    ) -> None:
+        self._settings = settings
+        self._protocol = protocol
+        self._number = number
+        self._inbound = inbound
+        self._wait = wait
+        self._asked: dict[int, tuple[str, float]] = {}
+        self._socket_error = ""
+        self._refused: ConnectionFailed | None = None
+        self.connected: Connected | None = None
+        self.ended: ConnectionFailed | None = None
+        self.sent: dict[int, Outgoing] = {}
+        self.acks: list[tuple[Outgoing, int]] = []
+        self.answers: list[tuple[str, int]] = []
+        self.unread = 0
+        self._client = self._make_client(client_id, will)
+        self._attach()
+
+    def _make_client(self, client_id: str, will: Will | None) -> Client:
+        settings = self._settings
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if self._protocol == "5" else True,
+            protocol=PROTOCOLS[self._protocol],
+            transport=settings.transport,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_S
+        client.max_inflight_messages = 0  # the window is ours; paho's own would queue behind our back
+        if settings.transport == "websockets":
+            # paho writes IPv6 addresses into the header without their brackets.
+            host = {"Host": f"[{settings.host}]:{settings.effective_port}"} if ":" in settings.host else None
+            client.ws_set_options(settings.websocket_path, host)
+        if settings.username is not None:
+            client.username_pw_set(settings.username, password(settings))
+        if settings.tls.enabled:
+            client.tls_set_context(tls_context(settings.tls))
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=True)
+        return client
+
+    def _attach(self) -> None:
+        def on_publish(_client: Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
+            message = self.sent.pop(mid, None)
+            if message is not None:
+                self.acks.append((message, code.value))
+
+        def on_subscribe(_client: Client, _data: Any, mid: int, codes: Any, _properties: Any) -> None:
+            topic_filter, _since = self._asked.pop(mid, ("", 0.0))
+            self.answers += [(topic_filter, code.value) for code in codes]
+
+        def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
+            received = _received(message)
+            if received is None:
+                self.unread += 1
+            else:
+                self._inbound(received)
+
+        def on_log(_client: Client, _data: Any, level: int, text: str) -> None:
+            if level == LogLevel.MQTT_LOG_ERR and "on socket" in text:
+                self._socket_error = text
+
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = on_publish
+        self._client.on_subscribe = on_subscribe
+        self._client.on_message = on_message
+        self._client.on_log = on_log
+
+    def _on_connect(self, _client: Client, _data: Any, _flags: Any, code: Any, properties: Properties | None) -> None:
+        if code.is_failure:
+            elsewhere = _reference(properties)
+            wrong_version = code.value == UNSUPPORTED_VERSION
+            self._refused = ConnectionFailed(
+                f"refused: {code.getName()}{elsewhere}", protocol=wrong_version, refusal=not wrong_version
+            )
+            return
+        self.connected = Connected(
+            self._number,
+            self._protocol,
+            getattr(properties, "ReceiveMaximum", 65_535),
+            getattr(properties, "MaximumPacketSize", None),
+        )
+
+    def _on_disconnect(self, _client: Client, _data: Any, flags: Any, code: Any, properties: Any) -> None:
+        if self.ended is not None:
+            return  # paho tells of one ending twice; the first time it knows why
+        if not flags.is_disconnect_packet_from_server:
+            text = "no answer to pings" if code.value == KEEP_ALIVE_TIMEOUT else "the broker closed the connection"
+            self.ended = ConnectionFailed(tls_reason(self._socket_error) or text)
+        elif code.value == SESSION_TAKEN_OVER:
+            self.ended = ConnectionFailed("another client uses our client id", taken_over=True)
+        else:
+            text = f"the broker closed the connection: {reason(code.value)}{_reference(properties)}"
+            self.ended = ConnectionFailed(text, refusal=code.value >= 0x80)
+
+    # -- what the owner does ------------------------------------------------------------------------------------------
+
+    def open(self, stopping: Callable[[], bool]) -> Connected:
+        """Connect and wait for the broker's answer.
+
+        Raises:
+            ConnectionFailed: it was refused, or did not come.
+            OSError: there is no way to the broker.
+        """
+        # paho notices a dead peer after two of its keepalives; three quarters make that one and a half of ours.
+        keepalive = max(3, int(self._settings.keepalive_s * 0.75))
+        properties = None
+        if self._protocol == "5":
+            properties = _properties(PacketTypes.CONNECT)
+            properties.MaximumPacketSize = INBOUND_BYTES + 1024
+        self._client.connect(self._settings.host, self._settings.effective_port, keepalive, properties=properties)
+        deadline = time.monotonic() + CONNECT_S
+        while self.connected is None:
+            if stopping():
+                raise ConnectionFailed("stopping")
+            if time.monotonic() > deadline:
+                raise ConnectionFailed(f"no answer within {CONNECT_S:.0f} s")
+            rc = self.step(0.5)
+            if self._refused is not None:
+                raise self._refused
+            if rc != MQTTErrorCode.MQTT_ERR_SUCCESS and self.connected is None:
+                raise self._hung_up()
+        return self.connected
+
+    def _hung_up(self) -> ConnectionFailed:
+        why = tls_reason(self._socket_error)
+        if why:
+            return ConnectionFailed(why)
+        tls = self._settings.tls
+        # The alert that says so may be lost: a broker that closes at once resets the connection.
+        hint = "; does the broker demand a client certificate?" if tls.enabled and tls.cert_file is None else ""
+        return ConnectionFailed(f"closed before it was accepted{hint}", protocol=True)
+
+    def subscribe(self, topic_filter: str, *, no_local: bool) -> None:
+        """Ask for messages; ``no_local``: not for our own, where MQTT 5 allows to say so."""
+        if self._protocol == "5":
+            options = SubscribeOptions(qos=1, noLocal=no_local)
+            _rc, mid = self._client.subscribe(topic_filter, options=options)
+        else:
+            _rc, mid = self._client.subscribe(topic_filter, qos=1)
+        if mid is not None:
+            self._asked[mid] = topic_filter, time.monotonic()
+
+    def publish(self, message: Outgoing) -> None:
+        """Send ``message``; its acknowledgement will be in :attr:`acks`."""
+        properties = None
+        if self._protocol == "5" and (message.correlation is not None or message.expiry_s is not None):
+            properties = _properties(PacketTypes.PUBLISH)
+            if message.correlation is not None:
+                properties.CorrelationData = message.correlation
+            if message.expiry_s is not None:
+                properties.MessageExpiryInterval = message.expiry_s
+        try:
+            info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
+        except ValueError:  # a topic that paho will not send: one that a request asked to be answered on, say
+            self.acks.append((message, TOPIC_NAME_INVALID))
+        else:
+            self.sent[info.mid] = message
+
+    def check(self, rc: int) -> None:
+        """Raises ConnectionFailed when the connection is over, ``rc`` being what the last step returned."""
+        if self.ended is not None or rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise self.ended or ConnectionFailed(f"connection lost: {MQTTErrorCode(rc).name}")
+        oldest = next(iter(self._asked.values()), None)
+        if oldest is not None and time.monotonic() - oldest[1] > ANSWER_S:
+            text = f"no answer to the subscription to {oldest[0]} for {ANSWER_S:.0f} s"
+            raise ConnectionFailed(text, refusal=True)
+
+    def step(self, timeout: float) -> int:
+        """Wait for the socket or a nudge, and let paho do its reading, writing and pinging; paho's return code."""
+        sock = self._client.socket()
+        if sock is None:
+            return MQTTErrorCode.MQTT_ERR_NO_CONN
+        # Not only TLS sockets hold back what was read ahead, but also paho's WebSocket over TLS.
+        buffered = getattr(sock, "pending", _nothing)() > 0
+        readable, writable = self._wait(sock, 0.0 if buffered else timeout, self._client.want_write())
+        if buffered or readable:
+            rc = self._client.loop_read()
+            if rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return rc
+        if writable:
+            rc = self._client.loop_write()
+            if rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return rc
+        return self._client.loop_misc()
+
+    def goodbye(self) -> None:
+        """Tell the broker that this end is meant."""
+        self._client.disconnect()
+        deadline = time.monotonic() + 1.0
+        while self._client.want_write() and time.monotonic() < deadline:
+            if self.step(0.2) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return
+
+    def close(self) -> None:
+        """Shut the socket whatever state it is in."""
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+
+def _nothing() -> int:
+    return 0
+
+
+def _properties(packet: int) -> Properties:
+    return Properties(packet)  # type: ignore[no-untyped-call]
+
+
+def _reference(properties: Any) -> str:
+    """Where the broker says to go instead, or why it refuses, in its own words."""
+    said = [getattr(properties, name, None) for name in ("ReasonString", "ServerReference")]
+    words = [str(text)[:100] for text in said if text]
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def _received(message: MQTTMessage) -> InboundMessage | None:
+    """The message as a value; None when it is too large, or its topic no UTF-8."""
+    if len(message.payload) > INBOUND_BYTES:
+        return None
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:
+        return None
+    properties = message.properties
+    return InboundMessage(
+        topic=topic,
+        payload=bytes(message.payload),
+        retain=bool(message.retain),
+        received=time.monotonic(),
+        response_topic=getattr(properties, "ResponseTopic", None),
+        correlation=getattr(properties, "CorrelationData", None),
+    )

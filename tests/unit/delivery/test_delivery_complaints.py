@@ -1,0 +1,117 @@
+"""What the broker refused and who else publishes as this device, and when to connect again: the rules alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from statistics import median
+
+import pytest
+
+from edge_agent.delivery.backoff import NEVER_REACHED_S, REACHED_S, TAKEN_OVER_S, Reconnection
+from edge_agent.delivery.complaints import REMEMBERED_S, Namesakes, Refusals
+from edge_agent.delivery.link import REASONS, InboundMessage, reason
+from edge_agent.delivery.topics import Topics
+from edge_agent.delivery.trouble import tls_reason
+
+
+def test_a_refusal_stands_until_it_is_taken_back() -> None:
+    refusals = Refusals()
+    refusals.publish("a/b", 0x87)
+    refusals.subscription("a/cmd/+", 0x87)
+    assert refusals.lines(0.0) == (
+        "the broker refuses a/b: not authorised (0x87)",
+        "the broker refuses the subscription to a/cmd/+: not authorised (0x87)",
+    )
+    refusals.accepted("a/b")
+    refusals.subscription("a/cmd/+", 1)
+    assert refusals.lines(0.0) == ()
+
+
+def test_what_happened_once_is_told_for_a_while_and_told_once() -> None:
+    refusals = Refusals()
+    for second in range(3):
+        refusals.connection("quota exceeded (0x97)", float(second))
+        refusals.message("a/summary", reason(0x95), float(second))
+    assert len(refusals.lines(REMEMBERED_S + 1)) == 2
+    assert refusals.lines(REMEMBERED_S + 2.5) == ()
+    for number in range(1000):
+        refusals.message(f"a/{number}", "no", 0.0)
+    assert len(refusals.lines(0.0)) < 100
+
+
+@pytest.mark.parametrize("code", range(0x80, 0x100))
+def test_every_refusal_has_words_and_its_code(code: int) -> None:
+    assert f"0x{code:02x}" in reason(code)
+    assert REASONS.get(code, "refused") in reason(code)
+
+
+def _said(topic: str, payload: bytes, *, retain: bool = False, at: float = 100.0) -> InboundMessage:
+    return InboundMessage(f"edge-agent/kiosk-1/{topic}", payload, retain, at)
+
+
+def test_only_fresh_messages_of_another_boot_tell_of_a_namesake() -> None:
+    overwritten: list[str] = []
+    namesakes = Namesakes(Topics("edge-agent", "kiosk-1"), "mine", 60.0, lambda: overwritten.append("status"))
+    theirs, ours = (json.dumps({"boot_id": boot_id}).encode() for boot_id in ("theirs", "mine"))
+    for harmless in (
+        _said("summary", ours),
+        _said("summary", theirs, retain=True),
+        _said("summary", b"not JSON"),
+        _said("summary", b"[" * 100_000),
+        _said("summary", b'{"boot_id": 5}'),
+        _said("info", b"[]"),
+        _said("status", b"online"),
+        _said("status", b"offline", retain=True),
+    ):
+        namesakes.heard(harmless)
+    assert (namesakes.lines(100.0), overwritten) == ((), [])
+    namesakes.heard(_said("summary", theirs))
+    assert "'theirs'" in namesakes.lines(159.0)[0]
+    assert "device.id" in namesakes.lines(159.0)[0]
+    assert namesakes.lines(161.0) == ()
+    namesakes.heard(_said("status", b"offline"))
+    assert overwritten == ["status"]
+
+
+def test_a_fleet_is_back_within_half_a_minute_of_an_outage_and_not_in_step() -> None:
+    """Fifty agents, injected time: an outage of 90 s, and an attempt at once fails."""
+    back = []
+    for seed in range(50):
+        policy = Reconnection(random.Random(seed))
+        now = policy.delay(3600.0)
+        while now < 90.0:
+            now += policy.delay(None)
+        back.append(now - 90.0)
+    assert max(back) <= REACHED_S
+    assert median(back) < REACHED_S / 2 + 5
+    assert len({round(moment) for moment in back}) > 10
+
+
+def test_a_broker_never_reached_is_asked_less_and_a_rival_leaves_room() -> None:
+    policy = Reconnection(random.Random(1))
+    waits = [policy.delay(None) for _ in range(200)]
+    assert REACHED_S < max(waits) <= NEVER_REACHED_S
+    policy = Reconnection(random.Random(1))
+    assert all(TAKEN_OVER_S <= policy.delay(2.0, taken_over=True) <= TAKEN_OVER_S + REACHED_S for _ in range(200))
+    assert policy.flapping
+    policy.delay(3600.0)
+    assert not policy.flapping
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required (_ssl.c:2580)", "cert_file"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "does not accept our client certificate"),
+        ("WRONG_VERSION_NUMBER", "no TLS on this port"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "expired"),
+    ],
+)
+def test_what_tls_says_is_told_in_words(said: str, meaning: str) -> None:
+    assert meaning in (tls_reason(said) or "")
+
+
+def test_what_is_not_known_of_tls_is_not_guessed() -> None:
+    assert tls_reason("") is None
+    assert tls_reason("failed to receive on socket: [Errno 104] Connection reset by peer") is None
