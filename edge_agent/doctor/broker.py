@@ -1,19 +1,21 @@
 """Checks of the way to the broker in stages, so that the first one that fails names the cause: name, TCP, TLS, login,
-publish. The last two go over the agent's own connection code under a client id of their own, beside a running agent.
+rights. The last two go over the agent's own connection code under a client id of their own, beside a running agent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from edge_agent.delivery.credentials import tls_context
-from edge_agent.delivery.link import Connected, Disconnected, Outgoing, Published, Report
+from edge_agent.delivery.link import Connected, Disconnected, InboundMessage, Report
 from edge_agent.delivery.mqtt import MqttLink
-from edge_agent.delivery.topics import Topics
+from edge_agent.delivery.trouble import tls_reason
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
+from edge_agent.doctor.rights import check_rights, next_report
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import MqttSettings, Settings
 
@@ -21,10 +23,11 @@ CONNECT_S = 5.0
 LOGIN_S = 25.0
 """Enough for MQTT 5 to be refused and 3.1.1 to be tried, each with the link's own patience."""
 
-PUBLISH_S = 10.0
+PROBE_S = 3.0
+CLIENT_CERTIFICATE = "set mqtt.tls.cert_file and mqtt.tls.key_file to a pair that the broker's CA signed"
 
-TOPIC = "doctor"
-"""Where the test message goes; not retained, and no subscriber of ours listens there."""
+ALERT_S = 1.0
+"""A broker that does not accept a client's certificate says so right after the handshake."""
 
 
 def check_broker(settings: Settings) -> Iterator[CheckResult]:
@@ -80,18 +83,34 @@ def _encryption(mqtt: MqttSettings) -> CheckResult | None:
             context.wrap_socket(plain, server_hostname=mqtt.host) as tls,
         ):
             certificate = tls.getpeercert() or {}
+            _await_alert(tls)
             return ok(
                 "broker encryption", f"{tls.version()}, certificate valid until {certificate.get('notAfter', '?')}"
             )
     except ConfigError as error:
         return fail("broker encryption", str(error), "correct mqtt.tls")
-    except ssl.SSLCertVerificationError as error:
+    except OSError as error:
+        return _tls_failure(error)
+
+
+def _tls_failure(error: OSError) -> CheckResult:
+    name = "broker encryption"
+    if isinstance(error, ssl.SSLCertVerificationError):
         remedy = "set mqtt.tls.ca_file to the broker's CA, mqtt.host to the name in its certificate; check the clock"
-        return fail("broker encryption", f"the certificate is not accepted: {error.verify_message}", remedy)
-    except OSError as error:  # SSLError is one
-        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        remedy = "a broker without TLS on this port? set mqtt.tls.enabled = false or mqtt.port"
-        return fail("broker encryption", f"the TLS handshake failed: {reason}", remedy)
+        return fail(name, f"the certificate is not accepted: {error.verify_message}", remedy)
+    reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    told = tls_reason(reason)
+    if told and "client certificate" in told:
+        return fail(name, told, CLIENT_CERTIFICATE)
+    remedy = "a broker without TLS on this port? set mqtt.tls.enabled = false or mqtt.port"
+    return fail(name, f"the TLS handshake failed: {reason}", remedy)
+
+
+def _await_alert(tls: ssl.SSLSocket) -> None:
+    """Raises SSLError when the broker misses or refuses our certificate: TLS 1.3 tells that after the handshake."""
+    tls.settimeout(ALERT_S)
+    with contextlib.suppress(TimeoutError, ConnectionError, ssl.SSLEOFError):
+        tls.recv(1)
 
 
 def _is_local(host: str) -> bool:
@@ -101,43 +120,80 @@ def _is_local(host: str) -> bool:
 def _session(settings: Settings) -> Iterator[CheckResult]:
     mqtt, device = settings.mqtt, settings.device.id
     reports: queue.Queue[Report] = queue.Queue()
+    inbox: queue.Queue[InboundMessage] = queue.Queue()
     client_id = f"{mqtt.client_id or f'edge-agent-{device}'}-doctor"
-    link = MqttLink(mqtt, client_id, None, reports.put, lambda _message: None)
+    link = MqttLink(mqtt, client_id, None, reports.put, inbox.put)
     link.start()
     try:
-        connected = _next(reports, LOGIN_S, lambda report: not isinstance(report, Published))
+        connected = next_report(reports, LOGIN_S, lambda report: isinstance(report, Connected | Disconnected))
         if not isinstance(connected, Connected):
-            reason = connected.reason if isinstance(connected, Disconnected) else "no answer"
-            remedy = "check mqtt.username and the password (password_file, or the credential mqtt-password)"
-            yield fail("broker login", reason, remedy)
+            yield judge_login(connected.reason if isinstance(connected, Disconnected) else "no answer", mqtt)
             return
         yield ok("broker login", f"MQTT {connected.protocol} as {mqtt.username or 'anonymous'}")
-        topic = Topics(mqtt.prefix, device).full(TOPIC)
-        link.publish(connected.session, [Outgoing(1, topic, b"{}", retain=False)])
-        answer = _next(reports, PUBLISH_S, lambda report: not isinstance(report, Connected))
-        yield judge_publish(topic, answer)
+        yield from check_rights(settings, link, connected, reports, inbox)
     finally:
         link.stop(2.0)
 
 
-def judge_publish(topic: str, answer: Report | None) -> CheckResult:
-    """``answer``: what came after a test message was sent to ``topic``; None: nothing in time."""
-    remedy = f"allow the user to write below {topic.rpartition('/')[0]}/# (mosquitto: acl_file)"
-    if isinstance(answer, Published):
-        code = answer.acks[0][1]
-        if code >= 0x80:
-            return fail("broker publish", f"{topic} is refused with reason code 0x{code:02x}", remedy)
-        return ok("broker publish", f"{topic} is accepted")
-    reason = answer.reason if isinstance(answer, Disconnected) else "no acknowledgement"
-    return fail("broker publish", f"{topic}: {reason}", remedy)
+def judge_login(reason: str, mqtt: MqttSettings) -> CheckResult:
+    """Why there was no connection, told apart by what the broker said, else by what the port speaks."""
+    name = "broker login"
+    said = reason.lower()
+    if "client certificate" in said:
+        return fail(name, reason, CLIENT_CERTIFICATE)
+    if "identifier" in said:
+        return fail(name, reason, "set mqtt.client_id to one that the broker takes")
+    if said.startswith("refused:"):
+        remedy = "check mqtt.username and the password (password_file, or the credential mqtt-password)"
+        return fail(name, reason, remedy)
+    spoken = port_speaks(mqtt)
+    if spoken is None:
+        remedy = (
+            f"is an MQTT broker on port {mqtt.effective_port}? set mqtt.port; the broker's log says why it hangs up"
+        )
+        return fail(name, reason, remedy)
+    return fail(name, f"{reason}: {spoken[0]}", spoken[1])
 
 
-def _next(reports: queue.Queue[Report], seconds: float, wanted: Callable[[Report], bool]) -> Report | None:
-    """The first wanted report, None when none comes within ``seconds`` of the one before."""
-    while True:
-        try:
-            report = reports.get(timeout=seconds)
-        except queue.Empty:
-            return None
-        if wanted(report):
-            return report
+def port_speaks(mqtt: MqttSettings) -> tuple[str, str] | None:
+    """What the broker's port speaks other than what is configured, and the setting for that; None: not known."""
+    tls = mqtt.tls.enabled
+    if mqtt.transport == "websockets" and _answer(mqtt, _MQTT_CONNECT, tls=tls).startswith(b"\x20"):
+        return "this port speaks plain MQTT", 'set mqtt.transport = "tcp"'
+    upgrade = f"GET {mqtt.websocket_path} HTTP/1.1\r\nHost: {mqtt.host}\r\n\r\n".encode()
+    answer = _answer(mqtt, upgrade, tls=tls)
+    if mqtt.transport == "tcp" and answer.startswith(b"HTTP/"):
+        return "this port is for WebSockets or a web page", 'set mqtt.transport = "websockets", or mqtt.port'
+    if mqtt.transport == "websockets" and answer.startswith(b"HTTP/"):
+        said = answer.split(b"\r\n", 1)[0].decode("ascii", "replace")[:60]
+        return f"a web server answers {said}", "set mqtt.websocket_path to the path of the broker's WebSocket"
+    if not tls and _speaks_tls(mqtt):
+        return "this port is for TLS", "set mqtt.tls.enabled = true"
+    return None
+
+
+_MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x05\x00\x00"
+"""MQTT 3.1.1, a clean session, no client id: whatever a broker thinks of it, it answers with a CONNACK."""
+
+
+def _answer(mqtt: MqttSettings, question: bytes, *, tls: bool) -> bytes:
+    """The first bytes that the port sends after ``question``; empty when there are none."""
+    try:
+        with socket.create_connection((mqtt.host, mqtt.effective_port), PROBE_S) as plain:
+            sock = tls_context(mqtt.tls).wrap_socket(plain, server_hostname=mqtt.host) if tls else plain
+            with sock:
+                sock.sendall(question)
+                return sock.recv(256)
+    except (OSError, ConfigError):
+        return b""
+
+
+def _speaks_tls(mqtt: MqttSettings) -> bool:
+    """Whether the port answers a TLS handshake. Nothing is sent over it, so its certificate does not matter."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((mqtt.host, mqtt.effective_port), PROBE_S) as plain, context.wrap_socket(plain):
+            return True
+    except OSError as error:
+        return bool(tls_reason(getattr(error, "reason", None) or "")) and "WRONG_VERSION" not in str(error)
