@@ -11,7 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from edge_agent.app.agent import Agent
 from edge_agent.app.assembly import Assembly, Pull, pull_quietly
@@ -25,6 +27,17 @@ from edge_agent.settings import ConfigText, Settings, loosened, read
 log = logging.getLogger(__name__)
 
 RELOAD = "reload"
+
+PULL_S = 300.0
+"""Longest wait for models at a start; what comes later is used by the next one."""
+
+START_S = 600.0
+"""Longest wait for plugins to load and models to warm up: a Raspberry Pi needs seconds, an emulated one minutes."""
+
+BUSY_S = 30.0
+"""How far each ping during long work puts off systemd's start timeout."""
+
+T = TypeVar("T")
 
 SETTLE_S = 2.0
 """Seconds for which a config file was left alone before it is read again."""
@@ -119,9 +132,13 @@ class Daemon:
             (config, settings), self._next = self._next, None
             self._on_settings(settings)
             web = self._web_of(settings)
-            assembly = Assembly(config, settings)
-            assembly.pull_missing(self._pull)
-            assembly.activate()
+            assembly = self._beside_pings("loading plugins", partial(Assembly, config, settings), START_S)
+            if assembly is not None:
+                self._beside_pings("fetching models", partial(assembly.pull_missing, self._pull), PULL_S, give_up=True)
+                self._beside_pings("warming up models", assembly.activate, START_S)
+            if assembly is None or self._stop.requested:
+                self._notifier.stopping()
+                return
             inner = Stop()
             agent = self._agent(settings, assembly, web)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings, web))  # noqa: B023 - ends with run
@@ -129,6 +146,36 @@ class Daemon:
                 raise ComponentError(inner.reason)
             if inner.reason != RELOAD:
                 return
+
+    def _beside_pings(self, what: str, work: Callable[[], T], limit_s: float, *, give_up: bool = False) -> T | None:
+        """Do ``work``, which may take minutes on a slow card or network, in a thread while systemd hears of it.
+
+        None when a stop was requested meanwhile, or after ``limit_s`` when ``give_up`` says so; the thread is left
+        behind then. Otherwise the pings end after ``limit_s``: what still hangs is the watchdog's.
+        """
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name=what, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + limit_s
+        while thread.is_alive() and not self._stop.requested:
+            late = time.monotonic() >= deadline
+            if late and give_up:
+                log.warning("%s takes longer than %.0f s; going on without waiting for it", what, limit_s)
+                return None
+            if not late:
+                self._notifier.busy(what, BUSY_S)
+            thread.join(1.0)
+        if errors:
+            raise errors[0]
+        return results[0] if results else None
 
     def _web_of(self, settings: Settings) -> Callable[[Agent], Component] | None:
         return self._web(settings) if self._web is not None and settings.web.enabled else None

@@ -8,15 +8,17 @@ the reading thread. PortAudio's calls may hang in a driver: use it inside :class
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edge_agent.capture.pace import Pacer
 from edge_agent.capture.ring import Chunk, SampleClock, SampleRing
 from edge_agent.capture.sound import Resampler, Samples, replace_bad, to_mono
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
+from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError, denial
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 
 log = logging.getLogger(__name__)
@@ -47,9 +49,8 @@ def choose_device(devices: Sequence[Device], wanted: str, default: int = -1, kno
     """
     inputs = {i: str(d["name"]) for i, d in enumerate(devices) if d["max_input_channels"] > 0}
     if not inputs:
-        raise DeviceUnavailableError(
-            "no microphone: PortAudio lists no input device; plug one in, or check group audio"
-        )
+        why = _why_none(Path("/dev/snd")) or "plug one in"
+        raise DeviceUnavailableError(f"no microphone: PortAudio lists no input device; {why}")
     if wanted == "auto":
         return default if default in inputs else next(iter(inputs))
     if wanted.isascii() and wanted.isdigit():
@@ -63,6 +64,18 @@ def choose_device(devices: Sequence[Device], wanted: str, default: int = -1, kno
     there = ", ".join(sorted({repr(stable_name(name)) for name in inputs.values()}))
     was = f" ({known})" if known else ""
     raise DeviceUnavailableError(f"microphone {wanted!r}{was} is not there; present: {there}")
+
+
+def _why_none(cards: Path) -> str:
+    """What keeps this process from the sound cards that are there; empty when nothing does."""
+    for card in sorted(cards.glob("controlC*")):
+        try:
+            os.close(os.open(card, os.O_RDWR | os.O_NONBLOCK))
+        except PermissionError as error:
+            return f"{card} may not be opened: {denial(error)}"
+        except OSError:
+            continue  # gone meanwhile, or busy: not a matter of permission
+    return ""
 
 
 def channels_for(available: int, channel: int | None) -> int:

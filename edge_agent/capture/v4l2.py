@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edge_agent.capture.pace import Thinner
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.errors import DeviceUnavailableError
+from edge_agent.domain.errors import DeviceUnavailableError, denial
 from edge_agent.domain.media import Frame
 
 log = logging.getLogger(__name__)
@@ -74,10 +74,8 @@ class V4l2Camera:
             raise DeviceUnavailableError(f"camera {self._device} is not there; plug it in, or set camera.source")
         try:
             path.open("rb").close()
-        except PermissionError:
-            raise DeviceUnavailableError(
-                f"camera {self._device} may not be opened; add the user to group video"
-            ) from None
+        except PermissionError as error:
+            raise DeviceUnavailableError(f"camera {self._device} may not be opened: {denial(error)}") from None
         except OSError as error:
             raise DeviceUnavailableError(f"camera {self._device} cannot be opened: {error.strerror}") from error
         capture = cv2.VideoCapture(self._device, cv2.CAP_V4L2)

@@ -43,7 +43,14 @@ def examine(path: Path | None, *, try_devices: bool = True) -> Examination:
     found = [software.check_versions(), software.check_distribution()]
     service = software.read_service()
     found.append(software.judge_service(service))
-    found += [access.check_account(), access.check_devices(), host.check_clock(), host.check_heat(), host.check_swap()]
+    found += [
+        access.check_account(),
+        access.check_devices(),
+        software.check_policy(),
+        host.check_clock(),
+        host.check_heat(),
+        host.check_swap(),
+    ]
     if problem is not None:
         found.append(problem)
     if text is not None and settings is not None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.app.schedule import Schedule
+from edge_agent.doctor.access import read_nodes
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
 from edge_agent.domain.distribution import DISTRIBUTION, foreign_distribution
 from edge_agent.models import ModelState, ModelStatus
@@ -30,6 +33,20 @@ class Service:
     active: str
     restarts: int
     status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePolicy:
+    """The unit's ``DevicePolicy=``, and what its ``DeviceAllow=`` name: ``char-NAME``, ``char-NUMBER`` or a path."""
+
+    policy: str
+    allowed: tuple[str, ...]
+
+    def allows(self, *names: str) -> bool:
+        """Whether a device that goes by ``names`` may be opened. Without any line, only the policy decides."""
+        if self.policy == "auto" and not self.allowed:
+            return True
+        return any(fnmatchcase(name, pattern) for pattern in self.allowed for name in names)
 
 
 UNKNOWN = Service("unknown", 0)
@@ -101,6 +118,64 @@ def judge_zone(settings: Settings, schedule: Schedule) -> CheckResult:
         remedy = "set device.timezone, e.g. Europe/Berlin; 'timedatectl list-timezones' lists what is there"
         return fail("time zone", f"{schedule.problem}{private}", remedy)
     return ok("time zone", f"schedules are kept in {schedule.zone_name}")
+
+
+def read_policy() -> DevicePolicy | None:
+    """Which devices the unit's processes may open; None where the unit is not installed."""
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or not Path("/run/systemd/system").is_dir():
+        return None
+    command = [systemctl, "show", UNIT, "-p", "LoadState,DevicePolicy,DeviceAllow"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_policy(answer)
+
+
+def parse_policy(answer: str) -> DevicePolicy | None:
+    """``answer``: lines of ``systemctl show``; None when it does not speak of an installed unit."""
+    pairs = [line.partition("=")[::2] for line in answer.splitlines()]
+    if ("LoadState", "loaded") not in pairs:
+        return None
+    words = [word for key, value in pairs if key == "DeviceAllow" for word in value.split()]
+    return DevicePolicy(
+        dict(pairs).get("DevicePolicy", "auto"), tuple(w for w in words if w.startswith(("char-", "/")))
+    )
+
+
+def check_policy() -> CheckResult:
+    """Whether the service, inside of its unit, may use the cameras and sound cards that are there."""
+    policy = read_policy()
+    if policy is None:
+        return ok("unit devices", "not installed as a systemd service")
+    nodes = [(node.path, os.major(node.path.stat().st_rdev)) for node in read_nodes(Path("/dev"))]
+    return judge_policy(policy, nodes, _majors(Path("/proc/devices")))
+
+
+def judge_policy(policy: DevicePolicy, nodes: Sequence[tuple[Path, int]], majors: Mapping[int, str]) -> CheckResult:
+    """``nodes``: device nodes and their major numbers; ``majors``: the kernel's names of those numbers."""
+    barred = [
+        (path, major)
+        for path, major in nodes
+        if not policy.allows(str(path), f"char-{major}", f"char-{majors.get(major)}")
+    ]
+    if barred:
+        names = ", ".join(str(path) for path, _ in barred)
+        lines = "; ".join(dict.fromkeys(f"DeviceAllow=char-{major} rw" for _, major in barred))
+        remedy = f"sudo systemctl edit {UNIT}: under [Service] {lines}; then restart it"
+        return fail("unit devices", f"the unit's device policy keeps the service from {names}", remedy)
+    return ok("unit devices", f"the service may use all {len(nodes)} camera and sound nodes")
+
+
+def _majors(devices: Path) -> dict[int, str]:
+    """The character devices in ``/proc/devices``."""
+    try:
+        lines = devices.read_text().partition("Block devices")[0].splitlines()
+    except OSError:
+        return {}
+    words = [line.split() for line in lines]
+    return {int(w[0]): w[1] for w in words if len(w) == 2 and w[0].isdigit()}
 
 
 def judge_context(privacy: PrivacySettings) -> CheckResult:

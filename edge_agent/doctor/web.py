@@ -12,7 +12,7 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import Settings, WebSettings
 from edge_agent.settings.web import TOKEN_FILE
 
-NEEDED = ("uvicorn", "starlette", "websockets", "prometheus_client")
+NEEDED = ("uvicorn", "starlette", "websockets", "prometheus_client", "python_multipart")
 
 
 def check_web(settings: Settings, *, busy: bool) -> Iterator[CheckResult]:

@@ -6,6 +6,8 @@ The command line prints ``str(error)`` and exits with ``exit_code``; a bug is an
 
 from __future__ import annotations
 
+import errno
+
 
 class EdgeAgentError(Exception):
     """Base of all expected failures."""
@@ -27,6 +29,16 @@ class MediaError(EdgeAgentError):
 
 class DeviceUnavailableError(MediaError):
     """A camera or microphone is absent now and may come back."""
+
+
+def denial(error: PermissionError) -> str:
+    """Why a device node may not be opened, and what to do: its mode, or the device policy of the systemd unit."""
+    if error.errno == errno.EPERM:  # a file's mode answers EACCES
+        return (
+            "the service's device policy forbids it: run 'sudo systemctl restart edge-agent', and if that "
+            "does not help, add a DeviceAllow= with 'sudo systemctl edit edge-agent'"
+        )
+    return "this user is not in the group that owns it: see 'ls -l' of it, and 'edge-agent doctor'"
 
 
 class ModelError(EdgeAgentError):

@@ -34,6 +34,11 @@ class Notifier:
         """Still alive."""
         self._send("WATCHDOG=1")
 
+    def busy(self, status: str, seconds: float) -> None:
+        """Alive and at work on ``status`` before :meth:`ready`, or between two of them: no start may time out for
+        ``seconds`` more."""
+        self._send(f"STATUS={_line(status)}\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+
     def reloading(self, monotonic_usec: int) -> None:
         """A reload began (``Type=notify-reload`` wants the time); :meth:`ready` ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}")

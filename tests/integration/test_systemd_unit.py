@@ -98,8 +98,17 @@ def test_a_missing_credential_file_does_not_stop_the_unit(service: dict[str, lis
 def test_only_cameras_and_sound_cards_are_allowed(service: dict[str, list[str]]) -> None:
     assert service["DevicePolicy"] == ["closed"]
     assert {line.split()[0] for line in service["DeviceAllow"]} == {
-        "char-video4linux", "char-media", "char-dma_heap", "char-alsa"
+        "char-video4linux", "char-81", "char-media", "char-dma_heap", "char-alsa", "char-116"
     }  # fmt: skip
+
+
+def test_devices_that_are_plugged_in_later_are_allowed(unit: Path) -> None:
+    """systemd looks the name of a DeviceAllow=char-NAME up once, at the start: the subsystem must be there by then."""
+    parser = configparser.RawConfigParser(dict_type=Repeated, strict=False)  # type: ignore[arg-type]
+    parser.read(unit)
+    for key in ("wants", "after"):
+        named = parser["Unit"][key].split()
+        assert {"modprobe@videodev.service", "modprobe@snd.service"} <= set(named), key
 
 
 def test_pictures_in_memory_stay_there(service: dict[str, list[str]]) -> None:

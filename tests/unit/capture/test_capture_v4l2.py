@@ -6,6 +6,7 @@ follows its documentation; the device itself is left to ``tests/hardware``.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import pytest
 
 from edge_agent.capture.v4l2 import V4l2Camera, list_cameras, negotiate, preferred_formats
 from edge_agent.domain.clock import ManualClock
-from edge_agent.domain.errors import DeviceUnavailableError
+from edge_agent.domain.errors import DeviceUnavailableError, denial
 
 
 class Capture:
@@ -162,6 +163,14 @@ def test_camera_that_is_gone_is_reported(monkeypatch: pytest.MonkeyPatch, device
     camera.close()
     assert capture.released
     assert camera.read() is None
+
+
+def test_a_denial_names_what_denied_it() -> None:
+    """A file's mode answers EACCES, a unit's device policy EPERM: joining a group helps against the first only."""
+    assert "group" in denial(PermissionError(errno.EACCES, "Permission denied"))
+    told = denial(PermissionError(errno.EPERM, "Operation not permitted"))
+    assert "group" not in told
+    assert "systemctl restart edge-agent" in told
 
 
 def test_open_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, device: Path, tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ import pytest
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn, worst
 from edge_agent.doctor.software import (
     UNKNOWN,
+    DevicePolicy,
     Service,
     check_models,
     check_plugins,
     judge_context,
+    judge_policy,
     judge_service,
+    parse_policy,
     parse_service,
 )
 from edge_agent.models import Catalogue, ModelStore
@@ -43,6 +46,40 @@ def test_the_worst_result_counts() -> None:
 )
 def test_systemds_answer(answer: str, service: Service | None) -> None:
     assert parse_service(answer) == service
+
+
+MAJORS = {81: "video4linux", 116: "alsa", 239: "media"}
+CAMERA, CARD, MEDIA = (Path("/dev/video0"), 81), (Path("/dev/snd/controlC0"), 116), (Path("/dev/media0"), 239)
+SHOWN = """\
+LoadState=loaded
+DevicePolicy=closed
+DeviceAllow=char-media rw
+DeviceAllow=char-81 rw
+DeviceAllow=char-als* rw
+"""
+
+
+def test_the_units_device_policy_is_judged_as_systemd_applies_it() -> None:
+    policy = parse_policy(SHOWN)
+    assert policy == DevicePolicy("closed", ("char-media", "char-81", "char-als*"))
+    assert judge_policy(policy, [CAMERA, CARD, MEDIA], MAJORS).status is CheckStatus.OK
+    missing = judge_policy(DevicePolicy("closed", ("char-media",)), [CAMERA, CARD, MEDIA], MAJORS)
+    assert missing.status is CheckStatus.FAIL
+    assert "/dev/video0, /dev/snd/controlC0" in missing.detail
+    assert "DeviceAllow=char-81 rw; DeviceAllow=char-116 rw" in missing.remedy
+    assert judge_policy(DevicePolicy("auto", ()), [CAMERA], MAJORS).status is CheckStatus.OK
+    assert judge_policy(DevicePolicy("closed", ("/dev/video0",)), [CAMERA], {}).status is CheckStatus.OK
+    assert parse_policy("LoadState=not-found\nDevicePolicy=auto\nDeviceAllow=\n") is None
+
+
+def test_the_shipped_unit_lets_the_service_use_every_kind_of_device(repository: Path) -> None:
+    lines = (repository / "systemd" / "edge-agent.service").read_text().splitlines()
+    shown = "\n".join(["LoadState=loaded", *(line for line in lines if line.startswith("Device"))])
+    policy = parse_policy(shown)
+    assert policy is not None
+    assert judge_policy(policy, [CAMERA, CARD, MEDIA], MAJORS).status is CheckStatus.OK
+    assert judge_policy(policy, [CAMERA, CARD], {}).status is CheckStatus.OK, "subsystems that are not loaded yet"
+    assert judge_policy(policy, [(Path("/dev/kmsg"), 1)], {1: "mem"}).status is CheckStatus.FAIL
 
 
 @pytest.mark.parametrize(

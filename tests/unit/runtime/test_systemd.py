@@ -29,6 +29,7 @@ def test_every_notification_arrives_as_one_datagram(manager: tuple[socket.socket
         (lambda: notifier.ready("watching as kiosk"), "READY=1\nSTATUS=watching as kiosk"),
         (lambda: notifier.status("camera: ü"), "STATUS=camera: ü"),
         (notifier.watchdog, "WATCHDOG=1"),
+        (lambda: notifier.busy("fetching", 30.0), "STATUS=fetching\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000"),
         (notifier.stopping, "STOPPING=1"),
     ):
         send()
