@@ -8,6 +8,7 @@ frames' own. What is decided, and why, is in :mod:`edge_agent.analysis.pacing`; 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 from edge_agent.analysis import gate
@@ -63,6 +64,7 @@ class VisionLane:
         self._plan = ReadingPlan(bounds)
         self._schedule.restart(bounds.most)
         self._tracking = Tracking()
+        self._lost: tuple[Departure, ...] = ()
         self._searched = self._moved = -inf
         self.why: Why | None = None
         """The decisions of the last look."""
@@ -150,10 +152,11 @@ class VisionLane:
             faces = detector.call(lambda a: a.detect(frame), ())
             self._unsearched = not detector.answered
             if self._unsearched:  # that nothing was found does not mean that nobody is there
-                self._searched = -inf  # so the next look searches
                 return self._see_nobody(frame.time)
             self._searched = frame.time
-            self._tracking = self._tracker.update(faces, frame.time)
+            found = self._tracker.update(faces, frame.time)
+            self._tracking = replace(found, departed=(*self._lost, *found.departed))
+            self._lost = ()
             if not self._bounds.fixed:
                 self._gate.searched(nobody=not faces)
         else:
@@ -161,8 +164,10 @@ class VisionLane:
         return self._tracking
 
     def _see_nobody(self, now: float) -> Tracking:
-        gone = self._tracker.update((), now)
-        self._tracking = Tracking(departed=gone.departed)
+        """Nobody could be searched for. Who is lost meanwhile is told once somebody looked: not seen is not gone."""
+        self._lost += self._tracker.update((), now).departed
+        self._searched = -inf  # so the next look searches
+        self._tracking = Tracking()
         return self._tracking
 
     # ------------------------------------------------------------------ reading faces
@@ -217,7 +222,7 @@ class VisionLane:
             tracking.faces,
             tuple(observations),
             tuple(_arrival(face) for face in tracking.arrived) + tuple(_departure(d) for d in tracking.departed),
-            self._raised() | ({UNSEARCHED} if self._unsearched else frozenset()),
+            self._raised() | ({UNSEARCHED} if self._unsearched or self._detector is None else frozenset()),
             captured=captured,
             dropped=dropped,
             resized=resized,

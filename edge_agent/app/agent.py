@@ -20,20 +20,20 @@ from edge_agent.app.board import Board
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.control import Control, ControlState
 from edge_agent.app.history import HistoryFile
-from edge_agent.app.panel import Panel
+from edge_agent.app.panel import SENSES, Panel
 from edge_agent.app.people import People
 from edge_agent.app.preview import Preview
 from edge_agent.app.stored import BASELINE, BaselineFile
 from edge_agent.app.tap import Tap
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
 from edge_agent.delivery import topics
-from edge_agent.delivery.payload import event_document, summary_document
+from edge_agent.delivery.payload import event_document, presence_document, summary_document
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import AudioReport, VisionReport
-from edge_agent.domain.summary import ClockState, Summary
+from edge_agent.domain.summary import STOPPED, ClockState, Presence, Summary
 from edge_agent.domain.text import Redactor
 from edge_agent.runtime.mailbox import Closed, Mailbox
 from edge_agent.runtime.process import process_use
@@ -198,7 +198,7 @@ class Agent:
 
     def _watch(self, supervisor: Supervisor, stop: Stop, notifier: Notifier, tick: Callable[[], None]) -> None:
         """The supervisor's own loop: watchdog pings while every heartbeat is fresh, health, the end of recordings."""
-        due, connected = 0.0, self.delivery.connected
+        due, before = 0.0, (self._why_unknown(), self.delivery.connected)
         while not stop.wait(TICK_S):
             tick()
             self.control.tick()
@@ -208,9 +208,10 @@ class Agent:
             if not stale:
                 notifier.watchdog()
             now = self.clock.monotonic()
-            # What is published on connecting was true while there was no connection: tell at once what is true now.
-            asked = now >= due or self._report_now.is_set() or (self.delivery.connected and not connected)
-            connected = self.delivery.connected
+            # At once what changes, and on connecting: what was published then was true while there was no connection.
+            known = (self._why_unknown(), self.delivery.connected)
+            asked = now >= due or self._report_now.is_set() or known != before
+            before = known
             if asked or self.board is not None:
                 document = self._health(supervisor, stale)
                 self._post(topics.HEALTH, document)
@@ -220,6 +221,10 @@ class Agent:
                 self._publish_health(document, notifier)
             if self._taps and supervisor.finished([*self._taps, "vision", "audio"]):
                 stop.request("end of the recording")
+
+    def _why_unknown(self) -> dict[str, str]:
+        """By device, why it tells nothing now; empty when it does."""
+        return {name: self.panel.why_unknown(name) for name in SENSES}
 
     def _health(self, supervisor: Supervisor, stale: list[str]) -> dict[str, Any]:
         vitals = health.Vitals(
@@ -234,7 +239,7 @@ class Agent:
             notices=self.notices,
             choice_problem=self.control.problem,
             schedule_problem=self.control.schedule_problem,
-            off=[name for name, tap in self._taps.items() if not tap.on],
+            unknown=self._why_unknown(),
             commands=self.panel.counts(),
         )
         told: dict[str, Any] = self._redactor.texts(health.document(vitals))  # plugins and brokers say what they like
@@ -332,6 +337,7 @@ class Agent:
                 self._on_event,
                 self._usual.read(),
                 self.settings.privacy.min_people,
+                self._on_presence,
             )
         summariser = self._summariser
         closed = False
@@ -343,6 +349,7 @@ class Agent:
             except Closed:
                 closed = True
             else:
+                summariser.suspend(**self._why_unknown())
                 if report is not None:
                     summariser.accept(report)
                     if self.people is not None and isinstance(report, VisionReport):
@@ -352,6 +359,7 @@ class Agent:
                     self.people.tick(self.clock.monotonic())
                 self._remember_usual(summariser)
         summariser.flush()
+        self._on_presence(Presence(None, STOPPED))
         self._usual.keep(summariser.baseline, now=True)
         if self.history is not None:
             self._past.keep(self.history, now=True)
@@ -375,6 +383,11 @@ class Agent:
         for rolled in self._rollup.add(summary):
             self.delivery.publish_rollup(rolled.summary, rolled.level, rolled.number)
         self._assembly.plugins.on_summary(summary)
+
+    def _on_presence(self, presence: Presence) -> None:
+        document = presence_document(presence, self.settings.device.id)
+        self.delivery.publish_state(topics.PRESENCE, document)
+        self._post(topics.PRESENCE, document)
 
     def _on_event(self, event: Event, start: float, clock: ClockState) -> None:
         self.delivery.submit_event(event, start, clock)

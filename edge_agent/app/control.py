@@ -11,12 +11,15 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from edge_agent.analysis.pacing import Bounds, Profile
 from edge_agent.app.choices import ChoiceFile, Choices, LogLevel, Pause
 from edge_agent.app.schedule import Schedule
+from edge_agent.delivery.payload import timestamp
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.errors import RefusedError
+from edge_agent.domain.summary import OFF, PAUSED, PRIVACY, SCHEDULE
 from edge_agent.settings import PacingSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -24,10 +27,6 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 86_400.0
 LEAST_FPS = 0.1
 MOST_FPS = 60.0
-
-
-class RefusedError(EdgeAgentError):
-    """What was asked for is not allowed, or makes no sense now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,20 @@ class ControlState:
     @property
     def watching(self) -> bool:
         """Whether the camera may be open."""
-        return self.camera and not self.private and self.paused_until is None
+        return not self.why_off("camera")
 
     @property
     def listening(self) -> bool:
         """Whether the microphone may be open."""
-        return self.microphone and not self.private and self.paused_until is None
+        return not self.why_off("microphone")
+
+    def why_off(self, device: Literal["camera", "microphone"]) -> str:
+        """Why ``device`` may not be open: a reason of :mod:`edge_agent.domain.summary`; empty: it may."""
+        if self.private:
+            return SCHEDULE if self.scheduled else PRIVACY
+        if self.paused_until is not None:
+            return PAUSED
+        return "" if getattr(self, device) else OFF
 
     @property
     def private(self) -> bool:
@@ -219,6 +226,9 @@ class Control:
             raise RefusedError(f"the {name} cannot be switched on from here: {forbidden} in this device's config")
         if on and self.state.private:
             raise RefusedError(f"the {name} stays off while privacy is on: switch privacy off first")
+        if on and self.state.paused_until is not None:
+            until = timestamp(self.state.paused_until)
+            raise RefusedError(f"the {name} stays off until the pause ends at {until}: end the pause first (resume)")
 
     def _change(self, **changes: object) -> None:
         with self._lock:

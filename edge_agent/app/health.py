@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.capture import SourceStatus
+from edge_agent.domain.summary import MISSING, OFF, PAUSED, PRIVACY, SCHEDULE, STARTING
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.runtime.process import ProcessUse
 from edge_agent.runtime.supervisor import ComponentHealth
@@ -18,13 +19,16 @@ NO_CONNECTION = "mqtt: no connection: "
 LOGGED = (PLUGIN, NO_CONNECTION)
 """How problems begin that are in the log already."""
 
+CHOSEN = frozenset({OFF, PAUSED, PRIVACY, SCHEDULE})
+"""Reasons for which a source is switched off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """Everything health is judged from. ``delivery`` are the outbox's and the connection's own figures.
 
-    ``notices`` are no problems, but must be known. ``off`` names sources that are switched off and so not missed;
-    ``commands`` counts them by outcome.
+    ``notices`` are no problems, but must be known. ``unknown`` says by source why it tells nothing, as a reason of
+    :mod:`edge_agent.domain.summary`: only one that is missing is a problem. ``commands`` counts them by outcome.
     """
 
     uptime_s: float
@@ -38,7 +42,7 @@ class Vitals:
     notices: Sequence[str] = ()
     choice_problem: str = ""
     schedule_problem: str = ""
-    off: Collection[str] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -53,7 +57,7 @@ def problems(vitals: Vitals) -> list[str]:
     found += [
         f"{name}: {s.error or 'not available'}"
         for name, s in vitals.sources.items()
-        if not (s.available or name in vitals.off)
+        if vitals.unknown.get(name) == MISSING
     ]
     found += [
         f"{PLUGIN}{r.name}: {r.status.value}: {r.detail}"
@@ -83,20 +87,21 @@ def _delivery_problems(figures: Mapping[str, Any]) -> list[str]:
 
 
 def document(vitals: Vitals) -> dict[str, Any]:
-    """The document as published; ``status`` is ``ok`` or ``degraded``."""
+    """The document as published; ``status`` is ``ok``, ``starting`` while a source is being opened, or ``degraded``."""
     wrong = problems(vitals)
     use = vitals.process
     return {
         "v": 1,
-        "status": "degraded" if wrong else "ok",
+        "status": "degraded" if wrong else "starting" if STARTING in vitals.unknown.values() else "ok",
         "problems": wrong,
         **({"notices": list(vitals.notices)} if vitals.notices else {}),
         "uptime_s": round(vitals.uptime_s),
         "components": {c.name: {"alive": c.alive, "restarts": c.restarts} for c in vitals.components},
         "replaced": {r.name: r.replaced for r in vitals.plugins if r.replaced},
         "sources": {
-            n: {"available": s.available, "reopens": s.reopens, "off": n in vitals.off}
+            n: {"available": s.available, "reopens": s.reopens, "off": why in CHOSEN, "unknown": why or None}
             for n, s in vitals.sources.items()
+            for why in (vitals.unknown.get(n, ""),)
         },
         "delivery": dict(vitals.delivery),
         "commands": dict(vitals.commands),

@@ -19,10 +19,14 @@ from edge_agent.delivery.commands import CommandServer
 from edge_agent.delivery.payload import timestamp
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.summary import MISSING, NONE
 from edge_agent.settings import Settings
 
 Taps = Mapping[str, Tap[Any]]
-DeviceState = Literal["on", "off", "pending", "none"]
+DeviceState = Literal["on", "off", "pending", "missing", "none"]
+
+SENSES = {"camera": "people", "microphone": "sounds"}
+"""What is unknown when a device cannot be used."""
 
 
 class Panel:
@@ -83,10 +87,18 @@ class Panel:
         """Commands so far by outcome."""
         return self._commands.counts()
 
+    def why_unknown(self, device: str) -> str:
+        """Why ``device`` (camera or microphone) tells nothing now: a reason of :mod:`edge_agent.domain.summary`, or
+        empty when it does."""
+        tap = self._taps.get(device)
+        if tap is None:
+            return NONE
+        return self._control.state.why_off("camera" if device == "camera" else "microphone") or tap.why_not
+
     def document(self) -> dict[str, Any]:
         """The ``state`` topic: what is chosen, and what is really so."""
         state, limits = self._control.state, self._control.limits
-        devices = {name: self._device(name) for name in ("camera", "microphone")}
+        devices = {name: self._device(name) for name in SENSES}
         released = all(value in ("off", "none") for value in devices.values())
         return {
             "v": 1,
@@ -100,6 +112,8 @@ class Panel:
             "auto_fps": state.auto_fps,
             "fps_limits": [limits.least_fps, limits.most_fps],
             "log_level": state.log_level,
+            "unknown": {sense: self.why_unknown(name) or None for name, sense in SENSES.items()},
+            "last_command": self._commands.last,
         }
 
     def _device(self, name: str) -> DeviceState:
@@ -107,7 +121,7 @@ class Panel:
         if tap is None:
             return "none"
         if tap.on:
-            return "on"
+            return "missing" if tap.why_not == MISSING else "on"
         return "off" if tap.released else "pending"
 
     def _settle(self, seconds: float) -> bool:

@@ -20,7 +20,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, VisionReport
-from edge_agent.domain.summary import ClockState, Summary, estimate_emotion
+from edge_agent.domain.summary import NONE, ClockState, Summary, estimate_emotion
 from edge_agent.summary.rollup import merge_summaries
 from edge_agent.summary.summariser import Summariser
 
@@ -112,6 +112,7 @@ class Run:
 
     def file(self, info: MediaInfo, progress: Progress | None = None) -> Analysis:
         """Feed a whole file and finish. Raises MediaError."""
+        self._summariser.suspend("" if info.video else NONE, "" if info.audio else NONE)
         for item in iter_media(info.path):
             if isinstance(item, Frame):
                 self.frame(item)

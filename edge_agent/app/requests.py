@@ -10,8 +10,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from edge_agent.analysis.pacing import Profile
 from edge_agent.app.choices import LogLevel
-from edge_agent.app.control import LONGEST_PAUSE_S, Control, RefusedError
+from edge_agent.app.control import LONGEST_PAUSE_S, Control
 from edge_agent.delivery.commands import Command, Outcome, Status
+from edge_agent.domain.errors import RefusedError
 
 RELEASE_S = 3.0
 """How long an answer waits for a device to be released."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from edge_agent.capture import Reopening, SourceStatus
+from edge_agent.domain.summary import ENDED, MISSING, STARTING
 from edge_agent.runtime.mailbox import Mailbox
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component
@@ -35,6 +36,8 @@ class Tap(Generic[T]):
         self._on = True
         self._turns = 0
         self._in_use = False
+        self.ended = False
+        """Whether the source was a recording that is over."""
 
     @property
     def status(self) -> SourceStatus:
@@ -50,6 +53,14 @@ class Tap(Generic[T]):
     def released(self) -> bool:
         """Whether nothing of ours holds the device, and nothing will until the next turn."""
         return not (self._on or self._in_use or self._source.hanging)
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing comes from a source that may be open: a reason of :mod:`edge_agent.domain.summary`, or empty."""
+        status = self._source.status
+        if status.available:
+            return ""
+        return ENDED if self.ended else MISSING if status.error else STARTING
 
     def turn(self, on: bool) -> None:
         """Open or shut; returns before the device is released, see :meth:`wait_released`."""
@@ -85,9 +96,8 @@ class Tap(Generic[T]):
 
     def _run(self, beat: Beat, stop: Stop) -> None:
         self._source.on_wait = beat  # waiting for an absent device is not hanging
-        ended = False
-        while not ended and self._wait_open(beat, stop):
-            ended = self._flow(beat, stop)
+        while not self.ended and self._wait_open(beat, stop):
+            self.ended = self._flow(beat, stop)
         self._into.close()
 
     def _wait_open(self, beat: Beat, stop: Stop) -> bool:

@@ -153,6 +153,7 @@ class Reopening(Generic[T]):
         self._pacer = Pacer(self._clock)
         self._failures = 0
         self._opened = None
+        self._set(error="")  # of an earlier opening: this one is only starting
         self._attempt()
 
     def read(self) -> T | None:

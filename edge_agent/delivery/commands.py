@@ -17,9 +17,10 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.payload import timestamp
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.errors import EdgeAgentError, RefusedError
 from edge_agent.settings.schema import CommandSettings
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ REMEMBERED = 256
 MOST_TOPIC = 256
 
 Status = Literal["done", "accepted", "refused", "failed"]
-"""``accepted``: it will be done, the result is seen elsewhere. ``failed``: it was tried."""
+"""``accepted``: it will be done, the result is seen elsewhere. ``refused``: it was not tried. ``failed``: it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Tally:
-    """Commands by what became of them; ``refused`` counts everything that was not tried, ``malformed`` among them."""
+    """Commands by what became of them; ``done`` counts those accepted, too, and ``refused`` the malformed."""
 
     done: int = 0
     failed: int = 0
@@ -80,7 +81,8 @@ class Responder(Protocol):
 
 
 Perform = Callable[[Command], Outcome]
-"""Carries a command out. Raises EdgeAgentError with the reason when that is not possible."""
+"""Carries a command out. Raises RefusedError with the reason when it is not to be tried, and other EdgeAgentErrors when
+it was tried in vain."""
 
 
 class RefusedCommand(Exception):  # noqa: N818 - an answer, not a failure
@@ -112,6 +114,8 @@ class CommandServer:
         self._bucket = Bucket(BURST, settings.per_minute / 60.0, clock.monotonic())
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._tally = Tally()
+        self.last: Mapping[str, object] | None = None
+        """The command dealt with last, other than a question for the status: what became of it, when, and why."""
 
     @property
     def filter(self) -> str:
@@ -136,10 +140,9 @@ class CommandServer:
             self._answer(message, name, command, Outcome("refused", {"reason": str(refusal)}))
             return
         outcome = self._outcome(command)
-        if outcome.status in ("done", "accepted"):
-            self._tally.done += 1
-        else:
-            self._tally.failed += 1
+        self._tally.done += outcome.status in ("done", "accepted")
+        self._tally.refused += outcome.status == "refused"
+        self._tally.failed += outcome.status == "failed"
         log.info("command %s: %s", name, outcome.status)
         self._answer(message, name, command, outcome)
 
@@ -179,6 +182,8 @@ class CommandServer:
     def _outcome(self, command: Command) -> Outcome:
         try:
             return self._perform(command)
+        except RefusedError as error:
+            return Outcome("refused", {"reason": str(error)})
         except EdgeAgentError as error:
             return Outcome("failed", {"reason": str(error)})
         except Exception as error:  # a bug in one command is told to its sender and does not end the others
@@ -186,6 +191,10 @@ class CommandServer:
             return Outcome("failed", {"reason": f"internal error: {type(error).__name__}"})
 
     def _answer(self, message: InboundMessage, name: str, command: Command | None, outcome: Outcome) -> None:
+        if name != "status":
+            reason = outcome.details.get("reason")
+            at = timestamp(self._clock.wall())
+            self.last = {"command": name, "status": outcome.status, "reason": reason, "at": at}
         document = {"v": 1, "command": name, "id": command.id if command else None, "status": outcome.status}
         request = replace(message, response_topic=usable_topic(message.response_topic))
         self._responder.reply(request, f"{COMMANDS}/{name}/response", document | dict(outcome.details))

@@ -21,6 +21,7 @@ from edge_agent.domain.summary import (
     ClockState,
     FaceSums,
     MeasureSums,
+    Presence,
     StaySums,
     StreamSums,
     Summary,
@@ -63,6 +64,7 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
         lift=_lift(window),
         trend=_trend(summary.trend),
         fused=_fused(window.fused),
+        unknown=_unknown(window),
     )
     if window.measures:
         document["measures"] = {name: _measure(sums) for name, sums in sorted(window.measures.items())}
@@ -88,6 +90,13 @@ def event_document(
     if clock == "unsynced":
         document["clock"] = clock
     return document
+
+
+def presence_document(presence: Presence, device: str) -> dict[str, Any]:
+    """Who is in view now, as published; ``count`` and ``occupied`` are null when that is ``unknown``."""
+    count = presence.count
+    occupied = None if count is None else count > 0
+    return {"v": VERSION, "device": device, "count": count, "occupied": occupied, "unknown": presence.unknown or None}
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -129,12 +138,22 @@ def _identity(device: str, boot_id: str, seq: int) -> dict[str, Any]:
 
 
 def _faces(sums: FaceSums) -> dict[str, Any]:
+    """Nulls when nobody could be seen all the time: 0 would say that nobody was there."""
+    if not sums.known:
+        return dict.fromkeys(("max", "mean", "person_seconds", "tracks"))
     return {
         "max": sums.most,
         "mean": _round(sums.person_seconds / sums.seconds) if sums.seconds > 0 else 0.0,
         "person_seconds": _round(sums.person_seconds),
         "tracks": sums.carried + sums.arrived,
     }
+
+
+def _unknown(window: Window) -> dict[str, dict[str, float]]:
+    """Seconds by reason in which nobody could be seen, and nothing be heard; what rounds to nothing is left out."""
+    told = {"people": window.unseen, "sounds": window.unheard}
+    tenths = {of: {why: _round(s, 1) for why, s in sums.items() if s >= 0.05} for of, sums in told.items()}
+    return {of: reasons for of, reasons in tenths.items() if reasons}
 
 
 def _emotion(window: Window) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ HEALTH = "health"
 GAPS = "gaps"
 STATE = "state"
 PACING = "pacing"
+PRESENCE = "presence"
 SUMMARY = "summary"
 BACKFILL = "backfill"
 

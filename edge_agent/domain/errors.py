@@ -59,6 +59,10 @@ class DeliveryError(EdgeAgentError):
     exit_code = 6
 
 
+class RefusedError(EdgeAgentError):
+    """What was asked of a running agent is not allowed, or makes no sense now: it was not tried."""
+
+
 class AlreadyRunningError(DeliveryError):
     """Another agent holds the same state directory."""
 

@@ -21,7 +21,8 @@ FLAG = "flag"
 """Observation name of quality flags: a value of 1 raises the flag of that name until the analyzer's next answer."""
 
 UNSEARCHED = "no_detector"
-"""Flag of a picture in which nobody could be searched for: the detector has crashed, or its new process is starting."""
+"""Flag of a picture in which nobody could be searched for: there is no detector (none in the config, or it failed to
+load), it has crashed, or its new process is starting."""
 
 BLINDING = frozenset({"dark", "covered", "frozen", UNSEARCHED})
 """Flags under which a picture shows nobody: no faces are searched for, and the time does not count as watched."""

@@ -27,13 +27,24 @@ VALENCE: Mapping[str, float] = {
 }
 """Valence of each class on -1..1, rounded from the circumplex of Russell (1980); contempt by its neighbours."""
 
+NONE, OFF, PAUSED, PRIVACY, SCHEDULE = "none", "off", "paused", "privacy", "schedule"
+STARTING, MISSING, ENDED, STOPPED, NO_LOOK = "starting", "missing", "ended", "stopped", "no_look"
+"""Why nobody could be seen or heard, besides the flags of :data:`~edge_agent.domain.observation.BLINDING`.
+
+``none``: the config uses no such device; ``off``: switched off; ``paused``; ``privacy`` by choice, or by ``schedule``;
+``starting``: the device is being opened, or its first picture has yet to be looked at; ``missing``: it cannot be
+opened; ``ended``: the recording is over; ``stopped``: so is the agent; ``no_look``: the last look is too long ago.
+"""
+
 MIN_READINGS = 2
 """Fewer emotion readings than this in force during a window are not evidence."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceSums:
-    """``seconds`` is observed time, ``person_seconds`` the integral of the head count over it.
+    """``seconds`` is the time searched for faces, ``person_seconds`` the integral of the head count over it.
+
+    Without any time searched the counts say nothing: see :attr:`known`.
 
     Distinct tracks stay exact under merging without keeping identities: of those seen in this window, ``carried`` were
     also seen in the one before, ``arrived`` were not. (Nobody is missing for a whole window and keeps the identity.)
@@ -46,6 +57,11 @@ class FaceSums:
     arrived: int = 0
     together: int = 0
     """Most faces found in one picture: people for certain, while ``most`` also counts those only expected there."""
+
+    @property
+    def known(self) -> bool:
+        """Whether faces were searched for at some time: only then 0 means nobody."""
+        return self.seconds > 0 or self.most > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +176,23 @@ class Window:
     """What was seen and heard together, as ``laughter+happiness``."""
     withheld: float = 0.0
     """Seconds of it whose sums about people were left out, see :mod:`edge_agent.summary.privacy`."""
+    unseen: Mapping[str, float] = field(default_factory=dict)
+    """Seconds in which nobody could be seen, by reason; with ``faces.seconds`` they make up the window."""
+    unheard: Mapping[str, float] = field(default_factory=dict)
+    """Seconds in which nothing could be heard, by reason."""
 
     @property
     def seconds(self) -> float:
         """Length of the window."""
         return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How many people are in view now; ``count`` is None when that is ``unknown``, which then says why."""
+
+    count: int | None
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

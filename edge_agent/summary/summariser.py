@@ -12,7 +12,7 @@ from dataclasses import replace
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.observation import AudioReport, VisionReport
-from edge_agent.domain.summary import ClockState, Summary, Window
+from edge_agent.domain.summary import ClockState, Presence, Summary, Window
 from edge_agent.summary.baseline import Baseline
 from edge_agent.summary.fusion import Fusion
 from edge_agent.summary.privacy import may_tell, withhold
@@ -26,7 +26,9 @@ OnEvent = Callable[[Event, float, ClockState], None]
 class Summariser:
     """Feed it reports and call :meth:`tick`; it calls back with what is finished. One thread only.
 
-    What it says about fewer than ``min_people`` is withheld.
+    What it says about fewer than ``min_people`` is withheld. ``on_presence`` hears at once how many people are in view
+    whenever that changes; with ``min_people`` it learns what summaries and arrivals tell anyhow: the most people of the
+    open window and of the one before, so a departure shows only after a window without that person.
     """
 
     def __init__(
@@ -37,8 +39,12 @@ class Summariser:
         on_event: OnEvent,
         baseline: Baseline | None = None,
         min_people: int = 0,
+        on_presence: Callable[[Presence], None] = lambda _presence: None,
     ) -> None:
         self._clock = clock
+        self._on_presence = on_presence
+        self._presence: Presence | None = None
+        self._most_before = 0
         self._min_people = min_people
         self.baseline = baseline or Baseline()
         """What this place usually shows, learned from every window; assign a new one to start afresh."""
@@ -53,6 +59,14 @@ class Summariser:
         """Monotonic time at which the open window ends."""
         return self._builder.end
 
+    def suspend(self, camera: str, microphone: str) -> None:
+        """Say why there is nothing to see or to hear now, as :meth:`WindowBuilder.suspend`; empty: there is."""
+        if (camera, microphone) != self._builder.suspended:
+            now = self._clock.monotonic()
+            self._emit(self._builder.advance(now))
+            self._builder.suspend(now, camera, microphone)
+            self._tell_presence()
+
     def accept(self, report: VisionReport | AudioReport) -> None:
         """Count a report; its events are passed on at once. One that claims to come from the future is of now."""
         report = replace(report, time=min(report.time, self._clock.monotonic()))
@@ -65,10 +79,12 @@ class Summariser:
         for event in report.events:
             if may_tell(event, self._builder.together, self._min_people):
                 self._on_event(event, self._wall(event.start), self._state())
+        self._tell_presence()
 
     def tick(self) -> None:
         """Close windows that have ended by now."""
         self._emit(self._builder.advance(self._clock.monotonic()))
+        self._tell_presence()
 
     def flush(self) -> None:
         """Close the open window early: the agent stops."""
@@ -77,8 +93,17 @@ class Summariser:
         if window is not None:
             self._emit([window])
 
+    def _tell_presence(self) -> None:
+        now = self._builder.presence(self._clock.monotonic())
+        if self._min_people > 1 and now.count is not None:
+            now = Presence(max(self._builder.most, self._most_before))
+        if now != self._presence:
+            self._presence = now
+            self._on_presence(now)
+
     def _emit(self, windows: list[Window]) -> None:
         for whole in windows:
+            self._most_before = whole.faces.most
             window = withhold(whole, self._min_people)
             trend = self._trend.next(window)
             told, self.baseline = self.baseline.apply(window), self.baseline.learn(window.emotion)

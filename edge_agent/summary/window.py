@@ -21,11 +21,15 @@ from edge_agent.domain.observation import (
     VisionReport,
 )
 from edge_agent.domain.summary import (
+    ENDED,
+    NO_LOOK,
+    STARTING,
     AttentionSums,
     BurstSums,
     EmotionSums,
     FaceSums,
     MeasureSums,
+    Presence,
     StaySums,
     StreamSums,
     UsualSums,
@@ -37,6 +41,12 @@ MAX_HOLD = 2.0
 
 MAX_EMOTION_HOLD = 5.0
 """Seconds that one emotion reading stands for at most while its face stays in view."""
+
+_HOLDS = ("", ENDED)
+"""While there is no reason not to see, and when a recording is over, the last look holds on."""
+
+STALE = 15.0
+"""Seconds after the last look from which it is unknown who is in view now."""
 
 
 def merge(a: Window, b: Window) -> Window:
@@ -91,11 +101,17 @@ def merge(a: Window, b: Window) -> Window:
         usual=UsualSums(a.usual.weight + b.usual.weight, _add(a.usual.p, b.usual.p)),
         fused=_merge_all(a.fused, b.fused),
         withheld=a.withheld + b.withheld,
+        unseen=_sum_all(a.unseen, b.unseen),
+        unheard=_sum_all(a.unheard, b.unheard),
     )
 
 
 def _merge_all(a: Mapping[str, BurstSums], b: Mapping[str, BurstSums]) -> dict[str, BurstSums]:
     return {k: _merge_bursts(a, b, k) for k in sorted({*a, *b})}
+
+
+def _sum_all(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+    return {k: a.get(k, 0.0) + b.get(k, 0.0) for k in sorted({*a, *b})}
 
 
 def _add(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
@@ -144,6 +160,8 @@ class _Open:
     attention: AttentionSums = field(default_factory=AttentionSums)
     stays: StaySums = field(default_factory=StaySums)
     fused: dict[str, BurstSums] = field(default_factory=dict)
+    unseen: dict[str, float] = field(default_factory=dict)
+    unheard: dict[str, float] = field(default_factory=dict)
 
 
 class WindowBuilder:
@@ -160,6 +178,9 @@ class WindowBuilder:
         self._open = _Open()
         self._now = begin
         self._looked: float | None = None
+        self._unclear = STARTING
+        self.suspended = ("", "")
+        """Why there is nothing to see and to hear, as :meth:`suspend` was told last."""
         self._in_view: tuple[str, ...] = ()
         self._seen_before: set[str] = set()
         self._readings: dict[str, _Reading] = {}
@@ -174,6 +195,25 @@ class WindowBuilder:
     def together(self) -> int:
         """Most faces found in one picture since the open window began."""
         return self._open.faces.together
+
+    def presence(self, now: float) -> Presence:
+        """How many people are in view at ``now``."""
+        if self._looked is None or now - self._looked > STALE:
+            return Presence(None, self._why_unseen())
+        return Presence(len(self._in_view))
+
+    @property
+    def most(self) -> int:
+        """Most people in view at once since the open window began."""
+        return self._open.faces.most
+
+    def suspend(self, now: float, camera: str, microphone: str) -> None:
+        """Say why there is nothing to see or to hear from ``now`` on, one of the reasons of
+        :mod:`edge_agent.domain.summary`; empty: there is. What was seen before does not hold on."""
+        self._integrate(now)
+        if camera not in _HOLDS:
+            self._looked, self._unclear, self._in_view = None, STARTING, ()
+        self.suspended = (camera, microphone)
 
     def vision(self, report: VisionReport) -> None:
         """Count one look at the camera."""
@@ -194,7 +234,9 @@ class WindowBuilder:
         found = sum(not face.coasting for face in report.faces)
         self._open.faces = replace(self._open.faces, together=max(self._open.faces.together, found))
         # What a covered camera shows does not hold: until the next clear look nothing is watched.
-        self._looked = None if BLINDING & report.flags else report.time
+        blind = sorted(BLINDING & report.flags)
+        self._looked = None if blind or self.suspended[0] not in _HOLDS else report.time
+        self._unclear = blind[0] if blind else STARTING
         self._in_view = tracks
         self._readings = {t: r for t, r in self._readings.items() if t in tracks}
         self._attention = {t: a for t, a in self._attention.items() if t in tracks}
@@ -223,13 +265,25 @@ class WindowBuilder:
         """Close the open window early; None when it has no length yet."""
         return self._close(now) if now > self._begin + 1e-6 else None
 
+    def _why_unseen(self) -> str:
+        """Why the last look does not tell, or no longer tells, who is in view."""
+        return self.suspended[0] or (self._unclear if self._looked is None else NO_LOOK)
+
     def _integrate(self, time: float) -> None:
-        """Let the last known state hold until ``time``."""
+        """Let the last known state hold until ``time``, and note why for the rest nothing is known."""
+        if time <= self._now:
+            return
+        held = self._now
         if self._looked is not None:
-            until = min(time, self._looked + MAX_HOLD)
-            if until > self._now:
-                self._hold(self._now, until)
-        self._now = max(self._now, time)
+            held = min(time, max(held, self._looked + MAX_HOLD))
+            if held > self._now:
+                self._hold(self._now, held)
+        if time > held:
+            why = self._why_unseen()
+            self._open.unseen[why] = self._open.unseen.get(why, 0.0) + time - held
+        if silent := self.suspended[1]:
+            self._open.unheard[silent] = self._open.unheard.get(silent, 0.0) + time - self._now
+        self._now = time
 
     def _see(self, tracks: tuple[str, ...]) -> None:
         """Count who is in view. Someone already seen in the window before this one is carried over, not new."""
@@ -322,6 +376,8 @@ class WindowBuilder:
             attention=done.attention,
             stays=done.stays,
             fused=dict(sorted(done.fused.items())),
+            unseen=dict(sorted(done.unseen.items())),
+            unheard=dict(sorted(done.unheard.items())),
         )
         self._open = _Open(carried=self._still_held(end))
         self._seen_before = done.seen

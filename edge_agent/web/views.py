@@ -18,10 +18,10 @@ from starlette.routing import BaseRoute, Route
 from edge_agent import __version__
 from edge_agent.app import Agent
 from edge_agent.app.board import Board
-from edge_agent.app.control import RefusedError
 from edge_agent.app.people import KEEP_S
 from edge_agent.delivery.commands import Command
 from edge_agent.delivery.payload import schema, timestamp
+from edge_agent.domain.errors import RefusedError
 from edge_agent.domain.message import MessageKind
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview

@@ -145,7 +145,7 @@ def test_privacy_lets_go_of_real_devices_and_survives_a_kill(
         assert confirmed.retain
         assert (confirmed.json["camera"], confirmed.json["microphone"]) == ("off", "off")
         refused = ask(heard, "camera", True, "p2")
-        assert refused["status"] == "failed"
+        assert refused["status"] == "refused"
         assert "switch privacy off first" in refused["reason"]
 
         device.end(signal.SIGKILL)
@@ -232,7 +232,7 @@ def test_what_the_config_forbids_cannot_be_switched_on(device: Device, broker: M
     device.start(broker.port, commands='enabled = true\nallow = ["microphone", "status", "reload", "pause", "reset"]')
     heard.wait_for(f"{BASE}/state", timeout=60)
     forbidden = ask(heard, "microphone", "ON", "f1")
-    assert forbidden["status"] == "failed"
+    assert forbidden["status"] == "refused"
     assert "microphone.source is none" in forbidden["reason"]
     assert "commands.allow" in ask(heard, "profile", "detail", "f2")["reason"]
     paused = ask(heard, "pause", 2, "f3")

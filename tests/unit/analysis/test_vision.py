@@ -314,3 +314,29 @@ def test_changes_of_the_pictures_size_are_counted(empty: Script) -> None:
     last = lane.offer(Frame.from_bgr(large, 2.0, 8))
     assert last is not None
     assert last.resized == 1
+
+
+def test_without_a_detector_nobody_is_searched_for_and_that_is_flagged() -> None:
+    """M2: the face model did not load, and two people were told as nobody, seen all the time."""
+    lane = VisionLane([active(Kind.SCENE, Watch(lambda _t: []), "q")], STANDARD)
+    builder = WindowBuilder(0.0, 10.0)
+    for report in watch(lane, visit(0, 60), 10):
+        assert report.flags == {UNSEARCHED}
+        builder.vision(report)
+    (window,) = builder.advance(10.0)
+    assert not window.faces.known
+    assert window.unseen["no_detector"] > 9
+    assert window.stream.video_seconds == 0
+
+
+def test_somebody_lost_while_the_camera_is_covered_is_not_told_to_have_left_until_somebody_looks() -> None:
+    lane = VisionLane(
+        [
+            active(Kind.DETECTOR, Detector(lambda t: [SOMEBODY] if t < 5 else []), "f"),
+            active(Kind.SCENE, Watch(lambda t: ["covered"] if 5 <= t < 40 else []), "q"),
+        ],
+        STANDARD,
+    )
+    told = [(r.time, e) for r in watch(lane, visit(0, 5), 50) for e in r.events if e.kind == DEPARTURE]
+    assert [e.start + e.seconds for _, e in told] == pytest.approx([5.0], abs=1.0)
+    assert told[0][0] == pytest.approx(40.0, abs=1.0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import LONGEST_PAUSE_S, Control, ControlState, RefusedError
+from edge_agent.app.control import LONGEST_PAUSE_S, Control, ControlState
 from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.errors import RefusedError
 from edge_agent.settings import Settings
 
 
@@ -148,3 +150,27 @@ def test_a_choice_that_cannot_be_kept_still_holds(tmp_path: Path) -> None:
     control.set_privacy(True)
     assert control.state.privacy
     assert "cannot be written" in control.problem
+
+
+def test_a_device_stays_off_during_a_pause_and_that_is_said(tmp_path: Path) -> None:
+    """C6: it answered "done" while the camera stayed off."""
+    control = make(tmp_path)
+    control.pause(60)
+    for wish in (control.set_camera, control.set_microphone):
+        with pytest.raises(RefusedError, match=r"until the pause ends at .*Z: end the pause first"):
+            wish(True)
+    control.set_camera(False)
+    control.resume()
+    assert (control.state.why_off("camera"), control.state.why_off("microphone")) == ("off", "")
+
+
+def test_why_a_device_is_off_is_one_word(tmp_path: Path) -> None:
+    control = make(tmp_path)
+    assert control.state.why_off("camera") == ""
+    control.set_camera(False)
+    assert control.state.why_off("camera") == "off"
+    control.pause(60)
+    assert control.state.why_off("camera") == "paused"
+    control.set_privacy(True)
+    assert control.state.why_off("camera") == "privacy"
+    assert replace(control.state, scheduled=True).why_off("camera") == "schedule"

@@ -26,7 +26,7 @@ def test_when_all_is_well_nothing_is_wrong() -> None:
     assert (told["status"], told["problems"], told["uptime_s"]) == ("ok", [], 12)
     assert told["commands"] == {"done": 3}
     assert told["replaced"] == {}
-    assert told["sources"]["camera"] == {"available": True, "reopens": 0, "off": False}
+    assert told["sources"]["camera"] == {"available": True, "reopens": 0, "off": False, "unknown": None}
 
 
 def test_processes_of_analyzers_that_were_replaced_are_counted() -> None:
@@ -37,9 +37,20 @@ def test_processes_of_analyzers_that_were_replaced_are_counted() -> None:
 
 def test_a_lost_source_is_a_problem_and_one_that_was_switched_off_is_none() -> None:
     lost = {**FINE, "sources": {"camera": SourceStatus(False, 2, "unplugged")}}
-    assert problems(Vitals(**lost)) == ["camera: unplugged"]
-    told = document(Vitals(**lost, off=["camera"]))
-    assert (told["status"], told["sources"]["camera"]["off"]) == ("ok", True)
+    assert problems(Vitals(**lost, unknown={"camera": "missing"})) == ["camera: unplugged"]
+    for why in ("off", "paused", "privacy", "schedule"):
+        told = document(Vitals(**lost, unknown={"camera": why}))
+        assert (told["status"], told["sources"]["camera"]["off"]) == ("ok", True)
+        assert told["sources"]["camera"]["unknown"] == why
+
+
+def test_a_source_that_is_being_opened_is_no_problem() -> None:
+    """M5: the first health said "microphone: not available" for 30 s after each start."""
+    opening = {**FINE, "sources": {"microphone": SourceStatus(False, 0, "")}}
+    told = document(Vitals(**opening, unknown={"microphone": "starting"}))
+    assert (told["status"], told["problems"]) == ("starting", [])
+    worse = document(Vitals(**opening, unknown={"microphone": "starting"}, config_problem="no"))
+    assert worse["status"] == "degraded"
 
 
 def test_everything_else_that_is_wrong_is_told() -> None:

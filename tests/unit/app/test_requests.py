@@ -8,10 +8,11 @@ from typing import get_args
 import pytest
 
 from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import Control, RefusedError
+from edge_agent.app.control import Control
 from edge_agent.app.requests import Actions, Requests
 from edge_agent.delivery.commands import Command
 from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.errors import RefusedError
 from edge_agent.settings import CommandName, Settings
 
 

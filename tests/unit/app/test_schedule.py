@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import Control, ControlState, RefusedError
+from edge_agent.app.control import Control, ControlState
 from edge_agent.app.schedule import Schedule
 from edge_agent.doctor.result import CheckStatus
 from edge_agent.doctor.software import judge_zone
 from edge_agent.domain.clock import ManualClock
-from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.errors import ConfigError, RefusedError
 from edge_agent.settings import Settings, parse
 from edge_agent.settings.schedule import Times, in_force
 

@@ -25,7 +25,7 @@ from edge_agent.delivery.commands import (
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import ManualClock
-from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.errors import EdgeAgentError, RefusedError
 from edge_agent.settings import CommandSettings
 
 NAMES = Topics("edge-agent", "kiosk-1")
@@ -194,3 +194,26 @@ def test_a_bucket_does_not_overflow_and_forgives_a_clock_that_stands() -> None:
     assert [bucket.take(1000.0) for _ in range(3)] == [True, True, False]
     assert not bucket.take(999.0)
     assert bucket.take(1000.0)
+
+
+def test_what_is_not_to_be_tried_is_refused_and_what_was_tried_in_vain_failed() -> None:
+    """C6: the same words as in the table of docs/mqtt.md."""
+    bench = Bench()
+    bench.error = RefusedError("not during a pause")
+    answer = bench.send("privacy", b"ON")
+    assert (answer["status"], answer["reason"]) == ("refused", "not during a pause")
+    bench.error = EdgeAgentError("broken")
+    assert bench.send("privacy", b"ON")["status"] == "failed"
+    assert bench.server.counts() == {"done": 0, "failed": 1, "refused": 1, "malformed": 0}
+
+
+def test_the_last_command_is_remembered_with_its_reason() -> None:
+    bench = Bench(clock=ManualClock(wall=0.0))
+    assert bench.server.last is None
+    bench.send("privacy", b"ON")
+    bench.send("status", b"{}")
+    at = "1970-01-01T00:00:00.000Z"
+    assert bench.server.last == {"command": "privacy", "status": "done", "reason": None, "at": at}
+    bench.send("privacy", b"ON", retain=True)
+    assert bench.server.last["status"] == "refused"
+    assert "retain" in str(bench.server.last["reason"])

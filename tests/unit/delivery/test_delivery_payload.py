@@ -20,6 +20,7 @@ from edge_agent.domain.summary import (
     EmotionSums,
     FaceSums,
     MeasureSums,
+    Presence,
     StreamSums,
     Summary,
     Window,
@@ -82,7 +83,9 @@ def test_summary_has_the_promised_shape_and_figures() -> None:
 
 
 def test_too_little_evidence_is_null_and_an_empty_window_valid() -> None:
-    document = _document(empty(a_summary(0.0)))
+    watched = a_summary(0.0)
+    nobody = replace(empty(watched), window=replace(empty(watched).window, faces=FaceSums(seconds=10.0)))
+    document = _document(nobody)
     assert document["emotion"] is None
     assert document["faces"] == {"max": 0, "mean": 0.0, "person_seconds": 0.0, "tracks": 0}
 
@@ -207,3 +210,26 @@ def test_the_schemas_refuse_what_is_not_in_the_contract() -> None:
     ):
         with pytest.raises(jsonschema.ValidationError):
             validated(json.dumps({**good, **change}).encode())
+
+
+def test_a_window_that_nobody_watched_says_null_and_why() -> None:
+    """A7: a muted camera said that nobody was there."""
+    document = _document(Summary(START, "synced", Window(0, 10, unseen={"privacy": 10.0}, unheard={"off": 10.0})))
+    assert document["faces"] == dict.fromkeys(("max", "mean", "person_seconds", "tracks"))
+    assert document["unknown"] == {"people": {"privacy": 10.0}, "sounds": {"off": 10.0}}
+    half = Window(0, 10, FaceSums(seconds=6.96), unseen={"covered": 3.0, "starting": 0.04})
+    document = _document(Summary(START, "synced", half))
+    assert document["faces"] == {"max": 0, "mean": 0.0, "person_seconds": 0.0, "tracks": 0}
+    assert document["unknown"] == {"people": {"covered": 3.0}}
+
+
+def test_presence_is_a_count_or_a_reason() -> None:
+    assert render.presence_document(Presence(2), "k") == {
+        "v": 1,
+        "device": "k",
+        "count": 2,
+        "occupied": True,
+        "unknown": None,
+    }
+    hidden = render.presence_document(Presence(None, "paused"), "k")
+    assert (hidden["count"], hidden["occupied"], hidden["unknown"]) == (None, None, "paused")

@@ -9,7 +9,7 @@ import pytest
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.observation import AudioReport
-from edge_agent.domain.summary import ClockState, Summary
+from edge_agent.domain.summary import ClockState, Presence, Summary
 from edge_agent.summary.summariser import Summariser
 from tests.unit.summary.streams import look
 
@@ -129,3 +129,36 @@ def test_stopping_on_the_boundary_gives_no_empty_window(bench: Bench) -> None:
     bench.run(10)
     bench.summariser.flush()
     assert [s.seconds for s in bench.summaries] == [10]
+
+
+def test_presence_is_told_at_once_and_only_when_it_changes() -> None:
+    """C5: not with the end of the window."""
+    told: list[Presence] = []
+    clock = ManualClock(monotonic=100.0)
+    summariser = Summariser(clock, 10.0, lambda _s: None, lambda *_e: None, on_presence=told.append)
+    for tracks in ((), ("a",), ("a",), ("a", "b"), ()):
+        clock.advance(0.5)
+        summariser.accept(look(clock.monotonic(), *tracks))
+        summariser.tick()
+    summariser.suspend("paused", "paused")
+    assert told == [Presence(0), Presence(1), Presence(2), Presence(0), Presence(None, "paused")]
+
+
+def test_where_few_are_withheld_presence_tells_no_departure_before_a_window_does() -> None:
+    """When somebody alone left would tell how long that person stayed."""
+    told: list[tuple[float, int | None]] = []
+    clock = ManualClock(monotonic=0.0)
+    summariser = Summariser(
+        clock,
+        10.0,
+        lambda _s: None,
+        lambda *_e: None,
+        min_people=2,
+        on_presence=lambda p: told.append((clock.monotonic(), p.count)),
+    )
+    for step in range(60):
+        clock.advance(0.5)
+        now = clock.monotonic()
+        summariser.accept(look(now, *(("a",) if 3 <= now < 6 else ())))
+        summariser.tick()
+    assert told == [(0.5, 0), (3.0, 1), (20.0, 0)]

@@ -6,8 +6,8 @@ import pytest
 
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.observation import AudioReport, Observation
-from edge_agent.domain.summary import BurstSums, MeasureSums
-from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD, WindowBuilder, merge
+from edge_agent.domain.summary import BurstSums, MeasureSums, Presence
+from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD, STALE, WindowBuilder, merge
 from tests.unit.summary.streams import fill, look, merged, reading
 
 HAPPINESS = 1
@@ -217,3 +217,53 @@ def test_frames_flags_and_losses_add_up() -> None:
     assert (whole.captured, whole.analysed, whole.dropped) == (8, 2, 2)
     assert whole.flags == {"blurred", "clipping"}
     assert (whole.latency, whole.slowest, whole.resized) == (pytest.approx(0.4), 0.3, 1)
+
+
+def test_time_in_which_nobody_could_be_seen_is_told_with_its_reason() -> None:
+    """A7: what was searched and what was not make up the window, whatever came between."""
+    builder = WindowBuilder(0.0, 20.0)
+    builder.suspend(0.5, "missing", "starting")
+    builder.suspend(1.0, "", "")
+    builder.vision(look(2.0, "a"))
+    builder.vision(look(3.0, "a", flags=frozenset({"covered", "blurred"})))
+    builder.vision(look(5.0, "a"))
+    builder.suspend(6.0, "paused", "paused")
+    builder.vision(look(6.1, "a"))  # was on its way: it does not hold while the camera is off
+    builder.suspend(8.0, "", "off")
+    builder.vision(look(8.5))
+    (window,) = builder.advance(20.0)
+    assert window.unseen == pytest.approx(
+        {"starting": 0.5 + 1.0 + 0.5, "missing": 0.5, "covered": 2.0, "paused": 2.0, "no_look": 9.5}
+    )
+    assert window.unheard == pytest.approx({"starting": 0.5, "paused": 2.0, "off": 12.0})
+    assert window.faces.seconds == pytest.approx(1.0 + 1.0 + 2.0)
+    assert window.faces.known
+
+
+def test_a_window_in_which_nobody_was_searched_for_knows_nothing_and_merging_adds_the_reasons_up() -> None:
+    windows = fill([look(1.0, flags=frozenset({"no_detector"})), look(11.0), look(12.0)], 10.0, 20.0)
+    assert [w.faces.known for w in windows] == [False, True]
+    whole = merged(windows)
+    assert whole.unseen == pytest.approx({"starting": 1.0, "no_detector": 10.0, "no_look": 6.0})
+    assert whole.faces.known
+
+
+def test_the_last_pictures_of_a_recording_hold_on_when_it_is_over() -> None:
+    builder = WindowBuilder(0.0, 10.0)
+    builder.vision(look(0.0, "a"))
+    builder.suspend(0.5, "ended", "")
+    builder.vision(look(1.0, "a"))
+    (window,) = builder.advance(10.0)
+    assert (window.faces.seconds, window.unseen) == (3.0, {"ended": 7.0})
+
+
+def test_presence_is_known_as_long_as_somebody_looks() -> None:
+    builder = WindowBuilder(0.0, 10.0)
+    assert builder.presence(0.0) == Presence(None, "starting")
+    builder.vision(look(1.0, "a", "b"))
+    assert builder.presence(1.0) == builder.presence(1.0 + STALE) == Presence(2)
+    assert builder.presence(1.1 + STALE) == Presence(None, "no_look")
+    builder.vision(look(20.0, flags=frozenset({"dark"})))
+    assert builder.presence(20.0) == Presence(None, "dark")
+    builder.suspend(21.0, "privacy", "")
+    assert builder.presence(21.0) == Presence(None, "privacy")

@@ -110,6 +110,7 @@ def test_windows_follow_each_other_without_gaps_and_stay_within_their_bounds(
         watched = window.faces.seconds
         assert 0 <= watched <= window.seconds + 1e-9
         assert window.stream.video_seconds == pytest.approx(watched)
+        assert watched + sum(window.unseen.values()) == pytest.approx(window.seconds)
         assert window.faces.person_seconds <= watched * window.faces.most + 1e-9
         assert window.emotion.weight <= window.faces.person_seconds + 1e-9
         assert sum(window.emotion.p) == pytest.approx(window.emotion.weight, abs=1e-9)
