@@ -40,7 +40,7 @@ from edge_agent.runtime.process import process_use
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component, Supervisor
 from edge_agent.runtime.systemd import Notifier
-from edge_agent.runtime.timesync import clock_is_synced
+from edge_agent.runtime.timesync import sync_probe
 from edge_agent.settings import Settings
 from edge_agent.settings.secrets import known_secrets
 from edge_agent.summary.baseline import Baseline
@@ -74,7 +74,7 @@ class Agent:
         self.settings = settings
         self.board = board
         self._companions = companions
-        self.clock = clock or SystemClock(clock_is_synced)
+        self.clock = clock or SystemClock(sync_probe(settings.device.trust_clock))
         self.boot_id = secrets.token_hex(4)
         self._assembly = assembly
         self._vision, self._audio = assembly.lanes(governor=assembly.governor(self.clock))

@@ -20,6 +20,7 @@ from edge_agent.delivery.payload import timestamp
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.summary import MISSING, NONE
+from edge_agent.runtime.process import process_use
 from edge_agent.settings import Settings
 
 Taps = Mapping[str, Tap[Any]]
@@ -145,5 +146,17 @@ class Panel:
             attention="attention" in analyzers,
             commands=settings.commands.allow if settings.commands.enabled else (),
             fps=(limits.least_fps, limits.most_fps),
+            temperature=process_use().temperature_c is not None,
+            url=_dashboard(settings),
+            area=settings.home_assistant.area,
         )
         return home_assistant.messages(described, settings.home_assistant.discovery, settings.home_assistant.prefix)
+
+
+def _dashboard(settings: Settings) -> str | None:
+    """Where others reach the web side; None when they cannot, or it listens on every address and nobody said which."""
+    web, told = settings.web, settings.home_assistant.dashboard_url
+    if told or not web.enabled or web.loopback or web.host in ("0.0.0.0", "::"):
+        return told
+    host = f"[{web.host}]" if ":" in web.host else web.host
+    return f"http://{host}:{web.port}/"

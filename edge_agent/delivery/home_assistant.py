@@ -1,8 +1,9 @@
-"""What Home Assistant is told about this device: one entity per figure, event and control, as MQTT discovery.
+"""Home Assistant discovery payloads over MQTT: one entity per figure, event and control, and device triggers.
 
 Pure: from a description of the device to topics and payloads. ``device`` discovery is one message for everything
 (Home Assistant 2024.12 and later), ``component`` discovery one message per entity. Entities read the same topics as
-every other subscriber; only controls that the config allows are offered. Sending is :mod:`..delivery.announcer`'s.
+every other subscriber; only controls that the config allows are offered. What is not known is ``unknown`` there, with
+the reason as an attribute of that name. Sending is :mod:`..delivery.announcer`'s.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.commands import COMMANDS
+from edge_agent.delivery.commands import COMMANDS, Status
 from edge_agent.delivery.payload import encode
 from edge_agent.delivery.topics import Topics
-from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, PERSON
 from edge_agent.domain.observation import EMOTIONS
 
 Entity = dict[str, Any]
@@ -33,7 +34,10 @@ HEALTH_EXPIRES_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the entities depend on. ``commands`` are those that are obeyed, ``fps`` the bounds of what may be set."""
+    """What the entities depend on. ``commands`` are those that are obeyed, ``fps`` the bounds of what may be set.
+
+    ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached.
+    """
 
     id: str
     name: str
@@ -45,12 +49,15 @@ class Described:
     attention: bool
     commands: Collection[str]
     fps: tuple[float, float]
+    temperature: bool = True
+    url: str | None = None
+    area: str | None = None
 
 
 def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
     """Discovery payloads by full topic, to be published retained; an empty payload there takes the entity away."""
     about = {"device": _device(device), "origin": {"name": "edge-agent", "sw_version": device.version}}
-    found = entities(device)
+    found = entities(device) | triggers(device)
     if style == "device":
         payload = about | _availability(device) | {"components": found}
         return {topics.discovery(prefix, "device", device.id): encode(payload)}
@@ -58,7 +65,8 @@ def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
     for key, entity in found.items():
         rest = {name: value for name, value in entity.items() if name not in ("platform", "default_entity_id")}
         # Versions before 2025 know this hint for the entity's id under its old name.
-        rest["object_id"] = entity["default_entity_id"].split(".", 1)[1]
+        if "default_entity_id" in entity:
+            rest["object_id"] = entity["default_entity_id"].split(".", 1)[1]
         topic = topics.discovery(prefix, entity["platform"], device.id, key)
         result[topic] = encode(rest | about | _availability(device))
     return result
@@ -74,8 +82,35 @@ def entities(device: Described) -> dict[str, Entity]:
     return found
 
 
-def _device(device: Described) -> dict[str, Any]:
+def triggers(device: Described) -> dict[str, Entity]:
+    """Device triggers by key. They fire on a message as it comes, so not when Home Assistant or the agent starts."""
+    found: dict[str, Entity] = {}
+    if device.microphone:
+        found["on_burst"] = _trigger(device, BURST, "any", "{{ value_json.kind }}", BURST)
+        for label in BURST_LABELS:
+            found[f"on_{label}"] = _trigger(device, BURST, label, "{{ value_json.label }}", label)
+    if device.camera:
+        for kind in (ARRIVAL, DEPARTURE):
+            found[f"on_{kind}"] = _trigger(device, kind, PERSON, "{{ value_json.label }}", PERSON)
+    return found
+
+
+def _trigger(device: Described, kind: str, subtype: str, template: str, payload: str) -> Entity:
     return {
+        "platform": "device_automation",
+        "automation_type": "trigger",
+        "type": kind,
+        "subtype": subtype,
+        "topic": device.topics.full(topics.event(kind)),
+        "value_template": template,
+        "payload": payload,
+        "qos": 1,
+    }
+
+
+def _device(device: Described) -> dict[str, Any]:
+    more = {"configuration_url": device.url, "suggested_area": device.area}
+    return {key: value for key, value in more.items() if value} | {
         "identifiers": [f"edge_agent_{device.id}"],
         "name": device.name,
         "manufacturer": "edge-agent",
@@ -99,17 +134,17 @@ def _figures(device: Described) -> dict[str, Entity]:
     found: dict[str, Entity] = {}
     if device.camera:
         found |= _sight(device)
-    summary = _from_summary(device, "{{ value_json.quality.flags | join(', ') or 'ok' }}")
-    found["quality"] = _sensor("Quality", "mdi:image-check", summary) | _attributes(device, "value_json.quality")
+    found["quality"] = _sensor("Quality", "mdi:image-check", _from_summary(device, _QUALITY))
+    found["quality"] |= _attributes(device, "dict(value_json.quality, unknown=value_json.get('unknown'))")
     found["quality"]["entity_category"] = "diagnostic"
-    found["temperature"] = _sensor(
-        "Temperature", None, _from_health(device, "{{ value_json.process.temperature_c }}")
-    ) | {
-        "device_class": "temperature",
-        "unit_of_measurement": "°C",
-        "state_class": "measurement",
-        "entity_category": "diagnostic",
-    }
+    if device.temperature:
+        celsius = _from_health(device, "{{ value_json.process.temperature_c }}")
+        found["temperature"] = _sensor("Temperature", None, celsius) | {
+            "device_class": "temperature",
+            "unit_of_measurement": "°C",
+            "state_class": "measurement",
+            "entity_category": "diagnostic",
+        }
     pending = "{{ value_json.delivery.outbox.pending if value_json.delivery.outbox else none }}"
     found["backlog"] = _sensor("Backlog", "mdi:tray-full", _from_health(device, pending)) | {
         "state_class": "measurement",
@@ -120,7 +155,7 @@ def _figures(device: Described) -> dict[str, Entity]:
         "name": "Problem",
         "device_class": "problem",
         "entity_category": "diagnostic",
-        **_from_health(device, "{{ 'OFF' if value_json.status == 'ok' else 'ON' }}"),
+        **_from_health(device, "{{ 'ON' if value_json.problems else 'OFF' }}"),
         "json_attributes_topic": device.topics.full(topics.HEALTH),
         "json_attributes_template": "{{ {'problems': value_json.problems} | tojson }}",
     }
@@ -128,36 +163,69 @@ def _figures(device: Described) -> dict[str, Entity]:
 
 
 def _sight(device: Described) -> dict[str, Entity]:
-    def emotion(field: str) -> str:
-        return "{{ value_json.emotion." + field + " if value_json.emotion else none }}"
-
+    unknown = "unknown=" + _why_none("value_json.emotion")
+    dominant = "{{ value_json.emotion.dominant if value_json.emotion else 'unknown' }}"
+    valence = "{{ value_json.emotion.valence if value_json.emotion else none }}"
     found = {
-        "people": _sensor("People", "mdi:account-group", _from_summary(device, "{{ value_json.faces.max }}"))
-        | {"state_class": "measurement"}
-        | _attributes(device, "value_json.faces"),
+        "people": _sensor("People", "mdi:account-group", _from_presence(device, "{{ value_json.count }}"))
+        | {"state_class": "measurement"},
         "occupancy": {
             "platform": "binary_sensor",
             "name": "Occupancy",
             "device_class": "occupancy",
-            **_from_summary(device, "{{ 'ON' if value_json.faces.max > 0 else 'OFF' }}"),
+            **_from_presence(device, "{{ {true: 'ON', false: 'OFF'}.get(value_json.occupied, 'None') }}"),
         },
-        "emotion": _sensor("Dominant emotion", "mdi:emoticon-outline", _from_summary(device, emotion("dominant")))
-        | {"device_class": "enum", "options": list(EMOTIONS)}
+        "people_mean": _sensor(
+            "People on average", "mdi:account-group-outline", _from_summary(device, "{{ value_json.faces.mean }}")
+        )
+        | {"state_class": "measurement"}
+        | _attributes(device, f"dict(value_json.faces, unknown={_why_none('value_json.faces.max is not none')})"),
+        # Before 2024.10 Home Assistant takes "None" for a state of sensors without numbers.
+        "emotion": _sensor("Dominant emotion", "mdi:emoticon-outline", _from_summary(device, dominant))
+        | {"device_class": "enum", "options": [*EMOTIONS, "unknown"]}
         | _attributes(
             device,
-            "dict(value_json.emotion.p, confidence=value_json.emotion.confidence, readings=value_json.emotion.readings)"
-            " if value_json.emotion else {}",
+            "dict(value_json.emotion.p, confidence=value_json.emotion.confidence, readings=value_json.emotion.readings,"
+            f" unknown=none) if value_json.emotion else dict({unknown})",
         ),
-        "valence": _sensor("Valence", "mdi:emoticon-neutral-outline", _from_summary(device, emotion("valence")))
-        | {"state_class": "measurement"},
+        "valence": _sensor("Valence", "mdi:emoticon-neutral-outline", _from_summary(device, valence))
+        | {"state_class": "measurement"}
+        | _attributes(device, f"dict({unknown})"),
     }
     if device.attention:
         ratio = "{{ (value_json.attention.ratio * 100) | round if value_json.get('attention') else none }}"
         found["attention"] = _sensor("Attention", "mdi:eye", _from_summary(device, ratio)) | {
             "state_class": "measurement",
             "unit_of_measurement": "%",
+            **_attributes(device, "dict(unknown=" + _why_none("value_json.get('attention')") + ")"),
         }
     return found
+
+
+def _reasons(sense: str) -> str:
+    """Expression: why nobody could be seen (``people``) or nothing be heard (``sounds``) for a part of the window."""
+    return f"value_json.get('unknown', {{}}).get('{sense}', {{}})"
+
+
+def _named(device: str, sense: str) -> str:
+    """Expression: the reasons of ``device``, without those that are flags, and not that the config does not use it."""
+    rest = f"{_reasons(sense)} | reject('in', value_json.quality.flags) | reject('eq', 'none')"
+    return f"({rest} | map('regex_replace', '^', '{device}: ') | list)"
+
+
+_QUALITY = (
+    f"{{{{ (value_json.quality.flags + {_named('camera', 'people')} + {_named('microphone', 'sounds')})"
+    " | join(', ') or 'ok' }}"
+)
+
+
+def _why_none(known: str) -> str:
+    """Expression: why there is no figure of people; none when it is ``known``."""
+    return (
+        f"(none if {known} else 'withheld' if value_json.get('withheld')"
+        f" else ({_reasons('people')} | join(', ')) if value_json.faces.max is none"
+        " else 'nobody' if value_json.faces.max == 0 else 'too_little')"
+    )
 
 
 def _sensor(name: str, icon: str | None, reading: Mapping[str, Any]) -> Entity:
@@ -169,6 +237,17 @@ def _from_summary(device: Described, template: str) -> dict[str, Any]:
         "state_topic": device.topics.full(topics.SUMMARY),
         "value_template": template,
         "expire_after": int(max(60.0, 3 * device.window_s + 30.0)),
+    }
+
+
+def _from_presence(device: Described, template: str) -> dict[str, Any]:
+    """Told when it changes, so it never expires: availability says when it is out of date."""
+    topic = device.topics.full(topics.PRESENCE)
+    return {
+        "state_topic": topic,
+        "value_template": template,
+        "json_attributes_topic": topic,
+        "json_attributes_template": "{{ {'unknown': value_json.unknown} | tojson }}",
     }
 
 
@@ -246,17 +325,42 @@ def _controls(device: Described) -> dict[str, Entity]:
         }
         automatic = _control(device, "button", "max_fps", "Frames per second automatic", "mdi:speedometer")
         found["max_fps_auto"] = automatic | {"payload_press": "auto"}
-    return found | _buttons(device)
+    return found | _buttons(device) | _outcomes(device)
 
 
 def _switch(device: Described, command: str, name: str, icon: str) -> Entity:
-    """Its state is what the device confirms: a switch that waits for a release is neither on nor off."""
+    """Its state is what the device confirms: a switch that waits for a release, or whose device is missing, is neither
+    on nor off."""
     confirmed = "{{ {'on': 'ON', 'off': 'OFF'}.get(value_json." + command + ", 'None') }}"
+    sense = {"camera": "people", "microphone": "sounds"}.get(command)
+    why = f"dict(unknown=value_json.unknown.{sense})" if sense else ""
     return _control(device, "switch", command, name, icon) | {
         "payload_on": "ON",
         "payload_off": "OFF",
-        **_state(device, confirmed),
+        **_state(device, confirmed, why),
     }
+
+
+def _outcomes(device: Described) -> dict[str, Entity]:
+    """What became of commands: whether there is a pause now, and what was said to the last command."""
+    found: dict[str, Entity] = {}
+    if "pause" in device.commands:
+        found["paused"] = {
+            "platform": "binary_sensor",
+            "name": "Paused",
+            "icon": "mdi:pause-circle",
+            "entity_category": "diagnostic",
+            **_state(device, "{{ 'ON' if value_json.paused_until else 'OFF' }}", "dict(until=value_json.paused_until)"),
+        }
+    if device.commands:
+        status = "{{ value_json.last_command.status if value_json.last_command else 'unknown' }}"
+        reading = _state(device, status, "value_json.last_command or {}")
+        found["last_command"] = _sensor("Last command", "mdi:message-reply-text", reading) | {
+            "device_class": "enum",
+            "options": [*get_args(Status), "unknown"],
+            "entity_category": "diagnostic",
+        }
+    return found
 
 
 def _buttons(device: Described) -> dict[str, Entity]:
@@ -283,8 +387,10 @@ def _control(device: Described, platform: str, command: str, name: str, icon: st
     }
 
 
-def _state(device: Described, template: str) -> dict[str, Any]:
-    return {"state_topic": device.topics.full(topics.STATE), "value_template": template}
+def _state(device: Described, template: str, attributes: str = "") -> dict[str, Any]:
+    topic = device.topics.full(topics.STATE)
+    more = {"json_attributes_topic": topic, "json_attributes_template": "{{ (" + attributes + ") | tojson }}"}
+    return {"state_topic": topic, "value_template": template, **(more if attributes else {})}
 
 
 def _slug(text: str) -> str:

@@ -18,7 +18,7 @@ from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.domain.text import Redactor
 from edge_agent.plugin.manager import Status
-from edge_agent.runtime.timesync import clock_is_synced
+from edge_agent.runtime.timesync import sync_probe
 from edge_agent.settings import ConfigText, Settings, read
 from edge_agent.settings.secrets import known_secrets
 
@@ -99,7 +99,7 @@ def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy:
     both = "camera and microphone"
     file = ChoiceFile(settings.device.state_dir / CHOICES)
     chosen = file.read()
-    scheduled = Schedule(settings, SystemClock(clock_is_synced))
+    scheduled = Schedule(settings, SystemClock(sync_probe(settings.device.trust_clock)))
     if not try_devices:
         yield warn(both, "not tried: --no-devices")
     elif busy:

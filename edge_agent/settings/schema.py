@@ -49,6 +49,11 @@ class DeviceSettings(Section):
     state_dir: HomePath = Field(
         default=Path("/var/lib/edge-agent"), description="Where the outbox and remembered choices are kept."
     )
+    trust_clock: bool = Field(
+        default=False,
+        description="Take the machine's clock for right although nothing synchronises it, as with a real-time clock "
+        "and no network. Otherwise times are marked unsynced and nothing enters the history until it is.",
+    )
     timezone: str | None = Field(
         default=None, description="Of all schedules, e.g. Europe/Berlin. Default: the machine's time zone."
     )
@@ -241,6 +246,12 @@ class HomeAssistantSettings(Section):
     prefix: TopicPrefix = Field(
         default="homeassistant",
         description="Home Assistant's discovery prefix; its birth message is expected on <prefix>/status.",
+    )
+    area: str | None = Field(default=None, max_length=64, description="Room that the device is suggested to be in.")
+    dashboard_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="Where Home Assistant's users reach the dashboard. Default: web.host and web.port, if others can.",
     )
 
 

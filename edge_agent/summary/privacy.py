@@ -17,7 +17,7 @@ from edge_agent.domain.event import ARRIVAL, BURST, Event
 from edge_agent.domain.observation import QUALITY_FLAGS
 from edge_agent.domain.summary import FaceSums, StreamSums, Window
 
-ALLOWED = frozenset({"begin", "end", "faces", "bursts", "stream", "withheld"})
+ALLOWED = frozenset({"begin", "end", "faces", "bursts", "stream", "withheld", "unseen", "unheard"})
 """Fields of a window that are told of however few people."""
 
 ALLOWED_FACES = frozenset({"most", "person_seconds", "seconds", "carried", "arrived", "together"})

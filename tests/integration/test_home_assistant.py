@@ -109,7 +109,16 @@ def test_it_obeys_and_confirms(house: House) -> None:
     ha.call("switch.turn_on", "switch.kiosk_1_privacy")
     ha.wait_state("switch.kiosk_1_privacy", "on")
     assert {ha.state(f"switch.kiosk_1_{name}") for name in ("camera", "microphone")} == {"off"}
-    ha.wait_state("sensor.kiosk_1_people", "0")
+    ha.wait_state("binary_sensor.kiosk_1_occupancy", "unknown")
+    assert ha.attributes("binary_sensor.kiosk_1_occupancy")["unknown"] == "privacy"
+    for entity in ("people", "people_mean", "emotion", "valence"):
+        ha.wait_state(f"sensor.kiosk_1_{entity}", "unknown")
+        ha.wait(lambda e=entity: ha.attributes(f"sensor.kiosk_1_{e}")["unknown"] == "privacy", f"why no {entity}")
+    ha.wait_state("sensor.kiosk_1_quality", "camera: privacy, microphone: privacy")
+    assert ha.attributes("switch.kiosk_1_camera")["unknown"] == "privacy"
+    ha.call("switch.turn_on", "switch.kiosk_1_camera")
+    ha.wait_state("sensor.kiosk_1_last_command", "refused")
+    assert "switch privacy off first" in ha.attributes("sensor.kiosk_1_last_command")["reason"]
     ha.call("switch.turn_off", "switch.kiosk_1_privacy")
     ha.wait_state("switch.kiosk_1_camera", "on")
     ha.wait_state("sensor.kiosk_1_people", "1")
@@ -119,6 +128,9 @@ def test_it_obeys_and_confirms(house: House) -> None:
     ha.wait_state("number.kiosk_1_max_fps", "1.5")
     ha.call("button.press", "button.kiosk_1_pause_button")
     ha.wait_state("switch.kiosk_1_microphone", "off")
+    ha.wait_state("binary_sensor.kiosk_1_paused", "on")
+    assert ha.attributes("binary_sensor.kiosk_1_paused")["until"].endswith("Z")
+    ha.wait(lambda: ha.attributes("binary_sensor.kiosk_1_occupancy")["unknown"] == "paused", "why nobody is known")
     ha.call("button.press", "button.kiosk_1_resume_button")
     ha.wait_state("switch.kiosk_1_microphone", "on")
 
@@ -140,6 +152,49 @@ def test_an_event_fires_once_and_never_from_a_replay(house: House) -> None:
         ha.wait(lambda: len(ha.ask("events")) > count, "the cough, which was sent after the replay")
     later = ha.ask("events")[count:]
     assert [(e["entity"], e["event_type"]) for e in later] == [("event.kiosk_1_burst", "cough")]
+
+
+BURST = {"v": 1, "device": "kiosk-1", "boot_id": "0", "kind": "burst", "score": 0.9, "seconds": 0.4}
+
+
+def test_a_device_trigger_fires_once_and_never_on_a_return(house: House) -> None:
+    """C4: a state trigger on the event entity fires again whenever the agent or Home Assistant comes back."""
+    ha = house.assistant
+    device = {"platform": "device", "type": "burst"}
+    naive = {"platform": "state", "entity_id": "event.kiosk_1_burst"}
+    documented = naive | {"not_from": ["unavailable", "unknown"], "not_to": ["unavailable", "unknown"]}
+    for name, config in (
+        ("cough", device | {"subtype": "cough"}),
+        ("any", device | {"subtype": "any"}),
+        ("arrival", {"platform": "device", "type": "arrival", "subtype": "person"}),
+        ("naive", naive),
+        ("documented", documented),
+    ):
+        ha.ask("trigger", name=name, config=config)
+    with Subscriber(house.broker.port, "edge-agent/kiosk-1/event/#") as heard:
+        ha.call("switch.turn_off", "switch.kiosk_1_microphone")  # so that only what the test sends is heard
+        ha.wait_state("switch.kiosk_1_microphone", "off")
+        before = ha.ask("fired")
+        for seq, label in enumerate(("cough", "laughter", "cough")):
+            start = f"2026-11-20T09:00:0{seq}.000Z"
+            heard.publish(
+                "edge-agent/kiosk-1/event/burst", json.dumps(BURST | {"seq": seq, "label": label, "start": start})
+            )
+        ha.wait(lambda: ha.ask("fired")["any"] == before["any"] + 3, "three bursts")
+    fired = ha.ask("fired")
+    assert fired["cough"] == before["cough"] + 2
+    house.end_agent(kill=True)
+    ha.wait_state("sensor.kiosk_1_people", "unavailable", within=90)
+    house.start_agent()
+    ha.wait_state("binary_sensor.kiosk_1_occupancy", "on", within=90)
+    later = ha.ask("fired")
+    assert {name: later[name] for name in ("cough", "any", "documented")} == {
+        name: fired[name] for name in ("cough", "any", "documented")
+    }
+    assert later["naive"] > fired["naive"]  # what the documentation warns of
+    ha.wait(lambda: ha.ask("fired")["arrival"] > 0, "the arrival after the start")
+    ha.call("switch.turn_on", "switch.kiosk_1_microphone")
+    ha.wait_state("switch.kiosk_1_microphone", "on")
 
 
 def test_a_killed_agent_is_unavailable_and_comes_back_with_its_choices(house: House) -> None:

@@ -3,7 +3,9 @@
 Usage: ``python ha_core.py CONFIG_DIR BROKER_PORT``. One JSON request a line is answered by one JSON line:
 ``{"do": "states"}`` → entity id to state and attributes; ``{"do": "registry"}`` → entity id to unique id; ``{"do":
 "events"}`` → state changes of event entities so far; ``{"do": "call", "service": "switch.turn_on", "data": {…}}``;
-``{"do": "birth"}`` publishes the birth message again. Ends with its stdin. The first line it prints is ``ready``.
+``{"do": "birth"}`` publishes the birth message again; ``{"do": "trigger", "name": …, "config": {…}}`` sets up a trigger
+as an automation would (a device trigger is one of the only device), ``{"do": "fired"}`` → how often each fired so far.
+Ends with its stdin. The first line it prints is ``ready``.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from homeassistant import bootstrap, config_entries, core, loader
 from homeassistant.components.mqtt import const as mqtt_const
 from homeassistant.const import EVENT_STATE_CHANGED, Platform
-from homeassistant.helpers import entity_registry
+from homeassistant.helpers import device_registry, entity_registry, trigger
 from homeassistant.setup import async_setup_component
 
 PLATFORMS = ("binary_sensor", "button", "event", "number", "select", "sensor", "switch")
@@ -56,6 +59,13 @@ class Desk:
     def __init__(self, hass: core.HomeAssistant) -> None:
         self._hass = hass
         self._events: list[dict[str, Any]] = []
+        self._fired: dict[str, int] = {}
+        self._questions: dict[str, Callable[[], Any]] = {
+            "states": lambda: {s.entity_id: {"state": s.state, **_attributes(s)} for s in hass.states.async_all()},
+            "registry": lambda: {e.entity_id: e.unique_id for e in entity_registry.async_get(hass).entities.values()},
+            "events": lambda: self._events,
+            "fired": lambda: self._fired,
+        }
         hass.bus.async_listen(EVENT_STATE_CHANGED, self._changed)
 
     @core.callback
@@ -68,12 +78,10 @@ class Desk:
 
     async def answer(self, request: dict[str, Any]) -> Any:
         """What was asked for."""
-        if request["do"] == "states":
-            return {s.entity_id: {"state": s.state, **_attributes(s)} for s in self._hass.states.async_all()}
-        if request["do"] == "registry":
-            return {e.entity_id: e.unique_id for e in entity_registry.async_get(self._hass).entities.values()}
-        if request["do"] == "events":
-            return self._events
+        if request["do"] in self._questions:
+            return self._questions[request["do"]]()
+        if request["do"] == "trigger":
+            return await self._trigger(request["name"], request["config"])
         if request["do"] == "birth":
             data = {"topic": "homeassistant/status", "payload": "online"}
             await self._hass.services.async_call("mqtt", "publish", data, blocking=True)
@@ -81,6 +89,18 @@ class Desk:
         domain, service = request["service"].split(".")
         await self._hass.services.async_call(domain, service, request["data"], blocking=True)
         return None
+
+    async def _trigger(self, name: str, config: dict[str, Any]) -> None:
+        if config["platform"] == "device":
+            (device,) = device_registry.async_get(self._hass).devices.values()
+            config = config | {"device_id": device.id, "domain": "mqtt"}
+        self._fired[name] = 0
+
+        async def fire(*_: Any) -> None:
+            self._fired[name] += 1
+
+        checked = await trigger.async_validate_trigger_config(self._hass, [config])
+        await trigger.async_initialize_triggers(self._hass, checked, fire, "test", name, logging.log)
 
 
 def _attributes(state: core.State) -> dict[str, Any]:

@@ -49,6 +49,10 @@ PLATFORMS: dict[str, tuple[set[str], set[str]]] = {
             *("optimistic", "retain", "unit_of_measurement", "device_class", "payload_reset"),
         },
     ),
+    "device_automation": (
+        {"topic", "type", "subtype"},
+        {"automation_type", "topic", "type", "subtype", "payload", "value_template"},
+    ),
     "button": ({"command_topic"}, {"command_topic", "command_template", "payload_press", "retain", "device_class"}),
 }
 DEVICE_CLASSES = {
@@ -95,7 +99,8 @@ def _problems(topic: str, payload: bytes, prefix: str) -> Iterator[str]:
     seen: dict[str, str] = {}
     for key, component in components.items():
         yield from (f"{key}: {problem}" for problem in _component({**_shared(document), **component}))
-        unique = component.get("unique_id", "")
+        same = ("topic", "type", "subtype") if component.get("platform") == "device_automation" else ("unique_id",)
+        unique = " ".join(str(component.get(name, "")) for name in same)
         if unique in seen:
             yield f"{key}: unique_id {unique!r} is that of {seen[unique]}"
         seen[unique] = key
@@ -119,8 +124,12 @@ def _component(entity: dict[str, Any]) -> Iterator[str]:
         yield f"platform {platform!r} is none that we use"
         return
     needed, allowed = PLATFORMS[platform]
-    yield from (f"lacks {key}" for key in sorted({"unique_id", "name"} | needed) if not entity.get(key))
-    yield from _unknown("entity", entity, COMMON | allowed)
+    trigger = platform == "device_automation"  # no entity: nothing of what entities have in common
+    common = set() if trigger else {"unique_id", "name"}
+    yield from (f"lacks {key}" for key in sorted(common | needed) if not entity.get(key))
+    yield from _unknown("entity", entity, ({"platform", "qos"} | AVAILABILITY if trigger else COMMON) | allowed)
+    if trigger and entity.get("automation_type") != "trigger":
+        yield "automation_type must be trigger"
     if not str(entity.get("default_entity_id", f"{platform}.x")).startswith(f"{platform}."):
         yield "default_entity_id must begin with the platform"
     category = entity.get("entity_category")

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from edge_agent.delivery.announcer import FILE, SETTLED_S, SPREAD_S, Announcer
-from edge_agent.delivery.home_assistant import Described, entities, messages
+from edge_agent.delivery.home_assistant import Described, entities, messages, triggers
 from edge_agent.delivery.inbound import Handler
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.topics import Topics
@@ -46,6 +46,7 @@ def _document() -> dict[str, Any]:
         replace(FULL, camera=False),
         replace(FULL, microphone=False, attention=False, commands=()),
         replace(FULL, id="A_b-9", name="x" * 64, window_s=3600.0),
+        replace(FULL, url="https://kiosk.example/", area="Hall", temperature=False),
     ],
 )
 def test_the_announcement_is_sound(device: Described) -> None:
@@ -58,22 +59,34 @@ def test_both_styles_tell_the_same_entities() -> None:
     many = {
         topic.split("/")[3]: json.loads(text) for topic, text in messages(FULL, "component", "homeassistant").items()
     }
-    assert {key: entity["unique_id"] for key, entity in many.items()} == {
-        key: entity["unique_id"] for key, entity in one.items()
+    assert {key: entity.get("unique_id") for key, entity in many.items()} == {
+        key: entity.get("unique_id") for key, entity in one.items()
     }
     for key, entity in many.items():
-        assert {"device", "origin", "availability_topic", "object_id"} <= entity.keys(), key
+        hint = {"object_id"} if "unique_id" in entity else set()
+        assert {"device", "origin", "availability_topic"} | hint <= entity.keys(), key
         assert "default_entity_id" not in entity
 
 
 def test_controls_are_offered_only_for_what_is_obeyed() -> None:
     offered = entities(replace(FULL, commands=("privacy",)))
     assert [key for key, entity in offered.items() if "command_topic" in entity] == ["privacy"]
+    assert "paused" not in offered
+    assert "last_command" not in entities(replace(FULL, commands=()))
     deaf = entities(replace(FULL, microphone=False))
     assert "microphone" not in deaf
     assert "burst" not in deaf
     blind = entities(replace(FULL, camera=False))
-    assert not {"camera", "people", "emotion", "arrival", "profile", "max_fps"} & blind.keys()
+    assert not {"camera", "people", "emotion", "arrival", "profile", "max_fps", "occupancy"} & blind.keys()
+    assert set(triggers(replace(FULL, microphone=False))) == {"on_arrival", "on_departure"}
+    assert "temperature" not in entities(replace(FULL, temperature=False))
+
+
+def test_the_device_links_to_its_dashboard_and_suggests_its_room() -> None:
+    ((_, payload),) = messages(replace(FULL, url="http://10.0.0.7:8765/", area="Hall"), "device", "ha").items()
+    about = json.loads(payload)["device"]
+    assert (about["configuration_url"], about["suggested_area"]) == ("http://10.0.0.7:8765/", "Hall")
+    assert not {"configuration_url", "suggested_area"} & _document()["device"].keys()
 
 
 def test_no_entity_reads_what_was_delayed() -> None:
@@ -94,7 +107,10 @@ def test_no_entity_reads_what_was_delayed() -> None:
         (lambda d: d["components"]["people"].update(object_id="x"), "unknown key 'object_id'"),
         (lambda d: d["components"]["people"].update(state_topic="a/+"), "wildcards"),
         (lambda d: d["components"]["people"].update(entity_category="config"), "entity_category"),
-        (lambda d: d["components"]["people"].update(expire_after="60"), "whole numbers"),
+        (lambda d: d["components"]["valence"].update(expire_after="60"), "whole numbers"),
+        (lambda d: d["components"]["on_cough"].pop("automation_type"), "automation_type"),
+        (lambda d: d["components"]["on_cough"].update(name="x"), "unknown key 'name'"),
+        (lambda d: d["components"]["on_cough"].update(subtype="sigh"), "is that of"),
         (lambda d: d["components"]["people"].update(default_entity_id="switch.x"), "default_entity_id"),
         (lambda d: d["components"]["emotion"].update(state_class="measurement"), "an enum"),
         (lambda d: d["components"]["temperature"].update(unit_of_measurement="C"), "units"),

@@ -156,7 +156,7 @@ def test_where_few_are_withheld_presence_tells_no_departure_before_a_window_does
         min_people=2,
         on_presence=lambda p: told.append((clock.monotonic(), p.count)),
     )
-    for step in range(60):
+    for _ in range(60):
         clock.advance(0.5)
         now = clock.monotonic()
         summariser.accept(look(now, *(("a",) if 3 <= now < 6 else ())))
