@@ -236,7 +236,7 @@ class Agent:
             process=process_use(),
             delivery=asdict(self.delivery.stats()),
             config_problem=self.config_problem,
-            notices=self.notices,
+            notices=[*self.notices, *([] if self.clock.synced() else [health.NO_CLOCK])],
             choice_problem=self.control.problem,
             schedule_problem=self.control.schedule_problem,
             unknown=self._why_unknown(),

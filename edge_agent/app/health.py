@@ -19,6 +19,9 @@ NO_CONNECTION = "mqtt: no connection: "
 LOGGED = (PLUGIN, NO_CONNECTION)
 """How problems begin that are in the log already."""
 
+NO_CLOCK = "clock: not synchronised: times are marked so, and nothing enters the history (device.trust_clock)"
+"""Notice while the device does not know the time."""
+
 CHOSEN = frozenset({OFF, PAUSED, PRIVACY, SCHEDULE})
 """Reasons for which a source is switched off."""
 

@@ -8,16 +8,31 @@ from typing import Any
 
 def summary_line(summary: Mapping[str, Any]) -> str:
     """How many people, what they looked like, what was heard."""
-    emotion = summary["emotion"]
-    parts = [f"{summary['faces']['mean']:.1f} faces"]
-    if emotion is None:
-        parts.append("withheld: too few people" if "withheld" in summary else "not enough evidence for an emotion")
+    emotion, mean = summary["emotion"], summary["faces"]["mean"]
+    unknown = summary.get("unknown", {})
+    parts = [f"faces unknown ({_reasons(unknown.get('people', {}))})" if mean is None else f"{mean:.1f} faces"]
+    if emotion is None and "withheld" in summary:
+        parts.append("withheld: too few people")
+    elif emotion is None:
+        parts += [] if mean is None else ["not enough evidence for an emotion"]
     else:
         parts.append(f"{emotion['dominant']} {emotion['p'][emotion['dominant']]:.2f}")
         parts.append(f"valence {emotion['valence']:+.2f}")
     parts += [f"{burst['label']} x{burst['count']}" for burst in summary["bursts"]]
+    unheard = unknown.get("sounds", {})
+    if unheard and "none" not in unheard:
+        parts.append(f"sounds unknown ({_reasons(unheard)})")
     parts += summary["quality"]["flags"]
     return ", ".join(parts)
+
+
+def _reasons(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{why} {time:.0f} s" for why, time in seconds.items()) or "no reason given"
+
+
+def presence_line(presence: Mapping[str, Any]) -> str:
+    """How many people are in view, or why that is unknown."""
+    return f"unknown: {presence['unknown']}" if presence["count"] is None else f"{presence['count']} in view"
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -26,8 +41,10 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def health_line(health: Mapping[str, Any]) -> str:
-    """The problems, or that there are none."""
-    return "; ".join(health["problems"]) or "all well"
+    """The problems, what is not known and why, and notices; or that all is well."""
+    sources = health.get("sources", {}).items()
+    quiet = [f"{name}: {why}" for name, source in sources if (why := source.get("unknown"))]
+    return "; ".join([*health["problems"], *quiet, *health.get("notices", ())]) or "all well"
 
 
 def pacing_line(pacing: Mapping[str, Any]) -> str:

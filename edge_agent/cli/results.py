@@ -100,10 +100,10 @@ def show(analysis: Analysis, console: Console) -> None:
 def _window_row(summary: Summary) -> tuple[str, ...]:
     window = summary.window
     seen = window.faces.seconds
-    mean = window.faces.person_seconds / seen if seen else 0.0
+    mean = f"{window.faces.person_seconds / seen:.1f}" if seen else "-"  # nobody could be seen: not nobody was there
     estimate = estimate_emotion(window.emotion)
     sounds = ", ".join(f"{label} x{sums.count}" for label, sums in window.bursts.items())
-    head = (f"{window.begin:.0f}", f"{window.end:.0f}", f"{mean:.1f}")
+    head = (f"{window.begin:.0f}", f"{window.end:.0f}", mean)
     if estimate is None:
         return (*head, "-", "", "", "", sounds)
     p = f"{max(estimate.p):.2f}"

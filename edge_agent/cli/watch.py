@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration, err, out
-from edge_agent.cli.lines import event_line, health_line, pacing_line, summary_line
+from edge_agent.cli.lines import event_line, health_line, pacing_line, presence_line, summary_line
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
@@ -86,6 +86,8 @@ class _View:
             return event_line
         if kind == topics.HEALTH:
             return health_line
+        if kind == topics.PRESENCE:
+            return presence_line
         return pacing_line if kind == topics.PACING and self._why else None
 
 

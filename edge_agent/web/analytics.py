@@ -82,7 +82,7 @@ def streaming(window: Window) -> dict[str, Any]:
 
 def viewers(window: Window, device: str) -> dict[str, Any]:
     """As in a summary; ``arrivals`` are the people who came, ``tracks`` counts those who were there already, too."""
-    parts = ("faces", "emotion", "bursts", "attention", "stays", "fused", "withheld")
+    parts = ("faces", "emotion", "bursts", "attention", "stays", "fused", "withheld", "unknown")
     return {"arrivals": window.faces.arrived} | _parts(window, device, parts)
 
 

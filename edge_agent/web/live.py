@@ -104,7 +104,7 @@ class Hub:
 
     def now(self) -> list[str]:
         """What a new client is told first: the states and the latest summary."""
-        found = [(kind, self.board.state(kind)) for kind in ("state", "health", "pacing")]
+        found = [(kind, self.board.state(kind)) for kind in ("state", "health", "pacing", "presence")]
         latest = self.board.summaries()[-1:]
         return [message(k, d) for k, d in found if d is not None] + [message("summary", d) for d in latest]
 

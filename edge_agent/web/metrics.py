@@ -12,17 +12,21 @@ from edge_agent.app.board import Board, Document
 
 
 class BoardCollector(Collector):
-    """Metrics of ``board``: the latest summary's and the latest health document's."""
+    """Metrics of ``board``: of the latest summary, of the health document and of who is in view.
+
+    What is not known has no sample: 0 would say that nobody is there. ``edge_agent_unknown_seconds`` says why.
+    """
 
     def __init__(self, board: Board) -> None:
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        """All of them; what is not known yet is left out."""
+        """All of them."""
         summary = self._board.summaries()[-1:]
         health = self._board.state("health")
         yield from _of_summary(summary[0]) if summary else ()
         yield from _of_health(health) if health is not None else ()
+        yield from _of_presence(self._board.state("presence") or {"count": None})
 
 
 def render(board: Board) -> bytes:
@@ -38,8 +42,18 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
 
 def _of_summary(summary: Document) -> Iterator[Metric]:
     faces, quality = summary["faces"], summary["quality"]
-    yield _gauge("people", "Mean number of people in the latest window.", faces["mean"])
-    yield _gauge("people_max", "Most people together in the latest window.", faces["max"])
+    if faces["max"] is not None:
+        yield _gauge("people", "Mean number of people in the latest window.", faces["mean"])
+        yield _gauge("people_max", "Most people together in the latest window.", faces["max"])
+    unknown = GaugeMetricFamily(
+        "edge_agent_unknown_seconds",
+        "Seconds of the latest window in which people could not be seen, or sounds not be heard.",
+        labels=("what", "why"),
+    )
+    for what, reasons in summary.get("unknown", {}).items():
+        for why, seconds in reasons.items():
+            unknown.add_metric((what, why), seconds)
+    yield unknown
     yield _gauge("video_fps", "Frames captured a second in the latest window.", quality["video_fps"])
     yield _gauge("analysed_fps", "Frames analysed a second in the latest window.", quality["analysed_fps"])
     for stream, share in quality["coverage"].items():
@@ -55,8 +69,13 @@ def _of_summary(summary: Document) -> Iterator[Metric]:
         yield _gauge("valence", "Valence of the latest window, -1 to 1.", emotion["valence"])
 
 
+def _of_presence(presence: Document) -> Iterator[Metric]:
+    if presence["count"] is not None:
+        yield _gauge("people_in_view", "People in view now.", presence["count"])
+
+
 def _of_health(health: Document) -> Iterator[Metric]:
-    yield _gauge("healthy", "1 when nothing is wrong.", float(health["status"] == "ok"))
+    yield _gauge("healthy", "1 when nothing is wrong.", float(not health["problems"]))
     yield _gauge("problems", "Problems now.", len(health["problems"]))
     yield _gauge("uptime_seconds", "Since the agent's start.", health["uptime_s"])
     process = health["process"]

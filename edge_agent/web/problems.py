@@ -13,16 +13,23 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemError(Exception):
-    """Why a request is refused: an HTTP status and a sentence."""
+    """Why a request is refused: an HTTP status and a sentence, and ``more`` members of the document."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.headers = headers
+        self.more = more or {}
 
     def response(self) -> Response:
         """The problem document."""
-        return JSONResponse(document(self.status, str(self)), self.status, self.headers, MEDIA_TYPE)
+        return JSONResponse(document(self.status, str(self)) | dict(self.more), self.status, self.headers, MEDIA_TYPE)
 
 
 def document(status: int, detail: str) -> dict[str, object]:

@@ -70,8 +70,8 @@ class Views:
     async def ready(self, _request: Request) -> Response:
         """Whether the agent works without a known problem; nothing else, because this needs no token."""
         health = self._board.state("health")
-        good = health is not None and health["status"] == "ok"
-        return JSONResponse({"status": "ok" if good else "degraded" if health else "starting"}, 200 if good else 503)
+        status = health["status"] if health is not None else "starting"
+        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
 
     def metrics(self, _request: Request) -> Response:
         """Prometheus."""
@@ -90,7 +90,8 @@ class Views:
             "info": self._agent.info(),
             "control": self._agent.settings.web.control,
         }
-        return JSONResponse(document | {kind: self._board.state(kind) for kind in ("state", "health", "pacing")})
+        kinds = ("state", "health", "pacing", "presence")
+        return JSONResponse(document | {kind: self._board.state(kind) for kind in kinds})
 
     async def summary(self, _request: Request) -> Response:
         """The latest."""
@@ -119,7 +120,8 @@ class Views:
             raise ProblemError(400, "since must be before until, by 60 days at most")
         seconds = None if step is None else analytics.STEPS[step]
         device = self._agent.settings.device.id
-        return JSONResponse(analytics.report(history, since, until, device, seconds))
+        report = analytics.report(history, since, until, device, seconds)
+        return JSONResponse(report | {"unknown": None if self._agent.clock.synced() else "clock"})
 
     def people(self, request: Request) -> Response:
         """Who is or was in view, each with a timeline."""
@@ -160,7 +162,7 @@ class Views:
         try:
             outcome = await anyio.to_thread.run_sync(requests.perform, Command(name, value=value))
         except RefusedError as error:
-            raise ProblemError(409, str(error)) from None
+            raise ProblemError(409, str(error), more={"outcome": "refused"}) from None
         self._board.post("state", self._agent.panel.document())  # who asks next sees it, and so do those who watch
         return JSONResponse({"status": outcome.status, **outcome.details})
 

@@ -144,6 +144,7 @@ def test_an_event_fires_once_and_never_from_a_replay(house: House) -> None:
         ha.call("switch.turn_on", "switch.kiosk_1_camera")
         ha.wait(lambda: len(ha.ask("events")) > before, "an arrival")
         sent = heard.wait_for("edge-agent/kiosk-1/event/arrival").json
+        ha.wait_state("binary_sensor.kiosk_1_occupancy", "on", within=1)  # not with the end of the window
         fired = [event for event in ha.ask("events")[before:] if event["entity"] == "event.kiosk_1_arrival"]
         assert [(e["event_type"], e["label"], e["start"]) for e in fired] == [("arrival", "person", sent["start"])]
         count = len(ha.ask("events"))

@@ -104,10 +104,10 @@ def shown(page: Browser) -> dict[str, str]:
     return values | dict(rows)
 
 
-def expected(summary: dict[str, Any]) -> dict[str, str]:
+def expected(summary: dict[str, Any], presence: dict[str, Any]) -> dict[str, str]:
     emotion, attention = summary["emotion"], summary["attention"]
     return {
-        "people": f"{summary['faces']['mean']:.1f}",
+        "people": str(presence["count"]),
         "dominant": emotion["dominant"],
         "valence": signed(emotion["valence"]),
         "attention": percent(attention["ratio"]),
@@ -119,8 +119,8 @@ def test_values_are_those_of_the_latest_summary(page: Browser, device: Device) -
     seen = set()
 
     def same() -> bool:
-        summary = device.ask("api/v1/summary")
-        if not (summary["emotion"] and summary.get("attention")) or shown(page) != expected(summary):
+        summary, presence = device.ask("api/v1/summary"), device.ask("api/v1/status")["presence"]
+        if not (summary["emotion"] and summary.get("attention")) or shown(page) != expected(summary, presence):
             return False
         seen.add(summary["seq"])
         return len(seen) >= 2  # it follows
@@ -208,7 +208,9 @@ def test_privacy_really_releases_the_devices_and_is_mirrored(
     assert page.one("#notice").is_displayed()
     assert "nothing is watched" in page.text("#notice")
     assert not page.one("#c-camera").is_enabled()
-    page.until(lambda: page.text("#dominant-sub") == "the camera is not watching", "a window without pictures")
+    page.until(lambda: page.text("#dominant-sub") == "unknown: privacy is on", "a window without pictures")
+    assert (page.text("#people"), page.text("#people-sub")) == ("–", "unknown: privacy is on")
+    page.until(lambda: page.text("#health") == "privacy is on", "not that all is well")
     assert "not watching" in page.text("#rate")
     device.ask("api/v1/control/privacy", False)  # by somebody else
     page.until(lambda: not page.one("#c-privacy").is_selected(), "the other's choice in this page")

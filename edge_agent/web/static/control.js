@@ -3,7 +3,7 @@ import { say } from "./panels.js";
 import { clock, words } from "./format.js";
 
 const DEVICES = ["camera", "microphone"];
-const TOLD = { on: "on", off: "released", pending: "being released …", none: "none in this config" };
+const TOLD = { on: "on", missing: "on, but the device is missing", off: "released", pending: "being released …", none: "none in this config" };
 const $ = (id) => document.getElementById(id);
 let allowed = false;
 
@@ -18,7 +18,7 @@ export function showState(s) {
   if (!s) return;
   $("c-privacy").checked = s.privacy !== "off";
   for (const name of DEVICES) {
-    $(`c-${name}`).checked = s[name] === "on";
+    $(`c-${name}`).checked = s[name] === "on" || s[name] === "missing";
     $(`c-${name}`).disabled = !allowed || s[name] === "none" || s.privacy !== "off" || Boolean(s.paused_until);
     say(`s-${name}`, TOLD[s[name]]);
   }

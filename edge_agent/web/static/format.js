@@ -2,6 +2,19 @@
 const DAY = 86400e3;
 
 export const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
+const WHY = {
+  none: "this config has no such device", off: "switched off", paused: "paused", privacy: "privacy is on",
+  schedule: "privacy is on by schedule", starting: "starting", missing: "the device is missing", ended: "the recording is over",
+  stopped: "the agent has stopped", no_look: "the last look was too long ago", dark: "it is too dark", covered: "the camera is covered",
+  frozen: "the picture is frozen", no_detector: "no face detector is running", clock: "the clock is not synchronised",
+};
+/** Why something is unknown, in words. */
+export const because = (reason) => WHY[reason] ?? words(reason);
+/** Of seconds by reason, that of most of the time, in words. */
+export const mostly = (reasons) => {
+  const [longest] = Object.entries(reasons || {}).sort((a, b) => b[1] - a[1]);
+  return longest ? because(longest[0]) : "not watched";
+};
 export const words = (label) => label.replaceAll("_", " ");
 
 /** With its sign, unless it rounds to nothing. */

@@ -1,7 +1,7 @@
 // The dashboard: what the agent posts, as it comes, and what came before.
 import { permit, showState, wire } from "./control.js";
 import { clock } from "./format.js";
-import { addEvent, clearEvents, pill, say, showFigures, showHealth, showPacing, showWindow } from "./panels.js";
+import { addEvent, clearEvents, pill, say, showFigures, showHealth, showPacing, showPresence, showWindow } from "./panels.js";
 import { SECONDS, showPersons } from "./persons.js";
 import { Visits, Windows } from "./past.js";
 import { Period } from "./period.js";
@@ -12,7 +12,7 @@ const SILENT_MS = 40e3, PERSONS_MS = 2500, EVENTS_KEPT = 500;
 const $ = (id) => document.getElementById(id);
 
 const windows = new Windows(), timeline = new Timeline(), period = new Period(ask, draw);
-let visits = new Visits(), events = [], hidden = false, version = null, boot = null, why = null, watching = true, live = false;
+let visits = new Visits(), events = [], hidden = false, version = null, boot = null, why = null, watching = true, live = false, inView = null, unknown = null, vitals = null;
 
 async function ask(path) {
   const answer = await fetch(`/api/v1/${path}`);
@@ -37,7 +37,13 @@ function summary(w) {
   if (!windows.add(w)) return;
   visits.check(windows.points.at(-1));
   showWindow(w);
+  presence(inView);
   draw();
+}
+
+function presence(p) {
+  inView = p;
+  showPresence(p, windows.last);
 }
 
 function event(e) {
@@ -51,8 +57,9 @@ function event(e) {
 
 function health(h) {
   if (!h) return;
+  vitals = h;
   period.uptime = h.uptime_s;
-  showHealth(h, windows.last);
+  showHealth(h, windows.last, unknown);
 }
 
 function pacing(p) {
@@ -63,6 +70,8 @@ function pacing(p) {
 function state(s) {
   if (!s) return;
   showState(s);
+  unknown = s.unknown;
+  health(vitals);
   watching = s.camera === "on";
   pacing(why);
   preview.watch(watching);
@@ -75,7 +84,7 @@ async function persons() {
   } catch { /* the connection says what is wrong */ }
 }
 
-const handlers = { summary, event, health, pacing, state, ping: () => {} };
+const handlers = { summary, event, health, pacing, presence, state, ping: () => {} };
 
 // ---------------------------------------------------------------- connection
 
@@ -99,6 +108,7 @@ async function load() {
   health(status.health);
   why = status.pacing;
   state(status.state);
+  presence(status.presence);
   draw();
 }
 
@@ -110,6 +120,7 @@ function lost(reason) {
   clearTimeout(silence);
   document.body.classList.add("stale");
   pill("link", "not connected", "bad");
+  pill("health", "unknown", "");
   const last = windows.last;
   say("lost", `No connection to the device${reason ? ` (${reason})` : ""}. ${last ? `The last window shown is from ${clock(last.start)}. ` : ""}Trying again.`);
   $("lost").hidden = false;

@@ -1,6 +1,6 @@
 // What is said beside the plots. Texts go in as text, never as markup.
 import { bar, swatch } from "./chart.js";
-import { clock, duration, percent, plural, signed, words } from "./format.js";
+import { because, clock, duration, mostly, percent, plural, signed, words } from "./format.js";
 import { EMOTIONS } from "./past.js";
 
 const FEED = 100;
@@ -26,16 +26,16 @@ export function rows(id, pairs) {
 
 // ---------------------------------------------------------------- the last window
 
+const unseen = (w) => `unknown: ${mostly(w.unknown?.people)}`;
+
 function unanswered(w) {
   if (w.withheld) return "withheld: too few people";
-  if (w.quality.coverage.video <= 0) return "the camera is not watching";
+  if (w.faces.max === null) return unseen(w);
   return w.faces.max ? "too little to go by" : "nobody in view";
 }
 
 export function showWindow(w) {
-  const e = w.emotion, a = w.attention, t = w.trend || {}, watched = w.quality.coverage.video > 0;
-  say("people", watched ? w.faces.mean.toFixed(1) : "–");
-  say("people-sub", watched ? `${w.faces.max} at once at most, ${w.faces.tracks} in all` : "the camera is not watching");
+  const e = w.emotion, a = w.attention, t = w.trend || {};
   say("dominant", e ? e.dominant : "–");
   say("dominant-sub", e ? `${percent(e.confidence)} sure, ${plural(e.readings, "reading")}` : unanswered(w));
   say("valence", e ? signed(e.valence) : "–");
@@ -44,6 +44,13 @@ export function showWindow(w) {
   say("attention-sub", a && a.per_person !== undefined ? `${duration(a.per_person)} for each person` : "");
   say("window", `${clock(w.start)}, ${duration(w.seconds)}`);
   showBars(w);
+}
+
+/** How many are in view now, or why that is unknown; besides, what the last window `w` says of them. */
+export function showPresence(p, w) {
+  if (p) say("people", p.count === null ? "–" : `${p.count}`);
+  const window = w && w.faces.max !== null ? `${w.faces.mean.toFixed(1)} on average, ${w.faces.max} at once at most, ${w.faces.tracks} in all` : "";
+  say("people-sub", p && p.unknown ? `unknown: ${because(p.unknown)}` : window);
 }
 
 function showBars(w) {
@@ -127,9 +134,17 @@ function broker(d) {
   return d.connected ? `connected, MQTT ${d.protocol}` : `not connected${d.trouble ? `: ${d.trouble}` : ""}`;
 }
 
-export function showHealth(h, last) {
-  const good = h.status === "ok", q = last && last.quality, box = h.delivery.outbox, use = h.process;
-  pill("health", good ? "all well" : plural(h.problems.length, "problem"), good ? "good" : "bad");
+/** "All well" only while the camera and the microphone that there are can be used. */
+function showStatus(h, unknown) {
+  const reasons = Object.values(unknown || {}).filter((why) => why && why !== "none");
+  if (h.problems.length) pill("health", plural(h.problems.length, "problem"), "bad");
+  else if (reasons.length) pill("health", because(reasons[0]), "");
+  else pill("health", "all well", "good");
+}
+
+export function showHealth(h, last, unknown) {
+  const q = last && last.quality, box = h.delivery.outbox, use = h.process;
+  showStatus(h, unknown);
   const lines = h.problems.map((line) => make("li", "", line));
   if ($("problems").textContent !== h.problems.join("")) $("problems").replaceChildren(...lines);
   rows("device", [

@@ -5,14 +5,15 @@ const KEPT = 720;
 const SAME_MS = 50;
 const APART_MS = 1500;
 
-function point(start, seconds, told, watched) {
+function point(start, seconds, told) {
   const begin = Date.parse(start);
-  const { faces, emotion = null, attention = null, stays = null, bursts = [], withheld = 0 } = told;
-  return { begin, end: begin + 1000 * seconds, faces, emotion, attention, stays, bursts, withheld: withheld > 0, watched };
+  const { faces, emotion = null, attention = null, stays = null, bursts = [], withheld = 0, unknown = {} } = told;
+  const watched = faces.max !== null;
+  return { begin, end: begin + 1000 * seconds, faces, emotion, attention, stays, bursts, withheld: withheld > 0, unknown, watched };
 }
 
-export const ofSummary = (w) => point(w.start, w.seconds, w, w.quality.coverage.video > 0);
-export const ofSeries = (s) => point(s.start, s.seconds, s.viewers, s.streaming.gaps.video < s.seconds - 0.5);
+export const ofSummary = (w) => point(w.start, w.seconds, w);
+export const ofSeries = (s) => point(s.start, s.seconds, s.viewers);
 
 /** The windows that this run of the agent told. */
 export class Windows {

@@ -1,6 +1,6 @@
 // The timeline: expressions, what was heard, people, attention, valence and visits over one time axis, to be read off.
 import { Board, LEFT, RIGHT, TITLE, element } from "./chart.js";
-import { clock, leading, percent, plural, signed, words } from "./format.js";
+import { clock, leading, mostly, percent, plural, signed, words } from "./format.js";
 import { EMOTIONS, lanes } from "./past.js";
 
 const LANES = 6, LANE = 9, LETTER = 6.8;
@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 
 const told = (p) => [
   `${clock(p.begin)}`,
-  p.watched ? plural(Number(p.faces.mean.toFixed(1)), "person", "people") : "not watched",
+  p.watched ? plural(Number(p.faces.mean.toFixed(1)), "person", "people") : `not watched: ${mostly(p.unknown.people)}`,
   p.withheld ? "withheld: too few people" : p.emotion ? leading(p.emotion.p) : "",
   p.attention ? `attention ${percent(p.attention.ratio)}` : "",
   p.emotion ? `valence ${signed(p.emotion.valence)}` : "",

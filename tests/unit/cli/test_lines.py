@@ -1,0 +1,29 @@
+"""Lines for people say what is unknown, and why."""
+
+from __future__ import annotations
+
+from edge_agent.cli.lines import health_line, presence_line, summary_line
+from edge_agent.delivery.payload import presence_document, summary_document
+from edge_agent.domain.summary import FaceSums, Presence, Summary, Window
+
+
+def line(window: Window) -> str:
+    return summary_line(summary_document(Summary(0.0, "synced", window), "kiosk-1", "b", 1))
+
+
+def test_a_window_that_nobody_watched_is_not_without_faces() -> None:
+    window = Window(0, 10, unseen={"missing": 9.6, "starting": 0.4}, unheard={"off": 10.0})
+    assert line(window) == "faces unknown (missing 10 s, starting 0 s), sounds unknown (off 10 s)"
+
+
+def test_a_window_without_people_has_no_faces() -> None:
+    nobody = Window(0, 10, FaceSums(seconds=10.0), unheard={"none": 10.0})
+    assert line(nobody) == "0.0 faces, not enough evidence for an emotion"
+
+
+def test_presence_and_health() -> None:
+    assert presence_line(presence_document(Presence(2), "k")) == "2 in view"
+    assert presence_line(presence_document(Presence(None, "dark"), "k")) == "unknown: dark"
+    sources = {"camera": {"unknown": "paused"}, "microphone": {"unknown": None}}
+    assert health_line({"problems": [], "sources": sources}) == "camera: paused"
+    assert health_line({"problems": []}) == "all well"
