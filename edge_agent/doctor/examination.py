@@ -77,7 +77,7 @@ def _configured(
     yield from access.check_secrets(settings, path)
     yield access.check_state(settings)
     yield software.judge_context(settings.privacy)
-    yield software.judge_zone(settings, Schedule(settings, SystemClock(clock_is_synced)))
+    yield software.judge_zone(settings, Schedule(settings, SystemClock(sync_probe(settings.device.trust_clock))))
     yield disk.check_space(settings)
     yield disk.check_wear(settings)
     try:
