@@ -321,7 +321,7 @@ def test_a_message_refused_for_good_becomes_a_dead_letter(
         eventually(lambda: _settled(delivery, 4))
         counters = delivery.stats().outbox.counters
         assert (counters.acked, counters.dead_lettered) == (3, 1)
-    assert query(tmp_path / "state" / "outbox", "SELECT seq, reason FROM dead") == [(2, reason)]
+    assert query(tmp_path / "state" / "outbox", "SELECT seq, reason FROM dead") == [(2, f"{reason} (0x{code:02x})")]
 
 
 def test_a_message_on_which_the_broker_hangs_up_becomes_a_dead_letter(

@@ -19,12 +19,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One message. ``at`` is monotonic seconds of this machine; ``retain`` as the publisher set it (MQTT 5)."""
+    """One message. ``at`` is monotonic seconds of this machine; ``retain`` as the publisher set it (MQTT 5); ``expiry``
+    what was left of its message expiry in seconds.
+    """
 
     topic: str
     payload: bytes
     retain: bool
     at: float
+    expiry: int | None = None
 
     @property
     def json(self) -> Any:
@@ -46,6 +49,7 @@ class Subscriber:
         client_id: str = "",
     ) -> None:
         self.messages: list[Received] = []
+        self.port = port
         self._changed = threading.Condition()
         self._subscribed = threading.Event()
         self._topic = topic
@@ -120,5 +124,7 @@ class Subscriber:
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         with self._changed:
-            self.messages.append(Received(message.topic, bytes(message.payload), message.retain, time.monotonic()))
+            expiry = getattr(message.properties, "MessageExpiryInterval", None)
+            received = Received(message.topic, bytes(message.payload), message.retain, time.monotonic(), expiry)
+            self.messages.append(received)
             self._changed.notify_all()
