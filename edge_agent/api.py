@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from edge_agent.app.assembly import Assembly
 from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME, Analysis, FaceRow, Progress, Report, Run, analyze
-from edge_agent.capture.sound import Resampler, replace_bad, to_float, to_mono
+from edge_agent.capture.sound import Mixer, Resampler, replace_bad, to_float
 from edge_agent.domain.errors import ConfigError, EdgeAgentError, MediaError, ModelError, PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face, TrackedFace
@@ -80,9 +80,10 @@ class Session:
     ``analyzers``: those to run, by name, or their options by name as in the config's ``[analyzers.*]`` tables; None
     runs what the config enables. ``fps``: analysed pictures per second at most (:data:`EVERY_FRAME`: all). ``stills``:
     the pictures do not follow on one another, as those of a film do; faces are believed without a second look, and a
-    file that holds a single picture is always taken so. ``window_s``: the windows' length in seconds; None takes the
-    config's. ``config``: a config file; None means the defaults, whatever is configured on this machine. ``pull``:
-    fetch missing models, where the config allows it.
+    file that holds a single picture is always taken so. ``live``: what is given happens now, and analyzers take no
+    longer than in a running agent; else they look closer, where no option says how. ``window_s``: the windows' length
+    in seconds; None takes the config's. ``config``: a config file; None means the defaults, whatever is configured on
+    this machine. ``pull``: fetch missing models, where the config allows it.
 
     Raises:
         ConfigError: unreadable config, an unknown analyzer or option, a length or a rate that is not positive.
@@ -96,6 +97,7 @@ class Session:
         *,
         fps: float = DEFAULT_FPS,
         stills: bool = False,
+        live: bool = False,
         window_s: float | None = None,
         config: str | Path | None = None,
         pull: bool = True,
@@ -104,7 +106,7 @@ class Session:
             raise ConfigError(f"fps = {fps}: must be above 0")
         if window_s is not None and not window_s > 0:
             raise ConfigError(f"window_s = {window_s}: must be above 0")
-        self._assembly = _assemble(analyzers, window_s, None if config is None else Path(config))
+        self._assembly = _assemble(analyzers, window_s, None if config is None else Path(config), live)
         if pull:
             self._assembly.pull_missing()
         self._assembly.require_models()
@@ -114,6 +116,7 @@ class Session:
         self._fps = fps
         self._resampler: tuple[float, Resampler] | None = None
         self._pictures, self._picture_time = 0, 0.0
+        self._mixer = Mixer()
         self._samples, self._sound_start = 0, 0.0
         self._flushed = False
 
@@ -172,7 +175,7 @@ class Session:
         self._refuse_late(run, begin)
         if self._resampler is not None and begin < heard - _OVERLAP_S:
             raise ValueError(f"the sound at {time} s must not begin before {heard:.2f} s")
-        mono, _bad = replace_bad(to_mono(to_float(samples.reshape(len(samples), -1)), None))
+        mono, _bad = replace_bad(self._mixer.push(to_float(samples.reshape(len(samples), -1)), rate))
         gap = max(0.0, begin - heard) if self._resampler else 0.0
         self._sound_start += max(0.0, begin - heard)
         if self._resampler is None:
@@ -282,13 +285,13 @@ class Session:
 _KINDS = frozenset(kind.value for kind in Kind)
 
 
-def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None) -> Assembly:
+def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None, live: bool) -> Assembly:
     text = read(config)
     settings = text.settings()
     if window_s is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window_s})})
     if analyzers is None:
-        assembly = Assembly(text, settings)
+        assembly = Assembly(text, settings, recorded=not live)
     else:
         named = {name: {} for name in analyzers} if not isinstance(analyzers, Mapping) else analyzers
         plugins = Assembly(text, settings).plugins
@@ -302,7 +305,7 @@ def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path 
         tables |= {name: {"enabled": False} for name, report in unusable.items() if report.kind in _KINDS}
         for name, options in named.items():
             tables[name] |= {**options, "enabled": True}
-        assembly = Assembly(text, settings.model_copy(update={"analyzers": tables}))
+        assembly = Assembly(text, settings.model_copy(update={"analyzers": tables}), recorded=not live)
     wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
     if wrong:
         raise ConfigError("\n".join(wrong))

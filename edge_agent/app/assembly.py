@@ -46,13 +46,16 @@ def pull_quietly(store: ModelStore, names: Sequence[str]) -> None:
 
 
 class Assembly:
-    """Discovers plugins, fetches the models they lack, and activates their analyzers."""
+    """Discovers plugins, fetches the models they lack, and activates their analyzers.
 
-    def __init__(self, config: ConfigText, settings: Settings) -> None:
+    ``recorded``: for recordings and stills, of which analyzers see more by default than they could at once.
+    """
+
+    def __init__(self, config: ConfigText, settings: Settings, *, recorded: bool = False) -> None:
         self.settings = settings
         self._config = config
         self.store = ModelStore(default_dir(settings.models.dir, settings.device.state_dir), Catalogue.load())
-        self.plugins = PluginManager(settings.plugins.allow, settings.analyzers, config.describe)
+        self.plugins = PluginManager(settings.plugins.allow, settings.analyzers, config.describe, recorded=recorded)
         self.plugins.discover()
         self._active: list[ActiveAnalyzer] = []
 
@@ -67,13 +70,18 @@ class Assembly:
                 log.warning("%s", error)
 
     def require_models(self) -> None:
-        """Insist on the models of every enabled analyzer.
+        """Insist on the models of every enabled analyzer, except on those without which it only sees less.
 
         Raises:
             ModelError: one of them is missing or damaged; says how to get it.
         """
         for name in self.plugins.required_models():
-            self.store.locate(name)
+            try:
+                self.store.locate(name)
+            except ModelError as error:
+                if not self.plugins.forgo(name):
+                    raise
+                log.info("less is seen than could be, as by a running agent: %s", error)
 
     def activate(self) -> Sequence[ActiveAnalyzer]:
         """Build and self-check the enabled analyzers; the others keep their status."""

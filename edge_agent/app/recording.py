@@ -6,6 +6,7 @@ file does not say when it was made. Nothing here runs threads or sends anything.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -23,6 +24,8 @@ from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, Vision
 from edge_agent.domain.summary import NONE, ClockState, Summary, estimate_emotion
 from edge_agent.summary.rollup import merge_summaries
 from edge_agent.summary.summariser import Summariser
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FPS = 5.0
 """Analysed frames per second of a recording."""
@@ -75,14 +78,23 @@ Progress = Callable[[float, float], None]
 """Called with the position and the duration in seconds."""
 
 
-def analyze(path: Path, assembly: Assembly, fps: float = DEFAULT_FPS, progress: Progress | None = None) -> Analysis:
-    """Run the active analyzers of ``assembly`` over the file ``path``.
+def analyze(
+    path: Path,
+    assembly: Assembly,
+    fps: float = DEFAULT_FPS,
+    progress: Progress | None = None,
+    channel: int | None = None,
+) -> Analysis:
+    """Run the active analyzers of ``assembly`` over the file ``path``. ``channel``: which one is heard; None: all.
 
     Raises:
         MediaError: missing, unreadable or empty file.
+        ConfigError: the sound has no such channel.
     """
-    info = read_media(path)
-    return Run(assembly, fps, stills=info.duration == 0).file(info, progress)
+    info = read_media(path, whole=True)
+    for warning in info.warnings():
+        log.warning("%s", warning)
+    return Run(assembly, fps, stills=info.still).file(info, progress, channel)
 
 
 class Run:
@@ -110,10 +122,10 @@ class Run:
         """Seconds at which the open window begins: what is older comes too late."""
         return self._summariser.due - self._window_s
 
-    def file(self, info: MediaInfo, progress: Progress | None = None) -> Analysis:
-        """Feed a whole file and finish. Raises MediaError."""
+    def file(self, info: MediaInfo, progress: Progress | None = None, channel: int | None = None) -> Analysis:
+        """Feed a whole file and finish. Raises as :func:`analyze`."""
         self._summariser.suspend("" if info.video else NONE, "" if info.audio else NONE)
-        for item in iter_media(info.path):
+        for item in iter_media(info.path, channel):
             if isinstance(item, Frame):
                 self.frame(item)
             else:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.capture.media import BLOCK
+from edge_agent.capture.decode import BLOCK
 from edge_agent.capture.pace import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import MediaError

@@ -1,42 +1,51 @@
-"""Decoding recordings and network streams with PyAV, which this module owns.
+"""Recordings, opened and read with PyAV, which this module and :mod:`edge_agent.capture.decode` own.
 
 PyAV rather than the ffmpeg binary or OpenCV: it has wheels with all codecs for x86-64 and aarch64, so nothing outside
 of pip is needed; it decodes sound as well as pictures, in one time base; and it tells a damaged frame from a good one.
 Only the first picture and the first sound stream are used; subtitles, cover art and further streams are ignored.
+
+A file is opened by us and handed over as such: libav never sees its name, which it would read as an address or as a
+pattern, and opens nothing that the file names. It is told the format that :mod:`edge_agent.capture.formats` found.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Generator, Iterator, Mapping
+import stat
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
-import numpy as np
-import numpy.typing as npt
 
-from edge_agent.capture.sound import Resampler, Samples, replace_bad, to_float, to_mono
+from edge_agent.capture import timeline
+from edge_agent.capture.decode import (
+    LENIENT,
+    assemble,
+    audio_of,
+    decode,
+    decode_blocks,
+    demux,
+    fps_of,
+    start_of,
+    video_of,
+)
+from edge_agent.capture.formats import ACCEPTED, Format, sniff
+from edge_agent.capture.picture import Picture
+from edge_agent.capture.stills import Still, StillError, read_still
+from edge_agent.capture.timeline import Jump, Timeline
 from edge_agent.domain.errors import MediaError
-from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.domain.media import AudioBlock, Frame
 
 log = logging.getLogger(__name__)
 
-BLOCK = AUDIO_RATE // 10
-"""Samples in a block of sound: 0.1 s."""
-
-GAP_S = 0.05
-"""Time stamps of sound that jump forward by more than this mean lost sound."""
-
-LENIENT: Mapping[str, str] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""Titles and names in old encodings are no reason to refuse a file; PyAV 19 always replaces what it cannot decode."""
-
-_MAX_PIXELS = 8192 * 8192
-_INTRA = frozenset({"mjpeg", "mjpegb", "jpegls", "png", "gif"})
-"""Codecs whose frames stand alone: one with any error is dropped rather than shown half grey."""
+_ALONE = {"protocol_whitelist": "none"}
+"""A file is read by itself: nothing that it names is opened."""
+_REORDERED_S = 3.0
+"""Pictures are stored at most so long before they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,50 +69,59 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a media file holds. ``duration`` in seconds, 0 for a still picture."""
+    """What a media file holds. ``duration`` in seconds, 0 for a still picture.
+
+    ``still``: there is just one picture. ``jumps`` of the time stamps, where the file was read whole: the times of what
+    is decoded go on over them, and so does the duration.
+    """
 
     path: Path
     duration: float
     video: VideoInfo | None
     audio: AudioInfo | None
+    still: bool = False
+    jumps: tuple[Jump, ...] = ()
+
+    def warnings(self) -> Iterator[str]:
+        """What was odd in the file, a line each."""
+        for jump in self.jumps[:3]:
+            told = f"jump {'ahead' if jump.by > 0 else 'back'} by {abs(jump.by):.1f} s at {jump.time:.1f} s"
+            yield f"{self.path}: the time stamps {told}; times go on as if they did not"
+        if len(self.jumps) > 3:
+            yield f"{self.path}: {len(self.jumps) - 3} more jumps of the time stamps"
 
 
-class Picture:
-    """A decoded picture that is converted only when wanted. ``time`` in seconds from the start of the recording."""
-
-    __slots__ = ("_frame", "index", "time")
-
-    def __init__(self, frame: Any, time: float, index: int) -> None:
-        self._frame = frame
-        self.time = time
-        self.index = index
-
-    def to_frame(self, time: float) -> Frame | None:
-        """The picture, upright, as BGR with the given time; None when its format cannot be converted."""
-        try:
-            image: npt.NDArray[np.uint8] = self._frame.to_ndarray(format="bgr24")
-        except (av.error.FFmpegError, ValueError) as error:
-            log.debug("picture %d cannot be converted: %s", self.index, error)
-            return None
-        turns = round(self._frame.rotation / 90) % 4
-        return Frame.from_bgr(np.ascontiguousarray(np.rot90(image, turns)) if turns else image, time, self.index)
-
-
-def read_media(path: Path) -> MediaInfo:
-    """What ``path`` holds.
+def read_media(path: Path, *, whole: bool = False) -> MediaInfo:
+    """What ``path`` holds. ``whole``: all of it is read, nothing decoded, for its jumps and a duration true to them.
 
     Raises:
-        MediaError: no such file, a directory, not readable, empty, not a media file, or neither picture nor sound.
+        MediaError: no such file, a directory, a pipe or a device, not readable, empty, in no known format, or neither
+            picture nor sound.
     """
-    with open_file(path) as container:
-        video, audio = _video(container), _audio(container)
-        duration = _duration(container)
-        return MediaInfo(
-            path,
-            _measured_duration(path) if duration is None else duration,
-            video and VideoInfo(video.width, video.height, _fps(video), video.codec_context.name),
-            audio and AudioInfo(audio.rate, audio.codec_context.layout.nb_channels, audio.codec_context.name),
-        )
+    with _open(path) as file:
+        found = MediaInfo(path, 0.0, file.video_info(), file.audio_info(), still=file.is_picture)
+        return found if file.is_picture else _survey(file, found, whole)
+
+
+def _survey(file: _File, found: MediaInfo, whole: bool) -> MediaInfo:
+    """What the header does not tell, or not truly: how many pictures there are, and when the last one ends."""
+    told = file.container.duration
+    duration = None if told is None else told / av.time_base
+    times, video, pictures = file.timeline(), file.video, 0
+    try:
+        for packet in file.packets(times=times):
+            pictures += bool(packet.size) and video is not None and packet.stream.index == video.index
+            if not whole and duration is not None and (pictures > 1 or video is None):
+                break
+    except MediaError as error:
+        log.warning("%s: cut short: %s", file.path, error)
+    still = pictures == 1
+    if still and not found.audio:
+        return replace(found, still=True)
+    if duration is None or times.jumps:
+        # Raw streams have no stamps.
+        duration = times.end or (pictures / (fps_of(video) or 25.0) if video else 0.0)
+    return replace(found, duration=duration, still=still, jumps=tuple(times.jumps))
 
 
 def iter_media(path: Path, channel: int | None = None) -> Generator[Frame | AudioBlock]:
@@ -139,33 +157,158 @@ def iter_frames(path: Path) -> Generator[Frame]:
 
 def iter_pictures(path: Path) -> Generator[Picture]:
     """All pictures of a file, not yet converted; damage in the middle ends it early. Raises as :func:`read_media`."""
-    with open_file(path) as container:
-        if _video(container) is None:
+    with _open(path) as file:
+        if file.video is None:
             raise MediaError(f"{path}: holds no picture")
         try:
-            yield from decode_pictures(container)
+            yield from file.pictures()
         except MediaError as error:
             log.warning("%s: cut short: %s", path, error)
 
 
 def iter_blocks(path: Path, channel: int | None = None) -> Generator[AudioBlock]:
     """All sound of a file in blocks of 0.1 s (the last one may be shorter). Raises as :func:`read_media`."""
-    with open_file(path) as container:
-        if _audio(container) is None:
+    with _open(path) as file:
+        if file.audio is None:
             raise MediaError(f"{path}: holds no sound")
         try:
-            yield from _decode_blocks(container, channel)
+            yield from decode_blocks(file.packets(file.audio), start_of(file.container), channel, file.far)
         except MediaError as error:
             log.warning("%s: cut short: %s", path, error)
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An open file. ``layout`` of a picture that stands still."""
+
+    path: Path
+    container: Any
+    form: Format
+    layout: Still | None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the format holds one picture that stands still, or one of them that counts."""
+        return self.layout is not None and (self.form.demuxer.endswith("_pipe") or self.form.demuxer == "mov")
+
+    @property
+    def video(self) -> Any:
+        """The stream of the picture; of a picture in tiles, that of the first one."""
+        if self.layout is not None and (self.layout.grid or self.layout.item is not None):
+            wanted = self.layout.grid.tiles[0] if self.layout.grid else self.layout.item
+            return next((s for s in self.container.streams.video if s.id == wanted and s.codec_context), None)
+        if self.form.medium == "picture":  # beside its pictures in motion an AVIF holds one of them as a still
+            return max(self.container.streams.video, key=lambda stream: stream.frames, default=None)
+        return video_of(self.container)
+
+    @property
+    def audio(self) -> Any:
+        """The stream of the sound."""
+        return audio_of(self.container)
+
+    def video_info(self) -> VideoInfo | None:
+        video, grid = self.video, self.layout and self.layout.grid
+        if video is None:
+            return None
+        width, height = (grid.width, grid.height) if grid else (video.width, video.height)
+        return VideoInfo(width, height, None if grid else fps_of(video), video.codec_context.name)
+
+    def audio_info(self) -> AudioInfo | None:
+        audio = self.audio
+        if audio is None:
+            return None
+        return AudioInfo(audio.rate, audio.codec_context.layout.nb_channels, audio.codec_context.name)
+
+    def timeline(self) -> Timeline:
+        """The times of one pass over the file."""
+        return Timeline(start_of(self.container), self.far)
+
+    @property
+    def far(self) -> float:
+        """The longest pause in seconds that is believed."""
+        return timeline.FAR_RESTARTING_S if self.form.restarts else timeline.FAR_S
+
+    def packets(self, wanted: Any = None, times: Timeline | None = None) -> Iterator[Any]:
+        """Packets of picture and sound, or of the ``wanted`` one, whose stamps go on where they jump.
+
+        Raises:
+            MediaError: it cannot be read further.
+        """
+        times = times or self.timeline()
+        for packet in demux(self.container, *(stream for stream in (self.video, self.audio) if stream)):
+            base = packet.time_base
+            if base:
+                stamp, ordered = _stamp(packet)
+                seconds = float((packet.duration or 0) * base)
+                _move(packet, round(times.shift(packet.stream.index, stamp, seconds, ordered=ordered) / base))
+            if wanted is None or packet.stream.index == wanted.index:
+                yield packet
+
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures; of a format for stills the first one only: what follows is a thumbnail or a map of it."""
+        if self.layout is not None and self.layout.grid:
+            yield assemble(self.container, self.layout.grid, self.layout.turn)
+            return
+        turn = self.layout.turn if self.layout else None
+        for picture in decode(self.container, self.video, self.packets(self.video), turn, self.far):
+            yield picture
+            if self.is_picture:
+                return
+
+
+def _stamp(packet: Any) -> tuple[float | None, bool]:
+    """When a packet is decoded; when that is not told, or made up by whoever wrote the file, when it is shown."""
+    shown, decoded = (None if ticks is None else float(ticks * packet.time_base) for ticks in (packet.pts, packet.dts))
+    known = decoded is not None and (shown is None or abs(shown - decoded) < _REORDERED_S)
+    return (decoded, True) if known else (shown, False)
+
+
+def _move(packet: Any, ticks: int) -> None:
+    if ticks:
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
+
+
 @contextmanager
-def open_file(path: Path) -> Iterator[Any]:
-    """An open container of a local file with at least one picture or sound stream. Raises as :func:`read_media`."""
+def _open(path: Path) -> Iterator[_File]:
+    """A file with at least one picture or sound stream. Raises as :func:`read_media`."""
+    with _open_bytes(path) as file:
+        form = sniff(file)
+        if form is None:
+            raise MediaError(f"{path}: not a media file in a known format: {ACCEPTED}")
+        if form.demuxer not in av.formats_available:
+            raise MediaError(f"{path}: this {form.name} needs a newer decoder (PyAV {av.__version__} is installed)")
+        try:
+            layout = read_still(file, form) if form.medium == "picture" else None
+        except StillError as error:
+            raise MediaError(f"{path}: {error}") from error
+        file.seek(0)
+        try:
+            container = av.open(file, format=form.demuxer, options=_ALONE, **LENIENT)
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(f"{path}: {form.name} that cannot be decoded ({error.strerror})") from error
+        with container:
+            opened = _File(path, container, form, layout)
+            if not (opened.video or opened.audio):
+                raise MediaError(f"{path}: holds no picture and no sound that can be decoded")
+            if opened.video and not (layout and layout.grid):
+                # Threads that work on several pictures at once are fastest, but hold them back: not for live streams.
+                opened.video.thread_type = "AUTO"
+            yield opened
+
+
+@contextmanager
+def _open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """A regular file that is not empty. Raises MediaError."""
     try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            # It is read more than once, and a film does not fit into the memory of a small machine.
+            what = "a pipe" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else "a device"
+            raise MediaError(f"{path}: is {what}; save what comes from it to a file and name that")
+        file = path.open("rb")
     except FileNotFoundError:
+        if str(path) == "-":
+            raise MediaError("-: standard input is not read; save it to a file and name that") from None
         raise MediaError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise MediaError(f"{path}: is a directory; name a media file in it") from None
@@ -173,172 +316,7 @@ def open_file(path: Path) -> Iterator[Any]:
         raise MediaError(f"{path}: may not be read; check its permissions") from None
     except OSError as error:
         raise MediaError(f"{path}: cannot be read: {error.strerror}") from error
-    if empty:
-        raise MediaError(f"{path}: the file is empty")
-    try:
-        container = av.open(str(path), **LENIENT)
-    except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(f"{path}: not a media file that can be decoded ({error.strerror})") from error
-    with container:
-        # FFmpeg "plays" any text file as terminal art.
-        if container.format.name == "tty" or not (_video(container) or _audio(container)):
-            raise MediaError(f"{path}: holds no picture and no sound that can be decoded")
-        for stream in container.streams.video:
-            # Threads that work on several pictures at once are fastest, but hold them back: not for live streams.
-            stream.thread_type = "AUTO"
-        yield container
-
-
-@contextmanager
-def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: float) -> Iterator[Any]:
-    """An open container of a network stream that has a picture.
-
-    Raises:
-        MediaError: cannot be reached or understood in ``open_s`` seconds. The text never holds the URL.
-    """
-    try:
-        container = av.open(url, options=dict(options), timeout=(open_s, read_s), **LENIENT)
-    except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(str(error.strerror)) from None  # the cause's own text holds the URL, as a traceback shows
-    with container:
-        if _video(container) is None:
-            raise MediaError("the stream has no picture")
-        yield container
-
-
-def decode_pictures(container: Any) -> Iterator[Picture]:
-    """Pictures of an open container; those that do not decode are skipped, but counted by ``index``.
-
-    Raises:
-        MediaError: the container cannot be read further (its end is no error).
-    """
-    stream = _video(container)
-    intra = stream.codec_context.name in _INTRA
-    stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS), **({"err_detect": "explode"} if intra else {})}
-    start, fps = _start(container), _fps(stream) or 25.0
-    index, time = 0, 0.0
-    for packet in _packets(container, stream):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError as error:
-            log.debug("picture %d does not decode: %s", index, error)
-            index += 1
-            continue
-        for frame in frames:
-            stamped = frame.time - start if frame.time is not None else index / fps
-            time = max(time, stamped)
-            if not frame.is_corrupt:
-                yield Picture(frame, time, index)
-            index += 1
-
-
-def _decode_blocks(container: Any, channel: int | None) -> Iterator[AudioBlock]:
-    """Sound of an open container, cut into blocks; a jump of the time stamps becomes a gap."""
-    stream, start = _audio(container), _start(container)
-    cutter: _Cutter | None = None
-    for packet in _packets(container, stream):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError as error:
-            log.debug("sound does not decode: %s", error)
-            continue
-        for frame in frames:
-            expected = cutter.expected if cutter else 0.0
-            time = frame.time - start if frame.time is not None else expected
-            if cutter is None or cutter.rate != frame.sample_rate or abs(time - expected) > GAP_S:
-                if cutter:
-                    yield from cutter.finish()
-                # Stamps that jump back are damage, not time travel: the sound goes on where it was.
-                cutter = _Cutter(
-                    frame.sample_rate, max(time, expected), gap=max(0.0, time - expected) if cutter else 0.0
-                )
-            yield from cutter.push(to_mono(_samples(frame), channel))
-    if cutter:
-        yield from cutter.finish()
-
-
-class _Cutter:
-    """Resamples one unbroken stretch of sound and cuts it into blocks."""
-
-    def __init__(self, rate: int, time: float, gap: float) -> None:
-        self.rate = rate
-        self.expected = time
-        """When the next input sample is due."""
-        self._resampler = Resampler(rate)
-        self._time = time
-        self._gap = gap
-        self._made = 0
-        self._rest: Samples = np.zeros(0, np.float32)
-
-    def push(self, samples: Samples) -> Iterator[AudioBlock]:
-        """Blocks that became complete."""
-        self.expected += len(samples) / self.rate
-        samples, _bad = replace_bad(samples)
-        self._rest = np.concatenate([self._rest, self._resampler.push(samples)])
-        while len(self._rest) >= BLOCK:
-            yield self._cut(BLOCK)
-
-    def finish(self) -> Iterator[AudioBlock]:
-        """What is left."""
-        self._rest = np.concatenate([self._rest, self._resampler.push(np.zeros(0, np.float32), last=True)])
-        while len(self._rest):
-            yield self._cut(min(BLOCK, len(self._rest)))
-
-    def _cut(self, count: int) -> AudioBlock:
-        block = AudioBlock(self._rest[:count], self._time + self._made / AUDIO_RATE, self._gap)
-        self._rest = self._rest[count:]
-        self._made += count
-        self._gap = 0.0
-        return block
-
-
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    try:
-        yield from container.demux(stream)
-    except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(str(error.strerror)) from error
-
-
-def _samples(frame: Any) -> Samples:
-    """float32 [n, channels] of a sound frame in any layout."""
-    data = to_float(frame.to_ndarray())
-    return data.T if frame.format.is_planar else data.reshape(-1, frame.layout.nb_channels)
-
-
-def _video(container: Any) -> Any:
-    """The first stream that is a picture and not a cover."""
-    cover = av.stream.Disposition.attached_pic
-    return next((s for s in container.streams.video if not s.disposition & cover and s.codec_context), None)
-
-
-def _audio(container: Any) -> Any:
-    return next((s for s in container.streams.audio if s.codec_context), None)
-
-
-def _fps(stream: Any) -> float | None:
-    return float(stream.average_rate) if stream.average_rate else None
-
-
-def _start(container: Any) -> float:
-    """The container's first time stamp in seconds: the moment all times of the recording count from."""
-    return container.start_time / av.time_base if container.start_time is not None else 0.0
-
-
-def _duration(container: Any) -> float | None:
-    """Seconds, 0 for a still picture, None when the container does not say."""
-    if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        return 0.0
-    return container.duration / av.time_base if container.duration is not None else None
-
-
-def _measured_duration(path: Path) -> float:
-    """The end of the last packet, found by reading all of the file but decoding nothing."""
-    with open_file(path) as container:
-        start, end = _start(container), 0.0
-        try:
-            for packet in container.demux():
-                if packet.pts is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start)
-        except (av.error.FFmpegError, OSError) as error:
-            log.warning("%s: cut short: %s", path, error.strerror)
-        return end
+    with file:
+        if not file.read(1):
+            raise MediaError(f"{path}: the file is empty")
+        yield file

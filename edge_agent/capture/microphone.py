@@ -16,7 +16,7 @@ from typing import Any
 
 from edge_agent.capture.pace import Pacer
 from edge_agent.capture.ring import Chunk, SampleClock, SampleRing
-from edge_agent.capture.sound import Resampler, Samples, replace_bad, to_mono
+from edge_agent.capture.sound import Mixer, Resampler, Samples, replace_bad
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError, denial
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
@@ -217,7 +217,7 @@ class Assembler:
     def __init__(self, ring: SampleRing, rate: float, channel: int | None, latency: float = 0.0) -> None:
         self._ring = ring
         self._rate = rate
-        self._channel = channel
+        self._mixer = Mixer(channel)
         self._times = SampleClock(rate, latency)
         self._resampler = Resampler(rate)
         self._position = 0
@@ -235,7 +235,7 @@ class Assembler:
         while self._ring.ready >= size and (chunk := self._ring.take(size)) is not None:
             self._mind(chunk)
             self._position += len(chunk.samples)
-            mono, bad = replace_bad(to_mono(chunk.samples, self._channel))
+            mono, bad = replace_bad(self._mixer.push(chunk.samples, self._rate))
             self.bad_samples += bad
             samples = self._resampler.push(mono)
             if len(samples):

@@ -8,6 +8,7 @@ exactly the file's duration in both, so they stay in step.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,13 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from edge_agent.capture.media import Picture, iter_blocks, iter_pictures, read_media
+from edge_agent.capture.media import iter_blocks, iter_pictures, read_media
 from edge_agent.capture.pace import Pacer
+from edge_agent.capture.picture import Picture
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 MAX_LAG_S = 5.0
 """Sound that the reader did not fetch within this time is lost: as much as the microphone's buffer holds."""
@@ -116,9 +120,11 @@ class VideoReplay:
 
     def open(self) -> None:
         """Check the file and start the recording. Raises MediaError as :func:`edge_agent.capture.read_media`."""
-        info = read_media(self._path)
+        info = read_media(self._path, whole=True)
         if info.video is None:
             raise MediaError(f"{self._path}: holds no picture; set camera.source to 'none' or to another file")
+        for warning in info.warnings():
+            log.warning("%s", warning)
         self._playback.start(partial(self._play, info.duration or self._still_s))
 
     def read(self) -> Frame | None:
@@ -182,7 +188,7 @@ class AudioReplay:
 
     def open(self) -> None:
         """Check the file and start the recording. Raises MediaError as :func:`edge_agent.capture.read_media`."""
-        info = read_media(self._path)
+        info = read_media(self._path, whole=True)
         if info.audio is None:
             raise MediaError(f"{self._path}: holds no sound; set microphone.source to 'none' or to another file")
         self._playback.start(partial(self._play, info.duration))

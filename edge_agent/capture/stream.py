@@ -1,4 +1,4 @@
-"""Network cameras: RTSP, and MJPEG or any other video over HTTP, decoded by :mod:`edge_agent.capture.media`.
+"""Network cameras: RTSP, and MJPEG or any other video over HTTP, decoded by :mod:`edge_agent.capture.decode`.
 
 PyAV rather than OpenCV's reader: connecting and reading have time limits that work, and a damaged picture is dropped
 and counted, where OpenCV would hand over its grey remains. It reads as fast as the camera sends, which keeps the delay
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from edge_agent.capture.media import Picture, decode_pictures, open_stream
+from edge_agent.capture.decode import decode_pictures, open_stream
 from edge_agent.capture.pace import Thinner
+from edge_agent.capture.picture import Picture
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import Frame

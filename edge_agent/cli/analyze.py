@@ -65,13 +65,13 @@ def analyze(
     done: list[Analysis] = []
     for path in files:
         # Analyzers keep state between calls, so every recording gets fresh ones.
-        assembly = Assembly(text, settings)
+        assembly = Assembly(text, settings, recorded=True)
         assembly.pull_missing(pull_showing_progress)
         assembly.require_models()  # an answer without them would say that nobody was there
         assembly.activate()
         try:
             with positions(path.name) as progress:
-                done.append(analyze_file(path, assembly, rate, progress))
+                done.append(analyze_file(path, assembly, rate, progress, settings.microphone.channel))
         finally:
             assembly.close()
     if form is not None:

@@ -138,10 +138,19 @@ class ActiveAnalyzer:
 class PluginManager:
     """All plugins of this installation, as far as ``allow`` lets them in.
 
-    ``tables`` are the raw ``[analyzers.*]`` tables; ``describe`` words their validation errors.
+    ``tables`` are the raw ``[analyzers.*]`` tables; ``describe`` words their validation errors. ``recorded``: what they
+    do not say is chosen for recordings and stills, not for what happens now.
     """
 
-    def __init__(self, allow: Sequence[str], tables: Mapping[str, Mapping[str, Any]], describe: Describe) -> None:
+    def __init__(
+        self,
+        allow: Sequence[str],
+        tables: Mapping[str, Mapping[str, Any]],
+        describe: Describe,
+        *,
+        recorded: bool = False,
+    ) -> None:
+        self._recorded = recorded
         self._allow = frozenset(allow)
         self._tables = tables
         self._describe = describe
@@ -152,6 +161,7 @@ class PluginManager:
         self._analyzers: dict[str, AnalyzerSpec] = {}
         self._homes: dict[str, str] = {}
         self._settings: dict[str, AnalyzerSettings] = {}
+        self._plain: dict[str, AnalyzerSettings] = {}
         self._sources: dict[str, SourceSpec] = {}
         self._sinks: dict[str, SinkSpec] = {}
 
@@ -244,8 +254,12 @@ class PluginManager:
     def _accept(self, spec: AnalyzerSpec, plugin: str, origin: str) -> None:
         kind = spec.kind.value
         self._analyzers[spec.name] = spec
+        table = dict(self._tables.get(spec.name, {}))
         try:
-            settings = spec.settings.model_validate(dict(self._tables.get(spec.name, {})))
+            settings = spec.settings.model_validate(table)
+            if self._recorded and spec.recorded.keys() - table.keys():
+                self._plain[spec.name] = settings
+                settings = spec.settings.model_validate({**spec.recorded, **table})
         except ValidationError as error:
             prefix = ("analyzers", spec.name)
             detail = "; ".join(self._describe(e, spec.settings, prefix) for e in error.errors())
@@ -286,6 +300,18 @@ class PluginManager:
             except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything; see reason()
                 self._update(name, Status.LOAD_ERROR, reason(error))
         return wanted
+
+    def forgo(self, model: str) -> bool:
+        """Do without a model that only the options for recordings ask for; whether that can be."""
+        wanting = [name for name, models in self.models_by_analyzer().items() if model in models]
+        if any(name not in self._plain for name in wanting):
+            return False
+        before = {name: self._settings[name] for name in wanting}
+        self._settings |= {name: self._plain[name] for name in wanting}
+        if model in self.required_models():
+            self._settings |= before
+            return False
+        return True
 
     def activate(self, context: AnalyzerContext) -> list[ActiveAnalyzer]:
         """Build and self-check every enabled analyzer; those that fail keep their status and are left out."""

@@ -7,8 +7,8 @@ never starts threads and never touches the network. What it raises marks it ``cr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -130,6 +130,7 @@ class AnalyzerSpec:
     :class:`~edge_agent.domain.errors.EdgeAgentError`. ``models(settings)`` names the catalogue models it would load.
     ``max_fps`` bounds how often a picture analyzer is asked (None: as often as frames are analysed). ``isolation``
     ``process`` asks for a process of its own, for native code that may crash or hang; the operator may overrule it.
+    ``recorded`` are options with another default for recordings and stills, where nothing is missed by taking longer.
     """
 
     name: str
@@ -140,6 +141,7 @@ class AnalyzerSpec:
     models: Callable[[Any], Sequence[str]] = lambda _settings: ()
     max_fps: float | None = None
     isolation: Isolation = "none"
+    recorded: Mapping[str, object] = field(default_factory=dict)
 
 
 def isolation_of(spec: AnalyzerSpec, settings: AnalyzerSettings) -> Isolation:

@@ -1,6 +1,6 @@
 """Streams that answer each message with what was found in it: ``/ws/face`` takes base64 pictures, ``/ws/audio-stream``
-base64 PCM; both also as JSON, ``{"data": "…"}``, the latter with its ``rate``. Who may connect is decided by the server
-around these routes. Errors are ``{"error": …}``, and the stream goes on.
+base64 PCM or sound files; both also as JSON, ``{"data": "…"}``, the latter with its ``rate``. Who may connect is
+decided by the server around these routes. Errors are ``{"error": …}``, and the stream goes on.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from starlette.routing import BaseRoute, WebSocketRoute
 
 from edge_agent.api import EVERY_FRAME, MIN_SIDE, MediaError, Session
 from edge_agent.capture import iter_media, read_media
-from edge_agent.domain.media import Frame
+from edge_agent.capture.formats import names, sniff_bytes
+from edge_agent.capture.sound import Samples, to_float
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.web.conversation import Conversation, Limits
-from edge_agent.web.memory import holds_media, in_memory
+from edge_agent.web.memory import in_memory
 
 SIDE = 3000
 """Largest width and height of a picture in pixels."""
@@ -29,6 +31,13 @@ SECONDS = 10.0
 """Longest sound in one message."""
 _RATES = (8_000, 192_000)
 _STEP_S = 0.05
+_TELLING = 2000
+"""Bytes of sound that are enough to tell noise from it."""
+SOUNDS = (
+    "accepted are signed 16-bit little-endian mono samples, or whole files, one a message, of "
+    f"{names('sound')}, {names('film')}"
+)
+"""What may be sent for sound."""
 
 
 def routes(open_session: Callable[..., Session] = Session, limits: Limits | None = None) -> list[BaseRoute]:
@@ -60,7 +69,7 @@ class FaceTalk:
         except _RefusedError as error:
             return {"error": str(error)}
         if self._session is None:
-            self._session = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True)
+            self._session = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True, live=True)
         self._last = max(self._now() - self._started, self._last + _STEP_S)
         report = self._session.frame(frame.data, self._last)
         self._session.take()
@@ -84,12 +93,15 @@ class FaceTalk:
 
 
 class SoundTalk:
-    """One microphone: signed 16-bit little-endian mono PCM, chunk after chunk at one rate, 16 kHz unless told."""
+    """One microphone: signed 16-bit little-endian mono PCM, chunk after chunk at one rate, 16 kHz unless told; or sound
+    files of any known format, each message a whole one. What the first message holds decides.
+    """
 
     def __init__(self, open_session: Callable[..., Session]) -> None:
         self._open = open_session
         self._session: Session | None = None
         self._rate = 0
+        self._files = False
         self._samples = 0
 
     def answer(self, text: str | bytes) -> dict[str, Any]:
@@ -103,7 +115,7 @@ class SoundTalk:
         self._session.sound(samples, rate)
         self._samples += len(samples)
         _windows, events = self._session.take()
-        power = float(np.mean((samples.astype(np.float64) / 32768) ** 2))
+        power = float(np.mean(samples.astype(np.float64) ** 2))
         return {
             "time": round(self._samples / rate, 3),
             "loudness": round(10 * math.log10(power), 1) if power > 0 else None,
@@ -114,18 +126,24 @@ class SoundTalk:
             ],
         }
 
-    def _chunk(self, message: dict[str, Any]) -> tuple[np.ndarray[Any, np.dtype[np.int16]], int]:
-        rate = message.get("rate", self._rate or 16_000)
+    def _chunk(self, message: dict[str, Any]) -> tuple[Samples, int]:
+        content = _bytes(message)
+        if self._session is None:
+            self._files = sniff_bytes(content) is not None
+        if self._files:
+            return _sound(content), AUDIO_RATE
+        rate = message.get("rate", self._rate or AUDIO_RATE)
         if not isinstance(rate, int) or not _RATES[0] <= rate <= _RATES[1]:
             raise _RefusedError(f"rate: a number of samples per second from {_RATES[0]} to {_RATES[1]}")
         if self._rate and rate != self._rate:
             raise _RefusedError(f"rate: must stay {self._rate}; open another connection to change it")
-        content = _bytes(message)
         if not content or len(content) % 2:
             raise _RefusedError("data: 16-bit samples take two bytes each, and there must be some")
         if len(content) > 2 * rate * SECONDS:
             raise _RefusedError(f"data: at most {SECONDS:.0f} s in a message")
-        return np.frombuffer(content, "<i2").astype(np.int16), rate
+        if (other := _no_pcm(content)) is not None:
+            raise _RefusedError(f"data: {other}; {SOUNDS}")
+        return to_float(np.frombuffer(content, "<i2")), rate
 
     def close(self) -> None:
         """Free the models."""
@@ -157,21 +175,61 @@ def _bytes(message: dict[str, Any]) -> bytes:
 
 
 def _picture(content: bytes) -> Frame:
-    if not holds_media(content):
-        raise _RefusedError("data: no picture in a known format")
+    form = sniff_bytes(content)
+    if form is None:
+        raise _RefusedError(f"data: no picture in a known format; known are {names('picture')}")
     with in_memory(content) as path:
         try:
             info = read_media(path)
             if info.video is None:
-                raise _RefusedError("data: no picture in a known format")
+                raise _RefusedError(f"data: {form.name} without a picture; pictures are {names('picture')}")
             if max(info.video.width, info.video.height) > SIDE:
                 raise _RefusedError(f"data: the picture is larger than {SIDE} x {SIDE}")
             frame = next(item for item in iter_media(path) if isinstance(item, Frame))
         except (MediaError, StopIteration) as error:
-            raise _RefusedError("data: no picture in a known format") from error
+            raise _RefusedError(f"data: no picture in a known format that can be decoded ({form.name})") from error
     if min(frame.width, frame.height) < MIN_SIDE:
         raise _RefusedError(f"data: no picture of at least {MIN_SIDE} x {MIN_SIDE}")
     return frame
+
+
+def _sound(content: bytes) -> Samples:
+    """The sound of a whole file."""
+    form = sniff_bytes(content)
+    if form is None:
+        raise _RefusedError(f"data: the first message was a sound file, and this one is none; {SOUNDS}")
+    parts = []
+    with in_memory(content) as path:
+        try:
+            if read_media(path).audio is None:
+                raise _RefusedError(f"data: {form.name} without sound; {SOUNDS}")
+            for item in iter_media(path):
+                if item.time > SECONDS:
+                    raise _RefusedError(f"data: at most {SECONDS:.0f} s in a message")
+                if isinstance(item, AudioBlock):
+                    parts.append(item.samples)
+        except MediaError as error:
+            raise _RefusedError(f"data: {form.name} that cannot be decoded; {SOUNDS}") from error
+    if not parts:
+        raise _RefusedError(f"data: {form.name} without sound; {SOUNDS}")
+    return np.concatenate(parts)
+
+
+def _no_pcm(content: bytes) -> str | None:
+    """What bytes are that were taken for 16-bit samples and cannot be: noise as loud as can be is compressed data."""
+    if len(content) < _TELLING:
+        return None
+    words = np.frombuffer(content[: len(content) // 4 * 4], "<i2")
+    with np.errstate(invalid="ignore"):
+        wide = np.abs(words.view("<f4"))
+        floats = np.mean((wide > 1e-6) & (wide <= 1.0)) > 0.95
+    if floats and len(np.unique(words[::2])) > len(wide) / 8:
+        return "these look like 32-bit float samples"
+    samples = words.astype(np.float64) / 32768
+    power = float(np.mean(samples**2))
+    alike = abs(float(np.mean(samples[1:] * samples[:-1])))
+    uniform = abs(power - 1 / 3) < 0.03 and alike < 0.1 * power
+    return "this looks like compressed sound without the beginning that tells its format" if uniform else None
 
 
 def _pixels(box: dict[str, float], frame: Frame) -> dict[str, float]:

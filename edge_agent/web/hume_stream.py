@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from edge_agent.api import EVERY_FRAME, MIN_SIDE, MediaError, Session, VisionReport
 from edge_agent.capture import MediaInfo, iter_media, read_media
+from edge_agent.capture.formats import ACCEPTED, sniff_bytes
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.web import hume_answer as answer
 from edge_agent.web import hume_request as asked
 from edge_agent.web.hume_request import FaceModel, Models, Request, StreamError
-from edge_agent.web.memory import holds_media, in_memory
+from edge_agent.web.memory import in_memory
 
 SECONDS = 5.0
 """Longest film or sound in one payload."""
@@ -28,7 +29,7 @@ SIDE = 3000
 """Largest width and height of a picture in pixels."""
 FPS = 3.0
 """Pictures per second of a film when ``fps_pred`` is not given."""
-_UNKNOWN = "The media could not be parsed into a known format."
+_UNKNOWN = f"The media could not be parsed into a known format. Known are {ACCEPTED}."
 _SLACK_S = 0.25
 _STEP_S = 0.05
 
@@ -97,7 +98,7 @@ class Stream:
     def _look(self, frame: Frame, since: float) -> VisionReport | None:
         """Look at a picture that comes ``since`` seconds after the last one."""
         if self._faces is None:
-            self._faces = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True)
+            self._faces = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True, live=True)
         self._last = self._last + since if since > 0 else max(self._now() - self._started, self._last + _STEP_S)
         report = self._faces.frame(frame.data, self._last)
         self._faces.take()
@@ -154,7 +155,7 @@ class _Look:
 
 def decode(content: bytes, look: _Look | None) -> Samples:
     """Give every picture to ``look``; return the sound. Raises StreamError."""
-    if not holds_media(content):
+    if sniff_bytes(content) is None:
         raise StreamError(asked.UNKNOWN_FORMAT, _UNKNOWN)
     blocks = [np.zeros(0, np.float32)]
     with in_memory(content) as path:

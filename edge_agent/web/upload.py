@@ -23,7 +23,8 @@ from starlette.routing import BaseRoute, Route
 from edge_agent import __version__
 from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
 from edge_agent.capture import read_media
-from edge_agent.web.memory import holds_media, in_memory
+from edge_agent.capture.formats import ACCEPTED, sniff_bytes
+from edge_agent.web.memory import in_memory
 from edge_agent.web.problems import ProblemError
 
 log = logging.getLogger(__name__)
@@ -115,9 +116,9 @@ class _Uploads:
     def _analyze(self, content: bytes, unwanted: threading.Event) -> Analysis:
         if not content:
             raise ProblemError(400, "The body is empty: post the bytes of a film or a picture.")
-        unknown = ProblemError(415, "The body is no film or picture in a known format.")
-        if not holds_media(content):
-            raise unknown
+        form = sniff_bytes(content)
+        if form is None:
+            raise ProblemError(415, f"The body is no film or picture in a known format. Known are {ACCEPTED}.")
         with in_memory(content) as path:
             try:
                 info = read_media(path)
@@ -128,8 +129,10 @@ class _Uploads:
                 self._check(info.duration)
                 with self._open(ANALYZERS) as session:
                     return session.file(path, lambda position, _duration: self._check(position, unwanted))
-            except MediaError:
-                raise unknown from None
+            except MediaError as error:
+                told = str(error).removeprefix(f"{path}: ")
+                why = f"The body is no film or picture in a known format that can be read ({form.name}: {told})."
+                raise ProblemError(415, why) from None
 
     def _check(self, position: float, unwanted: threading.Event | None = None) -> None:
         """Called for every picture as well: a file may say that it is shorter than it is."""

@@ -34,5 +34,6 @@ def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
             settings=FaceSettings,
             models=_models,
             factory=_make,
+            recorded={"range": "auto"},
         )
     ]

@@ -17,7 +17,8 @@ class FaceSettings(AnalyzerSettings):
     range: Range = Field(
         default="near",
         description="near: to about 2 m, fastest. far: to about 4 m, at about three times the cost. "
-        "auto: to 5 m; as near where nothing suggests a person further away, else with extra looks.",
+        "auto: to 5 m; as near where nothing suggests a person further away, else with extra looks. "
+        "Recordings, uploads and still pictures are looked at with auto unless this is set.",
     )
     extra_looks: int = Field(
         default=2,

@@ -23,11 +23,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
 from edge_agent.capture import iter_media
+from edge_agent.capture.formats import sniff_bytes
 from edge_agent.domain.media import AudioBlock
 from edge_agent.models import ModelStore
 from edge_agent.web import hume
 from edge_agent.web.hume_answer import EMOTION_NAMES
-from edge_agent.web.memory import holds_media
 from tests.support.web import Server
 
 Ask = Callable[..., dict[str, Any]]
@@ -233,9 +233,10 @@ def test_a_film_that_is_too_long_is_refused(ask: Ask, shared: Path) -> None:
 def test_a_playlist_is_no_media(ask: Ask, tmp_path: Path) -> None:
     for head in (b"", b"ID3\x04\x00\x00\x00\x00\x00\x05hello"):
         playlist = head + f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/secret.ts\n#EXT-X-ENDLIST\n".encode()
-        assert not holds_media(playlist)
-        assert ask(data=b64(playlist), models={"face": {}})["code"] == "E0200"
-    assert holds_media(b"ID3\x04\x00\x00\x00\x00\x00\x05hello\xff\xfb\x90\x00")
+        assert sniff_bytes(playlist) is None
+        told = ask(data=b64(playlist), models={"face": {}})
+        assert told["code"] == "E0200"
+        assert all(name in told["error"] for name in ("HEIC", "AIFF", "MPEG-TS")), "what would be accepted"
 
 
 # ---------------------------------------------------------------------- limits

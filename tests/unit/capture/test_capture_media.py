@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from edge_agent.capture import iter_media, read_media
-from edge_agent.capture.media import decode_pictures
+from edge_agent.capture.decode import decode_pictures
 from edge_agent.domain.errors import ConfigError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame, PixelFormat
 from tests.support.recordings import FPS, picture, tone, write
@@ -248,9 +248,9 @@ def _subtitles(folder: Path) -> Path:
         (_folder, "is a directory"),
         (_empty, "is empty"),
         (_noise, "not a media file"),
-        (_text, "no picture and no sound"),
+        (_text, "not a media file in a known format: pictures (JPEG, "),
         (_headless, "no picture and no sound"),
-        (_subtitles, "no picture and no sound"),
+        (_subtitles, "not a media file"),
     ],
 )
 def test_unusable_files_are_refused_in_one_line(tmp_path: Path, make: Any, words: str) -> None:
@@ -282,8 +282,10 @@ def test_24_picture_that_the_decoder_calls_corrupt_is_dropped_and_counted() -> N
     def frame(number: int) -> Any:
         return SimpleNamespace(is_corrupt=number in (0, 2), time=number / FPS)
 
-    codec = SimpleNamespace(name="h264", options={})
-    stream = SimpleNamespace(disposition=0, codec_context=codec, average_rate=Fraction(FPS))
+    codec = SimpleNamespace(name="h264", options={}, sample_aspect_ratio=None)
+    stream = SimpleNamespace(
+        disposition=0, codec_context=codec, average_rate=Fraction(FPS), sample_aspect_ratio=Fraction(1)
+    )
     packets = [SimpleNamespace(decode=lambda number=number: [frame(number)]) for number in range(5)]
     container = SimpleNamespace(
         streams=SimpleNamespace(video=[stream]), start_time=0, demux=lambda _stream: iter(packets)

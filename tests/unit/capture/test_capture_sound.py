@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from edge_agent.capture.sound import Resampler, replace_bad, to_float, to_mono
+from edge_agent.capture.sound import Mixer, Resampler, replace_bad, to_float
 from edge_agent.domain.errors import ConfigError
 
 
@@ -27,14 +28,14 @@ def test_every_sample_type_becomes_full_scale_one(values: list[float], dtype: ty
 
 def test_mono_is_a_channel_or_the_mean() -> None:
     stereo = np.array([[0.2, 0.6], [-0.4, 0.0]], np.float32)
-    assert to_mono(stereo, None).tolist() == pytest.approx([0.4, -0.2])
-    assert to_mono(stereo, 1).tolist() == pytest.approx([0.6, 0.0])
-    assert to_mono(stereo, 0).flags.c_contiguous
+    assert Mixer().push(stereo, 16_000).tolist() == pytest.approx([0.4, -0.2])
+    assert Mixer(1).push(stereo, 16_000).tolist() == pytest.approx([0.6, 0.0])
+    assert Mixer(0).push(stereo, 16_000).flags.c_contiguous
 
 
 def test_missing_channel_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"channel = 2.*2 channel"):
-        to_mono(np.zeros((4, 2), np.float32), 2)
+        Mixer(2).push(np.zeros((4, 2), np.float32), 16_000)
 
 
 def test_bad_values_are_silenced_counted_and_the_rest_clipped() -> None:
@@ -57,3 +58,74 @@ def test_resampler_in_pieces_equals_resampler_at_once(rate: int) -> None:
 def test_resampler_leaves_16_khz_alone() -> None:
     samples = np.linspace(-1, 1, 50, dtype=np.float32)
     assert Resampler(16_000).push(samples) is samples
+
+
+# ---------------------------------------------------------------------- channels that cancel each other
+
+RATE = 16_000
+
+
+def wave(seconds: float = 1.0, frequency: float = 300.0) -> npt.NDArray[np.float32]:
+    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def mix(sound: npt.NDArray[np.float32], size: int, low: int | None = None) -> npt.NDArray[np.float32]:
+    mixer = Mixer()
+    return np.concatenate([mixer.push(sound[at : at + size], RATE, low) for at in range(0, len(sound), size)])
+
+
+def power(samples: npt.NDArray[np.float32]) -> float:
+    return float(np.mean(samples**2))
+
+
+@pytest.mark.parametrize("size", [160, 1_024, 1_600, 16_000])
+@pytest.mark.parametrize(
+    "gains",
+    [(1, -1), (-1, 1), (1, 1, -1), (1, -1, 1, -1), (1, -0.9), (0, 0, 1, 0, 0, 0)],
+    ids=["opposite", "reversed", "one of three", "two of four", "nearly", "centre of six"],
+)
+def test_sound_that_the_mean_would_lose_is_heard(gains: tuple[float, ...], size: int) -> None:
+    heard = mix(np.outer(wave(), np.array(gains, np.float32)), size)
+    assert power(heard) == pytest.approx(power(wave()), rel=0.02)
+    assert np.abs(np.diff(heard)).max() < 1.1 * np.abs(np.diff(wave())).max(), "no clicks"
+
+
+@pytest.mark.parametrize("gains", [(1, 1), (1, 0.5), (1, 0), (0.3, 0.3, 0.3)])
+def test_what_does_not_cancel_is_the_mean(gains: tuple[float, ...]) -> None:
+    sound = np.outer(wave(), np.array(gains, np.float32))
+    assert mix(sound, 1_024) == pytest.approx(sound.mean(axis=1), abs=1e-6)
+
+
+def test_independent_noise_is_the_mean() -> None:
+    sound = np.random.default_rng(1).normal(0, 0.1, (3 * RATE, 2)).astype(np.float32)
+    assert mix(sound, 160) == pytest.approx(sound.mean(axis=1), abs=1e-6)
+
+
+def test_a_burst_out_of_silence_is_heard_from_its_beginning_and_without_clicks() -> None:
+    hiss = np.random.default_rng(2).normal(0, 0.001, (5 * RATE, 2)).astype(np.float32)
+    hiss[3 * RATE : 4 * RATE] += np.outer(wave(), np.array([1, -1], np.float32))
+    heard = mix(hiss, 1_600)
+    assert power(heard[3 * RATE : 3 * RATE + 1_600]) > 0.7 * power(wave(0.1))
+    assert power(heard[3 * RATE + 1_600 : 4 * RATE]) == pytest.approx(power(wave()), rel=0.05)
+    assert np.abs(np.diff(heard)).max() < 1.2 * np.abs(np.diff(wave())).max()
+
+
+def test_an_offset_makes_no_channel_the_loudest() -> None:
+    sound = np.outer(wave(), np.array([1, -1, 0], np.float32)) + np.array([0, 0, 0.9], np.float32)
+    assert power(mix(sound, 1_600)) == pytest.approx(power(wave()), rel=0.05)
+
+
+def test_the_channel_of_low_frequencies_is_none_to_listen_to() -> None:
+    sound = np.outer(wave(), np.array([0.2, -0.2, 0, 0, 0, 0], np.float32))
+    sound[:, 3] = 1.8 * wave(frequency=30.0)
+    assert power(mix(sound, 1_024, low=3)) == pytest.approx(power(0.2 * wave()), rel=0.05)
+
+
+def test_a_damaged_channel_does_not_reach_the_one_that_is_heard() -> None:
+    sound = np.outer(wave(), np.array([1, -1, 0], np.float32))
+    sound[100::777, 2] = np.nan
+    assert np.isfinite(mix(sound, 1_024)).all()
+
+
+def test_no_samples_are_no_samples() -> None:
+    assert len(Mixer().push(np.zeros((0, 2), np.float32), RATE)) == 0
