@@ -33,7 +33,7 @@ from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import AudioReport, VisionReport
-from edge_agent.domain.summary import STOPPED, ClockState, Presence, Summary
+from edge_agent.domain.summary import NONE, STOPPED, ClockState, Presence, Summary
 from edge_agent.domain.text import Redactor
 from edge_agent.runtime.mailbox import Closed, Mailbox
 from edge_agent.runtime.process import process_use
@@ -248,7 +248,9 @@ class Agent:
     def _publish_health(self, document: Mapping[str, Any], notifier: Notifier) -> None:
         self.delivery.publish_state(topics.HEALTH, document)
         wrong = document["problems"]
-        notifier.status(wrong[0] if wrong else f"watching as {self.settings.device.id}")
+        why = self.panel.why_unknown("camera")
+        doing = "watching" if why in ("", NONE) else f"not watching ({why})"
+        notifier.status(wrong[0] if wrong else f"{doing} as {self.settings.device.id}")
         for line in wrong:
             if line not in self._last_problems and not line.startswith(health.LOGGED):  # those log their own failures
                 log.warning("%s", line)

@@ -99,8 +99,7 @@ def show(analysis: Analysis, console: Console) -> None:
 
 def _window_row(summary: Summary) -> tuple[str, ...]:
     window = summary.window
-    seen = window.faces.seconds
-    mean = f"{window.faces.person_seconds / seen:.1f}" if seen else "-"  # nobody could be seen: not nobody was there
+    mean = "-" if window.faces.mean is None else f"{window.faces.mean:.1f}"
     estimate = estimate_emotion(window.emotion)
     sounds = ", ".join(f"{label} x{sums.count}" for label, sums in window.bursts.items())
     head = (f"{window.begin:.0f}", f"{window.end:.0f}", mean)

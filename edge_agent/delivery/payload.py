@@ -139,11 +139,11 @@ def _identity(device: str, boot_id: str, seq: int) -> dict[str, Any]:
 
 def _faces(sums: FaceSums) -> dict[str, Any]:
     """Nulls when nobody could be seen all the time: 0 would say that nobody was there."""
-    if not sums.known:
+    if sums.mean is None:
         return dict.fromkeys(("max", "mean", "person_seconds", "tracks"))
     return {
         "max": sums.most,
-        "mean": _round(sums.person_seconds / sums.seconds) if sums.seconds > 0 else 0.0,
+        "mean": _round(sums.mean),
         "person_seconds": _round(sums.person_seconds),
         "tracks": sums.carried + sums.arrived,
     }

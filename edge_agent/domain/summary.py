@@ -63,6 +63,14 @@ class FaceSums:
         """Whether faces were searched for at some time: only then 0 means nobody."""
         return self.seconds > 0 or self.most > 0
 
+    @property
+    def mean(self) -> float | None:
+        """Average number of people over the time searched; of a look that stands for no time, as of a still picture,
+        those it showed; None when not :attr:`known`."""
+        if self.seconds > 0:
+            return self.person_seconds / self.seconds
+        return float(self.most) if self.most else None
+
 
 @dataclass(frozen=True, slots=True)
 class EmotionSums:

@@ -83,7 +83,7 @@ def compare(before: Window, now: Window) -> Trend:
     return Trend(
         seconds=before.seconds,
         valence=_difference(_valence(before), _valence(now)),
-        people=_difference(_people(before), _people(now)),
+        people=_difference(before.faces.mean, now.faces.mean),
         attention=_difference(before.attention.ratio, now.attention.ratio),
     )
 
@@ -91,10 +91,6 @@ def compare(before: Window, now: Window) -> Trend:
 def _valence(window: Window) -> float | None:
     estimate = estimate_emotion(window.emotion)
     return None if estimate is None else estimate.valence
-
-
-def _people(window: Window) -> float | None:
-    return window.faces.person_seconds / window.faces.seconds if window.faces.seconds > 0 else None
 
 
 def _difference(before: float | None, now: float | None) -> float | None:

@@ -21,7 +21,7 @@ from edge_agent.app.board import Board
 from edge_agent.app.people import KEEP_S
 from edge_agent.delivery.commands import Command
 from edge_agent.delivery.payload import schema, timestamp
-from edge_agent.domain.errors import RefusedError
+from edge_agent.domain.errors import EdgeAgentError, RefusedError
 from edge_agent.domain.message import MessageKind
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview
@@ -134,7 +134,9 @@ class Views:
         wall, device = clock.wall(), self._agent.settings.device.id
         with self._looking:  # who asks meanwhile is told from what the first one had rendered
             people = analytics.people(known, device, wall - now, self._looks)
-        return JSONResponse({"now": timestamp(wall), "people": people})
+        unknown = (self._board.state("presence") or {}).get("unknown")
+        people = [person | {"here": person["here"] and not unknown} for person in people]
+        return JSONResponse({"now": timestamp(wall), "unknown": unknown, "people": people})
 
     def schema(self, _request: Request) -> Response:
         """Of the config file."""
@@ -163,6 +165,8 @@ class Views:
             outcome = await anyio.to_thread.run_sync(requests.perform, Command(name, value=value))
         except RefusedError as error:
             raise ProblemError(409, str(error), more={"outcome": "refused"}) from None
+        except EdgeAgentError as error:
+            raise ProblemError(500, str(error), more={"outcome": "failed"}) from None
         self._board.post("state", self._agent.panel.document())  # who asks next sees it, and so do those who watch
         return JSONResponse({"status": outcome.status, **outcome.details})
 

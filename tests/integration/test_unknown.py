@@ -31,7 +31,7 @@ host = "127.0.0.1"
 port = {port}
 {more}
 """
-Start = Callable[..., None]
+Start = Callable[..., subprocess.Popen[str]]
 NOTHING = dict.fromkeys(("max", "mean", "person_seconds", "tracks"))
 
 
@@ -39,16 +39,18 @@ NOTHING = dict.fromkeys(("max", "mean", "person_seconds", "tracks"))
 def start(cli: Cli, broker: Mosquitto, tmp_path: Path) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
-    def run(camera: str, more: str = "") -> None:
+    def run(camera: str, more: str = "") -> subprocess.Popen[str]:
         config = tmp_path / "config.toml"
         config.write_text(CONFIG.format(camera=camera, port=broker.port, more=more))
         state = str(tmp_path / "state")
         running.append(cli.start("run", "--config", str(config), EDGE_AGENT__DEVICE__STATE_DIR=state))
+        return running[-1]
 
     yield run
     for process in running:
-        process.terminate()
-        process.communicate(timeout=20)
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=20)
 
 
 def wait(heard: Subscriber, topic: str, condition: Callable[[Any], Any], timeout: float = 60.0) -> Received:
@@ -88,7 +90,7 @@ def test_without_a_face_detector_nobody_was_searched_for(start: Start, subscribe
 
 def test_presence_follows_arrivals_and_pauses_at_once(start: Start, subscriber: Subscriber) -> None:
     """C5: occupancy waited for the end of the window."""
-    start("demo")
+    agent = start("demo")
     arrival = wait(subscriber, "event/arrival", lambda _e: True)
     here = wait(subscriber, "presence", lambda p: p["count"] == 1)
     assert here.json == {"v": 1, "device": "kiosk-1", "count": 1, "occupied": True, "unknown": None}
@@ -108,6 +110,9 @@ def test_presence_follows_arrivals_and_pauses_at_once(start: Start, subscriber: 
     before = len(subscriber.on(f"{BASE}/presence"))
     assert ask(subscriber, "resume", "{}")["status"] == "done"
     subscriber.wait(lambda _m: any(m.json["count"] == 1 for m in subscriber.on(f"{BASE}/presence")[before:]), 30)
+    agent.terminate()
+    agent.communicate(timeout=20)
+    assert subscriber.on(f"{BASE}/presence")[-1].json["unknown"] == "stopped"
 
 
 def ask(heard: Subscriber, name: str, value: str) -> dict[str, Any]:

@@ -24,12 +24,13 @@ BEARER = f"Authorization: Bearer {TOKEN}"
 
 
 class Web:
-    """The web side of an agent without devices, on a free port; ``board`` is where it looks; ``more`` of ``[web]``."""
+    """The web side of an agent without devices, on a free port; ``board`` is where it looks; ``more`` of ``[web]``
+    and of ``[device]``."""
 
-    def __init__(self, state: Path, more: str = "") -> None:
+    def __init__(self, state: Path, more: str = "", device: str = "") -> None:
         self.port = free_port()
         text = (
-            f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n'
+            f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n{device}\n[plugins]\nallow = []\n'
             '[camera]\nsource = "none"\n[microphone]\nsource = "none"\n'
             f'[web]\nenabled = true\nport = {self.port}\ntoken = "{TOKEN}"\n{more}\n'
         )

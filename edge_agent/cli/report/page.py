@@ -94,7 +94,7 @@ def _table(summaries: Sequence[Summary]) -> str:
 def _row(summary: Summary) -> tuple[str, ...]:
     window = summary.window
     faces, estimate, looking = window.faces, estimate_window(window), window.attention.ratio
-    people = f"{faces.person_seconds / faces.seconds:.1f}" if faces.seconds else "–"
+    people = "–" if faces.mean is None else f"{faces.mean:.1f}"
     told = ("–", "", "", "")
     if estimate is not None:
         share = f"{100 * max(estimate.p):.0f} %"

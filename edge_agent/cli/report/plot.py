@@ -81,9 +81,9 @@ def people(summaries: Sequence[Summary], axis: Axis) -> str:
     parts = [_label(str(top), 0), _label("0", height)]
     for window in (s.window for s in summaries):
         faces = window.faces
-        if not faces.known:  # a gap, not nobody
+        mean = faces.mean
+        if mean is None:  # a gap, not nobody
             continue
-        mean = faces.person_seconds / faces.seconds if faces.seconds else 0.0
         told = f"{mean:.1f} on average, at most {faces.most}, {clock(window.begin)} to {clock(window.end)}"
         span, tall, line = axis.span(window.begin, window.end, 1), height * mean / top, height * (1 - faces.most / top)
         parts.append(

@@ -79,8 +79,8 @@ function state(s) {
 
 async function persons() {
   try {
-    const { now, people } = await ask(`people?seconds=${SECONDS}`);
-    showPersons(people, Date.parse(now), hidden);
+    const { now, unknown: whyNot, people } = await ask(`people?seconds=${SECONDS}`);
+    showPersons(people, Date.parse(now), hidden, whyNot);
   } catch { /* the connection says what is wrong */ }
 }
 

@@ -1,6 +1,6 @@
 // Each person in view, and those who left lately: how long, how they looked, whether they turned to the camera.
 import { element } from "./chart.js";
-import { clock, duration, leading, percent, signed } from "./format.js";
+import { because, clock, duration, leading, percent, signed } from "./format.js";
 import { make, say } from "./panels.js";
 import { EMOTIONS } from "./past.js";
 
@@ -43,10 +43,10 @@ function row(person, from, now) {
 }
 
 /** Those who are here first, and of them and the others who came last. `now` is the device's own. `hidden`: nobody is told of alone. */
-export function showPersons(people, now, hidden) {
+export function showPersons(people, now, hidden, unknown) {
   const sorted = [...people].sort((a, b) => b.here - a.here || Date.parse(b.until) - Date.parse(a.until));
   const here = people.filter((p) => p.here).length, left = Math.max(0, people.length - MOST);
-  say("persons-now", hidden ? "" : `${here} in view, ${people.length} in the last 5 minutes`);
+  say("persons-now", hidden ? "" : `${unknown ? `who is in view is unknown (${because(unknown)})` : `${here} in view`}, ${people.length} in the last 5 minutes`);
   const shown = sorted.slice(0, MOST), since = Math.min(now - LEAST_MS, ...shown.map((p) => Date.parse(p.since)));
   const from = Math.max(since, now - 1000 * SECONDS);
   $("persons").replaceChildren(...shown.map((person) => row(person, from, now)));

@@ -223,6 +223,16 @@ def test_a_window_that_nobody_watched_says_null_and_why() -> None:
     assert document["unknown"] == {"people": {"covered": 3.0}}
 
 
+def test_a_look_that_stands_for_no_time_counts_those_it_showed() -> None:
+    """A still picture of two was said to have 0 people on average."""
+    assert _document(Summary(START, "synced", Window(0, 0, FaceSums(2))))["faces"] == {
+        "max": 2,
+        "mean": 2.0,
+        "person_seconds": 0.0,
+        "tracks": 0,
+    }
+
+
 def test_presence_is_a_count_or_a_reason() -> None:
     assert render.presence_document(Presence(2), "k") == {
         "v": 1,

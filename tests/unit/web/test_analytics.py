@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
 from edge_agent.app.history import History
 from edge_agent.domain.summary import FaceSums, StreamSums, Summary, Window
+from edge_agent.runtime.timesync import clock_is_synced
 from edge_agent.web.analytics import report, streaming
+from tests.support.web_side import BEARER, Web
 
 NOON = 1_790_000_400.0
 
@@ -40,3 +47,28 @@ def test_steps_of_windows_that_do_not_fit_into_a_minute_leave_no_gap() -> None:
         ("2026-09-21T14:22:06.000Z", 63.0),
     ]
     assert [step["streaming"]["gaps"] for step in steps] == [{"video": 0.0, "audio": 0.0}] * 3
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_empty_history_says_that_the_clock_is_why_unless_it_is_trusted(tmp_path: Path, trusted: bool) -> None:
+    """B9, on the real clock."""
+    web = Web(tmp_path, device=f"trust_clock = {str(trusted).lower()}")
+    try:
+        status, body = web.ask("GET", "/api/v1/analytics", BEARER)
+    finally:
+        web.stop()
+    known = trusted or clock_is_synced()
+    assert status == 200
+    assert (b'"unknown":null' in body) == known
+    assert (b'"unknown":"clock"' in body) != known
+    assert web.agent.clock.synced() == known
+
+
+def test_steps_in_which_nobody_could_be_seen_have_no_zeros() -> None:
+    history = History()
+    window = Window(0.0, 30.0, unseen={"privacy": 30.0})
+    for k in range(2):
+        history.add(Summary(NOON + 30 * k, "synced", replace(window, begin=30.0 * k, end=30.0 * (k + 1))))
+    (first, *_) = report(history, NOON, NOON + 600, "kiosk-1", 60)["series"]
+    assert first["viewers"]["faces"]["max"] is None
+    assert first["viewers"]["unknown"] == {"people": {"privacy": 60.0}}
