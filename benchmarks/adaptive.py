@@ -28,7 +28,7 @@ from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.summary import Window, estimate_emotion
 from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin import AnalyzerContext, AnalyzerSpec, Kind
-from edge_agent.plugin.manager import ActiveAnalyzer
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Analyzer, FaceDetector
 from edge_agent.summary.window import WindowBuilder
 

@@ -1,4 +1,6 @@
-"""Load, heat and throttling as Linux and the Raspberry Pi's firmware tell them. What a machine lacks reads as None."""
+"""Read the machine's load, heat and throttling from Linux and the Raspberry Pi's firmware, for the governor, the health
+topic and the doctor alike. What a machine lacks reads as None.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.analysis.governor import Load
@@ -16,14 +19,52 @@ log = logging.getLogger(__name__)
 
 SYS = Path("/sys")
 
-_THROTTLED_NOW = 0b0111
-"""Bits 0 to 2 of the firmware's word: under-voltage, clock capped, throttled, each now; bits 16 and up are the past."""
+_UNDER_VOLTAGE, _CAPPED, _THROTTLED, _SOFT_LIMIT = (1 << bit for bit in range(4))
+_SINCE_BOOT = 16
+"""The same four flags again this many bits up: whether it happened since the machine was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttling:
+    """The firmware's flag word, as ``vcgencmd get_throttled`` prints it."""
+
+    flags: int
+
+    @property
+    def now(self) -> bool:
+        """Whether the firmware limits the machine now, because of voltage or heat."""
+        return self.under_voltage or self.slowed
+
+    @property
+    def under_voltage(self) -> bool:
+        """The supply is too weak now."""
+        return bool(self.flags & _UNDER_VOLTAGE)
+
+    @property
+    def slowed(self) -> bool:
+        """The processor runs slower than it could, because of heat or voltage, now."""
+        return bool(self.flags & (_CAPPED | _THROTTLED | _SOFT_LIMIT))
+
+    @property
+    def was_under_voltage(self) -> bool:
+        """The supply was too weak at some time since the start."""
+        return Throttling(self.flags >> _SINCE_BOOT).under_voltage
+
+    @property
+    def was_slowed(self) -> bool:
+        """The processor was slowed at some time since the start."""
+        return Throttling(self.flags >> _SINCE_BOOT).slowed
 
 
 def hottest(sys: Path = SYS) -> float | None:
     """Temperature of the hottest thermal zone in °C."""
+    return hottest_zone(sys / "class/thermal")
+
+
+def hottest_zone(thermal: Path) -> float | None:
+    """The same, given the folder of the zones."""
     temperatures = []
-    for zone in matching(sys, "class/thermal/thermal_zone*/temp"):
+    for zone in matching(thermal, "thermal_zone*/temp"):
         text = _read(zone)
         if text is not None and text.lstrip("-").isdigit():
             celsius = int(text) / 1000
@@ -32,18 +73,24 @@ def hottest(sys: Path = SYS) -> float | None:
     return max(temperatures, default=None)
 
 
-def throttled(sys: Path = SYS, vcgencmd: str | None = None) -> bool | None:
-    """Whether the Pi's firmware limits the machine now: from sysfs, else from ``vcgencmd`` when given its path."""
-    text = _read(sys / "devices/platform/soc/soc:firmware/get_throttled")
-    if text is None and vcgencmd is not None:
-        text = _ask(vcgencmd)
+def read_throttling(sys: Path = SYS, vcgencmd: str | None = None) -> Throttling | None:
+    """The firmware's flags: from sysfs (a Pi 5 has another path there than a Pi 4), else from ``vcgencmd`` when given
+    its path; None where no firmware tells."""
+    texts = [_read(file) for file in matching(sys, "devices/platform/soc*/soc*firmware/get_throttled")]
+    text = next((text for text in texts if text), None) or (_ask(vcgencmd) if vcgencmd else None)
     if text is None:
         return None
     try:
-        return bool(int(text.removeprefix("throttled="), 16) & _THROTTLED_NOW)
+        return Throttling(int(text.removeprefix("throttled="), 16))
     except ValueError:
         log.debug("not a word of throttle bits: %r", text)
         return None
+
+
+def throttled(sys: Path = SYS, vcgencmd: str | None = None) -> bool | None:
+    """Whether the Pi's firmware limits the machine now, the soft temperature limit of a Pi 3B+ included."""
+    found = read_throttling(sys, vcgencmd)
+    return None if found is None else found.now
 
 
 class CpuShare:

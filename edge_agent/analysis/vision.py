@@ -7,9 +7,10 @@ frames' own. What is decided, and why, is in :mod:`edge_agent.analysis.pacing`; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
+from typing import Any, TypeVar
 
 from edge_agent.analysis import gate
 from edge_agent.analysis.flags import split_flags
@@ -23,8 +24,10 @@ from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import BLINDING, EMOTION, UNSEARCHED, Observation, VisionReport
 from edge_agent.plugin import imaging
-from edge_agent.plugin.manager import ActiveAnalyzer
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Kind
+
+T = TypeVar("T")
 
 
 class VisionLane:
@@ -46,6 +49,8 @@ class VisionLane:
         self._others = [*self._scenes, *self._readers]
         self._schedules = {a.spec.name: Schedule(a.spec.max_fps) for a in self._others}
         self._schedule = Schedule(bounds.most)
+        self.on_step: Callable[[], None] = lambda: None
+        """Called before each analyzer is asked: the lane makes progress."""
         self._emotional: set[str] = set()
         self._flags: dict[str, frozenset[str]] = {}
         self._governor = governor
@@ -57,6 +62,7 @@ class VisionLane:
         self._size: tuple[int, int] | None = None
         self._resized = 0
         self._unsearched = False
+        self._events: list[Event] = []
         self._start(bounds)
 
     def _start(self, bounds: Bounds) -> None:
@@ -116,7 +122,7 @@ class VisionLane:
             if not active.alive:
                 self._flags.pop(active.spec.name, None)
             elif self._its_turn(active, frame.time):
-                others, flags = split_flags(active.call(lambda a: a.analyze(frame), ()))
+                others, flags = split_flags(self._call(active, lambda a: a.analyze(frame)))
                 found += others
                 self._flags[active.spec.name] = flags
         return found
@@ -149,7 +155,7 @@ class VisionLane:
         if blind or detector is None:
             return self._see_nobody(frame.time)
         if search.go:
-            faces = detector.call(lambda a: a.detect(frame), ())
+            faces = self._call(detector, lambda a: a.detect(frame))
             self._unsearched = not detector.answered
             if self._unsearched:  # that nothing was found does not mean that nobody is there
                 return self._see_nobody(frame.time)
@@ -190,10 +196,17 @@ class VisionLane:
         return plan, found
 
     def _ask(self, active: ActiveAnalyzer, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
-        observations: Sequence[Observation] = active.call(lambda a: a.analyze(frame, faces), ())
+        observations: Sequence[Observation] = self._call(active, lambda a: a.analyze(frame, faces))
         if any(o.name == EMOTION for o in observations):
             self._emotional.add(active.spec.name)
         return observations
+
+    def _call(self, active: ActiveAnalyzer, use: Callable[[Any], Sequence[T]]) -> Sequence[T]:
+        """What it found; events are put aside for the report."""
+        self.on_step()
+        found = active.call(use, ())
+        self._events += [item for item in found if isinstance(item, Event)]
+        return [item for item in found if not isinstance(item, Event)]
 
     def _its_turn(self, active: ActiveAnalyzer, now: float) -> bool:
         if active.spec.max_fps is None:
@@ -216,12 +229,15 @@ class VisionLane:
         captured, self._captured = self._captured, 0
         dropped, self._dropped = self._dropped, 0
         resized, self._resized = self._resized, 0
+        events, self._events = self._events, []
         return VisionReport(
             frame.time,
             frame.index,
             tracking.faces,
             tuple(observations),
-            tuple(_arrival(face) for face in tracking.arrived) + tuple(_departure(d) for d in tracking.departed),
+            tuple(_arrival(face) for face in tracking.arrived)
+            + tuple(_departure(d) for d in tracking.departed)
+            + tuple(events),
             self._raised() | ({UNSEARCHED} if self._unsearched or self._detector is None else frozenset()),
             captured=captured,
             dropped=dropped,

@@ -53,6 +53,8 @@ TICK_S = 0.5
 HEALTH_S = 30.0
 REPORT_BACKLOG = 512
 SOUND_BACKLOG = 100
+STALE_S = 30.0
+"""Seconds without progress after which a lane counts as hung, at least; more on a machine that is slow."""
 
 
 class Agent:
@@ -121,6 +123,7 @@ class Agent:
         self._last_problems: list[str] = []
         self._redactor = Redactor(known_secrets("", settings))
         self._explained = float("-inf")
+        self._told_statuses = [(report.name, report.status) for report in assembly.plugins.reports()]
         self._config_problem = ""
         self.notices: Sequence[str] = ()
         """What whoever reads the health topic must know though nothing is wrong."""
@@ -204,6 +207,7 @@ class Agent:
             self.control.tick()
             self.panel.tick()
             self._post_state()
+            self._keep_info()
             stale = supervisor.stale()
             if not stale:
                 notifier.watchdog()
@@ -241,6 +245,7 @@ class Agent:
             schedule_problem=self.control.schedule_problem,
             unknown=self._why_unknown(),
             commands=self.panel.counts(),
+            analyzers=self._assembly.timings(),
         )
         told: dict[str, Any] = self._redactor.texts(health.document(vitals))  # plugins and brokers say what they like
         return told
@@ -267,20 +272,31 @@ class Agent:
             if document != self.board.state(topics.STATE):
                 self.board.post(topics.STATE, document)
 
+    def _keep_info(self) -> None:
+        """Publish ``info`` anew when an analyzer's status is another one than before: it crashed, for instance."""
+        statuses = [(report.name, report.status) for report in self._assembly.plugins.reports()]
+        if statuses != self._told_statuses:
+            self._told_statuses = statuses
+            self.delivery.update_info(self._assembly.info())
+
     def _components(self) -> list[Component]:
         parts = [Component("summariser", self._summarise, self._reports.close)]
         if self._microphone is not None:
-            parts.append(Component("audio", self._listen, self._sound.close, stale_after=30.0))
+            parts.append(Component("audio", self._listen, self._sound.close, STALE_S, expected=self._expected_s()))
             parts.append(self._microphone.component())
         if self._camera is not None:
-            parts.append(Component("vision", self._look, self._frames.close, stale_after=30.0))
+            parts.append(Component("vision", self._look, self._frames.close, STALE_S, expected=self._expected_s()))
             parts.append(self._camera.component())
         return parts
+
+    def _expected_s(self) -> float:
+        """Seconds that one analyzer may usually take: it may ask its model several times, the self-check asks once."""
+        return 4 * self._assembly.slowest_check_s
 
     # ------------------------------------------------------------------ stages
 
     def _look(self, beat: Beat, stop: Stop) -> None:
-        lost = 0
+        self._vision.on_step = beat
         while not stop.requested:
             beat()
             try:
@@ -292,9 +308,7 @@ class Agent:
             self._adjust_vision()
             if self.preview is not None:
                 self.preview.show(frame)
-            now_lost = self._frames.lost
-            report = self._vision.offer(frame, now_lost - lost)
-            lost = now_lost
+            report = self._vision.offer(frame, self._frames.take_lost())
             if report is not None:
                 self._reports.put(replace(report, latency=max(0.0, self.clock.monotonic() - frame.time)))
                 self._explain(report.time)
@@ -320,6 +334,7 @@ class Agent:
             self._vision.repace(bounds)
 
     def _listen(self, beat: Beat, stop: Stop) -> None:
+        self._audio.on_step = beat
         while not stop.requested:
             beat()
             try:
@@ -327,7 +342,8 @@ class Agent:
             except Closed:
                 break
             if block is not None:
-                self._reports.put(self._audio.offer(block))
+                lost = self._sound.take_lost() > 0  # sound that nobody had time for is a gap like any other
+                self._reports.put(self._audio.offer(block, after_loss=lost))
         self._reports.put(self._audio.finish())
 
     def _summarise(self, beat: Beat, _stop: Stop) -> None:

@@ -20,7 +20,8 @@ from edge_agent.app.manifest import privacy_manifest
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.models import Catalogue, ModelStore, default_dir
-from edge_agent.plugin.manager import ActiveAnalyzer, PluginManager, Status
+from edge_agent.plugin.manager import PluginManager, Status
+from edge_agent.plugin.running import ActiveAnalyzer, Use
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AudioSource,
@@ -83,13 +84,16 @@ class Assembly:
                     raise
                 log.info("less is seen than could be, as by a running agent: %s", error)
 
-    def activate(self) -> Sequence[ActiveAnalyzer]:
-        """Build and self-check the enabled analyzers; the others keep their status."""
+    def activate(self, *, try_out: bool = False) -> Sequence[ActiveAnalyzer]:
+        """Build and self-check the enabled analyzers; the others keep their status.
+
+        ``try_out``: only to be looked at; each is asked once, too, as a lane would.
+        """
         context = AnalyzerContext(self.store, self.settings.models.threads)
-        self._active = self.plugins.activate(context)
+        self._active = self.plugins.activate(context, try_out=try_out)
         for report in self.plugins.reports():
             if report.status.value not in ("enabled", "disabled"):
-                log.warning("analyzer %s: %s: %s", report.name, report.status.value, report.detail)
+                log.warning("analyzer %s: %s: %s", report.name, report.status.value, report.told)
         return self._active
 
     def lanes(
@@ -164,6 +168,12 @@ class Assembly:
             found[section] = {n: self._validated(section, n, specs[n].settings, t) for n, t in tables.items()}
         return found
 
+    def device_tables(self) -> dict[str, type[BaseModel]]:
+        """The options of every source and sink that the allowed plugins offer, by the path of its table."""
+        sources = {f"sources.{name}": spec.settings for name, spec in self.plugins.sources.items()}
+        sinks = {f"sinks.{name}": spec.settings for name, spec in self.plugins.sinks.items()}
+        return {**sources, **sinks}
+
     def _refuse_unknown(self, section: str, tables: Mapping[str, object], known: Mapping[str, object]) -> None:
         for name in sorted(tables.keys() - known.keys()):
             offered = ", ".join(sorted(known)) or "none"
@@ -179,6 +189,15 @@ class Assembly:
     def running(self) -> frozenset[str]:
         """Names of the analyzers that were activated."""
         return frozenset(active.spec.name for active in self._active)
+
+    def timings(self) -> dict[str, tuple[Kind, Use]]:
+        """What each active analyzer took of the last half minute."""
+        return {active.spec.name: (active.spec.kind, active.timing.use()) for active in self._active if active.alive}
+
+    @property
+    def slowest_check_s(self) -> float:
+        """Seconds that the slowest self-check of the active analyzers took: how fast this machine is."""
+        return max((active.check_s for active in self._active), default=0.0)
 
     def close(self) -> None:
         """Close all analyzers."""

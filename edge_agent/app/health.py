@@ -9,6 +9,8 @@ from typing import Any
 from edge_agent.capture import SourceStatus
 from edge_agent.domain.summary import MISSING, OFF, PAUSED, PRIVACY, SCHEDULE, STARTING
 from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.plugin.running import Use
+from edge_agent.plugin.spec import Kind
 from edge_agent.runtime.process import ProcessUse
 from edge_agent.runtime.supervisor import ComponentHealth
 
@@ -47,6 +49,23 @@ class Vitals:
     schedule_problem: str = ""
     unknown: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, int] = field(default_factory=dict)
+    analyzers: Mapping[str, tuple[Kind, Use]] = field(default_factory=dict)
+
+
+SLOW_S, SLOW_SHARE = 0.5, 0.5
+"""A picture analyzer whose answers take this long and this share of the time keeps looks below two a second."""
+DEAF_SHARE = 0.8
+"""A sound analyzer that takes this share of the time falls behind the sound sooner or later."""
+
+
+def _starving(name: str, kind: Kind, use: Use) -> list[str]:
+    """The problem of one analyzer that takes the time of the others, if it does."""
+    sound = kind is Kind.AUDIO
+    if use.share < (DEAF_SHARE if sound else SLOW_SHARE) or (not sound and use.mean_s < SLOW_S):
+        return []
+    lane = "sound is lost" if sound else "pictures and the other analyzers wait for it"
+    remedy = "give its spec a max_fps, or switch it off" if not sound else "switch it off"
+    return [f"{PLUGIN}{name}: slow: {use.mean_s:.2g} s a call, {use.share:.0%} of the time; {lane}: {remedy}"]
 
 
 def problems(vitals: Vitals) -> list[str]:
@@ -63,10 +82,11 @@ def problems(vitals: Vitals) -> list[str]:
         if vitals.unknown.get(name) == MISSING
     ]
     found += [
-        f"{PLUGIN}{r.name}: {r.status.value}: {r.detail}"
+        f"{PLUGIN}{r.name}: {r.status.value}: {r.told}"
         for r in vitals.plugins
         if r.status not in (Status.ENABLED, Status.DISABLED)
     ]
+    found += [line for name, (kind, use) in vitals.analyzers.items() for line in _starving(name, kind, use)]
     found += _delivery_problems(vitals.delivery)
     use = vitals.process
     if use.descriptors is not None and use.descriptors > 0.8 * use.descriptor_limit:
@@ -100,6 +120,15 @@ def document(vitals: Vitals) -> dict[str, Any]:
         **({"notices": list(vitals.notices)} if vitals.notices else {}),
         "uptime_s": round(vitals.uptime_s),
         "components": {c.name: {"alive": c.alive, "restarts": c.restarts} for c in vitals.components},
+        "analyzers": {
+            name: {
+                "calls": use.calls,
+                "mean_ms": round(1000 * use.mean_s, 1),
+                "slowest_ms": round(1000 * use.slowest_s, 1),
+                "share": round(use.share, 3),
+            }
+            for name, (_, use) in vitals.analyzers.items()
+        },
         "replaced": {r.name: r.replaced for r in vitals.plugins if r.replaced},
         "sources": {
             n: {"available": s.available, "reopens": s.reopens, "off": why in CHOSEN, "unknown": why or None}

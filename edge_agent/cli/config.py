@@ -46,7 +46,8 @@ def init(
     """Write a config file with every option, its default and its meaning, all commented out."""
     defaults = ConfigText("defaults", "")
     assembly = Assembly(defaults, defaults.settings())
-    text = sample(Settings, {spec: type(model) for spec, model in assembly.plugins.analyzer_settings().items()})
+    analyzers = {name: type(model) for name, model in assembly.plugins.analyzer_settings().items()}
+    text = sample(Settings, analyzers, assembly.device_tables())
     if path is None or str(path) == "-":
         typer.echo(text, nl=False)
         return

@@ -15,10 +15,10 @@ _COLOURS = {"enabled": "green", "disabled": "dim"}
 
 @app.command("list")
 def list_plugins(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Load every allowed plugin, self-check its analyzers and print the status of each."""
+    """Load every allowed plugin, self-check its analyzers, ask each once and print the status of all."""
     text, settings = configuration(config)
     assembly = Assembly(text, settings)
-    assembly.activate()
+    assembly.activate(try_out=True)
     reports = assembly.plugins.reports()
     assembly.close()
     if json:
@@ -30,6 +30,7 @@ def list_plugins(config: ConfigOption = None, json: JsonOption = False) -> None:
                     "kind": r.kind,
                     "status": r.status.value,
                     "detail": r.detail,
+                    "where": r.where,
                     "distribution": r.distribution,
                 }
                 for r in reports
@@ -41,5 +42,5 @@ def list_plugins(config: ConfigOption = None, json: JsonOption = False) -> None:
         table.add_column(column, overflow="fold")
     for r in reports:
         colour = _COLOURS.get(r.status.value, "red")
-        table.add_row(r.name, r.kind, f"[{colour}]{r.status.value}[/]", r.distribution, r.detail)
+        table.add_row(r.name, r.kind, f"[{colour}]{r.status.value}[/]", r.distribution, r.told)
     out().print(table)

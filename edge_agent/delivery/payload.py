@@ -225,7 +225,13 @@ def _quality(stream: StreamSums, seconds: float) -> dict[str, Any]:
 
 
 def _measure(sums: MeasureSums) -> dict[str, Any]:
-    return {"mean": _round(sums.mean), "min": _round(sums.low), "max": _round(sums.high), "n": sums.count}
+    return {
+        "mean": _round(sums.mean),
+        "min": _round(sums.low),
+        "max": _round(sums.high),
+        "sum": _round(sums.total),
+        "n": sums.count,
+    }
 
 
 def _shares(p: tuple[float, ...]) -> list[float]:

@@ -193,6 +193,11 @@ class DeliveryService:
         document = summary_document(summary, self._settings.device.id, self._boot_id, number)
         self.publish_state(topics.rollup(level), document)
 
+    def update_info(self, info: Mapping[str, object]) -> None:
+        """Publish ``info``, retained, in place of what was published before. Never blocks."""
+        self._info = dict(info)
+        self.publish_state(topics.INFO, self._info)
+
     def submit_event(self, event: Event, start: float, clock: ClockState) -> None:
         """Deliver ``event``, which began at wall time ``start``; never blocks."""
         self._submit(Draft("event", topics.event(event.kind), event, start, event.start, event.seconds, clock))

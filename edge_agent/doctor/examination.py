@@ -17,7 +17,6 @@ from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.domain.text import Redactor
-from edge_agent.plugin.manager import Status
 from edge_agent.runtime.timesync import sync_probe
 from edge_agent.settings import ConfigText, Settings, read
 from edge_agent.settings.secrets import known_secrets
@@ -117,16 +116,16 @@ def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy:
 
 
 def _plugins(text: ConfigText, assembly: Assembly) -> Iterator[CheckResult]:
-    wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
-    if wrong:
-        yield fail("config", "; ".join(wrong), "edge-agent config check")
-    else:
+    try:
+        assembly.check()  # the tables of sinks and sources, too: what 'run' would refuse
         yield ok("config", f"{text.name} is valid")
+    except ConfigError as error:
+        yield fail("config", "; ".join(str(error).splitlines()), "edge-agent config check")
     needed, by_analyzer = assembly.plugins.required_models(), assembly.plugins.models_by_analyzer()
     statuses = assembly.store.status(needed) if needed else ()
     auto_pull = assembly.settings.models.auto_pull
     yield from software.check_models(statuses, auto_pull=auto_pull)
-    assembly.activate()
+    assembly.activate(try_out=True)
     to_come = software.to_come(statuses) if auto_pull else frozenset()
     waiting = {name: sorted(to_come.intersection(models)) for name, models in by_analyzer.items()}
     yield from software.check_plugins(assembly.plugins.reports(), waiting)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.analysis.probes import Throttling, hottest, read_throttling
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
-from edge_agent.runtime.heat import Throttling, read_throttling
-from edge_agent.runtime.process import process_use
 from edge_agent.runtime.timesync import clock_is_synced
 
 OLDEST_PLAUSIBLE = 1_735_689_600.0
@@ -40,7 +40,7 @@ def judge_clock(now: float, *, synced: bool, has_rtc: bool) -> CheckResult:
 
 def check_heat() -> CheckResult:
     """Temperature and throttling of this machine."""
-    return judge_heat(process_use().temperature_c, read_throttling())
+    return judge_heat(hottest(), read_throttling(vcgencmd=shutil.which("vcgencmd")))
 
 
 def judge_heat(celsius: float | None, throttling: Throttling | None) -> CheckResult:

@@ -211,7 +211,7 @@ def _judge_plugin(report: PluginReport, waiting: Sequence[str]) -> CheckResult:
     if report.status is Status.LOAD_ERROR and waiting:
         detail = f"{report.name}: not tried: {' and '.join(waiting)} is downloaded at the next start"
         return warn("plugins", detail, _pull(*waiting))
-    return fail("plugins", f"{report.name}: {report.status.value}: {report.detail}", _plugin_remedy(report))
+    return fail("plugins", f"{report.name}: {report.status.value}: {report.told}", _plugin_remedy(report))
 
 
 def _pull(*names: str) -> str:

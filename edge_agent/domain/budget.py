@@ -22,6 +22,22 @@ class Budget:
         return min(self.longest, self.first * 2.0 ** max(0, recent - 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a step may take before it counts as hung: ``least``, and longer where steps take long on this machine.
+
+    ``times`` what one has taken, but at most ``longest`` seconds: what hangs is found in any case.
+    """
+
+    least: float
+    times: float = 5.0
+    longest: float = 300.0
+
+    def after(self, seconds: float) -> float:
+        """Seconds to wait for the next step when one has taken ``seconds``."""
+        return max(self.least, min(self.times * seconds, self.longest))
+
+
 @dataclass(slots=True)
 class Failures:
     """Remembers when one thing failed, as far back as its ``budget`` looks."""

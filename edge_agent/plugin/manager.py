@@ -11,7 +11,6 @@ import difflib
 import importlib.metadata
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -27,10 +26,10 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.summary import Summary
 from edge_agent.plugin import hookspecs
 from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
-from edge_agent.plugin.output import check_output
-from edge_agent.plugin.reason import reason
+from edge_agent.plugin.output import check_shape
+from edge_agent.plugin.reason import reason, where
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import (
-    Analyzer,
     AnalyzerContext,
     AnalyzerSettings,
     AnalyzerSpec,
@@ -50,8 +49,6 @@ Describe = Callable[[ErrorDetails, type[BaseModel], tuple[str, ...]], str]
 """Turns a validation error of the model at a place in the config into one line."""
 
 _NOTIFICATIONS = ("edge_agent_on_event", "edge_agent_on_summary")
-_BUSY_S = 1.0
-"""Seconds that closing an analyzer waits for a call in another thread."""
 
 
 class Status(Enum):
@@ -69,7 +66,8 @@ class Status(Enum):
 class PluginReport:
     """One line of ``edge-agent plugins list``. ``plugin`` is the entry point, ``name`` what it registered.
 
-    ``replaced``: how often its process failed and was replaced, for an analyzer that has one of its own.
+    ``replaced``: how often its process failed and was replaced, for an analyzer that has one of its own. ``where``:
+    file and line of the plugin's code that raised, when one did.
     """
 
     name: str
@@ -79,60 +77,12 @@ class PluginReport:
     detail: str = ""
     distribution: str = ""
     replaced: int = 0
-
-
-class ActiveAnalyzer:
-    """An analyzer that runs, guarded: the first failure closes it and marks it crashed.
-
-    One thread calls it; another may close it.
-    """
-
-    def __init__(self, spec: AnalyzerSpec, analyzer: Analyzer, on_crash: Callable[[str], None]) -> None:
-        self.spec = spec
-        self._analyzer: Analyzer | None = analyzer
-        self._on_crash = on_crash
-        self._busy = threading.RLock()
+    where: str = ""
 
     @property
-    def alive(self) -> bool:
-        """False after a crash or close."""
-        return self._analyzer is not None
-
-    @property
-    def answered(self) -> bool:
-        """Whether the last call was really answered: not after a crash, nor while a child process is being replaced."""
-        analyzer = self._analyzer
-        return analyzer is not None and (not isinstance(analyzer, IsolatedAnalyzer) or analyzer.answered)
-
-    def call(self, use: Callable[[Any], Sequence[T]], default: Sequence[T]) -> Sequence[T]:
-        """What ``use(analyzer)`` finds, or ``default`` when the analyzer is gone, fails now or finds nonsense."""
-        with self._busy:
-            if self._analyzer is None:
-                return default
-            try:
-                return check_output(self.spec.kind, use(self._analyzer))
-            except BaseException as error:  # a stranger's code may raise anything; see reason()
-                why = reason(error)
-                log.exception("analyzer %s crashed", self.spec.name)
-            self.close()
-            self._on_crash(why)
-            return default
-
-    def close(self) -> None:
-        """Close the analyzer once; a failing close is logged only."""
-        if not self._busy.acquire(timeout=_BUSY_S):
-            # Freeing a model in use would end the whole process; the call that hangs keeps it.
-            log.warning("analyzer %s is stuck in a call and was not closed", self.spec.name)
-            self._analyzer = None
-            return
-        try:
-            analyzer, self._analyzer = self._analyzer, None
-            if analyzer is not None:
-                analyzer.close()
-        except BaseException as error:  # noqa: BLE001 - nothing can be done about a stranger's failing close
-            log.warning("analyzer %s failed to close: %s", self.spec.name, reason(error))
-        finally:
-            self._busy.release()
+    def told(self) -> str:
+        """``detail``, with file and line where they are known."""
+        return f"{self.detail} ({self.where})" if self.where else self.detail
 
 
 class PluginManager:
@@ -209,7 +159,7 @@ class PluginManager:
             log.debug("plugin %s did not load", name, exc_info=True)
             if self._hooks.has_plugin(name):
                 self._hooks.unregister(name=name)
-            self._report("plugin", name, Status.LOAD_ERROR, reason(error), origin=origin)
+            self._report("plugin", name, Status.LOAD_ERROR, reason(error), origin=origin, at=where(error))
             return
         for analyzer in analyzers:
             if self._is_free("analyzer", analyzer.name, name, analyzer.kind.value, origin):
@@ -266,7 +216,7 @@ class PluginManager:
             self._report("analyzer", spec.name, Status.CONFIG_ERROR, detail, plugin, kind, origin)
             return
         except BaseException as error:  # noqa: BLE001 - a stranger's validator may raise anything; see reason()
-            self._report("analyzer", spec.name, Status.LOAD_ERROR, reason(error), plugin, kind, origin)
+            self._report("analyzer", spec.name, Status.LOAD_ERROR, reason(error), plugin, kind, origin, where(error))
             return
         self._settings[spec.name] = settings
         status = Status.ENABLED if settings.enabled else Status.DISABLED
@@ -298,7 +248,7 @@ class PluginManager:
             try:
                 wanted[name] = [str(model) for model in spec.models(self._settings[name])]
             except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything; see reason()
-                self._update(name, Status.LOAD_ERROR, reason(error))
+                self._update(name, Status.LOAD_ERROR, reason(error), where(error))
         return wanted
 
     def forgo(self, model: str) -> bool:
@@ -313,12 +263,17 @@ class PluginManager:
             return False
         return True
 
-    def activate(self, context: AnalyzerContext) -> list[ActiveAnalyzer]:
-        """Build and self-check every enabled analyzer; those that fail keep their status and are left out."""
+    def activate(self, context: AnalyzerContext, *, try_out: bool = False) -> list[ActiveAnalyzer]:
+        """Build and self-check every enabled analyzer; those that fail keep their status and are left out.
+
+        ``try_out``: also ask each about one picture or one second of sound; those are to be closed, not used.
+        """
         active = []
         for name, spec in self._enabled():
             if (analyzer := self._build(name, spec, context)) is not None:
                 active.append(analyzer)
+                if try_out:
+                    analyzer.try_out()
         return active
 
     def _enabled(self) -> list[tuple[str, AnalyzerSpec]]:
@@ -332,14 +287,16 @@ class PluginManager:
             analyzer = spec.factory(settings, context)
         except BaseException as error:  # a stranger's factory may raise anything; see reason()
             log.debug("analyzer %s could not be made", name, exc_info=True)
-            self._update(name, Status.LOAD_ERROR, reason(error))
+            self._update(name, Status.LOAD_ERROR, reason(error), where(error))
             return None
-        active = ActiveAnalyzer(spec, analyzer, lambda detail: self._update(name, Status.CRASHED, detail))
+        active = ActiveAnalyzer(spec, analyzer, lambda detail: self._update(name, Status.CRASHED, detail, active.where))
         try:
-            analyzer.self_check()
+            if not isinstance(analyzer, IsolatedAnalyzer):  # in a process of its own, it was checked there
+                check_shape(spec.kind, analyzer)
+            active.self_check()
         except BaseException as error:  # likewise
             log.debug("analyzer %s failed its self-check", name, exc_info=True)
-            self._update(name, Status.SELF_CHECK_FAILED, reason(error))
+            self._update(name, Status.SELF_CHECK_FAILED, reason(error), where(error))
             active.close()
             return None
         return active
@@ -380,23 +337,31 @@ class PluginManager:
                 log.exception("plugin %s failed in %s and is told nothing any more", name, hook)
                 self._hooks.unregister(name=name)
                 origin = self._reports["hook", name].distribution
-                self._report("hook", name, Status.CRASHED, detail, name, "hook", origin)
+                self._report("hook", name, Status.CRASHED, detail, name, "hook", origin, where(error))
 
     # ------------------------------------------------------------------ status
 
-    def _update(self, analyzer: str, status: Status, detail: str) -> None:
+    def _update(self, analyzer: str, status: Status, detail: str, at: str = "") -> None:
         old = self._reports["analyzer", analyzer]
-        self._report("analyzer", analyzer, status, detail, old.plugin, old.kind, old.distribution)
+        self._reports["analyzer", analyzer] = replace(old, status=status, detail=detail, where=at)
 
     def _count_replaced(self, analyzer: str) -> None:
         old = self._reports["analyzer", analyzer]
         self._reports["analyzer", analyzer] = replace(old, replaced=old.replaced + 1)
 
     def _report(
-        self, section: str, name: str, status: Status, detail: str, plugin: str = "", kind: str = "", origin: str = ""
+        self,
+        section: str,
+        name: str,
+        status: Status,
+        detail: str,
+        plugin: str = "",
+        kind: str = "",
+        origin: str = "",
+        at: str = "",
     ) -> None:
         plugin = plugin or (name if section == "plugin" else "")
-        self._reports[section, name] = PluginReport(name, plugin, kind, status, detail, origin)
+        self._reports[section, name] = PluginReport(name, plugin, kind, status, detail, origin, where=at)
 
 
 class _Origins:

@@ -7,17 +7,47 @@ same rules.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from edge_agent.domain.event import Event
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, Observation
 from edge_agent.plugin.spec import Kind
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
+
+
+_METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
+    Kind.DETECTOR: {"detect": ("frame",)},
+    Kind.FACE: {"analyze": ("frame", "faces")},
+    Kind.SCENE: {"analyze": ("frame",)},
+    Kind.AUDIO: {"analyze": ("block",), "finish": ()},
+}
+"""What a lane calls on each kind, and with which arguments."""
+
+
+def check_shape(kind: Kind, analyzer: object) -> None:
+    """Whether ``analyzer`` can be called as its kind is, so that not every call fails once it runs.
+
+    Raises:
+        TypeError: a method is missing, or takes other arguments.
+    """
+    made = type(analyzer).__name__
+    for method, arguments in {**_METHODS[kind], "self_check": (), "close": ()}.items():
+        found = getattr(analyzer, method, None)
+        call = f"{method}({', '.join(arguments)})"
+        if not callable(found):
+            raise TypeError(f"the factory made a {made}, which has no method {call}")
+        try:
+            inspect.signature(found).bind(*arguments)
+        except TypeError as error:
+            raise TypeError(f"{made}.{method} cannot be called as {call}: {error}") from None
+        except ValueError:
+            continue  # a native function that does not tell its arguments
 
 
 def check_output(kind: Kind, found: object) -> tuple[Any, ...]:
@@ -35,8 +65,8 @@ def check_output(kind: Kind, found: object) -> tuple[Any, ...]:
             _check_face(item)
         elif kind is not Kind.DETECTOR and isinstance(item, Observation):
             _check_observation(item, about_a_face=kind is Kind.FACE)
-        elif kind is Kind.AUDIO and isinstance(item, Event):
-            _check_event(item)
+        elif kind is not Kind.DETECTOR and isinstance(item, Event):
+            _check_event(item, kind)
         else:
             raise TypeError(f"a {kind.value} analyzer returned a {type(item).__name__}")
     return items
@@ -71,7 +101,10 @@ def _check_observation(observation: Observation, *, about_a_face: bool) -> None:
         raise ValueError(f"observation {name!r} needs the terms score and looking, it has {', '.join(values)}")
 
 
-def _check_event(event: Event) -> None:
+def _check_event(event: Event, kind: Kind) -> None:
+    taken = {ARRIVAL, DEPARTURE} if kind is Kind.AUDIO else {ARRIVAL, DEPARTURE, BURST}
+    if event.kind in taken:
+        raise TypeError(f"a {kind.value} analyzer returned a Event of kind {event.kind!r}: choose another word")
     for word in (event.kind, event.label):
         if not isinstance(word, str) or not _WORD.fullmatch(word):
             raise ValueError(f"event kind or label {word!r}: use lower-case letters, digits and _")

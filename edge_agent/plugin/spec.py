@@ -29,9 +29,9 @@ class Kind(Enum):
     DETECTOR = "detector"
     """Frame to faces. One detector is active at a time."""
     FACE = "face"
-    """Frame and tracked faces to observations about those faces."""
+    """Frame and tracked faces to observations about those faces, and events."""
     SCENE = "scene"
-    """Frame to observations about the whole picture."""
+    """Frame to observations about the whole picture, and events."""
     AUDIO = "audio"
     """Sound to observations and events."""
 
@@ -95,16 +95,17 @@ class FaceAnalyzer(Analyzer, ABC):
     """Kind ``face``."""
 
     @abstractmethod
-    def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
-        """Observations about those of ``faces`` that can be judged; each carries the face's track."""
+    def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation | Event]:
+        """Observations about those of ``faces`` that can be judged, each with the face's track; events, published at
+        once, without one."""
 
 
 class SceneAnalyzer(Analyzer, ABC):
     """Kind ``scene``."""
 
     @abstractmethod
-    def analyze(self, frame: Frame) -> Sequence[Observation]:
-        """Observations about the picture."""
+    def analyze(self, frame: Frame) -> Sequence[Observation | Event]:
+        """Observations about the picture; events, which are published at once."""
 
 
 class AudioAnalyzer(Analyzer, ABC):

@@ -24,7 +24,7 @@ class Mailbox(Generic[T]):
         self._capacity = capacity
         self._ready = threading.Condition()
         self._closed = False
-        self._lost = 0
+        self._lost = self._told = 0
 
     def put(self, item: T) -> None:
         """Hand over ``item``; after :meth:`close` it is dropped."""
@@ -56,6 +56,12 @@ class Mailbox(Generic[T]):
         with self._ready:
             self._closed = True
             self._ready.notify_all()
+
+    def take_lost(self) -> int:
+        """Items forgotten since this was last asked: each counts once, also when who asks is started again."""
+        with self._ready:
+            fresh, self._told = self._lost - self._told, self._lost
+            return fresh
 
     @property
     def lost(self) -> int:

@@ -10,7 +10,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.analysis.probes import children, matching, process_seconds
+from edge_agent.analysis.probes import children, hottest_zone, process_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def process_use(
         cpu_s=process_seconds(proc),
         descriptors=_count(proc / "self" / "fd"),
         descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        temperature_c=_temperature(thermal),
+        temperature_c=hottest_zone(thermal),
     )
 
 
@@ -81,14 +81,3 @@ def _count(folder: Path) -> int | None:
         return len(os.listdir(folder))
     except OSError:
         return None
-
-
-def _temperature(thermal: Path) -> float | None:
-    """The hottest zone in degrees Celsius."""
-    values = []
-    for zone in matching(thermal, "thermal_zone*/temp"):
-        try:
-            values.append(int(zone.read_text()) / 1000)
-        except (OSError, ValueError):
-            continue
-    return max(values, default=None)

@@ -1,9 +1,10 @@
 """Threads with a heartbeat, a restart budget and an orderly end.
 
 A component is a blocking function that loops until its stop flag is set and calls ``beat`` at least every
-``stale_after`` seconds. When it raises, it is started again after a growing pause, at most ``budget`` times within
-``budget_window`` seconds; then the agent stops, and systemd starts a fresh process. A native call that hangs cannot be
-killed from here: its heartbeat goes stale, :meth:`Supervisor.stale` names it, and the watchdog ping is withheld.
+``stale_after`` seconds, or after longer on a machine whose steps take longer. When it raises, it is started again after
+a growing pause, at most ``budget`` times within ``budget_window`` seconds; then the agent stops, and systemd starts a
+fresh process. A native call that hangs cannot be killed from here: its heartbeat goes stale, :meth:`Supervisor.stale`
+names it, and the watchdog ping is withheld.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.domain.budget import Budget, Failures
+from edge_agent.domain.budget import Budget, Failures, Patience
 from edge_agent.domain.clock import Clock
 from edge_agent.runtime.stop import Stop
 
@@ -22,14 +23,17 @@ log = logging.getLogger(__name__)
 
 
 class Beat:
-    """A component's pulse: calling it says "still alive"."""
+    """A component's pulse: calling it says "still alive". ``longest``: seconds from one call to the next so far."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, longest: float = 0.0) -> None:
         self._clock = clock
         self._last = clock.monotonic()
+        self.longest = longest
 
     def __call__(self) -> None:
-        self._last = self._clock.monotonic()
+        now = self._clock.monotonic()
+        self.longest = max(self.longest, now - self._last)
+        self._last = now
 
     @property
     def age(self) -> float:
@@ -41,7 +45,9 @@ class Beat:
 class Component:
     """``run(beat, stop)`` blocks until ``stop`` is requested or its work is over; ``wake`` makes a blocked run return.
 
-    Times in seconds.
+    ``expected``: what a step of it may usually take on this machine; from then on it is learned, and only what takes
+    several times longer, and longer than ``stale_after``, is stale. None: ``stale_after`` counts alone. Times in
+    seconds.
     """
 
     name: str
@@ -49,6 +55,11 @@ class Component:
     wake: Callable[[], None] = lambda: None
     stale_after: float = 20.0
     stop_within: float = 2.0
+    expected: float | None = None
+
+    def limit(self, longest: float) -> float:
+        """Seconds without a beat after which it is stale when ``longest`` have passed between two beats before."""
+        return self.stale_after if self.expected is None else Patience(self.stale_after).after(longest)
 
 
 @dataclass(slots=True)
@@ -87,7 +98,7 @@ class Supervisor:
     def start(self, components: Sequence[Component]) -> None:
         """Start one thread per component."""
         for component in components:
-            running = _Running(component, Beat(self._clock), Stop(), Failures(self._budget))
+            running = _Running(component, Beat(self._clock, component.expected or 0.0), Stop(), Failures(self._budget))
             running.thread = threading.Thread(target=self._loop, args=(running,), name=component.name, daemon=True)
             self._running.append(running)
             running.thread.start()
@@ -130,7 +141,7 @@ class Supervisor:
     def stale(self) -> list[str]:
         """Components that should beat and have not for too long."""
         beating = [r for r in self._running if not (r.finished or r.pausing)]
-        return [r.component.name for r in beating if r.beat.age > r.component.stale_after]
+        return [r.component.name for r in beating if r.beat.age > r.component.limit(r.beat.longest)]
 
     def health(self) -> list[ComponentHealth]:
         """State of every component, in start order."""

@@ -17,10 +17,14 @@ also be set as `EDGE_AGENT__SECTION__KEY` in the environment, which outranks the
 """
 
 
-def reference(model: type[BaseModel], analyzers: Mapping[str, type[BaseModel]]) -> str:
+def reference(
+    model: type[BaseModel],
+    analyzers: Mapping[str, type[BaseModel]],
+    others: Mapping[str, type[BaseModel]] | None = None,
+) -> str:
     """Markdown: one section a table, one row an option."""
     parts = [_HEAD]
-    for table in tables(model, analyzers):
+    for table in tables(model, analyzers, others):
         parts.append(f"## `[{table.path}]`\n\n{table.title}\n".replace("\n\n\n", "\n"))
         rows = "\n".join(f"| `{o.name}` | {_code(o.default)} | {_cell(o.meaning)} |" for o in table.options)
         if rows:

@@ -16,9 +16,13 @@ _HEAD = """\
 """
 
 
-def sample(model: type[BaseModel], analyzers: Mapping[str, type[BaseModel]]) -> str:
-    """The text of a config file with all options of ``model`` and of the ``analyzers`` commented out."""
-    return "\n".join([_HEAD, *("\n".join(_lines(table)) for table in tables(model, analyzers))])
+def sample(
+    model: type[BaseModel],
+    analyzers: Mapping[str, type[BaseModel]],
+    others: Mapping[str, type[BaseModel]] | None = None,
+) -> str:
+    """The text of a config file with all options of ``model``, of the ``analyzers`` and of ``others`` commented out."""
+    return "\n".join([_HEAD, *("\n".join(_lines(table)) for table in tables(model, analyzers, others))])
 
 
 def _lines(table: OptionTable) -> Iterator[str]:

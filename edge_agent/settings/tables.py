@@ -30,14 +30,20 @@ class OptionTable:
     options: tuple[Option, ...]
 
 
-def tables(model: type[BaseModel], analyzers: Mapping[str, type[BaseModel]]) -> Iterator[OptionTable]:
-    """All tables of ``model`` in order, then those of the ``analyzers`` by name."""
+def tables(
+    model: type[BaseModel],
+    analyzers: Mapping[str, type[BaseModel]],
+    others: Mapping[str, type[BaseModel]] | None = None,
+) -> Iterator[OptionTable]:
+    """All tables of ``model`` in order, then those of the ``analyzers`` by name, and ``others`` by path."""
     for name, field in model.model_fields.items():
         section = _section(field)
         if section is not None:
             yield from _walk(name, section)
     for name, settings in sorted(analyzers.items()):
         yield from _walk(f"analyzers.{name}", settings)
+    for path, settings in sorted((others or {}).items()):
+        yield from _walk(path, settings)
 
 
 def _walk(path: str, model: type[BaseModel]) -> Iterator[OptionTable]:

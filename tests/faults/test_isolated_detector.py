@@ -20,7 +20,7 @@ from edge_agent.domain.observation import UNSEARCHED, VisionReport
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext
 from edge_agent.plugin.isolation import IsolatedAnalyzer, Limits, isolate
-from edge_agent.plugin.manager import ActiveAnalyzer
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.summary.window import WindowBuilder
 
 FPS = 5.0

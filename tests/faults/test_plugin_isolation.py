@@ -22,7 +22,8 @@ from edge_agent.domain.media import Frame
 from edge_agent.plugin import AnalyzerContext, AnalyzerSpec
 from edge_agent.plugin.isolation import Limits, isolate
 from edge_agent.plugin.isolation.host import IsolatedAnalyzer
-from edge_agent.plugin.manager import ActiveAnalyzer, PluginManager, Status
+from edge_agent.plugin.manager import PluginManager, Status
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.settings import ConfigText
 from tests.support import faulty
 from tests.support.soak import family

@@ -18,7 +18,7 @@ from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import EMOTION, VisionReport
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext, AnalyzerSpec, Kind
-from edge_agent.plugin.manager import ActiveAnalyzer
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Analyzer
 from edge_agent_emotion import EmotionSettings
 from edge_agent_emotion.analyzer import EmotionAnalyzer

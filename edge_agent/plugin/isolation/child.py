@@ -25,8 +25,8 @@ from edge_agent.domain.errors import ModelError
 from edge_agent.plugin.hookspecs import PROJECT, registered_analyzers
 from edge_agent.plugin.isolation import wire
 from edge_agent.plugin.isolation.memory import View
-from edge_agent.plugin.output import check_output
-from edge_agent.plugin.reason import reason
+from edge_agent.plugin.output import check_output, check_shape
+from edge_agent.plugin.reason import explain
 from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec
 
 LONGEST = 1 << 18
@@ -82,8 +82,9 @@ def _serve(channel: socket.socket, view: View) -> None:
         spec = _spec(order)
         settings = spec.settings.model_validate(dict(order.options))
         analyzer = spec.factory(settings, AnalyzerContext(_Models(channel), order.threads))
+        check_shape(spec.kind, analyzer)
     except BaseException as error:  # noqa: BLE001 - a stranger's code may raise anything
-        channel.send(wire.answer(failed=reason(error)))
+        channel.send(wire.answer(failed=explain(error)))
         return
     channel.send(wire.answer(ready=True))
     while message := channel.recv(LONGEST):
@@ -91,7 +92,7 @@ def _serve(channel: socket.socket, view: View) -> None:
         try:
             reply = _reply(spec, analyzer, asked, view)
         except BaseException as error:  # noqa: BLE001 - likewise
-            reply = wire.answer(failed=reason(error))
+            reply = wire.answer(failed=explain(error))
         send(channel, reply)
         if asked.verb == "close":
             break

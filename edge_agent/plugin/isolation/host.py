@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edge_agent.domain.budget import Budget, Failures
+from edge_agent.domain.budget import Budget, Failures, Patience
 from edge_agent.domain.errors import PluginError
 from edge_agent.domain.face import TrackedFace
 from edge_agent.plugin.isolation import wire
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Limits:
     """Seconds that a child may take to start, to answer and to close, and how often it may fail.
 
-    All picture analyzers of a lane together must stay below the lane's ``stale_after``.
+    ``answer`` grows with how long the self-check took, on a machine that is slow. ``start`` is the most it grows to.
     """
 
     start: float = 30.0
@@ -76,6 +76,7 @@ class IsolatedAnalyzer(Analyzer):
         self._order, self._context, self._limits, self._now = order, context, limits, now
         self._replaced = replaced
         self._failures = Failures(limits.budget)
+        self._patience = limits.answer
         self._area = Area()
         self._due = self._late = 0.0
         self.answered = True
@@ -114,7 +115,10 @@ class IsolatedAnalyzer(Analyzer):
         """The analyzer's own, in the child. Raises PluginError; this is not tried again."""
         if self._child is None:
             raise PluginError("closed, or between two processes")
-        self._child.ask(wire.Question("self_check"), self._limits.start)
+        limits, began = self._limits, self._now()
+        self._child.ask(wire.Question("self_check"), limits.start)
+        # An answer may ask the model several times, and a loaded machine is slower still.
+        self._patience = Patience(limits.answer, times=20.0, longest=limits.start).after(self._now() - began)
 
     def close(self) -> None:
         """Have the child close its analyzer, and end it in any case."""
@@ -142,7 +146,7 @@ class IsolatedAnalyzer(Analyzer):
             child = self._child or (self._start() if self._now() >= self._due else None)
             if child is None or not self._is_ready(child):
                 return ()
-            found = tuple(child.ask(question, self._limits.answer))
+            found = tuple(child.ask(question, self._patience))
             self.answered = True
             return found
         except ChildError as error:

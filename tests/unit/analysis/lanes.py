@@ -10,7 +10,7 @@ from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, FLAG, Observation
 from edge_agent.plugin import AnalyzerSpec, FaceAnalyzer, FaceDetector, Kind, SceneAnalyzer
-from edge_agent.plugin.manager import ActiveAnalyzer
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Analyzer
 
 FPS = 15

@@ -88,7 +88,8 @@ def test_the_hottest_zone_counts_and_nonsense_does_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("0", False), ("50005", True), ("50000", False), ("4", True), ("8", False), ("what", None)]
+    ("text", "expected"),
+    [("0", False), ("50005", True), ("50000", False), ("4", True), ("8", True), ("80000", False), ("what", None)],
 )
 def test_throttle_bits_of_now_count(tmp_path: Path, text: str, expected: bool | None) -> None:
     word = tmp_path / "devices/platform/soc/soc:firmware"

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.analysis.audio import AudioLane
 from edge_agent.analysis.governor import Governor, Load
 from edge_agent.analysis.pacing import RECHECK, Bounds, Profile
 from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.clock import SystemClock
-from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON
-from edge_agent.domain.face import Face
-from edge_agent.domain.media import Frame
-from edge_agent.domain.observation import ATTENTION, EMOTION, UNSEARCHED, VisionReport
-from edge_agent.plugin import Kind
+from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
+from edge_agent.domain.face import Face, TrackedFace
+from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.observation import ATTENTION, EMOTION, UNSEARCHED, Observation, VisionReport
+from edge_agent.plugin import AudioAnalyzer, FaceAnalyzer, Kind, SceneAnalyzer
 from edge_agent.summary.window import WindowBuilder
 from tests.unit.analysis.faces import face
 from tests.unit.analysis.lanes import FPS, Detector, Reader, Watch, active, attention, picture
@@ -340,3 +341,36 @@ def test_somebody_lost_while_the_camera_is_covered_is_not_told_to_have_left_unti
     told = [(r.time, e) for r in watch(lane, visit(0, 5), 50) for e in r.events if e.kind == DEPARTURE]
     assert [e.start + e.seconds for _, e in told] == pytest.approx([5.0], abs=1.0)
     assert told[0][0] == pytest.approx(40.0, abs=1.0)
+
+
+def test_events_of_picture_analyzers_are_told_with_the_look_that_found_them() -> None:
+    class Door(SceneAnalyzer):
+        def analyze(self, frame: Frame) -> Sequence[Observation | Event]:
+            return [Observation("door", {"open": 1.0}, frame.time), Event("door", "opened", 0.9, frame.time, 0.0)]
+
+    class Wave(FaceAnalyzer):
+        def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation | Event]:
+            return [Event("gesture", "wave", 0.8, frame.time, 0.0) for _ in faces]
+
+    script = visit(0, 60)
+    analyzers = [
+        active(Kind.DETECTOR, Detector(script), "face"),
+        active(Kind.SCENE, Door(), "door"),
+        active(Kind.FACE, Wave(), "wave"),
+    ]
+    last = watch(VisionLane(analyzers, STANDARD), script, 5)[-1]
+    assert [(e.kind, e.start) for e in last.events] == [("door", last.time), ("gesture", last.time)]
+    assert [o.name for o in last.observations] == ["door"]
+
+
+def test_sound_that_nobody_had_time_for_is_a_gap() -> None:
+    lane, heard = AudioLane([active(Kind.AUDIO, Ear(), "ear")]), np.zeros(1_600, np.float32)
+    first = lane.offer(AudioBlock(heard, 0.0), after_loss=True)
+    assert first.gap == 0.0  # nothing was heard before it
+    assert lane.offer(AudioBlock(heard, 0.1)).gap == 0.0
+    assert lane.offer(AudioBlock(heard, 3.2), after_loss=True).gap == pytest.approx(3.0)
+
+
+class Ear(AudioAnalyzer):
+    def analyze(self, block: AudioBlock) -> Sequence[Observation | Event]:
+        return ()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from edge_agent.app.health import Vitals, document, problems
 from edge_agent.capture import SourceStatus
 from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.plugin.running import Use
+from edge_agent.plugin.spec import Kind
 from edge_agent.runtime.process import ProcessUse, process_use
 from edge_agent.runtime.supervisor import ComponentHealth
 
@@ -33,6 +37,22 @@ def test_processes_of_analyzers_that_were_replaced_are_counted() -> None:
     replaced = PluginReport("pose", "acme", "scene", Status.ENABLED, replaced=2)
     told = document(Vitals(**{**FINE, "plugins": [*FINE["plugins"], replaced]}))
     assert (told["status"], told["replaced"]) == ("ok", {"pose": 2})
+
+
+@pytest.mark.parametrize(
+    ("kind", "use", "named"),
+    [
+        (Kind.SCENE, Use(10, 2.5, 3.0, 0.9), True),
+        (Kind.FACE, Use(15, 0.3, 3.0, 0.9), False),  # a slow machine, not a slow analyzer
+        (Kind.DETECTOR, Use(2, 2.5, 3.0, 0.1), False),
+        (Kind.AUDIO, Use(300, 0.09, 0.2, 0.9), True),
+        (Kind.AUDIO, Use(300, 0.02, 0.2, 0.2), False),
+    ],
+)
+def test_the_analyzer_that_takes_the_time_of_the_others_is_named(kind: Kind, use: Use, named: bool) -> None:
+    told = document(Vitals(**FINE, analyzers={"acme": (kind, use), "face": (Kind.DETECTOR, Use(9, 0.01, 0.02, 0.01))}))
+    assert [line.startswith("plugin acme: slow") for line in told["problems"]] == [True] * named
+    assert told["analyzers"]["acme"]["mean_ms"] == pytest.approx(1000 * use.mean_s)
 
 
 def test_a_lost_source_is_a_problem_and_one_that_was_switched_off_is_none() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.analysis.probes import Throttling, read_throttling, throttled
 from edge_agent.doctor.host import check_swap, judge_clock, judge_heat
 from edge_agent.doctor.result import CheckStatus
-from edge_agent.runtime.heat import Throttling, read_throttling
 
 NOW = 1_790_000_000.0
 
@@ -60,6 +60,7 @@ def test_throttle_flags_are_hexadecimal(tmp_path: Path, soc: str, text: str, fla
     file.parent.mkdir(parents=True)
     file.write_text(text)
     assert read_throttling(tmp_path) == Throttling(flags)
+    assert throttled(tmp_path) is bool(flags & 0xF)  # the governor reads the same
 
 
 def test_no_firmware_or_nonsense_gives_no_flags(tmp_path: Path) -> None:

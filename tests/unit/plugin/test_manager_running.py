@@ -10,7 +10,8 @@ import pytest
 from edge_agent.domain.event import Event
 from edge_agent.domain.observation import Observation
 from edge_agent.domain.summary import Summary, Window
-from edge_agent.plugin.manager import ActiveAnalyzer, Status
+from edge_agent.plugin.manager import Status
+from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import AnalyzerSpec, Kind, SceneAnalyzer
 
 LIGHT = Observation("light", {"level": 1.0}, 0.0)
@@ -59,7 +60,10 @@ def test_what_an_analyzer_finds_is_passed_on() -> None:
         (MemoryError(), "MemoryError: "),
         (None, "TypeError: returned NoneType, expected a sequence"),
         ([3], "TypeError: a scene analyzer returned a int"),
-        ([Event("burst", "cough", 0.5, 0.0, 1.0)], "TypeError: a scene analyzer returned a Event"),
+        (
+            [Event("burst", "cough", 0.5, 0.0, 1.0)],
+            "TypeError: a scene analyzer returned a Event of kind 'burst': choose another word",
+        ),
         ([Observation("light", {"level": float("nan")}, 0.0)], "ValueError: light is not finite: (nan,)"),
         ((1 / 0 for _ in "x"), "ZeroDivisionError: division by zero"),
     ],

@@ -380,3 +380,75 @@ def test_without_arguments_the_installed_entry_points_are_used(discover) -> None
     installed = {entry_point.name for entry_point in importlib.metadata.entry_points(group="edge_agent")}
     assert installed >= {"face", "emotion", "burst"}
     assert {report.plugin for report in discover(allow=()).reports()} == installed
+
+
+# ---------------------------------------------------------------- where, and before it is too late
+
+
+def test_file_and_line_of_what_a_plugin_raised_are_told(site, discover, context) -> None:
+    site.install(
+        "acme_lamp",
+        """
+        import json
+
+        def make(settings, context):
+            return json.loads("{")  # the library below is not to blame
+
+        @hookimpl
+        def edge_agent_register_analyzers():
+            return [spec(factory=make)]
+        """,
+    )
+    manager = discover()
+    manager.activate(context)
+    report = only(manager)
+    line = next(
+        n
+        for n, text in enumerate((site.folder / "acme_lamp.py").read_text().splitlines(), 1)
+        if "{" in text and "loads" in text
+    )
+    assert report.status is Status.LOAD_ERROR
+    assert report.where == f"{site.folder.name}/acme_lamp.py:{line}"
+    assert report.told.endswith(f"({report.where})")
+
+
+@pytest.mark.parametrize("code", ["import nowhere", "x = 1 / 0", "def broken(:"])
+def test_file_and_line_of_a_plugin_that_does_not_load_are_told(site, discover, code) -> None:
+    site.install("acme_lamp", code)
+    report = only(discover())
+    assert report.status is Status.LOAD_ERROR
+    assert report.where.startswith(f"{site.folder.name}/acme_lamp.py:")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("class A:\n    def self_check(self): pass\n    def close(self): pass", "no method analyze(frame)"),
+        ("class A(Quiet):\n    def analyze(self): return []", "cannot be called as analyze(frame)"),
+        ("class A(Quiet):\n    def analyze(self, frame, faces, more): return []", "cannot be called as analyze(frame)"),
+    ],
+)
+def test_what_cannot_be_called_is_not_enabled(site, discover, context, body, says) -> None:
+    code = f"{body}\n\n@hookimpl\ndef edge_agent_register_analyzers():\n    return [spec(factory=lambda s, c: A())]\n"
+    site.install("acme_lamp", code)
+    manager = discover()
+    assert manager.activate(context) == []
+    assert only(manager).status is Status.SELF_CHECK_FAILED
+    assert says in only(manager).detail
+
+
+@pytest.mark.parametrize("answer", ["[{'label': 'lamp'}]", "3", "1 / 0", "[Observation('Lamp!', {'on': 1.0}, 0.0)]"])
+def test_an_analyzer_whose_every_answer_is_refused_is_not_called_enabled(site, discover, context, answer) -> None:
+    code = f"""
+        class A(Quiet):
+            def analyze(self, frame):
+                return {answer}
+
+        @hookimpl
+        def edge_agent_register_analyzers():
+            return [spec(factory=lambda settings, context: A())]
+        """
+    site.install("acme_lamp", code)
+    manager = discover()
+    manager.activate(context, try_out=True)
+    assert only(manager).status is Status.CRASHED

@@ -114,3 +114,12 @@ def test_nothing_is_lost_or_doubled_between_threads() -> None:
         thread.join(30)
     assert sorted(got) == [(g, n) for g in range(3) for n in range(500)]
     assert box.lost == 0
+
+
+def test_a_loss_is_taken_once_also_by_who_is_started_again() -> None:
+    box: Mailbox[int] = Mailbox(1)
+    for item in range(5):
+        box.put(item)
+    assert [box.take_lost(), box.take_lost(), box.lost] == [4, 0, 4]
+    box.put(5)
+    assert box.take_lost() == 1

@@ -8,10 +8,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from edge_agent.analysis.pacing import Bounds
+from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.budget import Budget
-from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.clock import ManualClock, SystemClock
+from edge_agent.domain.media import Frame
+from edge_agent.domain.observation import Observation
+from edge_agent.plugin import Kind, SceneAnalyzer
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component, Supervisor
+from tests.unit.analysis.lanes import active, picture
 
 QUICK = Budget(restarts=3, window=60.0, first=0.001, longest=0.004)
 
@@ -182,6 +188,77 @@ def test_who_does_not_beat_is_stale_until_the_next_beat(supervisor: Supervisor, 
     assert supervisor.stale() == []
     clock.advance(30.0)
     assert supervisor.stale() == ["lane", "slow"]
+
+
+def test_a_machine_whose_steps_take_long_is_given_time_and_a_hang_is_found_all_the_same(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    """Row 29: what hangs is several times slower than all before, and slower than ``stale_after``."""
+    step, done = threading.Event(), threading.Event()
+
+    def works(beat: Beat, own: Stop) -> None:
+        while not own.requested:
+            if step.wait(0.002):
+                step.clear()
+                beat()
+                done.set()
+
+    supervisor.start([Component("vision", works, stale_after=30, expected=12)])
+
+    def after(seconds: float, *, then_beat: bool = False) -> list[str]:
+        clock.advance(seconds)
+        found = supervisor.stale()
+        if then_beat:
+            done.clear()
+            step.set()
+            assert done.wait(30)
+        return found
+
+    eventually(lambda: supervisor.health()[0].beat_age == 0)
+    assert after(59, then_beat=True) == []  # five times what the self-check let expect
+    assert after(250, then_beat=True) == []  # five times what it took
+    assert after(299) == []
+    assert after(2) == ["vision"]  # but never longer than that
+
+
+def test_on_a_fast_machine_a_hang_is_found_as_soon_as_ever(supervisor: Supervisor, clock: ManualClock) -> None:
+    started = threading.Event()
+
+    def hangs(beat: Beat, own: Stop) -> None:
+        started.set()
+        own.wait(60)
+
+    supervisor.start([Component("vision", hangs, stale_after=30, expected=0.2)])
+    assert started.wait(30)
+    clock.advance(30.5)
+    assert supervisor.stale() == ["vision"]
+
+
+def test_a_lane_of_slow_analyzers_beats_between_them_on_the_real_clock(stop: Stop) -> None:
+    """Four answers of 0.2 s in each look: together longer than ``stale_after``, each of them shorter."""
+    clock = SystemClock(lambda: True)
+    supervisor, looks = Supervisor(clock, stop, QUICK), []
+
+    class Slow(SceneAnalyzer):
+        def analyze(self, frame: Frame) -> list[Observation]:
+            time.sleep(0.2)
+            return []
+
+    lane = VisionLane([active(Kind.SCENE, Slow(), f"slow{n}") for n in range(4)], Bounds.at(100))
+
+    def look(beat: Beat, own: Stop) -> None:
+        lane.on_step = beat
+        while not own.requested:
+            beat()
+            looks.append(lane.offer(picture(clock.monotonic(), [])))
+
+    supervisor.start([Component("vision", look, stale_after=0.5)])
+    stale = []
+    while len(looks) < 3:
+        stale += supervisor.stale()
+        time.sleep(0.05)
+    supervisor.stop()
+    assert stale == []
 
 
 def test_a_component_that_waits_to_be_started_again_is_not_stale(clock: ManualClock, stop: Stop) -> None:
