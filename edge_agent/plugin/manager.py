@@ -10,12 +10,11 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import pluggy
 from pydantic import BaseModel, ValidationError
@@ -26,14 +25,13 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.summary import Summary
 from edge_agent.plugin import hookspecs
 from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
-from edge_agent.plugin.output import check_shape
+from edge_agent.plugin.output import check_shape, check_spec
 from edge_agent.plugin.reason import reason, where
 from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AnalyzerSettings,
     AnalyzerSpec,
-    Isolation,
     Kind,
     SinkSettings,
     SinkSpec,
@@ -185,7 +183,7 @@ class PluginManager:
             for item in offered:
                 if not isinstance(item, kind):
                     raise TypeError(f"{hook} returned {type(item).__name__}, expected {kind.__name__}")
-                _check_spec(item, settings)
+                check_spec(item, settings)
                 items.append(item)
         return items
 
@@ -264,9 +262,9 @@ class PluginManager:
         return True
 
     def activate(self, context: AnalyzerContext, *, try_out: bool = False) -> list[ActiveAnalyzer]:
-        """Build and self-check every enabled analyzer; those that fail keep their status and are left out.
+        """Build and self-check every enabled analyzer, and ask each once to ``try_out`` those that are only looked at.
 
-        ``try_out``: also ask each about one picture or one second of sound; those are to be closed, not used.
+        Those that fail keep their status and are left out.
         """
         active = []
         for name, spec in self._enabled():
@@ -342,8 +340,8 @@ class PluginManager:
     # ------------------------------------------------------------------ status
 
     def _update(self, analyzer: str, status: Status, detail: str, at: str = "") -> None:
-        old = self._reports["analyzer", analyzer]
-        self._reports["analyzer", analyzer] = replace(old, status=status, detail=detail, where=at)
+        known = self._reports["analyzer", analyzer]
+        self._reports["analyzer", analyzer] = replace(known, status=status, detail=detail, where=at)
 
     def _count_replaced(self, analyzer: str) -> None:
         old = self._reports["analyzer", analyzer]
@@ -384,20 +382,3 @@ def _not_installed(name: str, installed: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, installed, n=1)
     remedy = f"did you mean {close[0]!r}?" if close else "pip install the one that does, or take it off the list"
     return f"plugins.allow names {name!r}, which no installed package offers: {remedy}"
-
-
-def _check_spec(spec: Any, settings: type[BaseModel]) -> None:
-    """What the type of a spec does not guarantee at run time.
-
-    Raises:
-        TypeError: its settings or kind are of the wrong type.
-        ValueError: its name cannot be a table of the config file.
-    """
-    if not isinstance(spec.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", spec.name):
-        raise ValueError(f"{spec.name!r} cannot be a name: use lower-case letters, digits and _")
-    if not (isinstance(spec.settings, type) and issubclass(spec.settings, settings)):
-        raise TypeError(f"the settings of {spec.name!r} are no subclass of {settings.__name__}")
-    if isinstance(spec, AnalyzerSpec) and not isinstance(spec.kind, Kind):
-        raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")
-    if isinstance(spec, AnalyzerSpec) and spec.isolation not in get_args(Isolation):
-        raise ValueError(f"the isolation of {spec.name!r} is {spec.isolation!r}, expected one of {get_args(Isolation)}")

@@ -1,4 +1,4 @@
-"""What an analyzer may give back. Pure checks, so that a plugin's mistake stays the plugin's.
+"""Check what a plugin registers, makes and gives back. Pure, so that a plugin's mistake stays the plugin's.
 
 Everything behind the analyzers (summaries, payloads) relies on finite numbers, complete distributions and real types; a
 ``nan`` that got through would fail far from its cause. The core checks every result, and the contract suite uses the
@@ -11,12 +11,14 @@ import inspect
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, Observation
-from edge_agent.plugin.spec import Kind
+from edge_agent.plugin.spec import AnalyzerSpec, Isolation, Kind
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -28,6 +30,23 @@ _METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
     Kind.AUDIO: {"analyze": ("block",), "finish": ()},
 }
 """What a lane calls on each kind, and with which arguments."""
+
+
+def check_spec(spec: Any, settings: type[BaseModel]) -> None:
+    """What the type of a spec does not guarantee at run time.
+
+    Raises:
+        TypeError: its settings or kind are of the wrong type.
+        ValueError: its name cannot be a table of the config file.
+    """
+    if not isinstance(spec.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", spec.name):
+        raise ValueError(f"{spec.name!r} cannot be a name: use lower-case letters, digits and _")
+    if not (isinstance(spec.settings, type) and issubclass(spec.settings, settings)):
+        raise TypeError(f"the settings of {spec.name!r} are no subclass of {settings.__name__}")
+    if isinstance(spec, AnalyzerSpec) and not isinstance(spec.kind, Kind):
+        raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")
+    if isinstance(spec, AnalyzerSpec) and spec.isolation not in get_args(Isolation):
+        raise ValueError(f"the isolation of {spec.name!r} is {spec.isolation!r}, expected one of {get_args(Isolation)}")
 
 
 def check_shape(kind: Kind, analyzer: object) -> None:

@@ -71,7 +71,7 @@ def test_summary_has_the_promised_shape_and_figures() -> None:
             "dropped": 1,
             "flags": ["blurred", "dark"],
         },
-        "measures": {"attention.ratio": {"mean": 0.5, "min": 0.25, "max": 0.75, "n": 4}},
+        "measures": {"attention.ratio": {"mean": 0.5, "min": 0.25, "max": 0.75, "sum": 2.0, "n": 4}},
     }
     estimate = estimate_emotion(window.emotion)
     assert estimate is not None
