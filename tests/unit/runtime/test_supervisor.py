@@ -193,7 +193,7 @@ def test_who_does_not_beat_is_stale_until_the_next_beat(supervisor: Supervisor, 
 def test_a_machine_whose_steps_take_long_is_given_time_and_a_hang_is_found_all_the_same(
     supervisor: Supervisor, clock: ManualClock
 ) -> None:
-    """Row 29: what hangs is several times slower than all before, and slower than ``stale_after``."""
+    """What hangs is several times slower than all before, and slower than ``stale_after``."""
     step, done = threading.Event(), threading.Event()
 
     def works(beat: Beat, own: Stop) -> None:
