@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edge_agent.app import Analysis, Assembly
 from edge_agent.app import analyze as analyze_file
 from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME
 from edge_agent.capture import read_media
 from edge_agent.cli import results
-from edge_agent.cli.common import ConfigOption, configuration, err
+from edge_agent.cli.common import ConfigOption, configuration
+from edge_agent.cli.output import emit, out, print_json, tell
 from edge_agent.cli.progress import positions, pull_showing_progress
 from edge_agent.cli.report import page
 from edge_agent.domain.errors import MediaError
@@ -63,42 +63,68 @@ def analyze(
     for path in files:  # fail before a long run rather than in the middle of it
         read_media(path)
     done: list[Analysis] = []
-    for path in files:
-        # Analyzers keep state between calls, so every recording gets fresh ones.
-        assembly = Assembly(text, settings, recorded=True)
-        assembly.pull_missing(pull_showing_progress)
-        assembly.require_models()  # an answer without them would say that nobody was there
-        assembly.activate()
-        try:
-            with positions(path.name) as progress:
-                done.append(analyze_file(path, assembly, rate, progress, settings.microphone.channel))
-        finally:
-            assembly.close()
-    if form is not None:
-        _print(form, done, settings.device.id)
+    failures: list[MediaError] = []
+    try:
+        for path in files:
+            try:
+                found = _one(path, Assembly(text, settings, recorded=True), rate)
+            except MediaError as error:  # one damaged file does not cost the others' results
+                failures.append(error)
+                continue
+            done.append(found)
+            if form is Format.JSONL:
+                _print(form, [found], settings.device.id)
+    finally:  # also after Ctrl-C: minutes of work are not lost
+        if done:
+            _hand_over(done, form, html, settings.device.id, several=len(files) > 1)
+    if failures:
+        raise MediaError("\n".join(map(str, failures)))
+
+
+def _one(path: Path, assembly: Assembly, rate: float) -> Analysis:
+    """The analysis of one recording. Analyzers keep state between calls, so every recording gets fresh ones."""
+    assembly.pull_missing(pull_showing_progress)
+    assembly.require_models()  # an answer without them would say that nobody was there
+    assembly.activate()
+    try:
+        with positions(path.name) as progress:
+            return analyze_file(path, assembly, rate, progress, assembly.settings.microphone.channel)
+    finally:
+        assembly.close()
+
+
+def _hand_over(done: list[Analysis], form: Format | None, html: Path | None, device: str, *, several: bool) -> None:
+    """The report, then what is printed; a report that cannot be written is printed as JSON instead of being lost."""
+    problem = None
     if html is not None:
-        _write(html, done)
+        try:
+            _write(html, done)
+        except MediaError as error:
+            problem, form = error, form or Format.JSON
+    if form is not None and form is not Format.JSONL:
+        _print(form, done, device, several=several)
+    if problem is not None:
+        raise problem
 
 
 def _write(path: Path, done: list[Analysis]) -> None:
     try:
-        path.write_text(page(done), encoding="utf-8")
+        path.write_text(page(done), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise MediaError(f"{path}: the report cannot be written: {error.strerror}") from error
-    err().print(f"{path}: written", highlight=False, soft_wrap=True)
+    tell(f"{path}: written")
 
 
-def _print(form: Format, done: list[Analysis], device: str) -> None:
+def _print(form: Format, done: list[Analysis], device: str, *, several: bool = False) -> None:
     if form is Format.JSON:
         documents = [results.document(a, device) for a in done]
-        typer.echo(results.to_json(documents[0] if len(documents) == 1 else documents))
+        print_json(documents if several else documents[0])
     elif form is Format.JSONL:
         for analysis in done:
             for line in results.lines(analysis, device):
-                typer.echo(line)
+                emit(line)
     elif form is Format.CSV:
-        typer.echo(results.to_csv(done), nl=False)
+        emit(results.to_csv(done), end="")
     else:
-        console = Console()
         for analysis in done:
-            results.show(analysis, console)
+            results.show(analysis, out())

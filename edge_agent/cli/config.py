@@ -9,7 +9,8 @@ import tomlkit
 import typer
 
 from edge_agent.app import Assembly
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration
+from edge_agent.cli.output import emit, print_json, say
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import ConfigText, Settings
 from edge_agent.settings.sample import sample
@@ -23,7 +24,7 @@ def check(config: ConfigOption = None) -> None:
     """Check the config file, the environment and every plugin's settings."""
     text, settings = configuration(config)
     Assembly(text, settings).check()
-    out().print(f"{text.name}: ok", highlight=False)
+    say(f"{text.name}: ok")
 
 
 @app.command()
@@ -35,7 +36,7 @@ def show(config: ConfigOption = None, json: JsonOption = False) -> None:
     if json:
         print_json(tables)
     else:
-        typer.echo(tomlkit.dumps(_without_none(tables)), nl=False)
+        emit(tomlkit.dumps(_without_none(tables)), end="")
 
 
 @app.command()
@@ -49,7 +50,7 @@ def init(
     analyzers = {name: type(model) for name, model in assembly.plugins.analyzer_settings().items()}
     text = sample(Settings, analyzers, assembly.device_tables())
     if path is None or str(path) == "-":
-        typer.echo(text, nl=False)
+        emit(text, end="")
         return
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
@@ -58,7 +59,7 @@ def init(
         raise ConfigError(f"{path} exists; --force replaces it") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-    out().print(f"wrote {path}; check it with 'edge-agent config check -c {path}'", highlight=False, soft_wrap=True)
+    say(f"wrote {path}; check it with 'edge-agent config check -c {path}'")
 
 
 def _without_none(value: Any) -> Any:

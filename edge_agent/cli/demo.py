@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from edge_agent.app import Agent, Assembly
 from edge_agent.app.board import Board
 from edge_agent.cli.broker import EmbeddedBroker
-from edge_agent.cli.common import out
 from edge_agent.cli.lines import summary_line
+from edge_agent.cli.output import OutputError, say
 from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.cli.side import sign_in, web_side
 from edge_agent.delivery import topics
@@ -52,9 +50,11 @@ class DemoError(EdgeAgentError):
 class _Printer:
     """Prints messages as they arrive and remembers what the windows said."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
         self._lock = threading.Lock()
+        self.failure: OutputError | None = None
+        """Why nothing can be shown any more."""
         self.dominant: Counter[str] = Counter()
 
     @property
@@ -70,8 +70,15 @@ class _Printer:
                 summary = json.loads(text)
                 emotion = summary["emotion"]
                 self.dominant[emotion["dominant"] if emotion else "none"] += 1
-                self._console.print(f"[bold]{summary_line(summary)}[/bold]", highlight=False)
-            self._console.print(f"[dim]{escape(topic)}[/dim] {escape(text)}", highlight=False, soft_wrap=True)
+                self._say((summary_line(summary), "bold"))
+            self._say((topic, "dim"), f" {text}")
+
+    def _say(self, *parts: str | tuple[str, str]) -> None:
+        try:
+            say(*parts)
+        except OutputError as error:  # raised on the subscriber's thread, where nobody would hear of it
+            self.failure = error
+            self._stop.request(str(error), failure=True)
 
 
 def demo(
@@ -84,21 +91,18 @@ def demo(
     """Run everything here for a while: embedded broker, demo camera, real models, live summaries."""
     configure("warning", "text")
     parse_camera(camera), parse_microphone(microphone)
-    console = out()
-    printer = _Printer(console)
     stop = Stop()
+    printer = _Printer(stop)
     with tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state, EmbeddedBroker() as broker:
         config = ConfigText("demo", "")
         settings = _own(config.settings(), Path(state), broker.port, camera, microphone, window)
         assembly = Assembly(config, settings)
         assembly.pull_missing(pull_showing_progress)
         assembly.activate()
-        console.print(
-            f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s", highlight=False
-        )
+        say(f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s")
         if web:
             settings = _with_web(settings)
-            console.print(f"dashboard: {sign_in(settings)}", highlight=False, soft_wrap=True)
+            say(f"dashboard: {sign_in(settings)}")
         timer = threading.Timer(seconds, stop.request, ("the demo's time is over",))
         with listening(settings.mqtt, topics.of_device(settings.mqtt.prefix, "+"), printer.show), stop_on_signals(stop):
             agent = _agent(settings, assembly)
@@ -107,10 +111,12 @@ def demo(
                 agent.run(stop)
             finally:
                 timer.cancel()
+    if printer.failure is not None:
+        raise printer.failure
     if not printer.windows:
         raise DemoError("no summary arrived over MQTT; run 'edge-agent plugins list' to see what is missing")
     counts = ", ".join(f"{name} {count}" for name, count in printer.dominant.most_common())
-    console.print(f"{printer.windows} windows received: {counts}", highlight=False)
+    say(f"{printer.windows} windows received: {counts}")
 
 
 def _agent(settings: Settings, assembly: Assembly) -> Agent:

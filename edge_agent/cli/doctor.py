@@ -9,8 +9,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge_agent.cli.common import ConfigOption, JsonOption, out, print_json
+from edge_agent.cli.common import ConfigOption, JsonOption
+from edge_agent.cli.output import print_json, say, show
 from edge_agent.doctor import CheckResult, CheckStatus, documents, examine, worst, write_bundle
+from edge_agent.domain.text import printable
 from edge_agent.settings import default_path
 
 _STYLES = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "red"}
@@ -32,9 +34,9 @@ def doctor(
     if json:
         print_json({"status": worst(found.results).value, "checks": [result.as_dict() for result in found.results]})
     else:
-        out().print(_table(found.results))
+        show(_table(found.results))
         if bundle is not None:
-            out().print(f"wrote {bundle}; look through it before you send it", markup=False, highlight=False)
+            say(f"wrote {bundle}; look through it before you send it")
     if worst(found.results) is CheckStatus.FAIL:
         raise typer.Exit(1)
 
@@ -45,8 +47,8 @@ def _table(results: tuple[CheckResult, ...]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for result in results:
-        detail = Text(result.detail)
+        detail = Text(printable(result.detail))
         if result.remedy:
-            detail.append(f"\n→ {result.remedy}", style="bold")
+            detail.append(printable(f"\n→ {result.remedy}"), style="bold")
         table.add_row(Text(result.status.value, style=_STYLES[result.status]), result.name, detail)
     return table

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from edge_agent import __version__
 from edge_agent.cli import analyze, config, demo, doctor, models, outbox, plugins, run, watch
-from edge_agent.cli.common import err
+from edge_agent.cli.output import OutputError, emit, give_up_output, prepare_streams, tell
 from edge_agent.domain.distribution import foreign_distribution
 from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.text import mask_addresses
 
 EXIT_CODES = """Exit codes: 0 done, 1 failure, 2 bad usage or configuration, 3 media or device, 4 model, 5 plugin,
 6 delivery, 7 another agent is running on the same state directory, 130 interrupted."""
@@ -39,7 +40,7 @@ app.add_typer(outbox.app, name="outbox")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"edge-agent {__version__}")
+        emit(f"edge-agent {__version__}")
         raise typer.Exit
 
 
@@ -51,16 +52,34 @@ def _root(
 ) -> None:
     del version  # handled by its callback
     if (problem := foreign_distribution()) is not None:
-        err().print(f"[yellow]edge-agent:[/yellow] {escape(problem)}", soft_wrap=True, highlight=False)
+        tell(("edge-agent:", "yellow"), f" {problem}")
 
 
 def main() -> None:
     """Entry point of the console script."""
+    prepare_streams()
+    code = _run(app)
+    # What is still in the buffer may find the disk full, too.
+    sys.exit(_run(sys.stdout.flush) or code)
+
+
+def _run(step: Callable[[], object]) -> int | str | None:
+    """Do ``step``; the exit code, every expected error told in one line."""
     try:
-        app()
+        step()
+    except SystemExit as exit_:
+        return exit_.code
+    except OutputError as error:
+        give_up_output()
+        return error.exit_code if error.closed else _told(error)
     except EdgeAgentError as error:
-        for line in str(error).splitlines() or [type(error).__name__]:
-            err().print(f"[red]edge-agent:[/red] {escape(line)}", soft_wrap=True, highlight=False)
-        sys.exit(error.exit_code)
+        return _told(error)
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
+
+
+def _told(error: EdgeAgentError) -> int:
+    for text in str(error).splitlines() or [type(error).__name__]:
+        tell(("edge-agent:", "red"), f" {mask_addresses(text)}")
+    return error.exit_code

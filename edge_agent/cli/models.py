@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration
+from edge_agent.cli.output import line, print_json, say, show
 from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import Catalogue, ModelState, ModelStatus, ModelStore, default_dir
@@ -58,7 +59,7 @@ def list_models(config: ConfigOption = None, json: JsonOption = False) -> None:
 def pull(names: Names = None, source_dir: SourceDir = None, config: ConfigOption = None) -> None:
     """Install models, all when none is named. What is here and right is not fetched again."""
     for model in pull_showing_progress(_store(config), names or (), source_dir):
-        out().print(f"{model.name}: {model.path} ({model.origin})", markup=False, highlight=False, soft_wrap=True)
+        say(f"{model.name}: {model.path} ({model.origin})")
 
 
 @app.command()
@@ -69,7 +70,7 @@ def add(
 ) -> None:
     """Install one model from a file. It must be a file the catalogue accepts for that name."""
     path = _store(config).add(name, file)
-    out().print(f"{name}: {path} ({file})", markup=False, highlight=False, soft_wrap=True)
+    say(f"{name}: {path} ({file})")
 
 
 @app.command()
@@ -102,7 +103,7 @@ def bench(
     if json:
         print_json([asdict(result) for result in results])
     else:
-        out().print(_bench_table(results))
+        show(_bench_table(results))
 
 
 def _store(config: Path | None) -> ModelStore:
@@ -112,14 +113,14 @@ def _store(config: Path | None) -> ModelStore:
 
 def _show(store: ModelStore, statuses: Sequence[ModelStatus], as_json: bool) -> None:
     if as_json:
-        print_json({"dir": str(store.directory), "models": [_as_dict(status) for status in statuses]})
+        print_json({"dir": store.directory, "models": [_as_dict(status) for status in statuses]})
         return
     table = Table("model", "state", "licence", "what it does", box=None, pad_edge=False)
     for status in statuses:
-        state = f"[{_COLOURS[status.state]}]{status.state.value}[/]"
+        state = line((status.state.value, _COLOURS[status.state]))
         table.add_row(status.entry.name, state, status.entry.licence, status.entry.title)
-    out().print(table)
-    out().print(f"store: {store.directory}", markup=False, highlight=False, soft_wrap=True)
+    show(table)
+    say(f"store: {store.directory or 'none: there is no home folder; set models.dir'}")
 
 
 def _as_dict(status: ModelStatus) -> dict[str, Any]:

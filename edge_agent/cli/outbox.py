@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, err, out, print_json
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration
+from edge_agent.cli.output import emit, print_json, say, show, tell, to_json
 from edge_agent.delivery.outbox import inspect
 from edge_agent.delivery.service import outbox_folder
 
@@ -36,16 +36,16 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     table.add_row("size", f"{figures['bytes'] / 1e6:.1f} MB")
     if figures["salvages"]:
         table.add_row("salvages", str(figures["salvages"]))
-    out().print(table)
+    show(table)
     for gap in figures["gaps"]:
-        out().print(f"gap: {gap['count']} messages, {gap['reason']}{_span(gap)}", highlight=False)
+        say(f"gap: {gap['count']} messages, {gap['reason']}{_span(gap)}")
 
 
 @app.command()
 def export(config: ConfigOption = None, dead: DeadOption = False) -> None:
     """Print everything that waits for delivery, oldest first, one JSON object a line. Nothing is removed."""
     for record in inspect.export(_folder(config), dead=dead):
-        typer.echo(json_module.dumps(record, ensure_ascii=False))
+        emit(to_json(record))
 
 
 @app.command()
@@ -67,7 +67,7 @@ def purge(
     if json:
         print_json({"dead_letters": letters, "dropped": rows})
     else:
-        err().print(f"deleted {rows} messages and {letters} dead letters")
+        tell(f"deleted {rows} messages and {letters} dead letters")
 
 
 def _folder(config: Path | None) -> Path:

@@ -6,7 +6,8 @@ import typer
 from rich.table import Table
 
 from edge_agent.app import Assembly
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, print_json
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration
+from edge_agent.cli.output import line, print_json, show
 
 app = typer.Typer(help="Analyzer, source and sink plugins.", no_args_is_help=True)
 
@@ -42,5 +43,5 @@ def list_plugins(config: ConfigOption = None, json: JsonOption = False) -> None:
         table.add_column(column, overflow="fold")
     for r in reports:
         colour = _COLOURS.get(r.status.value, "red")
-        table.add_row(r.name, r.kind, f"[{colour}]{r.status.value}[/]", r.distribution, r.told)
-    out().print(table)
+        table.add_row(r.name, r.kind, line((r.status.value, colour)), r.distribution, r.told)
+    show(table)

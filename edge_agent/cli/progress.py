@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from edge_agent.cli.common import err
+from edge_agent.cli.output import err
+from edge_agent.domain.text import printable
 from edge_agent.models import ModelStore, Pulled, Transfer
 
 
@@ -17,13 +18,13 @@ def positions(title: str) -> Iterator[Callable[[float, float], None]]:
     """One bar over a recording; call what it yields with position and duration in seconds."""
     console = err()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f} s"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(title, total=None)
+        task = bars.add_task(printable(title, lines=False), total=None)
 
         def show(position: float, duration: float) -> None:
             bars.update(task, completed=position, total=duration or None)
@@ -36,7 +37,7 @@ def pull_showing_progress(
 ) -> tuple[Pulled, ...]:
     """:meth:`ModelStore.pull` with a bar for each download on standard error when that is a terminal."""
     console = err()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         return store.pull(names, source_dir, Bars(bars))
 

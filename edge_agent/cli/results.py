@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.app import Analysis
+from edge_agent.cli.output import to_json
 from edge_agent.delivery.payload import event_document, summary_document
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_emotion
+from edge_agent.domain.text import printable
 
 BOOT_ID = "00000000"
 """A recording has no boot; ``seq`` counts its windows and events."""
@@ -48,8 +49,8 @@ def lines(analysis: Analysis, device: str) -> Iterator[str]:
     source = {"source": whole["source"]}
     for kind in ("window", "event"):
         for item in whole[f"{kind}s"]:
-            yield _compact({"type": kind, **source, **item})
-    yield _compact({"type": "report", **source, "duration": whole["duration"], **whole["report"]})
+            yield to_json({"type": kind, **source, **item})
+    yield to_json({"type": "report", **source, "duration": whole["duration"], **whole["report"]})
 
 
 def to_csv(analyses: Sequence[Analysis]) -> str:
@@ -61,14 +62,9 @@ def to_csv(analyses: Sequence[Analysis]) -> str:
         for row in analysis.faces:
             box = (round(v, 1) for v in (row.box.x, row.box.y, row.box.w, row.box.h))
             emotion = [round(row.emotion[name], 4) for name in EMOTIONS] if row.emotion else [""] * len(EMOTIONS)
-            fixed = (analysis.source, row.frame, round(row.time, 3), row.face_id)
+            fixed = (printable(analysis.source), row.frame, round(row.time, 3), row.face_id)
             writer.writerow((*fixed, *box, round(row.probability, 4), *emotion))
     return text.getvalue()
-
-
-def to_json(value: Any) -> str:
-    """Indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def show(analysis: Analysis, console: Console) -> None:
@@ -84,7 +80,7 @@ def show(analysis: Analysis, console: Console) -> None:
     console.print(table)
     for event in analysis.events:
         what = f"{event.kind}: {event.label} ({event.score:.2f}, {event.seconds:.1f} s)"
-        console.print(f"{event.start:8.2f} s  {what}", highlight=False)
+        console.print(f"{event.start:8.2f} s  {what}")
     report = analysis.report
     if report.overall_dominant_emotion is None or report.average_emotion_scores is None:
         console.print(f"{report.total_frames_analyzed} frames analysed; no face could be judged")
@@ -92,8 +88,7 @@ def show(analysis: Analysis, console: Console) -> None:
     scores = sorted(report.average_emotion_scores.items(), key=lambda item: -item[1])
     console.print(
         f"{report.total_frames_analyzed} frames analysed; "
-        + ", ".join(f"{name} {score:.0f} %" for name, score in scores[:4]),
-        highlight=False,
+        + ", ".join(f"{name} {score:.0f} %" for name, score in scores[:4])
     )
 
 
@@ -107,10 +102,6 @@ def _window_row(summary: Summary) -> tuple[str, ...]:
         return (*head, "-", "", "", "", sounds)
     p = f"{max(estimate.p):.2f}"
     return (*head, estimate.dominant, p, f"{estimate.valence:+.2f}", f"{estimate.confidence:.2f}", sounds)
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _rounded(value: Any) -> Any:

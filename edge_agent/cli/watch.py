@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, err, out
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration
 from edge_agent.cli.lines import event_line, health_line, pacing_line, presence_line, summary_line
+from edge_agent.cli.output import OutputError, emit, say, tell, to_json
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
@@ -24,14 +23,15 @@ from edge_agent.settings.mqtt import with_address
 class _View:
     """Prints messages. ``why`` also those about pacing; ``limit`` stops after so many."""
 
-    def __init__(self, console: Console, *, json: bool, why: bool, limit: int | None, stop: Stop) -> None:
-        self._console = console
+    def __init__(self, *, json: bool, why: bool, limit: int | None, stop: Stop) -> None:
         self._json = json
         self._why = why
         self._left = limit
         self._stop = stop
         self._lock = threading.Lock()
         self._trouble = ""
+        self.failure: OutputError | None = None
+        """Why nothing can be shown any more."""
 
     def show(self, message: InboundMessage) -> None:
         parts = message.topic.split("/")
@@ -43,10 +43,14 @@ class _View:
         if line is None or self._stop.requested:
             return
         with self._lock:
-            if self._json:
-                typer.echo(line)
-            else:
-                self._console.print(f"[dim]{escape(device)} {kind:18}[/dim] {escape(line)}", highlight=False)
+            try:
+                if self._json:
+                    emit(line)
+                else:
+                    say((f"{device} {kind:18}", "dim"), f" {line}")
+            except OutputError as error:  # raised on the subscriber's thread, where nobody would hear of it
+                self.failure = error
+                self._stop.request(str(error), failure=True)
             if self._left is not None:
                 self._left -= 1
                 if self._left <= 0:
@@ -57,16 +61,16 @@ class _View:
         with self._lock:
             if reason != self._trouble:
                 self._trouble = reason
-                err().print(f"{escape(reason)}; trying again", highlight=False, soft_wrap=True)
+                tell(f"{reason}; trying again")
 
     def _raw(self, topic: str, text: str) -> str | None:
         if topic.endswith(f"/{topics.PACING}") and not self._why:
             return None
         try:
             payload = json_module.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             payload = text
-        return json_module.dumps({"topic": topic, "payload": payload}, ensure_ascii=False)
+        return to_json({"topic": topic, "payload": payload})
 
     def _line(self, kind: str, text: str) -> str | None:
         if kind == topics.STATUS:
@@ -76,7 +80,7 @@ class _View:
             return None
         try:
             return render(json_module.loads(text))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return f"not understood: {text[:200]}"
 
     def _renderer(self, kind: str) -> Callable[[Mapping[str, Any]], str] | None:
@@ -108,7 +112,9 @@ def watch(
     mqtt = with_address(settings.mqtt, host, port)
     topic_filter = topics.of_device(mqtt.prefix, device)
     stop = Stop()
-    view = _View(out(), json=json, why=why, limit=count, stop=stop)
+    view = _View(json=json, why=why, limit=count, stop=stop)
     with stop_on_signals(stop), listening(mqtt, topic_filter, view.show, view.trouble):
         while not stop.wait(3600):
             pass
+    if view.failure is not None:
+        raise view.failure

@@ -122,7 +122,7 @@ def _years(years: float) -> str:
 
 def existing(path: Path) -> Path:
     """``path``, or its closest parent that is there."""
-    while not path.exists() and path != path.parent:
+    while not os.path.exists(path) and path != path.parent:  # Path.exists raises where it may not look
         path = path.parent
     return path
 

@@ -15,7 +15,7 @@ from edge_agent.app.schedule import Schedule
 from edge_agent.doctor import access, broker, devices, disk, host, software, web
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
-from edge_agent.domain.errors import ConfigError, ModelError
+from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import Redactor
 from edge_agent.runtime.timesync import sync_probe
 from edge_agent.settings import ConfigText, Settings, read
@@ -79,11 +79,7 @@ def _configured(
     yield software.judge_zone(settings, Schedule(settings, SystemClock(sync_probe(settings.device.trust_clock))))
     yield disk.check_space(settings)
     yield disk.check_wear(settings)
-    try:
-        assembly = Assembly(text, settings)
-    except ModelError as error:
-        yield fail("models", str(error), "set models.dir")
-        return
+    assembly = Assembly(text, settings)
     try:
         yield from _plugins(text, assembly)
         yield from _devices(settings, assembly, try_devices=try_devices, busy=busy)

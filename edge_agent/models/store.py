@@ -60,35 +60,27 @@ class Pulled:
     origin: str
 
 
-def default_dir(configured: Path | None, state_dir: Path) -> Path:
-    """The store's folder: the configured one, else ``state_dir/models`` when writable, else the user's cache.
-
-    Raises:
-        ModelError: none of them can be named.
-    """
+def default_dir(configured: Path | None, state_dir: Path) -> Path | None:
+    """The store's folder: the configured one, else ``state_dir/models`` when writable, else :func:`cache_dir`."""
     if configured is not None:
         return configured
     shared = state_dir / "models"
     return shared if _writable(shared) else cache_dir()
 
 
-def cache_dir() -> Path:
-    """The user's own folder for models, by the XDG base directory specification.
-
-    Raises:
-        ModelError: there is no home folder.
-    """
+def cache_dir() -> Path | None:
+    """The user's own folder for models, by the XDG base directory specification; None without a home folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
         try:
             cache = Path.home() / ".cache"
-        except RuntimeError as error:
-            raise ModelError("there is no home folder to keep models in: set models.dir") from error
+        except RuntimeError:
+            return None
     return cache / "edge-agent" / "models"
 
 
 def _writable(folder: Path) -> bool:
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:  # Path.exists raises where it may not look
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
@@ -96,16 +88,19 @@ def _writable(folder: Path) -> bool:
 class ModelStore:
     """Models of ``catalogue`` in the folder ``directory``, which is made when the first one is installed.
 
-    Implements :class:`edge_agent.plugin.spec.ModelLocator`. Several processes may use one folder.
+    Implements :class:`edge_agent.plugin.spec.ModelLocator`. Several processes may use one folder. Without a folder
+    there are the bundled models only.
     """
 
-    def __init__(self, directory: Path, catalogue: Catalogue, wheels: Callable[[], WheelCache] = WheelCache) -> None:
+    def __init__(
+        self, directory: Path | None, catalogue: Catalogue, wheels: Callable[[], WheelCache] = WheelCache
+    ) -> None:
         self._directory = directory
         self._catalogue = catalogue
         self._wheels = wheels
 
     @property
-    def directory(self) -> Path:
+    def directory(self) -> Path | None:
         """Where downloaded models are kept."""
         return self._directory
 
@@ -224,9 +219,14 @@ class ModelStore:
             entry, ModelState.DAMAGED, path, f"{entry.name} is refused ({path}): {mismatch}; {_remedy(entry)}"
         )
 
+    def _folder(self) -> Path:
+        if self._directory is None:
+            raise ModelError("there is no home folder to keep models in: set models.dir")
+        return self._directory
+
     def _path(self, entry: ModelEntry) -> Path:
         if entry.bundled is None:
-            return self._directory / f"{entry.name}.tflite"
+            return self._folder() / f"{entry.name}.tflite"
         package, _, resource = entry.bundled.partition(":")
         # Found, not imported: looking for a model must not run the code of a plugin that may not be allowed to load.
         spec = importlib.util.find_spec(package)
@@ -270,10 +270,10 @@ class ModelStore:
 
     def _install(self, entry: ModelEntry, content: bytes) -> Path:
         """Put accepted ``content`` in place: written beside its final name, synced, read back, then renamed."""
-        path = self._path(entry)
+        path, folder = self._path(entry), self._folder()
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._directory, prefix=f".{path.name}.", delete=False) as stream:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", delete=False) as stream:
                 written = Path(stream.name)
                 try:
                     stream.write(content)
@@ -281,19 +281,17 @@ class ModelStore:
                     os.fsync(stream.fileno())
                     mismatch = entry.describe_mismatch(written.read_bytes())
                     if mismatch is not None:
-                        raise ModelError(
-                            f"{entry.name} was not stored rightly in {self._directory}: {mismatch}; check the disk"
-                        )
+                        raise ModelError(f"{entry.name} was not stored rightly in {folder}: {mismatch}; check the disk")
                     written.chmod(0o644)  # temporary files are private; the agent may run as another user
                     written.replace(path)
                 except BaseException:  # whatever it was, Ctrl-C included, leave no stray file; it goes on up
                     with contextlib.suppress(OSError):
                         written.unlink()
                     raise
-            _sync_folder(self._directory)
+            _sync_folder(folder)
         except OSError as error:
             raise ModelError(
-                f"{entry.name} cannot be stored in {self._directory}: {error.strerror}; "
+                f"{entry.name} cannot be stored in {folder}: {error.strerror}; "
                 f"set models.dir to a writable folder, or run this as the agent's user"
             ) from error
         return path

@@ -13,14 +13,14 @@ class Cli:
     """Calls the console script of this environment with a clean ``EDGE_AGENT`` environment plus ``environment``."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._script = Path(sys.executable).with_name("edge-agent")
+        self.script = Path(sys.executable).with_name("edge-agent")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_AGENT")}
         self.environment = {**inherited, "COLUMNS": "200", "NO_COLOR": "1", **environment}
 
     def __call__(self, *arguments: str, timeout: float = 110, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run to the end and capture the output."""
         return subprocess.run(
-            [str(self._script), *arguments],
+            [str(self.script), *arguments],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -31,7 +31,7 @@ class Cli:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start in the background; the caller ends it."""
         return subprocess.Popen(
-            [str(self._script), *arguments],
+            [str(self.script), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -18,6 +18,7 @@ from edge_agent.app import Analysis
 from edge_agent.cli.report import plot
 from edge_agent.domain.event import ARRIVAL, BURST
 from edge_agent.domain.summary import Summary, estimate_window
+from edge_agent.domain.text import printable
 from edge_agent.summary.rollup import merge_summaries
 
 MOST_WINDOWS = 240
@@ -34,7 +35,7 @@ _FOOT = (
 def page(analyses: Sequence[Analysis]) -> str:
     """The whole document."""
     style = (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
-    title = escape(", ".join(Path(a.source).name for a in analyses))
+    title = escape(", ".join(_name(a) for a in analyses))
     body = "".join(_section(a) for a in analyses)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -43,6 +44,10 @@ def page(analyses: Sequence[Analysis]) -> str:
         f'<meta name="color-scheme" content="light dark"><title>{title} · edge-agent</title>'
         f"<style>{style}</style></head><body><main>{body}<footer>{_FOOT}</footer></main></body></html>\n"
     )
+
+
+def _name(analysis: Analysis) -> str:
+    return printable(Path(analysis.source).name, lines=False)
 
 
 def _section(analysis: Analysis) -> str:
@@ -57,9 +62,7 @@ def _section(analysis: Analysis) -> str:
     )
     figures = "".join(f"<div><b>{escape(value)}</b>{name}</div>" for name, value in _figures(analysis))
     parts = "".join(f"<h2>{name}</h2>{chart}" for name, chart in charts)
-    return (
-        f'<section><h1>{escape(Path(analysis.source).name)}</h1><div class="figures">{figures}</div>{parts}</section>'
-    )
+    return f'<section><h1>{escape(_name(analysis))}</h1><div class="figures">{figures}</div>{parts}</section>'
 
 
 def condensed(summaries: Sequence[Summary], most: int = MOST_WINDOWS) -> list[Summary]:
