@@ -32,6 +32,7 @@ HARMLESS = frozenset(
         *("device.id", "device.name", "device.timezone"),
         *("plugins.allow", "pacing.schedule.times", "privacy.override_reason", "privacy.schedule"),
         *("mqtt.host", "mqtt.client_id", "mqtt.prefix", "home_assistant.prefix"),
+        *("home_assistant.area", "home_assistant.dashboard_url"),
         *("web.host", "web.allowed_hosts", "web.allowed_origins"),
     }
 )
