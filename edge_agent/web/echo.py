@@ -222,8 +222,9 @@ def _no_pcm(content: bytes) -> str | None:
     words = np.frombuffer(content[: len(content) // 4 * 4], "<i2")
     with np.errstate(invalid="ignore"):
         wide = np.abs(words.view("<f4"))
-        floats = np.mean((wide > 1e-6) & (wide <= 1.0)) > 0.95
-    if floats and len(np.unique(words[::2])) > len(wide) / 8:
+        told = wide[wide != 0]
+        floats = len(told) > len(wide) / 4 and np.mean((told > 1e-6) & (told <= 1.0)) > 0.9
+    if floats and len(np.unique(words[::2])) >= 8:
         return "these look like 32-bit float samples"
     samples = words.astype(np.float64) / 32768
     power = float(np.mean(samples**2))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from edge_agent.capture import ReplayGroup, make_video
 from edge_agent.capture.stream import StreamCamera
@@ -25,6 +32,8 @@ from tests.support.cameras import (
     jpeg,
     wait_for,
 )
+from tests.support.pictures import UNDO, corner, is_upright
+from tests.support.recordings import joined
 
 CLOCK = SystemClock(lambda: True)
 needs_ffmpeg = pytest.mark.skipif(not have_ffmpeg(), reason="needs ffmpeg (Debian: apt install ffmpeg)")
@@ -111,6 +120,39 @@ def test_ffmpeg_server_killed_and_restarted() -> None:
     indices = [frame.index for frame in collected.items]
     assert indices == sorted(set(indices)), "indices go on across the reopening"
     assert (collected.items[-1].width, collected.items[-1].height) == (640, 360)
+
+
+@pytest.mark.parametrize("offset", [0.0, 80_000.0])
+def test_a_camera_whose_clock_begins_anew_is_watched_on(tmp_path: Path, offset: float) -> None:
+    joined(tmp_path / "live.ts", offset)
+    with serving(tmp_path) as address:
+        frames = read_frames(f"{address}/live.ts", 98, fps=1e6)
+    assert len(frames) == 98
+    assert [frame.index for frame in frames] == list(range(98))
+    assert all(one.time <= other.time for one, other in pairwise(frames))
+
+
+def test_a_mirrored_picture_of_a_camera_is_turned_like_one_in_a_file() -> None:
+    """Only as far as this PyAV tells: before 19 it does not know the EXIF of a picture in a stream."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    corner().transpose(UNDO[6]).save(file, "JPEG", exif=exif, quality=95)
+    with MjpegCamera(lambda _number: file.getvalue()) as server:
+        frames = read_frames(server.url, 3)
+    assert all(is_upright(frame.data) for frame in frames)
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The files of a folder over HTTP."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize(

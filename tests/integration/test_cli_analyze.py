@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
+from PIL import Image
+from skimage.data import astronaut
 
 from edge_agent.delivery.payload import schema
 from tests.support.cli import Cli
+from tests.support.pictures import heic
+from tests.support.recordings import joined, tone, write
 
 TOLERANCE_S = 0.75
 
@@ -112,3 +117,63 @@ def test_a_video_without_sound_is_analysed(cli: Cli, shared: Path) -> None:
     windows = json.loads(result.stdout)["windows"]
     assert all(window["quality"]["coverage"]["audio"] == 0 for window in windows)
     assert windows[0]["quality"]["coverage"]["video"] > 0.5
+
+
+def test_stills_groups_and_odd_names_in_one_go(cli: Cli, tmp_path: Path) -> None:
+    """As many faces as people, in every format of a still, under names that FFmpeg would read as addresses."""
+    face = Image.fromarray(astronaut())
+    head = face.crop((120, 0, 340, 250)).resize((180, 227))
+    room = Image.new("RGB", (1600, 900), (120, 120, 120))
+    for k in range(8):
+        room.paste(head, (k * 200 + 10, 336))
+    room.save(tmp_path / "http:group%d.png")
+    for suffix in ("gif", "avif", "tiff"):
+        face.save(tmp_path / f"one.{suffix}")
+    heic(tmp_path / "tiles.heic", face.crop((100, 0, 356, 256)), 128)
+    wanted = {"http:group%d.png": 8, "one.gif": 1, "one.avif": 1, "one.tiff": 1, "tiles.heic": 1}
+    result = cli("analyze", "-f", "csv", *(str(tmp_path / name) for name in wanted))
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert {name: sum(row["source"].endswith(name) for row in rows) for name in wanted} == wanted
+    near = cli("analyze", "-f", "csv", str(tmp_path / "http:group%d.png"), EDGE_AGENT__ANALYZERS__FACE__RANGE="near")
+    assert len(list(csv.DictReader(io.StringIO(near.stdout)))) < 8, "the operator's range is kept"
+
+
+def test_joined_recordings_are_analysed_to_the_end_with_a_warning(cli: Cli, tmp_path: Path) -> None:
+    for offset, words in ((0.0, "jump back by"), (80_000.0, "jump ahead by")):
+        result = cli("analyze", "-f", "json", str(joined(tmp_path / "joined.ts", offset)))
+        told = json.loads(result.stdout)
+        assert result.stderr.count(words) == 1
+        assert told["duration"] == pytest.approx(4.0, abs=0.2)
+        assert len(told["windows"]) == 1
+        assert told["report"]["total_frames_analyzed"] == pytest.approx(20, abs=1)
+
+
+def test_the_chosen_channel_is_heard_and_one_that_is_not_there_refused(cli: Cli, tmp_path: Path) -> None:
+    stereo = tone(6.0, channels=2)
+    stereo[:, 1] = 0
+    path = str(write(tmp_path / "left.wav", sound=stereo))
+    flags = {}
+    for channel in ("0", "1"):
+        result = cli("analyze", "-f", "json", path, EDGE_AGENT__MICROPHONE__CHANNEL=channel)
+        flags[channel] = json.dumps(json.loads(result.stdout)["windows"])
+    assert "dead" in flags["1"]
+    assert "dead" not in flags["0"]
+    opposite = write(tmp_path / "opposite.wav", sound=tone(6.0, channels=2) * np.array([1, -1], np.float32))
+    assert "dead" not in cli("analyze", "-f", "json", str(opposite)).stdout
+    mono = cli("analyze", str(write(tmp_path / "mono.wav", sound=tone(1.0))), EDGE_AGENT__MICROPHONE__CHANNEL="1")
+    assert mono.returncode != 0
+    assert (
+        mono.stderr.strip()
+        .splitlines()[-1]
+        .endswith("microphone.channel = 1, but the sound has 1 channel(s), counted from 0")
+    )
+
+
+def test_standard_input_and_pipes_are_refused_in_one_line(cli: Cli, tmp_path: Path) -> None:
+    for name, words in (("-", "standard input is not read"), ("/dev/stdin", "is a ")):
+        result = cli("analyze", name)
+        assert result.returncode == 3
+        (line,) = result.stderr.strip().splitlines()
+        assert words in line
+        assert "save" in line

@@ -20,6 +20,8 @@ from edge_agent.capture import iter_media
 from edge_agent.domain.media import AudioBlock
 from edge_agent.models import ModelStore
 from edge_agent.web import echo
+from tests.support.pictures import heic, imir
+from tests.support.recordings import tone, write
 from tests.support.web import Server
 
 
@@ -118,3 +120,68 @@ def test_a_huge_message_ends_the_connection(server: Server) -> None:
             connection.recv(timeout=30)
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1009
+
+
+def _coded(path: Path, sound: np.ndarray[Any, Any], codec: str) -> bytes:
+    return write(path, sound=sound.reshape(-1, 1), sound_codec=codec, rate=48_000).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("wav", "pcm_s16le"), ("flac", "flac"), ("webm", "libopus"), ("ogg", "libopus"), ("mp3", "libmp3lame")],
+)
+def test_sound_files_are_decoded_message_by_message(server: Server, tmp_path: Path, suffix: str, codec: str) -> None:
+    """What browsers record is not taken for samples, which it would be as noise."""
+    content = _coded(tmp_path / f"sound.{suffix}", 0.05 * tone(1.0, 48_000)[:, 0], codec)
+    data = base64.b64encode(content).decode()
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        told = [ask(connection, data), ask(connection, json.dumps({"data": f"data:audio/x;base64,{data}"}))]
+        rest = ask(connection, base64.b64encode(content[len(content) // 2 :][:400]).decode())
+        more = ask(connection, data)
+    assert [answer["loudness"] for answer in (*told, more)] == pytest.approx([-35.1] * 3, abs=1.0)
+    assert [answer["time"] for answer in (*told, more)] == pytest.approx([1.0, 2.0, 3.0], abs=0.2)
+    assert "one a message" in rest["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (np.random.default_rng(3).bytes(4000), "compressed sound without the beginning"),
+        ((0.3 * tone(0.2, 16_000)).astype("<f4").tobytes(), "32-bit float"),
+        (base64.b64decode(jpeg(np.full((64, 64, 3), 90, np.uint8))), "JPEG without sound"),
+        (b"RIFF\x24\x00\x00\x00WAVE" + bytes(30), "WAV that cannot be decoded"),
+    ],
+)
+def test_what_is_neither_samples_nor_a_sound_file_is_refused_with_what_is(
+    server: Server, content: bytes, words: str
+) -> None:
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        error = ask(connection, base64.b64encode(content).decode())["error"]
+    assert words in error
+    assert all(known in error for known in ("signed 16-bit little-endian mono", "WAV", "Ogg", "AIFF"))
+
+
+def test_samples_of_any_loudness_are_samples(server: Server) -> None:
+    random = np.random.default_rng(4)
+    sounds = [
+        (random.normal(0, 3000, 8000)).astype("<i2"),
+        (random.normal(0, 20, 8000)).astype("<i2"),
+        np.full(8000, 16_000, "<i2"),
+        (32_767 * np.sign(np.sin(np.arange(8000) / 9))).astype("<i2"),
+        (tone(0.5, 16_000)[:, 0] * 65_534).clip(-32_768, 32_767).astype("<i2"),
+        np.zeros(8000, "<i2"),
+    ]
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        for samples in sounds:
+            assert "error" not in ask(connection, base64.b64encode(samples.tobytes()).decode())
+
+
+def test_a_mirrored_picture_in_tiles_is_seen_upright(server: Server, tmp_path: Path) -> None:
+    face = Image.fromarray(pictures.astronaut()).resize((256, 256))
+    stored = face.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    content = heic(tmp_path / "face.heic", stored, 128, [imir(0)]).read_bytes()
+    with client.connect(f"ws://{server.address}/ws/face") as connection:
+        (found,) = ask(connection, base64.b64encode(content).decode())["faces"]
+        error = ask(connection, base64.b64encode(b"no picture").decode())["error"]
+    assert max(found["emotions"], key=lambda name: found["emotions"][name]) == "happiness"
+    assert "HEIC" in error

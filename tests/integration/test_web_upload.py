@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage.data import astronaut
 
 from edge_agent.api import EMOTIONS, Session
 from edge_agent.models import ModelStore
 from edge_agent.web import upload
+from tests.support.pictures import heic
 from tests.support.recordings import picture, tone, write
 from tests.support.web import Server
 
@@ -64,6 +67,45 @@ def test_every_face_over_time(server: Server, shared: Path) -> None:
     assert [r["time"] for r in rows] == sorted(r["time"] for r in rows)
     assert any(sum(r["emotions"].values()) == pytest.approx(1, abs=1e-3) for r in rows if r["emotions"])
     assert told["report"]["total_frames_analyzed"] >= len(rows)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "gif", "tiff", "webp", "avif", "heic"])
+def test_a_still_is_judged_like_a_still_in_every_format(server: Server, tmp_path: Path, suffix: str) -> None:
+    face = Image.fromarray(astronaut())
+    path = tmp_path / f"still.{suffix}"
+    if suffix == "heic":
+        heic(path, face.crop((100, 0, 356, 256)), 128)
+    else:
+        face.save(path)
+    status, told, _ = ask(server, "POST", "/video-stream/emotion", path.read_bytes())
+    assert status == 200
+    assert len(told["faces"]) == 1
+    assert told["report"]["overall_dominant_emotion"] == "happiness"
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("flv", "flv"), ("wmv", "wmv2"), ("mov", "libx264")])
+def test_films_that_the_command_line_reads_are_taken(server: Server, tmp_path: Path, suffix: str, codec: str) -> None:
+    film = write(tmp_path / f"film.{suffix}", [(k / 10, picture(k)) for k in range(10)], codec=codec)
+    assert ask(server, "POST", "/process-frame", film.read_bytes())[0] == 200
+
+
+def test_a_group_is_found_whole(server: Server, tmp_path: Path) -> None:
+    face = Image.fromarray(astronaut()).crop((120, 0, 340, 250)).resize((180, 227))
+    room = Image.new("RGB", (1600, 900), (120, 120, 120))
+    for k in range(8):
+        room.paste(face, (k * 200 + 10, 336))
+    room.save(tmp_path / "group.png")
+    _status, told, _ = ask(server, "POST", "/video-stream/emotion", (tmp_path / "group.png").read_bytes())
+    assert len(told["faces"]) == 8
+
+
+def test_a_refusal_names_what_is_accepted(server: Server, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "two.tiff", save_all=True, append_images=[Image.new("RGB", (64, 64))])
+    unknown = ask(server, "POST", "/process-frame", b"no film at all")[1]["detail"]
+    assert all(name in unknown for name in ("JPEG", "HEIC", "TIFF", "MPEG-TS", "FLV", "WMV", "AIFF"))
+    pages = ask(server, "POST", "/process-frame", (tmp_path / "two.tiff").read_bytes())
+    assert pages[0] == 415
+    assert "TIFF: holds 2 pages" in pages[1]["detail"]
 
 
 def test_health(server: Server) -> None:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.capture.media import LENIENT
+from edge_agent.capture.decode import LENIENT
 from edge_agent.domain.errors import MediaError
 
 RATE = 16_000
@@ -78,7 +78,7 @@ def read(path: Path) -> npt.NDArray[np.float32]:
     """
     parts = []
     try:
-        with av.open(str(path), **LENIENT) as container:
+        with path.open("rb") as file, av.open(file, **LENIENT) as container:  # a name may look like an address
             resampler = av.AudioResampler("flt", "mono", RATE)
             for frame in container.decode(audio=0):
                 parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]

@@ -149,14 +149,14 @@ def test_a_film_of_one_picture_is_a_still(tmp_path: Path) -> None:
 
 
 def test_pictures_in_motion_are_films(tmp_path: Path) -> None:
-    moving = [corner(160, 96 + 2 * n).resize((160, 96)) for n in range(4)]
+    moving = [corner().rotate(9 * n) for n in range(4)]
     for suffix in ("gif", "png", "avif"):
         path = tmp_path / f"moving.{suffix}"
-        moving[0].save(path, save_all=True, append_images=[im.rotate(9) for im in moving[1:]], duration=100)
+        moving[0].save(path, save_all=True, append_images=moving[1:], duration=100)
         assert not read_media(path).still
         assert len(list(iter_frames(path))) == 4
     path = tmp_path / "moving.webp"
-    moving[0].save(path, save_all=True, append_images=[im.rotate(9) for im in moving[1:]], duration=100)
+    moving[0].save(path, save_all=True, append_images=moving[1:], duration=100)
     if "webp_anim" in av.formats_available:
         assert len(list(iter_frames(path))) == 4
     else:

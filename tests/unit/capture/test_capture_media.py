@@ -179,8 +179,9 @@ def test_an_artist_in_an_old_encoding_is_no_reason_to_refuse(tmp_path: Path) -> 
     artist = b"IART" + (4).to_bytes(4, "little") + "Jäg".encode("latin-1") + b"\0"
     data = path.read_bytes() + b"LIST" + (4 + len(artist)).to_bytes(4, "little") + b"INFO" + artist
     path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
-    with pytest.raises(UnicodeDecodeError):
-        av.open(str(path))
+    if int(av.__version__.split(".")[0]) < 19:
+        with pytest.raises(UnicodeDecodeError):
+            av.open(str(path))
     assert sum(block.seconds for block in split(path)[1]) == pytest.approx(0.3, abs=0.02)
 
 

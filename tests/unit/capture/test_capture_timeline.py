@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -14,7 +11,7 @@ from edge_agent.capture import iter_media, read_media
 from edge_agent.capture.media import iter_frames
 from edge_agent.capture.timeline import FAR_RESTARTING_S, FAR_S, Steps, Timeline
 from edge_agent.domain.media import AudioBlock, Frame
-from tests.support.recordings import picture
+from tests.support.recordings import joined
 
 
 def times(stamps: list[tuple[int, float]], far: float = FAR_S, seconds: float = 0.1) -> tuple[list[float], Timeline]:
@@ -88,38 +85,9 @@ def test_decoded_pictures_go_forward() -> None:
 # ---------------------------------------------------------------------- whole files
 
 
-def _record(container: Any, video: Any, audio: Any, begin: float, seconds: float) -> None:
-    """Coded once with proper stamps, which are then moved."""
-    coders = {
-        video: av.CodecContext.create("mpeg2video", "w"),
-        audio: av.CodecContext.create("mp2", "w"),
-    }
-    coders[video].width, coders[video].height, coders[video].pix_fmt = 96, 64, "yuv420p"
-    coders[video].framerate, coders[video].time_base, coders[video].max_b_frames = 25, Fraction(1, 25), 0
-    coders[audio].sample_rate, coders[audio].layout, coders[audio].format = 48_000, "mono", "s16"
-    packets = []
-    for number in range(round(seconds * 25)):
-        frame: Any = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
-        frame.pts, frame.time_base = number, Fraction(1, 25)
-        packets += [(video, p) for p in coders[video].encode(frame)]
-    packets += [(video, p) for p in coders[video].encode(None)]
-    wave = (8000 * np.sin(np.arange(round(seconds * 48_000)) / 20)).astype(np.int16)
-    for start in range(0, len(wave) - 1151, 1152):
-        frame = av.AudioFrame.from_ndarray(wave[start : start + 1152].reshape(1, -1), format="s16", layout="mono")
-        frame.pts, frame.sample_rate, frame.time_base = start, 48_000, Fraction(1, 48_000)
-        packets += [(audio, p) for p in coders[audio].encode(frame)]
-    packets += [(audio, p) for p in coders[audio].encode(None)]
-    for stream, packet in sorted(packets, key=lambda item: float((item[1].dts or 0) * item[1].time_base)):
-        ticks = round(begin / packet.time_base)
-        packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
-        container.mux_one(packet)
-
-
 @pytest.mark.parametrize("offset", [0.0, 50.0, 80_000.0])
 def test_joined_recordings_are_looked_at_and_heard_to_the_end(tmp_path: Path, offset: float) -> None:
-    first, second = joined_parts(tmp_path, offset)
-    path = tmp_path / "joined.ts"
-    path.write_bytes(first + second)
+    path = joined(tmp_path / "joined.ts", offset)
     info = read_media(path, whole=True)
     assert info.duration == pytest.approx(4.0, abs=0.2)
     assert len(list(info.warnings())) == 1
@@ -136,25 +104,8 @@ def test_joined_recordings_are_looked_at_and_heard_to_the_end(tmp_path: Path, of
     assert sum(block.gap for block in blocks) < 0.2
 
 
-def joined_parts(folder: Path, offset: float) -> tuple[bytes, bytes]:
-    """Two transport streams of 2 s, the second one's stamps ``offset`` later."""
-    parts = []
-    for number, begin in enumerate((0.0, offset)):
-        path = folder / f"part{number}.ts"
-        with av.open(str(path), "w") as container:
-            video: Any = container.add_stream("mpeg2video", rate=25)
-            video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
-            video.codec_context.max_b_frames = 0
-            audio = container.add_stream("mp2", rate=48_000, layout="mono")
-            _record(container, video, audio, begin, 2.0)
-        parts.append(path.read_bytes())
-    return parts[0], parts[1]
-
-
 def test_a_pause_in_a_file_is_kept(tmp_path: Path) -> None:
-    first, second = joined_parts(tmp_path, 7.0)
-    path = tmp_path / "joined.ts"
-    path.write_bytes(first + second)
+    path = joined(tmp_path / "joined.ts", 7.0)
     info = read_media(path, whole=True)
     assert info.jumps == ()
     assert info.duration == pytest.approx(9.0, abs=0.2)
