@@ -57,13 +57,13 @@ STEADY_S = 600.0
 
 @dataclass(slots=True)
 class _Consumer:
-    """Where a consumer stands. Every row it waits for with an id up to ``at`` is in ``leased``.
-
-    ``fresh``: ids of rows put lately that it has not leased yet.
+    """Where a consumer stands. Every row it waits for with an id up to ``at[skip]`` is in ``leased`` or of a kind in
+    ``skip``: what was looked through once is not looked through again. ``fresh``: ids of rows put lately that it has
+    not leased yet.
     """
 
     bit: int = 0
-    at: int = 0
+    at: dict[frozenset[str], int] = field(default_factory=dict)
     leased: set[int] = field(default_factory=set)
     fresh: deque[int] = field(default_factory=lambda: deque(maxlen=512))
 
@@ -182,14 +182,15 @@ class Outbox:
         with self._lock:
             consumer = self._consumers[name]
             consumer.leased.difference_update(ids)
-            consumer.at = min([consumer.at, *(id_ - 1 for id_ in ids)])
+            before = min((id_ - 1 for id_ in ids), default=1 << 62)
+            consumer.at = {skip: min(at, before) for skip, at in consumer.at.items()}
 
     def release(self, name: str) -> None:
         """Consumer ``name`` gives all its leases back: its connection is gone."""
         with self._lock:
             consumer = self._consumers[name]
             consumer.leased.clear()
-            consumer.at = 0
+            consumer.at.clear()
             self._shrinker.restart()
 
     # -- upkeep -------------------------------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ class Outbox:
         for name, bit in bits.items():
             self._consumers[name].bit = bit
             self._consumers[name].leased.clear()
-            self._consumers[name].at = 0
+            self._consumers[name].at.clear()
         self._shrinker.restart()
         self._current = store
         store.limit(self._limit())
@@ -352,19 +353,20 @@ class Outbox:
     ) -> list[Row]:
         found: list[Row] = []
         before = consumer.fresh[0] if consumer.fresh else None
-        after = consumer.at
+        skipped = frozenset(skip)
+        after = max(consumer.at.get(skipped, 0), consumer.at.get(frozenset(), 0))
         while len(found) < limit:
             start, asked = after, limit - len(found)
             rows, damaged = self._run(lambda s: s.select(consumer.bit, start, before, asked, skip))  # noqa: B023
             found += [row for row in rows if row.id not in consumer.leased]
             if damaged:
                 self.bury(name, damaged, "damaged")
-            if not rows and not damaged:
+            if not rows and not damaged:  # looked through to the end
+                after = max(after, (self._store.next_id if before is None else before) - 1)
                 break
             after = max([row.id for row in rows] + damaged)
         consumer.leased.update(row.id for row in found)
-        if not skip:
-            consumer.at = max(consumer.at, after)
+        consumer.at[skipped] = max(consumer.at.get(skipped, 0), after)
         return [replace(row, live=True) if self._is_fresh(row.id, horizon) else row for row in found]
 
     def _is_fresh(self, id_: int, horizon: float) -> bool:

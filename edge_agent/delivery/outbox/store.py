@@ -25,6 +25,8 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, origin: Origin, next_id: int = 1) -> None:
         self.tables = Tables(connection, next_id)
         self._origin = origin
+        self._unsynced = True
+        """Whether rows may be there whose time is unknown: looked for once and after each new one, not every second."""
 
     @property
     def counters(self) -> Counters:
@@ -87,6 +89,7 @@ class Store:
                     self.tables.note_gap(gap)
                     continue
                 self.tables.insert(record, work)
+                self._unsynced |= not record.synced
                 ended[record.id] = record.begin + record.seconds
         return ended
 
@@ -211,6 +214,8 @@ class Store:
 
     def repair_clock(self, offset: float, limit: int) -> int:
         """Give rows of this boot their right start, ``begin + offset``, where it was unknown; how many it were."""
+        if not self._unsynced:
+            return 0
         rows = self.tables.all(
             "SELECT * FROM items WHERE boot_id = ? AND synced = 0 LIMIT ?", (self._origin.boot_id, limit)
         )
@@ -222,6 +227,7 @@ class Store:
                         self.tables.run("UPDATE items SET synced = 1 WHERE id = ?", (columns[0],))
                     else:
                         self.tables.insert(record.restamped(record.begin + offset), work)
+        self._unsynced = len(rows) == limit
         return len(rows)
 
     def gaps(self) -> tuple[Gap, ...]:
