@@ -67,6 +67,8 @@ class Tap(Generic[T]):
         with self._changed:
             if on == self._on:
                 return
+            if on:
+                self._source.renew()
             self._on = on
             self._turns += 1
             self._changed.notify_all()
@@ -77,6 +79,7 @@ class Tap(Generic[T]):
         """Release the device and open it anew, unless shut."""
         with self._changed:
             self._turns += 1
+        self._source.renew()
         self._source.close()
 
     def wait_released(self, seconds: float) -> bool:

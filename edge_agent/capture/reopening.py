@@ -144,6 +144,10 @@ class Reopening(Generic[T]):
         """Whether the source was closed but may still hold the device, because a call of its driver does not return."""
         return isinstance(self._inner, MayHang) and self._inner.hanging
 
+    def renew(self) -> None:
+        """Forget why it was lost before: it is to be opened anew."""
+        self._set(error="")
+
     def open(self) -> None:
         """Make the first attempt. A device that is absent is no error here: :meth:`read` waits for it.
 
@@ -153,7 +157,6 @@ class Reopening(Generic[T]):
         self._pacer = Pacer(self._clock)
         self._failures = 0
         self._opened = None
-        self._set(error="")  # of an earlier opening: this one is only starting
         self._attempt()
 
     def read(self) -> T | None:
@@ -168,6 +171,9 @@ class Reopening(Generic[T]):
                 if not pacer.stopped:
                     self._lost(error)
                 continue
+            except Exception as error:
+                self._set(available=False, error=str(error) or type(error).__name__)
+                raise
             if item is None or pacer.stopped:
                 return None
             item = self._seam.join(item, fresh=self._fresh)
@@ -192,6 +198,9 @@ class Reopening(Generic[T]):
                 log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s; waiting for it", error)
                 self._set(available=False, error=str(error))
             return False
+        except Exception as error:  # whatever it is, it is why there is no device
+            self._set(available=False, error=str(error) or type(error).__name__)
+            raise
         if pacer.stopped:  # close() came while the device was being opened, and found nothing to close
             self._inner.close()
             return False

@@ -27,6 +27,9 @@ from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview
 from edge_agent.web.problems import ProblemError
 
+REFUSED = {"outcome": "refused"}
+"""What a problem of a command says besides, in the words of the answers over MQTT."""
+
 DESCRIBED_ELSEWHERE: dict[str, MessageKind] = {"Summary": "summary", "Event": "event"}
 
 
@@ -157,14 +160,16 @@ class Views:
 
     async def _perform(self, name: str, value: object) -> Response:
         if not self._agent.settings.web.control:
-            raise ProblemError(403, "web.control is off in this device's config")
+            raise ProblemError(403, "web.control is off in this device's config", more=REFUSED)
         requests = self._agent.panel.requests
         if name not in requests.names:
-            raise ProblemError(404, f"there is no command {name!r}; there are {', '.join(requests.names)}")
+            raise ProblemError(
+                404, f"there is no command {name!r}; there are {', '.join(requests.names)}", more=REFUSED
+            )
         try:
             outcome = await anyio.to_thread.run_sync(requests.perform, Command(name, value=value))
         except RefusedError as error:
-            raise ProblemError(409, str(error), more={"outcome": "refused"}) from None
+            raise ProblemError(409, str(error), more=REFUSED) from None
         except EdgeAgentError as error:
             raise ProblemError(500, str(error), more={"outcome": "failed"}) from None
         self._board.post("state", self._agent.panel.document())  # who asks next sees it, and so do those who watch
@@ -210,7 +215,7 @@ def _value(body: bytes) -> object:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise ProblemError(400, 'the body must be JSON: {"value": …}') from None
+        raise ProblemError(400, 'the body must be JSON: {"value": …}', more=REFUSED) from None
     if not isinstance(document, dict) or not set(document) <= {"value"}:
-        raise ProblemError(400, 'the body must be an object with "value" alone')
+        raise ProblemError(400, 'the body must be an object with "value" alone', more=REFUSED)
     return document.get("value")

@@ -32,6 +32,7 @@ class Numbers:
         self.end = end
         self.open_now = False
         self.opened = 0
+        self.fault: Exception | None = None
         self.stuck = threading.Event()
         self.let_go = threading.Event()
         self._next = 0
@@ -41,6 +42,8 @@ class Numbers:
         self.opened += 1
 
     def read(self) -> int | None:
+        if self.fault is not None:
+            raise self.fault
         if self.stuck.is_set():
             self.let_go.wait(30)
         time.sleep(0.005)
@@ -135,6 +138,31 @@ def test_a_driver_that_hangs_is_not_called_released(numbers: Numbers) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     running.supervisor.stop()
+
+
+def test_why_nothing_comes_is_that_it_starts_or_is_missing_or_over(numbers: Numbers) -> None:
+    """M5: a device that is only being opened was said not to be available."""
+    source = Reopening(numbers, AsIs(), CLOCK, "camera")
+    tap: Tap[int] = Tap("camera", source, Mailbox(1))
+    assert tap.why_not == "starting"
+    source.open()
+    assert tap.why_not == ""
+    numbers.fault = ValueError("broken")
+    with pytest.raises(ValueError, match="broken"):
+        source.read()
+    source.close()
+    assert tap.why_not == "missing"
+    tap.turn(False)
+    tap.turn(True)
+    assert tap.why_not == "starting"
+    numbers.fault = None
+    ended = Running(Numbers(end=1))
+    assert ended.flows()
+    deadline = time.monotonic() + 5
+    while ended.tap.why_not != "ended":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ended.supervisor.stop()
 
 
 def test_the_end_of_a_recording_closes_the_hand_off() -> None:

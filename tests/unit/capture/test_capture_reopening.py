@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edge_agent.capture.reopening import BackOff, BlockSeam, FrameSeam, Reopening
+from edge_agent.capture.reopening import BackOff, BlockSeam, FrameSeam, Reopening, SourceStatus
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame
@@ -87,11 +87,16 @@ def test_other_errors_pass_through() -> None:
     source = reopening(Scripted([MediaError("no such file")]))
     with pytest.raises(MediaError, match="no such file"):
         source.open()
+    assert source.status == SourceStatus(available=False, reopens=0, error="no such file")
     source = reopening(Scripted([frame(0), MediaError("broken")]))
     source.open()
     assert source.read() is not None
     with pytest.raises(MediaError, match="broken"):
         source.read()
+    source.close()
+    assert source.status.error == "broken"  # else it would look as if it were only starting
+    source.renew()
+    assert source.status.error == ""
 
 
 def test_close_interrupts_waiting() -> None:
