@@ -173,7 +173,7 @@ def test_without_a_schedule_an_unknown_time_releases_nothing(tmp_path: Path) -> 
 
 # ---------------------------------------------------------------- rates
 
-OPENING = {"times": ["mon-fri 09:00-18:00"], "profile": "detail", "max_fps": 8}
+OPENING = {"times": ["mon-fri 09:00-18:00"], "profile": "detail", "max_fps": 6}
 LUNCH = {"times": ["daily 12:00-13:00"], "min_fps": 1.5}
 
 
@@ -192,11 +192,11 @@ def test_rates_change_with_the_hour_and_the_first_that_holds_counts(tmp_path: Pa
         made.tick()
         made.tick()
     assert [(s.profile, s.max_fps) for s in told] == [
-        ("standard", 3.0),
-        ("detail", 8.0),
-        ("standard", 3.0),
-        ("detail", 8.0),
-        ("standard", 3.0),
+        ("standard", 8.0),
+        ("detail", 6.0),
+        ("standard", 8.0),
+        ("detail", 6.0),
+        ("standard", 8.0),
     ]
     assert not (tmp_path / "choices.json").exists()  # the schedule is nobody's choice
 
@@ -218,7 +218,7 @@ def test_a_choice_outranks_the_schedule_until_it_is_set_back(tmp_path: Path) -> 
     assert (made.state.profile, made.state.max_fps) == ("standard", 4.0)
     made.set_profile("detail")
     made.set_max_fps(None)
-    assert (made.state.profile, made.state.max_fps) == ("detail", 8.0)
+    assert (made.state.profile, made.state.max_fps) == ("detail", 6.0)
     clock.advance(9 * 3600)
     made.tick()
     assert made.state.profile == "standard"
