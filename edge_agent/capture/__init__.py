@@ -1,6 +1,6 @@
 """Cameras, microphones and recordings: the one place where pictures and sound come from."""
 
-from edge_agent.capture.media import AudioInfo, MediaInfo, VideoInfo, iter_media, read_media
+from edge_agent.capture.media import AudioInfo, MediaInfo, VideoInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.reopening import Reopening, SourceStatus
 from edge_agent.capture.replay import ReplayGroup
 from edge_agent.capture.select import make_audio, make_video
@@ -12,6 +12,7 @@ __all__ = [
     "ReplayGroup",
     "SourceStatus",
     "VideoInfo",
+    "iter_blocks",
     "iter_media",
     "make_audio",
     "make_video",

@@ -6,12 +6,14 @@ size, number and reading speed are bounded.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import anyio
 import anyio.to_thread
@@ -45,6 +47,27 @@ class Talker(Protocol):
     def close(self) -> None:
         """The connection is over."""
         ...
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of base64, of either alphabet, in lines or not, padded or not; or of a data URL that holds it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    head, comma, rest = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
+    if head and not (comma and head.lower().rstrip().endswith(";base64")):
+        raise ValueError("a data URL must be base64: data:image/jpeg;base64,…")
+    if head and "%" in rest[-12:]:
+        rest = unquote(rest)
+    text = rest.translate(_PLAIN).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:  # binascii's own, or for letters outside of ASCII
+        raise ValueError("could not be decoded as base64") from error
+
+
+_PLAIN = str.maketrans("-_", "+/", " \t\r\n")
 
 
 class _Shared:

@@ -6,12 +6,12 @@ The codes are those Hume documents. A field that this device cannot serve is acc
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_agent.web.conversation import from_base64
 
 NOT_JSON = "E0100"
 BAD_REQUEST = "E0101"
@@ -57,9 +57,14 @@ class Models(_Part):
     facemesh: dict[str, Any] | None = None
 
     @property
+    def asked(self) -> list[str]:
+        """All that are asked for."""
+        return [name for name in type(self).model_fields if getattr(self, name) is not None]
+
+    @property
     def missing(self) -> list[str]:
         """Asked for, and not on this device."""
-        return [name for name in ("prosody", "language", "facemesh") if getattr(self, name) is not None]
+        return [name for name in self.asked if name not in ("face", "burst")]
 
 
 class Request(_Part):
@@ -96,10 +101,10 @@ def check(value: dict[str, Any]) -> Request:
 
 
 def media(request: Request) -> bytes:
-    """The bytes of ``data``. Raises StreamError."""
+    """The bytes of ``data``, base64 or a data URL. Raises StreamError."""
     if request.raw_text:
         raise StreamError(WRONG_MODEL, "Text cannot be read: this device has no language model.")
     try:
-        return base64.b64decode(request.data or "", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise StreamError(NOT_BASE64, "data could not be decoded as base64.") from error
+        return from_base64(request.data or "")
+    except ValueError as error:
+        raise StreamError(NOT_BASE64, f"data: {error}.") from error

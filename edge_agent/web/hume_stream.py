@@ -7,21 +7,25 @@ most ``stream_window_ms`` of sound.
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.api import EVERY_FRAME, MIN_SIDE, MediaError, Session, VisionReport
-from edge_agent.capture import MediaInfo, iter_media, read_media
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, EdgeAgentError, MediaError, Session, VisionReport
+from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.web import hume_answer as answer
 from edge_agent.web import hume_request as asked
 from edge_agent.web.hume_request import FaceModel, Models, Request, StreamError
 from edge_agent.web.memory import in_memory
+
+log = logging.getLogger(__name__)
 
 SECONDS = 5.0
 """Longest film or sound in one payload."""
@@ -83,15 +87,17 @@ class Stream:
                 raise StreamError(asked.WRONG_MODEL, f"This device has no model for {', '.join(models.missing)}.")
             raise StreamError(asked.BAD_REQUEST, "models: ask for face or burst")
         look = None if models.face is None else _Look(self._look, models.face)
-        samples = decode(asked.media(request), look)
-        told: dict[str, Any] = {}
+        samples = decode(asked.media(request), look, listen=models.burst is not None)
+        finders: dict[str, Callable[[], dict[str, Any]]] = {}
         if look is not None:
-            told["face"] = look.outcome()
+            finders["face"] = look.outcome
         if models.burst is not None:
-            told["burst"] = self._listen(samples, request.stream_window_ms or 0.0)
+            finders["burst"] = lambda: self._listen(samples, request.stream_window_ms or 0.0)
         for name in models.missing:
-            told[name] = {"warning": f"This device has no model for {name}.", "code": asked.WRONG_MODEL}
-        return told
+            finders[name] = partial(_no_model, name)
+        if len(finders) == 1:
+            return {name: find() for name, find in finders.items()}
+        return {name: _answer(name, find) for name, find in finders.items()}
 
     # ------------------------------------------------------------------ the models
 
@@ -118,6 +124,24 @@ class Stream:
         return answer.outcome(found, "No vocal bursts detected.", asked.NO_BURSTS)
 
 
+def _answer(name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """One model's part of an answer: what is wrong with it is no reason to keep back what others found."""
+    try:
+        return find()
+    except StreamError as error:
+        return {"warning": str(error), "code": error.code}
+    except EdgeAgentError as error:
+        log.warning("web socket: %s: %s", name, error)
+        return {
+            "warning": f"{name}: this model cannot be used now; the device's log says why.",
+            "code": asked.WRONG_MODEL,
+        }
+
+
+def _no_model(name: str) -> dict[str, Any]:
+    raise StreamError(asked.WRONG_MODEL, f"This device has no model for {name}.")
+
+
 class _Look:
     """Picks as many pictures a second as asked for, the first one always, and collects what is seen in them."""
 
@@ -127,8 +151,24 @@ class _Look:
         self._first = self._before = 0.0
         self._looked = 0
         self._found: list[dict[str, Any]] = []
+        self.failure: StreamError | EdgeAgentError | None = None
+        """Why no picture is wanted any more."""
+
+    def expect(self, width: int, height: int) -> None:
+        """Decide by the size that the file tells, before anything is decoded."""
+        try:
+            _check_side(width, height)
+        except StreamError as error:
+            self.failure = error
 
     def offer(self, frame: Frame) -> None:
+        try:
+            _check_side(frame.width, frame.height)
+            self._offer(frame)
+        except (StreamError, EdgeAgentError) as error:
+            self.failure = error
+
+    def _offer(self, frame: Frame) -> None:
         if not self._looked:
             self._first = self._before = frame.time
         elif frame.time < self._first + self._looked / (self._options.fps_pred or FPS) - 1e-6:
@@ -147,36 +187,45 @@ class _Look:
             )
 
     def outcome(self) -> dict[str, Any]:
-        """The answer. Raises StreamError when there was no picture."""
+        """The answer. Raises StreamError when there was no picture, or what else went wrong with the pictures."""
+        if self.failure is not None:
+            raise self.failure
         if not self._looked:
             raise StreamError(asked.WRONG_MODEL, "face: there is no picture in this media.")
         return answer.outcome(self._found, "No faces detected.", asked.NO_FACES)
 
 
-def decode(content: bytes, look: _Look | None) -> Samples:
-    """Give every picture to ``look``; return the sound. Raises StreamError."""
+def decode(content: bytes, look: _Look | None, *, listen: bool = True) -> Samples:
+    """Give every picture to ``look``; return the sound, if somebody wants to ``listen``. Raises StreamError."""
     if sniff_bytes(content) is None:
         raise StreamError(asked.UNKNOWN_FORMAT, _UNKNOWN)
     blocks = [np.zeros(0, np.float32)]
     with in_memory(content) as path:
         try:
             info = read_media(path)
-            _check_size(info, info.duration)
-            for item in iter_media(path):
-                _check_size(info, item.time)
+            _check_length(info, info.duration)
+            if look is not None and info.video is not None:
+                look.expect(info.video.width, info.video.height)
+            for item in _wanted(info, look, listen):
+                _check_length(info, item.time)
                 if isinstance(item, AudioBlock):
                     blocks.append(item.samples)
                 elif look is not None:
-                    _check_side(item.width, item.height)
                     look.offer(item)
         except MediaError as error:
             raise StreamError(asked.UNKNOWN_FORMAT, _UNKNOWN) from error
     return np.concatenate(blocks)
 
 
-def _check_size(info: MediaInfo, seconds: float) -> None:
-    if info.video is not None:
-        _check_side(info.video.width, info.video.height)
+def _wanted(info: MediaInfo, look: _Look | None, listen: bool) -> Iterator[Frame | AudioBlock]:
+    """What has to be decoded: no pictures that nobody looks at."""
+    if info.video is not None and look is not None and look.failure is None:
+        yield from iter_media(info.path)
+    elif listen and info.audio is not None:
+        yield from iter_blocks(info.path)
+
+
+def _check_length(info: MediaInfo, seconds: float) -> None:
     if seconds > SECONDS + _SLACK_S:
         kind, code = ("film", asked.VIDEO_TOO_LONG) if info.video else ("sound", asked.AUDIO_TOO_LONG)
         raise StreamError(code, f"The {kind} is too long: the limit is {1000 * SECONDS:.0f} milliseconds.")

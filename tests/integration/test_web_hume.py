@@ -28,6 +28,7 @@ from edge_agent.domain.media import AudioBlock
 from edge_agent.models import ModelStore
 from edge_agent.web import hume
 from edge_agent.web.hume_answer import EMOTION_NAMES
+from tests.support.recordings import picture, write
 from tests.support.web import Server
 
 Ask = Callable[..., dict[str, Any]]
@@ -184,6 +185,81 @@ def test_silence_is_a_warning(ask: Ask) -> None:
     assert told["burst"] == {"warning": "No vocal bursts detected.", "code": "W0101"}
     assert told["payload_id"] == "x"
     assert told["job_details"]["job_id"]
+
+
+# ---------------------------------------------------------------------- each model answers for itself
+
+
+def test_a_picture_asked_for_face_and_burst_has_its_face(ask: Ask, astronaut: Path) -> None:
+    told = ask(data=b64(astronaut.read_bytes()), models={"face": {}, "burst": {}, "prosody": {}, "language": {}})
+    assert len(told["face"]["predictions"]) == 1
+    assert told["burst"]["code"] == "E0202"
+    assert "no sound" in told["burst"]["warning"]
+    assert told["prosody"]["code"] == told["language"]["code"] == "E0102"
+    assert "error" not in told
+
+
+def test_sound_asked_for_face_and_burst_has_its_burst(ask: Ask, cough: np.ndarray[Any, Any]) -> None:
+    told = ask(data=b64(wav(cough)), models={"face": {}, "burst": {}})
+    assert [d["name"] for p in told["burst"]["predictions"] for d in p["descriptions"]] == ["Cough"]
+    assert told["face"]["code"] == "E0102"
+    assert "no picture" in told["face"]["warning"]
+
+
+def test_hume_s_client_reads_what_one_model_found_and_why_another_did_not(server: Server, astronaut: Path) -> None:
+    with HumeClient(api_key="x", environment=environment(server)).expression_measurement.stream.connect() as connection:
+        told = connection.send_file(astronaut, config=Config(face=StreamFace(), burst={}))
+    assert len(told.face.predictions) == 1
+    assert told.burst.predictions is None
+    assert "no sound" in told.burst.warning
+
+
+def test_nothing_that_any_model_can_use_is_told_model_by_model(ask: Ask) -> None:
+    told = ask(data=b64(wav(np.zeros(16_000))), models={"face": {}, "facemesh": {}})
+    assert {name: part["code"] for name, part in told.items()} == {"face": "E0102", "facemesh": "E0102"}
+
+
+def test_a_model_that_is_missing_on_the_device_costs_the_other_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cough: np.ndarray[Any, Any]
+) -> None:
+    monkeypatch.setenv("EDGE_AGENT__MODELS__DIR", str(tmp_path))  # no face detector; bursts have a bundled model
+    monkeypatch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
+    film = write(tmp_path / "film.mp4", [(k / 10, picture(k)) for k in range(20)], cough[:32_000, None])
+    running = Server(hume.routes())
+    try:
+        with client.connect(url(running) + "/models") as connection:
+            models = {"face": {}, "burst": {}}
+            connection.send(json.dumps({"data": b64(film.read_bytes()), "models": models}))
+            told = json.loads(connection.recv(timeout=60))
+    finally:
+        running.stop()
+    assert "cannot be used" in told["face"]["warning"]
+    assert "predictions" in told["burst"] or told["burst"]["code"] == "W0101"
+
+
+# ---------------------------------------------------------------------- data in every form that clients send
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["data:image/jpeg;base64,{}", "data:;base64,{}", "DATA:image/jpeg;charset=x;base64,{}", "{}\n", " {}", "lines",
+     "url-safe", "unpadded"],
+)  # fmt: skip
+def test_data_is_read_in_every_form_of_base64(ask: Ask, astronaut: Path, form: str) -> None:
+    text = b64(astronaut.read_bytes())
+    data = {
+        "lines": base64.encodebytes(astronaut.read_bytes()).decode(),
+        "url-safe": base64.urlsafe_b64encode(astronaut.read_bytes()).decode(),
+        "unpadded": text.rstrip("="),
+    }.get(form) or form.format(text)
+    assert len(ask(data=data, models={"face": {}})["face"]["predictions"]) == 1
+
+
+@pytest.mark.parametrize("data", ["data:image/jpeg,AAAA", "data:image/jpeg;base64", "AAAAA", "AA=A", "ÄÄÄÄ", "data:"])
+def test_what_is_no_base64_is_said(ask: Ask, data: str) -> None:
+    told = ask(data=data, models={"face": {}})
+    assert told["code"] == "E0201"
+    assert "base64" in told["error"]
 
 
 # ---------------------------------------------------------------------- what is wrong is said by Hume's code
