@@ -5,24 +5,22 @@ decided by the server around these routes. Errors are ``{"error": …}``, and th
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from edge_agent.api import EVERY_FRAME, MIN_SIDE, MediaError, Session
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, MediaError, Session
 from edge_agent.capture import iter_media, read_media
 from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
-from edge_agent.web.conversation import Conversation, Limits
+from edge_agent.web.conversation import Conversation, Limits, from_base64
 from edge_agent.web.memory import in_memory
 
 SIDE = 3000
@@ -48,6 +46,12 @@ def routes(open_session: Callable[..., Session] = Session, limits: Limits | None
     return [WebSocketRoute("/ws/face", faces.serve), WebSocketRoute("/ws/audio-stream", sound.serve)]
 
 
+IMAGE, AUDIO = ("data", "image", "frame"), ("data", "audio")
+"""Names under which clients send pictures and sound in JSON."""
+_END = ("flush", "end")
+"""Fields that say that a sound ends here."""
+
+
 class _RefusedError(Exception):
     """What is wrong with a message."""
 
@@ -65,7 +69,7 @@ class FaceTalk:
     def answer(self, text: str | bytes) -> dict[str, Any]:
         """``time`` in seconds since the connection began, and ``faces`` with boxes in pixels."""
         try:
-            frame = _picture(_bytes(_message(text)))
+            frame = _picture(_bytes(_message(text, IMAGE)))
         except _RefusedError as error:
             return {"error": str(error)}
         if self._session is None:
@@ -105,20 +109,35 @@ class SoundTalk:
         self._samples = 0
 
     def answer(self, text: str | bytes) -> dict[str, Any]:
-        """``time`` heard so far, the chunk's ``loudness`` in dB of full scale (null: silence), finished ``bursts``."""
+        """``time`` heard so far, the chunk's ``loudness`` in dB of full scale (null: silence), finished ``bursts``.
+
+        With ``flush`` the sound ends with this chunk, if there is one: bursts are finished that would wait for more.
+        """
         try:
-            samples, rate = self._chunk(_message(text))
+            message = _message(text, AUDIO)
+            end = any(message.get(name) is True for name in _END)
+            if end and "data" not in message:
+                return self._told(None)
+            samples, rate = self._chunk(message)
         except _RefusedError as error:
             return {"error": str(error)}
         if self._session is None:
             self._session, self._rate = self._open(["burst"]), rate
         self._session.sound(samples, rate)
         self._samples += len(samples)
-        _windows, events = self._session.take()
         power = float(np.mean(samples.astype(np.float64) ** 2))
+        return self._told(round(10 * math.log10(power), 1) if power > 0 else None, end=end)
+
+    def _told(self, loudness: float | None, *, end: bool = True) -> dict[str, Any]:
+        """The answer; with ``end`` the sound so far is over."""
+        events: tuple[Event, ...] = ()
+        if self._session is not None:
+            if end:
+                self._session.flush()
+            _windows, events = self._session.take()
         return {
-            "time": round(self._samples / rate, 3),
-            "loudness": round(10 * math.log10(power), 1) if power > 0 else None,
+            "time": round(self._samples / (self._rate or AUDIO_RATE), 3),
+            "loudness": loudness,
             "bursts": [
                 {"label": e.label, "score": e.score, "start": round(e.start, 3), "seconds": round(e.seconds, 3)}
                 for e in events
@@ -151,27 +170,38 @@ class SoundTalk:
             self._session.close()
 
 
-def _message(text: str | bytes) -> dict[str, Any]:
-    """The fields of a message; plain base64 is its ``data``."""
-    if not text[:1] or text[:1] not in ("{", b"{"):
-        return {"data": text.decode("ascii", "replace") if isinstance(text, bytes) else text}
+def _message(text: str | bytes, keys: Sequence[str]) -> dict[str, Any]:
+    """The fields of a message, what is under one of ``keys`` as its ``data``; plain base64 is ``data``, and so are the
+    bytes of a binary message that is neither."""
+    if text[:1] in ("{", b"{"):
+        try:
+            value = dict(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise _RefusedError(f'the message is no JSON; {{"{keys[0]}": "<base64>"}} is wanted') from error
+        given = next((key for key in keys if key in value), None)
+        return value if given is None else {**value, "data": value[given]}
+    if isinstance(text, str):
+        return {"data": text}
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _RefusedError("the message is no JSON") from error
-    return dict(value)
+        return {"data": _base64(text.decode("ascii"))}
+    except (_RefusedError, UnicodeDecodeError):
+        return {"data": text}
 
 
 def _bytes(message: dict[str, Any]) -> bytes:
     data = message.get("data")
+    if isinstance(data, bytes):
+        return data
     if not isinstance(data, str):
         raise _RefusedError("data: base64 text is needed")
-    if data.startswith("data:"):
-        data = data.partition(",")[2]
+    return _base64(data)
+
+
+def _base64(text: str) -> bytes:
     try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _RefusedError("data: could not be decoded as base64") from error
+        return from_base64(text)
+    except ValueError as error:
+        raise _RefusedError(f"data: {error}") from error
 
 
 def _picture(content: bytes) -> Frame:

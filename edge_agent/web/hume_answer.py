@@ -59,7 +59,10 @@ def faces(
                 "time": round(at[1], 3),
                 "prob": round(score, 6),
                 "face_id": tracked.track if identify else "unknown",
-                "bbox": {"x": box.x * size[0], "y": box.y * size[1], "w": width, "h": height},
+                "bbox": {
+                    name: round(value, 3)
+                    for name, value in (("x", box.x * size[0]), ("y", box.y * size[1]), ("w", width), ("h", height))
+                },
                 "emotions": emotions(readings[tracked.track]) if tracked.track in readings else [],
             }
         )

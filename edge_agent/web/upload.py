@@ -1,5 +1,5 @@
-"""Recordings posted to the device and answered with what is in them: ``POST /process-frame``, the raw bytes of a film,
-and ``POST /video-stream/emotion``, the same with every face; ``GET /`` says that somebody is here.
+"""Recordings posted to the device and answered with what is in them: ``POST /process-frame``, the bytes of a film, raw
+or as a file of a form, and ``POST /video-stream/emotion``, the same with every face; ``GET /`` tells the version.
 
 Bodies and lengths are bounded, one recording is analysed at a time and few may wait. Who may call is decided by the
 server around these routes. Errors are problem documents (RFC 9457).
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import anyio
 import anyio.to_thread
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -60,6 +62,13 @@ async def _healthy(_request: Request) -> Response:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
+class _InMemoryParser(MultiPartParser):
+    """Starlette's parser of forms, without its files on the disk: the body is bounded already."""
+
+    spool_max_size = 0
+    """For :class:`tempfile.SpooledTemporaryFile`: no size is too large for memory."""
+
+
 class _Uploads:
     def __init__(self, open_session: Callable[..., Session], limits: UploadLimits) -> None:
         self._open = open_session
@@ -68,7 +77,7 @@ class _Uploads:
         self._turn = asyncio.Lock()
 
     async def report(self, request: Request) -> Response:
-        return await self._respond(request, lambda analysis: asdict(analysis.report))
+        return await self._respond(request, lambda analysis: _rounded(asdict(analysis.report)))
 
     async def faces(self, request: Request) -> Response:
         return await self._respond(request, _timeline)
@@ -94,24 +103,48 @@ class _Uploads:
             self._present -= 1
 
     async def _receive(self, request: Request) -> bytes:
+        """The body, or the first file of the form in it. In memory only."""
         told = request.headers.get("content-length", "")
-        large = ProblemError(
-            413, f"The body is too large: the limit is {self._limits.body} bytes.", {"Connection": "close"}
-        )
         if told.isdecimal() and int(told[:20]) > self._limits.body:
-            raise large
-        content = bytearray()
+            raise self._too_large()
+        if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            return await self._file(request)
+        return b"".join([chunk async for chunk in self._chunks(request)])
+
+    async def _file(self, request: Request) -> bytes:
+        try:
+            form = await _InMemoryParser(request.headers, self._chunks(request), max_files=8, max_fields=32).parse()
+        except MultiPartException as error:
+            raise ProblemError(400, f"The form cannot be read: {error.message}") from None
+        except KeyError:
+            raise ProblemError(400, "The form cannot be read: its content type names no boundary.") from None
+        try:
+            file = next((value for _, value in form.multi_items() if isinstance(value, UploadFile)), None)
+            if file is None:
+                raise ProblemError(400, "There is no file in the form: send one as curl -F file=@film.mp4 does.")
+            return await file.read()
+        finally:
+            await form.close()
+
+    async def _chunks(self, request: Request) -> AsyncGenerator[bytes]:
+        """What comes, bounded in size and in time."""
+        got = 0
         chunks = request.stream()
         try:
             while (chunk := await asyncio.wait_for(anext(chunks, None), self._limits.chunk_s)) is not None:
-                content += chunk
-                if len(content) > self._limits.body:
-                    raise large
+                got += len(chunk)
+                if got > self._limits.body:
+                    raise self._too_large()
+                yield chunk
         except TimeoutError:
             raise ProblemError(408, "The body came too slowly.", {"Connection": "close"}) from None
         except ClientDisconnect:
             raise ProblemError(400, "The body ended early.") from None
-        return bytes(content)
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError(
+            413, f"The body is too large: the limit is {self._limits.body} bytes.", {"Connection": "close"}
+        )
 
     def _analyze(self, content: bytes, unwanted: threading.Event) -> Analysis:
         if not content:
@@ -148,4 +181,14 @@ def _timeline(analysis: Analysis) -> dict[str, Any]:
     for row in analysis.faces:
         entry = {"frame": row.frame, "time": round(row.time, 3), "box": asdict(row.box), "probability": row.probability}
         people.setdefault(row.face_id, []).append({**entry, "emotions": dict(row.emotion) if row.emotion else None})
-    return {"duration": analysis.duration, "faces": people, "report": asdict(analysis.report)}
+    told: dict[str, Any] = _rounded({"duration": analysis.duration, "faces": people, "report": asdict(analysis.report)})
+    return told
+
+
+def _rounded(told: Any) -> Any:
+    """Numbers without the noise of their last binary digits."""
+    if isinstance(told, Mapping):
+        return {name: _rounded(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [_rounded(value) for value in told]
+    return round(told, 4) if isinstance(told, float) else told
