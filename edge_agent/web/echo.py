@@ -21,10 +21,8 @@ from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.web.conversation import Conversation, Limits, from_base64
-from edge_agent.web.memory import in_memory
+from edge_agent.web.memory import in_memory, too_large
 
-SIDE = 3000
-"""Largest width and height of a picture in pixels."""
 SECONDS = 10.0
 """Longest sound in one message."""
 _RATES = (8_000, 192_000)
@@ -81,7 +79,7 @@ class FaceTalk:
         faces = [
             {
                 "track": f.track,
-                "probability": f.face.score,
+                "probability": round(f.face.score, 6),
                 "box": _pixels(asdict(f.face.box), frame),
                 "emotions": readings.get(f.track),
             }
@@ -176,7 +174,9 @@ def _message(text: str | bytes, keys: Sequence[str]) -> dict[str, Any]:
     if text[:1] in ("{", b"{"):
         try:
             value = dict(json.loads(text))
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
+            if isinstance(text, bytes):  # sound may begin with any byte
+                return {"data": text}
             raise _RefusedError(f'the message is no JSON; {{"{keys[0]}": "<base64>"}} is wanted') from error
         given = next((key for key in keys if key in value), None)
         return value if given is None else {**value, "data": value[given]}
@@ -213,8 +213,8 @@ def _picture(content: bytes) -> Frame:
             info = read_media(path)
             if info.video is None:
                 raise _RefusedError(f"data: {form.name} without a picture; pictures are {names('picture')}")
-            if max(info.video.width, info.video.height) > SIDE:
-                raise _RefusedError(f"data: the picture is larger than {SIDE} x {SIDE}")
+            if (why := too_large(info.video.width, info.video.height)) is not None:
+                raise _RefusedError(f"data: {why}")
             frame = next(item for item in iter_media(path) if isinstance(item, Frame))
         except (MediaError, StopIteration) as error:
             raise _RefusedError(f"data: no picture in a known format that can be decoded ({form.name})") from error

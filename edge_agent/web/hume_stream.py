@@ -23,14 +23,12 @@ from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.web import hume_answer as answer
 from edge_agent.web import hume_request as asked
 from edge_agent.web.hume_request import FaceModel, Models, Request, StreamError
-from edge_agent.web.memory import in_memory
+from edge_agent.web.memory import in_memory, too_large
 
 log = logging.getLogger(__name__)
 
 SECONDS = 5.0
 """Longest film or sound in one payload."""
-SIDE = 3000
-"""Largest width and height of a picture in pixels."""
 FPS = 3.0
 """Pictures per second of a film when ``fps_pred`` is not given."""
 _UNKNOWN = f"The media could not be parsed into a known format. Known are {ACCEPTED}."
@@ -157,13 +155,13 @@ class _Look:
     def expect(self, width: int, height: int) -> None:
         """Decide by the size that the file tells, before anything is decoded."""
         try:
-            _check_side(width, height)
+            _check_pixels(width, height)
         except StreamError as error:
             self.failure = error
 
     def offer(self, frame: Frame) -> None:
         try:
-            _check_side(frame.width, frame.height)
+            _check_pixels(frame.width, frame.height)
             self._offer(frame)
         except (StreamError, EdgeAgentError) as error:
             self.failure = error
@@ -231,7 +229,6 @@ def _check_length(info: MediaInfo, seconds: float) -> None:
         raise StreamError(code, f"The {kind} is too long: the limit is {1000 * SECONDS:.0f} milliseconds.")
 
 
-def _check_side(width: int, height: int) -> None:
-    if max(width, height) > SIDE:
-        found = f"{width} x {height}"
-        raise StreamError(asked.PICTURE_TOO_LARGE, f"The picture is too large: {found}, the limit is {SIDE} x {SIDE}.")
+def _check_pixels(width: int, height: int) -> None:
+    if (why := too_large(width, height)) is not None:
+        raise StreamError(asked.PICTURE_TOO_LARGE, f"{why[0].upper()}{why[1:]}.")

@@ -26,13 +26,12 @@ from edge_agent import __version__
 from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
 from edge_agent.capture import read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
-from edge_agent.web.memory import in_memory
+from edge_agent.web.memory import in_memory, too_large
 from edge_agent.web.problems import ProblemError
 
 log = logging.getLogger(__name__)
 
 ANALYZERS = ("face", "emotion", "attention")
-_SIDE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +156,8 @@ class _Uploads:
                 info = read_media(path)
                 if info.video is None:
                     raise ProblemError(422, "There is no picture in this recording.")
-                if max(info.video.width, info.video.height) > _SIDE:
-                    raise ProblemError(422, f"The picture is too large: the limit is {_SIDE} x {_SIDE}.")
+                if (why := too_large(info.video.width, info.video.height)) is not None:
+                    raise ProblemError(422, f"{why[0].upper()}{why[1:]}.")
                 self._check(info.duration)
                 with self._open(ANALYZERS) as session:
                     return session.file(path, lambda position, _duration: self._check(position, unwanted))

@@ -35,7 +35,7 @@ def server(model_store: ModelStore) -> Iterator[Server]:
         running.stop()
 
 
-def ask(connection: client.ClientConnection, message: str) -> dict[str, Any]:
+def ask(connection: client.ClientConnection, message: str | bytes) -> dict[str, Any]:
     connection.send(message)
     return dict(json.loads(connection.recv(timeout=60)))
 
@@ -93,7 +93,7 @@ def test_sound_in_chunks_is_answered_with_loudness_and_each_burst_once(
         ("face", base64.b64encode(b"#EXTM3U").decode(), "known format"),
         ("face", base64.b64encode(b"\xff\xd8\xff" + bytes(99)).decode(), "known format"),
         ("face", jpeg(np.zeros((8, 8), np.uint8)), "at least 16 x 16"),
-        ("face", jpeg(np.zeros((20, 3001), np.uint8)), "larger than 3000 x 3000"),
+        ("face", jpeg(np.zeros((4097, 4097), np.uint8)), "the picture is too large: 4097 x 4097"),
         ("audio-stream", "", "there must be some"),
         ("audio-stream", "AAAA", "two bytes each"),
         ("audio-stream", '{"data": "AAA=", "rate": 7}', "rate"),
@@ -185,3 +185,61 @@ def test_a_mirrored_picture_in_tiles_is_seen_upright(server: Server, tmp_path: P
         error = ask(connection, base64.b64encode(b"no picture").decode())["error"]
     assert max(found["emotions"], key=lambda name: found["emotions"][name]) == "happiness"
     assert "HEIC" in error
+
+
+def test_pictures_are_taken_in_every_form(server: Server) -> None:
+    """As text and as bytes, plain and in JSON, under the names that clients use."""
+    image = jpeg(pictures.astronaut())
+    raw = base64.b64decode(image)
+    forms = [
+        raw,
+        image.encode(),
+        json.dumps({"image": image}),
+        json.dumps({"image": f"data:image/jpeg;base64,{image}"}),
+        json.dumps({"frame": image, "timestamp": 3}),
+        json.dumps({"data": image}).encode(),
+        base64.encodebytes(raw).decode(),
+    ]
+    with client.connect(f"ws://{server.address}/ws/face") as connection:
+        told = [ask(connection, form) for form in forms]
+    assert [len(answer.get("faces", [])) for answer in told] == [1] * len(forms), told
+
+
+def cough(shared: Path, seconds: float) -> np.ndarray[Any, Any]:
+    """The first burst of the composed minute, ending soon after it began, as 16-bit samples."""
+    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    event = next(e for e in truth if e["label"] != "speech")
+    sound = np.concatenate([b.samples for b in iter_media(shared / "media" / "kiosk.mp4") if isinstance(b, AudioBlock)])
+    begin = int((event["start_s"] - 1) * 16_000)
+    found: np.ndarray[Any, Any] = (sound[begin : begin + int(seconds * 16_000)] * 32767).astype("<i2")
+    return found
+
+
+@pytest.mark.parametrize("last", [{"flush": True}, {"end": True}, "with the last chunk"])
+def test_the_end_of_a_sound_tells_its_bursts_at_once(server: Server, shared: Path, last: Any) -> None:
+    pcm = cough(shared, 2.2).tobytes()
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        if isinstance(last, str):
+            chunks = [pcm[:40_000], json.dumps({"audio": base64.b64encode(pcm[40_000:]).decode(), "flush": True})]
+        else:
+            chunks = [pcm, json.dumps(last)]
+        told = [ask(connection, chunk) for chunk in chunks]
+        again = ask(connection, json.dumps({"flush": True}))
+        more = [ask(connection, chunk) for chunk in (pcm, '{"flush": true}')]
+    assert [b["label"] for answer in told for b in answer["bursts"]] == ["cough"]
+    assert told[-1]["time"] == pytest.approx(2.2, abs=0.01)
+    assert again["bursts"] == []
+    (second,) = [b for answer in more for b in answer["bursts"]]
+    assert second["start"] > 2.2, "times go on"
+
+
+def test_an_end_before_any_sound_is_no_mistake(server: Server) -> None:
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        assert ask(connection, '{"flush": true}') == {"time": 0.0, "loudness": None, "bursts": []}
+
+
+@pytest.mark.parametrize("first", [0x00, 0x2B, 0x41, 0x7B])
+def test_sound_as_bytes_may_begin_with_any_byte(server: Server, first: int) -> None:
+    pcm = bytes([first, 0]) + bytes(3198)
+    with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
+        assert ask(connection, pcm)["time"] == 0.1

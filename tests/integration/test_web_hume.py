@@ -237,6 +237,17 @@ def test_a_model_that_is_missing_on_the_device_costs_the_other_nothing(
     assert "predictions" in told["burst"] or told["burst"]["code"] == "W0101"
 
 
+def test_a_phone_s_photograph_is_taken(ask: Ask) -> None:
+    """Twelve million pixels, in either direction; the face's place is told in the picture's own pixels."""
+    for size in ((4032, 3024), (3024, 4032)):
+        photo = Image.new("RGB", size, (90, 90, 90))
+        photo.paste(Image.fromarray(pictures.astronaut()).resize((2048, 2048)), (500, 500))
+        text = io.BytesIO()
+        photo.save(text, "jpeg", quality=80)
+        (face,) = ask(data=b64(text.getvalue()), models={"face": {}})["face"]["predictions"]
+        assert face["bbox"]["x"] + face["bbox"]["w"] / 2 == pytest.approx(500 + 4 * 224, abs=100)
+
+
 # ---------------------------------------------------------------------- data in every form that clients send
 
 
@@ -289,7 +300,7 @@ def png(width: int, height: int) -> str:
         ({"data": b64(wav(np.zeros(16_000))), "models": {"face": {}}}, "E0102", "no picture"),
         ({"data": png(64, 64), "models": {"burst": {}}}, "E0202", "no sound"),
         ({"data": b64(wav(np.zeros(6 * 16_000))), "models": {"burst": {}}}, "E0203", "5000 milliseconds"),
-        ({"data": png(3001, 20), "models": {"face": {}}}, "E0205", "3001 x 20"),
+        ({"data": png(4097, 4097), "models": {"face": {}}}, "E0205", "4097 x 4097"),
     ],
 )
 def test_each_mistake_has_its_code_and_the_stream_goes_on(ask: Ask, message: Any, code: str, words: str) -> None:
