@@ -241,11 +241,11 @@ def test_a_phone_s_photograph_is_taken(ask: Ask) -> None:
     """Twelve million pixels, in either direction; the face's place is told in the picture's own pixels."""
     for size in ((4032, 3024), (3024, 4032)):
         photo = Image.new("RGB", size, (90, 90, 90))
-        photo.paste(Image.fromarray(pictures.astronaut()).resize((2048, 2048)), (500, 500))
+        photo.paste(Image.fromarray(pictures.astronaut()).resize((3000, 3000)), (12, 12))
         text = io.BytesIO()
         photo.save(text, "jpeg", quality=80)
         (face,) = ask(data=b64(text.getvalue()), models={"face": {}})["face"]["predictions"]
-        assert face["bbox"]["x"] + face["bbox"]["w"] / 2 == pytest.approx(500 + 4 * 224, abs=100)
+        assert face["bbox"]["x"] + face["bbox"]["w"] / 2 == pytest.approx(12 + 3000 / 512 * 224, abs=150)
 
 
 # ---------------------------------------------------------------------- data in every form that clients send
