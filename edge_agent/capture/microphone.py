@@ -20,6 +20,7 @@ from edge_agent.capture.sound import Mixer, Resampler, Samples, replace_bad
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError, denial
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
+from edge_agent.domain.native import native_lines
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ def choose_device(devices: Sequence[Device], wanted: str, default: int = -1, kno
         return default if default in inputs else next(iter(inputs))
     if wanted.isascii() and wanted.isdigit():
         named = [i for i, name in inputs.items() if stable_name(name) == known]
-        found = named if known is not None else [i for i in inputs if i == int(wanted)]
+        # Of several devices with one name, the one that still has the index.
+        same = [i for i in inputs if i == int(wanted)]
+        found = sorted(named, key=lambda i: i not in same) if known is not None else same
     else:
         exact = [i for i, name in inputs.items() if wanted.lower() in (name.lower(), stable_name(name).lower())]
         found = exact or [i for i, name in inputs.items() if wanted.lower() in name.lower()]
@@ -133,8 +136,9 @@ class Microphone:
         """
         portaudio = _portaudio()
         try:
-            self._scan(portaudio)
-            self._start(portaudio)
+            with native_lines(log):
+                self._scan(portaudio)
+                self._start(portaudio)
         except portaudio.PortAudioError as error:
             raise DeviceUnavailableError(f"{self._label} cannot be opened: {error}") from error
 
@@ -145,10 +149,21 @@ class Microphone:
             portaudio._initialize()
         self._memory.openings += 1
 
+    def _warn_of_twins(self, devices: Sequence[Device], number: int) -> None:
+        """Say once that another device has the same name: which of the two it is depends on the order of plugging."""
+        name = stable_name(devices[number]["name"])
+        twins = [str(d["name"]) for d in devices if d["max_input_channels"] > 0 and stable_name(d["name"]) == name]
+        if len(twins) > 1 and self._memory.openings == 1 and self._wanted not in twins:
+            names = ", ".join(map(repr, twins))
+            log.warning(
+                "%d microphones are called %r; for a certain one set microphone.source to: %s", len(twins), name, names
+            )
+
     def _start(self, portaudio: Any) -> None:
         devices = list(portaudio.query_devices())
         number = choose_device(devices, self._wanted, portaudio.default.device[0], self._memory.name)
         device = devices[number]
+        self._warn_of_twins(devices, number)
         self._memory.name = stable_name(device["name"])
         self._label = f"microphone {self._memory.name!r}"
         available = int(device["max_input_channels"])

@@ -20,6 +20,9 @@ from edge_agent.domain.media import AudioBlock, Frame
 
 log = logging.getLogger(__name__)
 
+REMIND_S = 600.0
+"""How often the log repeats why a device is still not there."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -132,6 +135,7 @@ class Reopening(Generic[T]):
         self._fresh = True
         self._failures = 0
         self._openings = 0
+        self._told, self._told_at = "", 0.0
         self.on_wait: Callable[[], None] = lambda: None
 
     @property
@@ -195,7 +199,7 @@ class Reopening(Generic[T]):
         except DeviceUnavailableError as error:
             self._failures += 1
             if not pacer.stopped:
-                log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s; waiting for it", error)
+                log.log(logging.WARNING if self._is_news(error) else logging.DEBUG, "%s; waiting for it", error)
                 self._set(available=False, error=str(error))
             return False
         except Exception as error:  # whatever it is, it is why there is no device
@@ -209,6 +213,14 @@ class Reopening(Generic[T]):
         self._openings += 1
         self._set(available=True, reopens=self._openings - 1)
         log.info("%s: open", self._name)
+        return True
+
+    def _is_news(self, error: DeviceUnavailableError) -> bool:
+        """Whether the log should say it (again): another reason than before, or the same after a while."""
+        now, text = self._clock.monotonic(), str(error)
+        if self._failures > 1 and text == self._told and now - self._told_at < REMIND_S:
+            return False
+        self._told, self._told_at = text, now
         return True
 
     def _lost(self, error: DeviceUnavailableError) -> None:

@@ -78,6 +78,7 @@ class V4l2Camera:
             raise DeviceUnavailableError(f"camera {self._device} may not be opened: {denial(error)}") from None
         except OSError as error:
             raise DeviceUnavailableError(f"camera {self._device} cannot be opened: {error.strerror}") from error
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own errors say it, in the log
         capture = cv2.VideoCapture(self._device, cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()

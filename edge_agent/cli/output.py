@@ -78,6 +78,10 @@ def _wrapped(kind: type[io.TextIOWrapper], stream: Any) -> Any:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     encoding, interactive = stream.encoding, stream.line_buffering
+    if kind is _Messages:
+        # Under a number of its own it is out of the way when native libraries' lines are caught under theirs.
+        raw = os.fdopen(os.dup(2), "wb", buffering=0)
+        return kind(io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=True)
     return kind(stream.detach(), encoding=encoding, errors="backslashreplace", line_buffering=interactive)
 
 

@@ -11,6 +11,7 @@ import pwd
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from edge_agent.doctor.disk import existing
@@ -19,7 +20,9 @@ from edge_agent.settings import Settings
 
 SERVICE_USER = "edge-agent"
 
-_NODES = ("video*", "media*", "dma_heap/*", "snd/pcm*c", "snd/control*")
+_NODES = ("video*", "media*", "snd/pcm*c", "snd/control*")
+_PI_NODES = ("dma_heap/*",)
+"""What picamera2 needs besides; on other machines the heaps are root's and nobody's business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,13 @@ def judge_account(user: str, *, service_user: bool) -> CheckResult:
 
 def check_devices() -> CheckResult:
     """Whether this process may use the cameras and sound cards that are there."""
-    return judge_devices(_user(), list(read_nodes(Path("/dev"))))
+    return judge_devices(_user(), list(read_nodes(Path("/dev"), picamera=find_spec("picamera2") is not None)))
 
 
-def read_nodes(dev: Path, may_use: Callable[[Path], bool] | None = None) -> Iterable[Node]:
-    """The camera and sound nodes below ``dev``."""
+def read_nodes(dev: Path, may_use: Callable[[Path], bool] | None = None, *, picamera: bool = False) -> Iterable[Node]:
+    """The camera and sound nodes below ``dev``; with ``picamera`` also those of the Raspberry Pi's own camera."""
     allowed = may_use or (lambda path: os.access(path, os.R_OK | os.W_OK))
-    for path in sorted(path for pattern in _NODES for path in dev.glob(pattern)):
+    for path in sorted(path for pattern in _NODES + _PI_NODES * picamera for path in dev.glob(pattern)):
         yield Node(path, _group(path.stat().st_gid), allowed(path))
 
 
@@ -65,8 +68,10 @@ def judge_devices(user: str, nodes: list[Node]) -> CheckResult:
     barred = [node for node in nodes if not node.allowed]
     if barred:
         names = ", ".join(str(node.path) for node in barred)
-        groups = ",".join(sorted({node.group for node in barred}))
-        return fail("devices", f"{user} may not use {names}", f"sudo usermod -aG {groups} {user}, then log in again")
+        groups = sorted({node.group for node in barred} - {"root", "0"})  # a member of root could do anything
+        join = f"sudo usermod -aG {','.join(groups)} {user}, then log in again"
+        remedy = join if groups else f"ls -l {barred[0].path}; give it a group of its own with a udev rule"
+        return fail("devices", f"{user} may not use {names}", remedy)
     if not nodes:
         return ok("devices", "no camera and no sound card is connected to this machine")
     return ok("devices", f"{user} may use all {len(nodes)} camera and sound nodes")

@@ -9,6 +9,7 @@ leaves it readable can crash the native runtime, so pass only paths that
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain.errors import ModelError
+from edge_agent.domain.native import native_lines
+
+log = logging.getLogger(__name__)
 
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 """Modules with an ``Interpreter``, best first."""
@@ -113,14 +117,16 @@ def _make(model: Path | bytes, name: str, threads: int, runtimes: Sequence[str])
         package = runtime.partition(".")[0].replace("_", "-")
         try:
             # Importing proves nothing: under numpy 2, tflite-runtime imports and fails here with a SystemError.
-            interpreter = importlib.import_module(runtime).Interpreter(**source, num_threads=threads)
+            with native_lines(log):
+                interpreter = importlib.import_module(runtime).Interpreter(**source, num_threads=threads)
         except (ImportError, AttributeError, SystemError) as error:
             unusable.append(f"{package}: {_first_line(error)}")
             continue
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{name} is not a usable TFLite model: {_first_line(error)}") from error
         try:
-            interpreter.allocate_tensors()
+            with native_lines(log):
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{name} cannot be prepared to run: {_first_line(error)}") from error
         return package, interpreter

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.domain.budget import Budget, Failures, Patience
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.runtime.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -104,16 +105,14 @@ class Supervisor:
             running.thread.start()
 
     def _loop(self, running: _Running) -> None:
-        name = running.component.name
         while not running.stop.requested:
             running.beat()
             try:
                 running.component.run(running.beat, running.stop)
-            except BaseException as error:  # nothing is above this frame: sys.exit() is a failure, too
+            except BaseException as error:  # noqa: BLE001 - logged by _note; nothing is above this frame: sys.exit() is a failure, too
                 if running.stop.wait(0):
                     break
-                running.last_error = f"{type(error).__name__}: {error}"
-                log.exception("%s failed", name)
+                _note(running, error)
                 if not self._pause_before_restart(running):
                     break
             else:
@@ -169,6 +168,17 @@ class Supervisor:
         if running.thread.is_alive():
             log.warning("%s did not stop within %.1f s", component.name, component.stop_within)
         return not running.thread.is_alive()
+
+
+def _note(running: _Running, error: BaseException) -> None:
+    """Log a failure: what was raised on purpose says all in one line, and once; a bug comes with its traceback."""
+    name, before = running.component.name, running.last_error
+    if not isinstance(error, EdgeAgentError):
+        running.last_error = f"{type(error).__name__}: {error}"
+        log.error("%s failed", name, exc_info=error)
+        return
+    running.last_error = str(error)
+    log.log(logging.DEBUG if running.last_error == before else logging.ERROR, "%s: %s", name, error)
 
 
 def _wake(component: Component) -> None:

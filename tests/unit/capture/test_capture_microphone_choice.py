@@ -90,3 +90,13 @@ def test_missing_portaudio_names_the_package(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MediaError, match="apt install libportaudio2"):
         Microphone(ManualClock(), DeviceMemory()).open()
+
+
+TWINS = devices("C-Media: USB Audio (hw:1,0)", "C-Media: USB Audio (hw:2,0)")
+
+
+def test_of_two_microphones_of_one_name_the_index_is_kept() -> None:
+    assert choose_device(TWINS, "1", known="C-Media: USB Audio") == 1
+    assert choose_device(TWINS, "0", known="C-Media: USB Audio") == 0
+    assert choose_device(TWINS, "7", known="C-Media: USB Audio") == 0  # renumbered: rather one of them than none
+    assert choose_device(TWINS, "C-Media: USB Audio (hw:2,0)") == 1

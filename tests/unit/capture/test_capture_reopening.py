@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edge_agent.capture.reopening import BackOff, BlockSeam, FrameSeam, Reopening, SourceStatus
-from edge_agent.domain.clock import SystemClock
+from edge_agent.capture.reopening import REMIND_S, BackOff, BlockSeam, FrameSeam, Reopening, SourceStatus
+from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.settings.schema import CameraSettings, MicrophoneSettings
@@ -187,3 +187,17 @@ def test_quick_retry_after_a_long_good_time() -> None:
         assert source.read() is not None
     # Six first pauses are 0.3 s; six that double are 3.15 s.
     assert time.monotonic() - start < 2
+
+
+def test_why_a_device_is_not_there_is_repeated_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    """A refused permission was said once at the start and never again."""
+    clock = ManualClock()
+    refused = DeviceUnavailableError("camera /dev/video0 may not be opened; add the user to group video")
+    tries = round(3 * REMIND_S / BackOff().most)
+    source = Scripted(*([refused] for _ in range(tries)), [frame(0)])
+    camera = Reopening(source, FrameSeam(), clock, "camera")
+    camera.on_wait = lambda: clock.advance(BackOff().most)
+    with caplog.at_level("WARNING"):
+        camera.open()
+        assert camera.read() is not None
+    assert 2 <= len([r for r in caplog.records if "group video" in r.getMessage()]) <= 5

@@ -47,11 +47,29 @@ def test_usable_nodes_and_none_at_all_are_fine() -> None:
     assert "no camera" in judge_devices("pi", []).detail
 
 
+def test_nobody_is_told_to_join_the_group_root() -> None:
+    """On Debian 13 /dev/dma_heap/system and, before udev has seen it, any node belong to root."""
+    heap, camera = Node(Path("/dev/dma_heap/system"), "root", False), Node(Path("/dev/video0"), "video", False)
+    for nodes in ([heap], [heap, camera], [Node(Path("/dev/video0"), "0", False)]):
+        result = judge_devices("edge-agent", nodes)
+        assert result.status is CheckStatus.FAIL
+        assert "root" not in result.remedy
+        assert "aG 0" not in result.remedy
+        assert ("usermod -aG video" in result.remedy) == (camera in nodes)
+
+
+def test_the_heap_matters_only_with_picamera2(tmp_path: Path) -> None:
+    (tmp_path / "dma_heap").mkdir()
+    (tmp_path / "dma_heap/system").touch()
+    assert not list(read_nodes(tmp_path))
+    assert list(read_nodes(tmp_path, picamera=True))
+
+
 def test_only_cameras_and_sound_inputs_are_looked_at(tmp_path: Path) -> None:
     for name in ("video0", "media1", "snd/pcmC0D0c", "snd/pcmC0D0p", "snd/controlC0", "dma_heap/system", "sda"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = list(read_nodes(tmp_path, lambda path: path.name != "video0"))
+    found = list(read_nodes(tmp_path, lambda path: path.name != "video0", picamera=True))
     assert {str(node.path.relative_to(tmp_path)) for node in found} == {
         "video0", "media1", "snd/pcmC0D0c", "snd/controlC0", "dma_heap/system"
     }  # fmt: skip

@@ -12,6 +12,7 @@ from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.budget import Budget
 from edge_agent.domain.clock import ManualClock, SystemClock
+from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import Observation
 from edge_agent.plugin import Kind, SceneAnalyzer
@@ -91,6 +92,22 @@ def test_who_fails_too_often_stops_the_agent(supervisor: Supervisor, stop: Stop)
     assert len(starts) == 1 + QUICK.restarts
     eventually(lambda: supervisor.finished(["camera"]))
     assert not supervisor.health()[0].alive
+
+
+def test_what_was_raised_on_purpose_is_one_line_said_once(
+    supervisor: Supervisor, stop: Stop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A film that is missing: no traceback at each of the attempts, and the reason at the end."""
+
+    def fails(beat: Beat, own: Stop) -> None:
+        raise MediaError("/srv/kiosk.mp4: no such file")
+
+    with caplog.at_level("INFO"):
+        supervisor.start([Component("camera", fails)])
+        assert stop.wait(30)
+    assert [record.getMessage() for record in caplog.records] == ["camera: /srv/kiosk.mp4: no such file"]
+    assert not any(record.exc_info for record in caplog.records)
+    assert stop.reason == "camera failed too often: /srv/kiosk.mp4: no such file"
 
 
 def test_failures_long_ago_do_not_count(clock: ManualClock, stop: Stop, supervisor: Supervisor) -> None:
