@@ -35,8 +35,8 @@ from edge_agent.domain.summary import (
 VERSION = 1
 """Value of ``v``: the version of the schemas."""
 
-NOTABLE_LIFT = 0.05
-"""Smaller differences from the baseline are not published."""
+NOTABLE = 0.05
+"""Smaller differences from the baseline or from the minute before are not published."""
 
 LATEST = 253_402_300_799.0
 """9999-12-31T23:59:59Z; a clock beyond it is broken and its times are clipped."""
@@ -53,7 +53,7 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
         "faces": _faces(window.faces),
         "emotion": _emotion(window),
         "bursts": [
-            {"label": label, "count": sums.count, "peak": _round(sums.peak), "seconds": _round(sums.seconds)}
+            {"label": label, "count": sums.count, "peak": _round(sums.peak, 2), "seconds": _round(sums.seconds)}
             for label, sums in sorted(window.bursts.items())
         ],
         "quality": _quality(window.stream, window.seconds),
@@ -126,11 +126,19 @@ def timestamp(wall: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def schema(kind: MessageKind) -> dict[str, Any]:
-    """The JSON Schema of payloads of ``kind``."""
+def schema(kind: MessageKind, *, closed: bool = False) -> dict[str, Any]:
+    """The JSON Schema of payloads of ``kind``. It is open, since fields may be added within a version; ``closed``: it
+    refuses those that it does not know, for tests of what is published.
+    """
     text = resources.files("edge_agent.delivery").joinpath(f"schema/{kind}-v{VERSION}.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
+    document: dict[str, Any] = json.loads(text, object_hook=_closed if closed else None)
     return document
+
+
+def _closed(part: dict[str, Any]) -> dict[str, Any]:
+    """``part`` of a schema; an object whose properties are listed has no others."""
+    listed = part.get("type") == "object" and isinstance(part.get("properties"), dict)
+    return {"additionalProperties": False} | part if listed else part
 
 
 def _identity(device: str, boot_id: str, seq: int) -> dict[str, Any]:
@@ -178,7 +186,7 @@ def _attention(window: Window) -> dict[str, float] | None:
     sums = window.attention
     if sums.ratio is None:
         return None
-    document = {"ratio": _round(sums.ratio), "seconds": _round(sums.looking)}
+    document = {"ratio": _round(sums.ratio, 2), "seconds": _round(sums.looking)}
     each = engagement(window)
     return document if each is None else document | {"per_person": _round(each, 1)}
 
@@ -194,18 +202,19 @@ def _lift(window: Window) -> dict[str, float] | None:
     values = lift(window) if estimate_window(window) else None
     if values is None:
         return None
-    return {n: _round(v) for n, v in zip(EMOTIONS, values, strict=True) if abs(v) >= NOTABLE_LIFT}
+    return {n: _round(v, 2) for n, v in zip(EMOTIONS, values, strict=True) if abs(v) >= NOTABLE}
 
 
 def _trend(trend: Trend | None) -> dict[str, float] | None:
+    """What has changed against the minute before; what has not is left out."""
     if trend is None:
         return None
     figures = {"valence": trend.valence, "people": trend.people, "attention": trend.attention}
-    return {name: _round(value) for name, value in figures.items() if value is not None}
+    return {n: _round(v, 2) for n, v in figures.items() if v is not None and abs(v) >= NOTABLE}
 
 
 def _fused(fused: Mapping[str, BurstSums]) -> list[dict[str, Any]]:
-    return [{"label": label, "count": s.count, "peak": _round(s.peak)} for label, s in sorted(fused.items())]
+    return [{"label": label, "count": s.count, "peak": _round(s.peak, 2)} for label, s in sorted(fused.items())]
 
 
 def _quality(stream: StreamSums, seconds: float) -> dict[str, Any]:
@@ -213,8 +222,8 @@ def _quality(stream: StreamSums, seconds: float) -> dict[str, Any]:
         return _round(count / seconds) if seconds > 0 else 0.0
 
     return {
-        "video_fps": per_second(stream.captured),
-        "analysed_fps": per_second(stream.analysed),
+        "video_fps": _round(per_second(stream.captured), 1),
+        "analysed_fps": _round(per_second(stream.analysed), 1),
         "coverage": {
             "video": min(1.0, per_second(stream.video_seconds)),
             "audio": min(1.0, per_second(stream.audio_seconds)),

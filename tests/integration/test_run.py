@@ -124,10 +124,10 @@ def test_pictures_and_sound_reach_a_subscriber(
     wait_for(with_two_faces, "a summary with two faces and an emotion")
     wait_for(lambda: bool(subscriber.messages(f"{base}/event/burst")), "the first cough")
     for summary in summaries():
-        jsonschema.validate(summary, schema("summary"))
+        jsonschema.validate(summary, schema("summary", closed=True))
     for text in subscriber.messages(f"{base}/event/burst"):
         event = json.loads(text)
-        jsonschema.validate(event, schema("event"))
+        jsonschema.validate(event, schema("event", closed=True))
         assert event["label"] == "cough"
     keys = [(s["boot_id"], s["seq"]) for s in summaries()]
     assert len(set(keys)) == len(keys)
@@ -263,7 +263,7 @@ def test_roll_ups_are_the_windows_they_are_made_of(
     shorter = [json.loads(text) for text in subscriber.messages(f"{base}/rollup/3")]
     assert [roll["seq"] for roll in shorter] == list(range(1, len(shorter) + 1))
     for roll in [*shorter, json.loads(subscriber.messages(f"{base}/rollup/6")[0])]:
-        jsonschema.validate(roll, schema("summary"))
+        jsonschema.validate(roll, schema("summary", closed=True))
         count, number = round(roll["seconds"]), roll["seq"]
         windows = [json.loads(text) for text in subscriber.messages(f"{base}/summary")]
         parts = windows[count * (number - 1) : count * number]

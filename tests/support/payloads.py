@@ -30,6 +30,6 @@ def key(document: dict[str, Any]) -> tuple[str, str, int]:
 
 @cache
 def _validator(kind: MessageKind) -> Draft202012Validator:
-    schema = render.schema(kind)
+    schema = render.schema(kind, closed=True)
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)

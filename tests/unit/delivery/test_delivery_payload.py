@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge_agent.delivery import payload as render
 from edge_agent.domain.event import Event
+from edge_agent.domain.message import MessageKind
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
     AttentionSums,
@@ -23,12 +24,13 @@ from edge_agent.domain.summary import (
     Presence,
     StreamSums,
     Summary,
+    Trend,
     Window,
     estimate_emotion,
 )
 from edge_agent.summary.rollup import merge_summaries
 from tests.support.payloads import validated
-from tests.support.windows import a_summary, empty
+from tests.support.windows import a_summary, a_window, empty
 
 START = 1_795_165_200.0  # 2026-11-20T09:00:00Z
 
@@ -243,3 +245,26 @@ def test_presence_is_a_count_or_a_reason() -> None:
     }
     hidden = render.presence_document(Presence(None, "paused"), "k")
     assert (hidden["count"], hidden["occupied"], hidden["unknown"]) == (None, None, "paused")
+
+
+@pytest.mark.parametrize("kind", ["summary", "event"])
+def test_the_schema_is_open_for_fields_to_come_and_closed_for_our_own_tests(kind: MessageKind) -> None:
+    """C10: a consumer that validates must not fail when a field is added within version 1."""
+    summary = _document(Summary(START, "synced", a_window(0.0)))
+    event = render.event_document(Event("burst", "cough", 0.9, 3.0, 0.8), START, "synced", "kiosk-1", "b1", 1)
+    document = {"summary": summary, "event": event}[kind]
+    grown = document | {"field_to_come": {"x": 1}}
+    if kind == "summary":
+        grown |= {"faces": document["faces"] | {"smallest": 3}, "quality": document["quality"] | {"lux": 12}}
+    jsonschema.validate(grown, render.schema(kind))
+    jsonschema.validate(document, render.schema(kind, closed=True))
+    with pytest.raises(jsonschema.ValidationError, match="field_to_come"):
+        jsonschema.validate(grown, render.schema(kind, closed=True))
+
+
+def test_what_has_not_changed_is_no_trend() -> None:
+    window = a_window(0.0)
+    still = _document(Summary(START, "synced", window, Trend(60.0, 0.01, 0.02, -0.049)))
+    moved = _document(Summary(START, "synced", window, Trend(60.0, -0.3, 0.02, None)))
+    assert "trend" not in still
+    assert moved["trend"] == {"valence": -0.3}

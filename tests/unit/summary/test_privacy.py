@@ -127,7 +127,7 @@ def test_the_payload_says_so_and_fits_the_schema() -> None:
     bench = Bench(3)
     bench.run(10, "ab", "anger")
     document = summary_document(bench.summaries[0], "kiosk-1", "b", 1)
-    jsonschema.validate(document, schema("summary"))
+    jsonschema.validate(document, schema("summary", closed=True))
     assert document["withheld"] == 10.0
     assert document["emotion"] is None
     assert not {"attention", "stays", "lift", "fused", "measures"} & document.keys()
