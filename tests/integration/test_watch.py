@@ -39,10 +39,10 @@ def test_lines_for_people_and_the_reasons(cli: Cli, broker: Mosquitto) -> None:
 
 @pytest.mark.usefixtures("agent")
 def test_json_for_programs(cli: Cli, broker: Mosquitto) -> None:
-    shown = cli("watch", "--host", "127.0.0.1", "--port", str(broker.port), "--json", "--count", "8")
+    shown = cli("watch", "--host", "127.0.0.1", "--port", str(broker.port), "--json", "--count", "12")
     assert shown.returncode == 0, shown.stderr
     rows = [json.loads(line) for line in shown.stdout.splitlines()]
-    assert len(rows) == 8
+    assert len(rows) == 12
     assert {"edge-agent/kiosk-1/status", "edge-agent/kiosk-1/summary"} <= {row["topic"] for row in rows}
     assert not any(row["topic"].endswith("/pacing") for row in rows)
 
