@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO_SECONDS ?= 60
 
-.PHONY: demo test check bench clean setup setup-dev
+.PHONY: demo test test-all check bench lock clean setup setup-dev
 
 setup: ; scripts/setup demo
 setup-dev: ; scripts/setup dev
@@ -14,6 +14,14 @@ demo: setup
 test: setup-dev
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
+# On every supported Python that this machine has; says which it has not.
+test-all:
+	scripts/test-all $(ARGS)
+
+# Renews constraints/, the tested versions of all packages for each Python, and runs the suite on them.
+lock:
+	scripts/lock
+
 check: setup-dev
 	scripts/check
 
@@ -22,5 +30,5 @@ bench: setup-dev
 	$(PY) -m benchmarks.drain
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -7,7 +7,8 @@
 #
 #   --from WHAT       a wheel, a checkout, or a requirement such as edge-emotion-agent==1.2; default: this checkout
 #   --wheelhouse DIR  take all packages, and the models that are in it, from DIR and use no network. Fill it elsewhere
-#                     with: pip wheel -w DIR '.[web]' && cp ~/.cache/edge-agent/models/*.tflite DIR; then add --from edge-emotion-agent
+#                     with: pip wheel -w DIR -c constraints/py311.txt '.[web]' && cp ~/.cache/edge-agent/models/*.tflite DIR
+#                     then add --from edge-emotion-agent
 #   --force           install again although the same wheel is installed, to get newer dependencies
 #   --start           enable and start the service; without it a running one is restarted, and a stopped one left alone
 #   --rollback        go back to the installation before the last upgrade
@@ -101,6 +102,21 @@ make_venv() {
   "$python" -m venv "${options[@]}" "$venv" || die "cannot make an environment: apt install python3-venv"
 }
 
+# The versions that were tested on this Python. A wheelhouse is a set of its own, filled with them or not.
+choose_versions() {
+  local set
+  set="$here/constraints/py$("$1/bin/python" -c 'import sys; print("%d%d" % sys.version_info[:2])')"
+  case "${numpy[*]}" in 'numpy<2') set="$set-numpy1" ;; esac
+  tested=()
+  if [ -n "$wheelhouse" ]; then
+    return
+  elif [ -e "$set.txt" ]; then
+    tested=(-c "$set.txt")
+  else
+    say "no set of versions was tested on this Python: taking the newest allowed ones"
+  fi
+}
+
 check_python() {
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed"
 }
@@ -126,7 +142,8 @@ install_environment() {
     fi
     make_venv "$new"
   fi
-  "$new/bin/python" -m pip install -q --no-warn-script-location "${index[@]}" "${wheel}[web]" "${numpy[@]}"
+  choose_versions "$new"
+  "$new/bin/python" -m pip install -q --no-warn-script-location "${index[@]}" "${tested[@]}" "${wheel}[web]" "${numpy[@]}"
   try_out "$new"
   fingerprint "$wheel" >"$new/.fingerprint"
   switch_to "$new"

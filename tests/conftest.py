@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from edge_agent.models import ModelStore
 from tests.support.cli import Cli
 
-pytest_plugins = ["tests.fixtures_models", "tests.support.fixtures"]
+pytest_plugins = ["tests.fixtures_models", "tests.support.fixtures", "tests.support.media"]
 
 # Machines under test are slow and busy: how long an example takes says nothing here.
 hypothesis_settings.register_profile("edge-agent", deadline=None)
@@ -28,7 +28,10 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of recordings and data sets that lies beside the project's checkout; a user does not have it."""
+    """The folder of recordings and data sets that lies beside the project's checkout; a user does not have it.
+
+    For what is true of any recording use ``media``, which is made on the spot.
+    """
     folder = REPOSITORY.parent / "shared"
     if not (folder / "media").is_dir():
         pytest.skip("needs ../shared (recordings and data sets that are not part of the repository)")

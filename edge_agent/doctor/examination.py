@@ -12,7 +12,7 @@ from edge_agent.app import Assembly
 from edge_agent.app.choices import FILE as CHOICES
 from edge_agent.app.choices import ChoiceFile
 from edge_agent.app.schedule import Schedule
-from edge_agent.doctor import access, broker, devices, disk, host, software, web
+from edge_agent.doctor import access, broker, devices, disk, host, parts, software, web
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError
@@ -50,6 +50,8 @@ def examine(path: Path | None, *, try_devices: bool = True) -> Examination:
         host.check_heat(),
         host.check_swap(),
     ]
+    with _quiet():
+        found += parts.check_parts()
     if problem is not None:
         found.append(problem)
     if text is not None and settings is not None:

@@ -49,7 +49,7 @@ class _Watch:
 
 
 @pytest.mark.parametrize("bounds", [Bounds.at(FPS), Bounds.of("standard")], ids=["fixed", "adaptive"])
-def test_a_detector_between_two_processes_has_not_looked(bounds: Bounds, shared: Path, model_store: ModelStore) -> None:
+def test_a_detector_between_two_processes_has_not_looked(bounds: Bounds, media: Path, model_store: ModelStore) -> None:
     """Row 26: SIGKILL to the face detector's process: until the next is ready the time counts as not watched, not as
     an empty room.
     """
@@ -59,7 +59,7 @@ def test_a_detector_between_two_processes_has_not_looked(bounds: Bounds, shared:
     assert isinstance(made, IsolatedAnalyzer)
     crashes: list[str] = []
     active = ActiveAnalyzer(spec, made, crashes.append)
-    watch = _Watch(VisionLane([active], bounds), two_people(shared / "media" / "kiosk.mp4"))
+    watch = _Watch(VisionLane([active], bounds), two_people(media / "kiosk.mp4"))
     watch.look(6.0)
     assert made.pid
     os.kill(made.pid, signal.SIGKILL)

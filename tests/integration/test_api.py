@@ -50,8 +50,8 @@ def anonymous(analysis: Analysis) -> dict[str, Any]:
     return {"windows": analysis.summaries, "events": analysis.events, "faces": faces, "report": analysis.report}
 
 
-def test_a_file_and_the_same_pictures_and_sound_fed_one_by_one_give_the_same(shared: Path) -> None:
-    path = shared / "media" / "hungry.mkv"
+def test_a_file_and_the_same_pictures_and_sound_fed_one_by_one_give_the_same(media: Path) -> None:
+    path = media / "hungry.mkv"
     with Session() as session:
         whole = session.file(path)
     with Session() as session:
@@ -115,11 +115,11 @@ def test_the_rate_passes_pictures_over(astronaut: npt.NDArray[np.uint8]) -> None
 
 
 @pytest.fixture(scope="module")
-def laughter(shared: Path) -> tuple[npt.NDArray[np.float32], float]:
+def laughter(media: Path) -> tuple[npt.NDArray[np.float32], float]:
     """The composed minute's first burst, 2 s of quiet before it, at 16 kHz; and where in it the burst begins."""
-    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    truth = json.loads((media / "kiosk.json").read_text())["audio_events"]
     event = next(e for e in truth if e["label"] != "speech")
-    blocks = [b.samples for b in iter_media(shared / "media" / "kiosk.mp4") if isinstance(b, AudioBlock)]
+    blocks = [b.samples for b in iter_media(media / "kiosk.mp4") if isinstance(b, AudioBlock)]
     start = event["start_s"] - 2
     return np.concatenate(blocks)[int(start * 16_000) : int((event["end_s"] + 2) * 16_000)], 2.0
 
@@ -217,10 +217,10 @@ def test_what_cannot_be_sound_is_refused(session: Session) -> None:
         session.sound(np.array(["a"]), 16_000)
 
 
-def test_a_session_is_one_stream(session: Session, astronaut: npt.NDArray[np.uint8], shared: Path) -> None:
+def test_a_session_is_one_stream(session: Session, astronaut: npt.NDArray[np.uint8], media: Path) -> None:
     session.frame(astronaut, 0.0)
     with pytest.raises(ValueError, match="open another one for a file"):
-        session.file(shared / "media" / "hungry.mkv")
+        session.file(media / "hungry.mkv")
     session.finish()
     with pytest.raises(ValueError, match="has ended"):
         session.frame(astronaut, 1.0)

@@ -23,9 +23,9 @@ TOLERANCE_S = 0.75
 
 
 @pytest.fixture(scope="module")
-def kiosk(cli: Cli, shared: Path) -> dict[str, Any]:
+def kiosk(cli: Cli, media: Path) -> dict[str, Any]:
     """The whole analysis of the composed minute."""
-    result = cli("analyze", str(shared / "media" / "kiosk.mp4"), "--format", "json")
+    result = cli("analyze", str(media / "kiosk.mp4"), "--format", "json")
     assert result.returncode == 0, result.stderr
     return dict(json.loads(result.stdout))
 
@@ -38,8 +38,8 @@ def test_windows_and_events_follow_their_schemas(kiosk: dict[str, Any]) -> None:
         jsonschema.validate({k: v for k, v in event.items() if k != "offset"}, schema("event", closed=True))
 
 
-def test_faces_are_where_the_truth_says(cli: Cli, shared: Path) -> None:
-    result = cli("analyze", str(shared / "media" / "kiosk.mp4"), "--format", "csv")
+def test_faces_are_where_the_truth_says(cli: Cli, media: Path) -> None:
+    result = cli("analyze", str(media / "kiosk.mp4"), "--format", "csv")
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     heads: dict[int, int] = {}
@@ -68,8 +68,8 @@ def test_the_report_covers_the_whole_file(kiosk: dict[str, Any]) -> None:
     assert 0.5 <= report["average_confidence_score"] <= 1
 
 
-def test_jsonl_gives_one_typed_object_a_line(cli: Cli, shared: Path) -> None:
-    result = cli("analyze", str(shared / "media" / "hungry.mkv"), "--format", "jsonl")
+def test_jsonl_gives_one_typed_object_a_line(cli: Cli, media: Path) -> None:
+    result = cli("analyze", str(media / "hungry.mkv"), "--format", "jsonl")
     assert result.returncode == 0, result.stderr
     kinds = [json.loads(line)["type"] for line in result.stdout.splitlines()]
     assert kinds[-1] == "report"
@@ -77,14 +77,14 @@ def test_jsonl_gives_one_typed_object_a_line(cli: Cli, shared: Path) -> None:
     assert set(kinds) <= {"window", "event", "report"}
 
 
-def test_table_names_the_dominant_emotion(cli: Cli, shared: Path) -> None:
-    result = cli("analyze", str(shared / "media" / "hungry.mkv"), "--format", "table")
+def test_table_names_the_dominant_emotion(cli: Cli, media: Path) -> None:
+    result = cli("analyze", str(media / "hungry.mkv"), "--format", "table")
     assert result.returncode == 0, result.stderr
     assert "frames analysed" in result.stdout
 
 
-def test_every_burst_and_nothing_else(kiosk: dict[str, Any], shared: Path) -> None:
-    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+def test_every_burst_and_nothing_else(kiosk: dict[str, Any], media: Path) -> None:
+    truth = json.loads((media / "kiosk.json").read_text())["audio_events"]
     expected = [(event["label"], event["start_s"], event["end_s"]) for event in truth if event["label"] != "speech"]
     found = [(event["label"], event["offset"]) for event in kiosk["events"] if event["kind"] == "burst"]
     for label, start, _end in expected:
@@ -111,8 +111,8 @@ def test_an_unreadable_video_is_one_line_and_exit_code_3(cli: Cli, tmp_path: Pat
     assert "Traceback" not in result.stderr
 
 
-def test_a_video_without_sound_is_analysed(cli: Cli, shared: Path) -> None:
-    result = cli("analyze", str(shared / "media" / "classroom.gif"), "--format", "json")
+def test_a_video_without_sound_is_analysed(cli: Cli, media: Path) -> None:
+    result = cli("analyze", str(media / "classroom.gif"), "--format", "json")
     assert result.returncode == 0, result.stderr
     windows = json.loads(result.stdout)["windows"]
     assert all(window["quality"]["coverage"]["audio"] == 0 for window in windows)

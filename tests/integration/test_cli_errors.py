@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import wave
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_agent import __version__
 from tests.support.cli import Cli
+from tests.support.soak import NotifySocket
 
 
 def write(path: Path, text: str) -> str:
@@ -92,20 +95,25 @@ def test_a_damaged_model_costs_its_analyzer_only(cli: Cli, tmp_path: Path) -> No
     assert by_name["emotion"]["status"] == "enabled"
 
 
-def test_an_unwritable_state_directory_is_explained(cli: Cli, tmp_path: Path) -> None:
+def test_an_unwritable_state_directory_is_explained(cli: Cli, tmp_path: Path, eventually: Callable[..., Any]) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     config = write(
         tmp_path / "c.toml",
         '[camera]\nsource = "none"\n[microphone]\nsource = "none"\n[mqtt]\nport = 1\n[models]\nauto_pull = false\n',
     )
-    agent = cli.start("run", "-c", config, EDGE_AGENT__DEVICE__STATE_DIR=f"{blocked}/state")
+    notify = NotifySocket(tmp_path / "notify")
+    environment = {"EDGE_AGENT__DEVICE__STATE_DIR": f"{blocked}/state", "NOTIFY_SOCKET": str(notify.path)}
+    agent = cli.start("run", "-c", config, **environment)
     try:
-        with pytest.raises(Exception, match="timed out"):
-            agent.wait(6)  # it works from memory rather than not at all
+        # It works from memory rather than not at all: ready, and alive from then on.
+        eventually(lambda: (notify.ready and len(notify.pings) > 2) or agent.poll() is not None, timeout=60)
+        assert agent.poll() is None
     finally:
         agent.terminate()
         output, _ = agent.communicate(timeout=20)
+        notify.close()
+    assert agent.returncode == 0
     assert "Traceback" not in output
     assert f"{blocked} is not a folder: move it away, or set device.state_dir" in output
 

@@ -81,10 +81,10 @@ def made_up(source: str, windows: int = 3) -> Analysis:
 
 
 @pytest.fixture(scope="module")
-def report(cli: Cli, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(cli: Cli, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a short real recording."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    result = cli("analyze", str(shared / "media" / "sorry.mkv"), "--window", "1", "--html", str(path))
+    result = cli("analyze", str(media / "sorry.mkv"), "--window", "1", "--html", str(path))
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
     assert result.stderr.strip().splitlines()[-1] == f"{path}: written"
@@ -105,8 +105,8 @@ def test_the_page_is_whole_and_asks_for_nothing(report: Path) -> None:
     assert text.count("<svg") >= 3
 
 
-def test_format_is_still_printed_when_asked_for(cli: Cli, shared: Path, tmp_path: Path) -> None:
-    film = shared / "media" / "sorry.mkv"
+def test_format_is_still_printed_when_asked_for(cli: Cli, media: Path, tmp_path: Path) -> None:
+    film = media / "sorry.mkv"
     result = cli("analyze", str(film), "--format", "json", "--html", str(tmp_path / "r.html"))
     document = json.loads(result.stdout)
     text = (tmp_path / "r.html").read_text()
@@ -114,8 +114,8 @@ def test_format_is_still_printed_when_asked_for(cli: Cli, shared: Path, tmp_path
     assert f"<b>{document['report']['overall_dominant_emotion']}</b>mostly" in text
 
 
-def test_a_page_that_cannot_be_written_is_said_in_a_line(cli: Cli, shared: Path, tmp_path: Path) -> None:
-    film = str(shared / "media" / "sorry.mkv")
+def test_a_page_that_cannot_be_written_is_said_in_a_line(cli: Cli, media: Path, tmp_path: Path) -> None:
+    film = str(media / "sorry.mkv")
     nowhere = cli("analyze", film, "--html", str(tmp_path / "none" / "r.html"))
     assert nowhere.returncode == 2
     assert "make it first" in nowhere.stderr

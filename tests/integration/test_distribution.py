@@ -121,3 +121,30 @@ def test_every_dependency_has_an_upper_bound_by_major_version(repository: Path) 
         assert bounds.keys() & {"<", "=="}, f"{requirement} has no upper bound"
         if "<" in bounds:
             assert bounds["<"].release[1:] in ((), (0,)), f"{requirement} is not bounded by a major version"
+
+
+@pytest.mark.parametrize("name", ["py311", "py311-numpy1", "py312", "py313"])
+def test_a_tested_set_pins_every_dependency_within_its_bounds(repository: Path, name: str) -> None:
+    lines = (repository / "constraints" / f"{name}.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0].lower(): line.partition("==")[2] for line in lines if not line.startswith("#")}
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    target = {"python_version": f"{name[2]}.{name[3:5]}", "platform_machine": "x86_64", "sys_platform": "linux"}
+    for line in [*project["dependencies"], *extras["web"], *extras["demo"], *extras["dev"], *extras["pi"]]:
+        requirement = Requirement(line)
+        if requirement.name == DISTRIBUTION or (requirement.marker and not requirement.marker.evaluate(target)):
+            continue
+        version = pinned.get(requirement.name.lower().replace("_", "-"))
+        assert version, f"{requirement.name} is not in constraints/{name}.txt: run make lock"
+        assert requirement.specifier.contains(version), f"{requirement}: {version} was tested: run make lock"
+    assert pinned["numpy"].startswith("1.") == name.endswith("numpy1")
+
+
+def test_the_interpreters_that_are_found_are_what_they_are_called(repository: Path) -> None:
+    done = subprocess.run([repository / "scripts" / "pythons"], capture_output=True, text=True, check=True)
+    found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    for version, python in found.items():
+        told = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout
+        assert told.startswith(f"Python {version}.")
+    missing = {"3.11", "3.12", "3.13"} - found.keys()
+    assert {line.split()[1] for line in done.stderr.splitlines()} == missing

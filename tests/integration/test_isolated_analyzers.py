@@ -70,8 +70,8 @@ def read_through(media: Path, store: ModelStore, isolation: str) -> tuple[list[A
     return [*rows, *analysis.summaries, *analysis.events], children
 
 
-def test_isolated_analyzers_read_exactly_what_they_read_otherwise(shared: Path, model_store: ModelStore) -> None:
-    media = shared / "media" / "kiosk.mp4"
+def test_isolated_analyzers_read_exactly_what_they_read_otherwise(media: Path, model_store: ModelStore) -> None:
+    media = media / "kiosk.mp4"
     here, none = read_through(media, model_store, "none")
     apart, children = read_through(media, model_store, "process")
     assert (none, children) == (0, len(ANALYZERS))

@@ -22,6 +22,7 @@ import pytest
 from edge_agent.delivery.payload import schema
 from tests.support.cli import Cli
 from tests.support.mosquitto import Mosquitto, free_port
+from tests.support.soak import NotifySocket
 
 WITHIN_S = 60.0
 
@@ -33,7 +34,7 @@ def wait_for(condition: Callable[[], bool], what: str, within: float = WITHIN_S)
         time.sleep(0.1)
 
 
-Start = Callable[[str], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @dataclass
@@ -91,18 +92,28 @@ def configure(tmp_path: Path, port: int, media: Path | str, **more: str) -> str:
 
 @pytest.fixture
 def running(cli: Cli) -> Iterator[Start]:
+    """Starts agents that end with the test, each once it has told its service manager that it is ready."""
     started: list[subprocess.Popen[str]] = []
+    sockets: list[NotifySocket] = []
 
-    def start(config: str) -> subprocess.Popen[str]:
-        state = Path(config).with_name("state")
-        started.append(cli.start("run", "--config", config, EDGE_AGENT__DEVICE__STATE_DIR=str(state)))
-        return started[-1]
+    def start(config: str, *, ready: bool = True) -> subprocess.Popen[str]:
+        state, notify = Path(config).with_name("state"), NotifySocket(Path(config).with_name(f"notify-{len(sockets)}"))
+        sockets.append(notify)
+        environment = {"EDGE_AGENT__DEVICE__STATE_DIR": str(state), "NOTIFY_SOCKET": str(notify.path)}
+        process = cli.start("run", "--config", config, **environment)
+        started.append(process)
+        if ready:
+            wait_for(lambda: notify.ready or process.poll() is not None, "the agent is ready")
+            assert process.poll() is None, process.communicate()[0]
+        return process
 
     yield start
     for process in started:
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=10)
+    for notify in sockets:
+        notify.close()
 
 
 def test_pictures_and_sound_reach_a_subscriber(
@@ -110,9 +121,9 @@ def test_pictures_and_sound_reach_a_subscriber(
     broker: Mosquitto,
     subscriber: MosquittoSub,
     tmp_path: Path,
-    shared: Path,
+    media: Path,
 ) -> None:
-    agent = running(configure(tmp_path, broker.port, shared / "media" / "kiosk.mp4"))
+    agent = running(configure(tmp_path, broker.port, media / "kiosk.mp4"))
     base = "edge-agent/kiosk-1"
 
     def summaries() -> list[dict[str, Any]]:
@@ -214,7 +225,7 @@ def test_a_second_agent_on_the_same_state_is_refused(
     config = configure(tmp_path, broker.port, "demo", microphone='source = "none"')
     running(config)
     wait_for(lambda: subscriber.messages("edge-agent/kiosk-1/status") == ["online"], "online")
-    second = running(config)
+    second = running(config, ready=False)
     output, _ = second.communicate(timeout=30)
     assert second.returncode == 7, output
     assert output.strip().splitlines()[-1].startswith("edge-agent: ")

@@ -29,9 +29,9 @@ NAME = "Lobby <b>of the second building</b>"
 
 
 @pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> tuple[Path, Path]:
+def media(tmp_path_factory: pytest.TempPathFactory, media: Path) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("media")
-    return film(folder / "face.mp4"), cough(folder / "cough.wav", shared / "media" / "kiosk.mp4")
+    return film(folder / "face.mp4"), cough(folder / "cough.wav", media / "kiosk.mp4")
 
 
 @pytest.fixture(scope="module")

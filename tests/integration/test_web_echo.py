@@ -62,13 +62,13 @@ def test_pictures_are_answered_with_faces_that_keep_their_track(server: Server) 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_sound_in_chunks_is_answered_with_loudness_and_each_burst_once(
-    server: Server, shared: Path, as_json: bool
+    server: Server, media: Path, as_json: bool
 ) -> None:
-    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    truth = json.loads((media / "kiosk.json").read_text())["audio_events"]
     event = next(e for e in truth if e["label"] != "speech")
-    sound = np.concatenate([b.samples for b in iter_media(shared / "media" / "kiosk.mp4") if isinstance(b, AudioBlock)])
+    sound = np.concatenate([b.samples for b in iter_media(media / "kiosk.mp4") if isinstance(b, AudioBlock)])
     begin = int((event["start_s"] - 2) * 16_000)
-    pcm = (sound[begin : begin + 5 * 16_000] * 32767).astype("<i2")
+    pcm = (sound[begin : begin + 6 * 16_000] * 32767).astype("<i2")
     bursts = []
     with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
         for k in range(0, len(pcm), 4000):

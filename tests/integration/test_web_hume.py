@@ -83,11 +83,11 @@ def b64(content: bytes) -> str:
 
 
 @pytest.fixture(scope="module")
-def cough(shared: Path) -> np.ndarray[Any, Any]:
+def cough(media: Path) -> np.ndarray[Any, Any]:
     """Four seconds of the composed minute with its first burst in the middle."""
-    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    truth = json.loads((media / "kiosk.json").read_text())["audio_events"]
     event = next(e for e in truth if e["label"] != "speech")
-    sound = np.concatenate([b.samples for b in iter_media(shared / "media" / "kiosk.mp4") if isinstance(b, AudioBlock)])
+    sound = np.concatenate([b.samples for b in iter_media(media / "kiosk.mp4") if isinstance(b, AudioBlock)])
     start = int((event["start_s"] - 1.5) * 16_000)
     found: np.ndarray[Any, Any] = sound[start : start + 4 * 16_000]
     return found
@@ -157,8 +157,8 @@ def test_options_of_the_face_model(ask: Ask, astronaut: Path) -> None:
 
 
 @pytest.mark.parametrize(("fps", "looks"), [(None, 8), (1, 3), (10, 25)])
-def test_a_short_film_is_looked_at_so_many_times_a_second(ask: Ask, shared: Path, fps: float, looks: int) -> None:
-    film = (shared / "media" / "sorry.mkv").read_bytes()  # 2.5 s
+def test_a_short_film_is_looked_at_so_many_times_a_second(ask: Ask, media: Path, fps: float, looks: int) -> None:
+    film = (media / "sorry.mkv").read_bytes()  # 2.5 s
     told = ask(data=b64(film), models={"face": {"fps_pred": fps, "identify_faces": True}})["face"]["predictions"]
     frames = [p["frame"] for p in told]
     assert looks - 2 <= len(set(frames)) <= looks
@@ -312,8 +312,8 @@ def test_each_mistake_has_its_code_and_the_stream_goes_on(ask: Ask, message: Any
     assert ask(job_details=True)["job_details"]
 
 
-def test_a_film_that_is_too_long_is_refused(ask: Ask, shared: Path) -> None:
-    film = b64((shared / "media" / "kiosk.mp4").read_bytes())
+def test_a_film_that_is_too_long_is_refused(ask: Ask, media: Path) -> None:
+    film = b64((media / "kiosk.mp4").read_bytes())
     assert ask(data=film, models={"face": {}})["code"] == "E0204"
 
 

@@ -62,12 +62,12 @@ def heard(broker: Mosquitto) -> Iterator[Subscriber]:
 
 @pytest.fixture(scope="module")
 def agent(
-    cli: Cli, broker: Mosquitto, heard: Subscriber, shared: Path, tmp_path_factory: pytest.TempPathFactory
+    cli: Cli, broker: Mosquitto, heard: Subscriber, media: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WebAgent]:
     folder = tmp_path_factory.mktemp("kiosk")
     (folder / "state").mkdir()
     (folder / "state" / FILE).write_text(json.dumps(past().document()))
-    kiosk = f'source = "{shared / "media" / "kiosk.mp4"}"\nloop = true'
+    kiosk = f'source = "{media / "kiosk.mp4"}"\nloop = true'
     mqtt = f'host = "127.0.0.1"\nport = {broker.port}'
     with running(cli, folder, camera=kiosk, microphone=kiosk, summary="window_s = 2", mqtt=mqtt) as started:
         with started.http(Authorization=f"Bearer {started.token}") as asking:
@@ -326,7 +326,7 @@ def unwell(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebAg
 UNWELL = "0123456789abcdef-unwell"
 
 
-def test_ready_only_when_nothing_is_wrong(unwell: WebAgent, shared: Path) -> None:
+def test_ready_only_when_nothing_is_wrong(unwell: WebAgent, media: Path) -> None:
     with unwell.http() as http:
         answer = http.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "degraded"})
@@ -337,7 +337,7 @@ def test_ready_only_when_nothing_is_wrong(unwell: WebAgent, shared: Path) -> Non
             return {line.split(":")[0] for line in health["problems"]}
 
         wait_for(lambda: problems() == {"camera", "mqtt"}, "what is wrong")  # its broker is not there, either
-        shutil.copy(shared / "media" / "kiosk.mp4", unwell.state.with_name("film.mp4"))
+        shutil.copy(media / "kiosk.mp4", unwell.state.with_name("film.mp4"))
         wait_for(lambda: problems() == {"mqtt"}, "the camera that came")
 
 

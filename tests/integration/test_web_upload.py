@@ -50,8 +50,8 @@ def ask(server: Server, method: str, path: str, body: Any = None) -> tuple[int, 
     return response.status, document, response.headers["content-type"]
 
 
-def test_a_film_is_answered_as_analyze_would(server: Server, shared: Path) -> None:
-    film = shared / "media" / "sorry.mkv"
+def test_a_film_is_answered_as_analyze_would(server: Server, media: Path) -> None:
+    film = media / "sorry.mkv"
     status, report, _ = ask(server, "POST", "/process-frame", film.read_bytes())
     with Session(upload.ANALYZERS) as session:
         expected = session.file(film).report
@@ -64,8 +64,8 @@ def test_a_film_is_answered_as_analyze_would(server: Server, shared: Path) -> No
     assert 0 <= report["eye_contact_score"] <= 1
 
 
-def test_every_face_over_time(server: Server, shared: Path) -> None:
-    film = (shared / "media" / "sorry.mkv").read_bytes()
+def test_every_face_over_time(server: Server, media: Path) -> None:
+    film = (media / "sorry.mkv").read_bytes()
     status, told, _ = ask(server, "POST", "/video-stream/emotion", film)
     assert status == 200
     (rows,) = told["faces"].values()
@@ -245,8 +245,8 @@ def test_few_may_wait_and_the_rest_is_told_so(server: Server) -> None:
         assert time.monotonic() < deadline
 
 
-def test_the_server_stays_responsive_while_it_analyses(server: Server, shared: Path) -> None:
-    film = (shared / "media" / "sorry.mkv").read_bytes()
+def test_the_server_stays_responsive_while_it_analyses(server: Server, media: Path) -> None:
+    film = (media / "sorry.mkv").read_bytes()
     done: list[int] = []
     worker = threading.Thread(target=lambda: done.append(ask(server, "POST", "/process-frame", film)[0]))
     worker.start()

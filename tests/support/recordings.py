@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,24 @@ def write(
     sound_codec: str = "pcm_s16le",
     rate: int = 44_100,
     pixels: str = "yuv420p",
+    fps: int = FPS,
+    preset: str = "medium",
 ) -> Path:
     """A recording of RGB pictures with their times and of sound, float32 [n, channels]."""
-    pictures = list(pictures)
+    pictures = iter(pictures)
+    first = next(pictures, None)
     with av.open(str(path), "w") as container:
         video = audio = None
-        if pictures:
-            video = container.add_stream(codec, rate=FPS)
-            video.height, video.width = pictures[0][1].shape[:2]
+        if first is not None:
+            video = container.add_stream(codec, rate=fps)
+            video.height, video.width = first[1].shape[:2]
             video.pix_fmt = pixels
             video.codec_context.time_base = Fraction(1, 1000)
+            if codec == "libx264":
+                video.codec_context.options = {"preset": preset}
         if sound is not None:
             audio = container.add_stream(sound_codec, rate=rate, layout="mono" if sound.shape[1] == 1 else "stereo")
-        for time, image in pictures:
+        for time, image in () if first is None else chain([first], pictures):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
             container.mux(video.encode(frame))
