@@ -126,7 +126,11 @@ def test_every_dependency_has_an_upper_bound_by_major_version(repository: Path) 
 @pytest.mark.parametrize("name", ["py311", "py311-numpy1", "py312", "py313"])
 def test_a_tested_set_pins_every_dependency_within_its_bounds(repository: Path, name: str) -> None:
     lines = (repository / "constraints" / f"{name}.txt").read_text().splitlines()
-    pinned = {line.partition("==")[0].lower(): line.partition("==")[2] for line in lines if not line.startswith("#")}
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-"): line.partition("==")[2]
+        for line in lines
+        if not line.startswith("#")
+    }
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     target = {"python_version": f"{name[2]}.{name[3:5]}", "platform_machine": "x86_64", "sys_platform": "linux"}
