@@ -85,3 +85,19 @@ def test_files_that_are_no_certificates_or_do_not_belong_together_are_refused(
         with pytest.raises(ConfigError, match=r"mqtt\.tls: a certificate or key cannot be used") as refusal:
             tls_context(settings)
         assert "canary" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", ["\ufeffsecret\r\n", "\ufeff\ufeffsecret", "secret\nmore"])
+def test_what_editors_add_is_no_part_of_the_password(tmp_path: Path, content: str) -> None:
+    """Case 21."""
+    file = tmp_path / "password"
+    file.write_bytes(content.encode())
+    assert password(MqttSettings(password_file=file)) == "secret"
+
+
+def test_a_password_in_utf16_is_refused_with_how_to_convert_it(tmp_path: Path) -> None:
+    """PowerShell's > writes such files."""
+    file = tmp_path / "password"
+    file.write_bytes("secret\r\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match="iconv -f UTF-16 -t UTF-8"):
+        password(MqttSettings(password_file=file))
