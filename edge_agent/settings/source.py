@@ -23,8 +23,10 @@ STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 """Network protocols a camera may be read from."""
 
 MEDIA_SUFFIXES = (
-    *("aac", "aif", "aiff", "flac", "m4a", "mka", "mp3", "oga", "ogg", "opus", "wav", "wma"),
-    *("3gp", "avi", "flv", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "ts", "webm", "wmv"),
+    *("aac", "ac3", "aif", "aiff", "amr", "ape", "au", "caf", "flac", "m4a", "mka", "mp2", "mp3"),
+    *("oga", "ogg", "opus", "tta", "voc", "w64", "wav", "wma", "wv"),
+    *("3gp", "asf", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf"),
+    *("ogv", "ts", "vob", "webm", "wmv"),
 )
 """File name endings that tell a media file from the name of a sound device."""
 

@@ -25,9 +25,10 @@ needs_portaudio = pytest.mark.skipif(
 
 
 class Driver:
-    """Calls back with bursts of a tone at ``rate``, in its own time."""
+    """Calls back with bursts of a tone at ``rate``, in its own time; in the ``second`` channel with this gain."""
 
-    def __init__(self, rate: int, buffer_s: float = 5.0, channel: int | None = None) -> None:
+    def __init__(self, rate: int, buffer_s: float = 5.0, channel: int | None = None, second: float = 1.0) -> None:
+        self._second = second
         self.now = 100.0
         self._rate = rate
         self._sent = 0
@@ -43,7 +44,7 @@ class Driver:
         tone = 0.5 * np.sin(2 * np.pi * 300 * (self._sent + np.arange(count)) / self._rate)
         samples = np.full(count, value) if value is not None else tone
         self._sent += count
-        self._ring.write(np.stack([samples, samples], axis=1).astype(np.float32), self.now, overflow)
+        self._ring.write(np.stack([samples, self._second * samples], axis=1).astype(np.float32), self.now, overflow)
 
     def read(self) -> None:
         """Take what there is."""
@@ -72,6 +73,15 @@ def test_25_any_rate_becomes_16_khz_without_drift(rate: int) -> None:
     assert np.abs(samples - expected)[500:].max() < 0.01
     assert driver.gaps == []
     assert driver.blocks[-1].end == pytest.approx(driver.now, abs=0.2)
+
+
+@pytest.mark.parametrize("second", [-1.0, -0.8])
+def test_a_microphone_whose_channels_cancel_each_other_is_heard(second: float) -> None:
+    driver = Driver(48_000, second=second)
+    driver.run(3.0)
+    samples = np.concatenate([block.samples for block in driver.blocks])
+    expected = 0.5 * np.sin(2 * np.pi * 300 * np.arange(len(samples)) / 16_000)
+    assert np.abs(samples - expected)[500:].max() < 0.01
 
 
 def test_25_overflow_of_unknown_length_becomes_a_gap_of_the_right_length() -> None:

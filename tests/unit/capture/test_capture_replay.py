@@ -18,7 +18,7 @@ from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AudioBlock, Frame
 from tests.support.cameras import Collector, collecting, wait_for
-from tests.support.recordings import picture, tone, write
+from tests.support.recordings import joined, picture, tone, write
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,19 @@ def test_nothing_comes_before_its_time(clip: Path) -> None:
         assert sound.count == 4
         assert pictures.items[-1].index == 4
         assert all(frame.time <= clock.monotonic() for frame in pictures.items)
+
+
+def test_joined_recordings_play_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A jump of 22 hours is not waited for, and told once."""
+    path = joined(tmp_path / "2024-05-01-06:12:33 joined.ts", 80_000.0)
+    video, audio = both(path, SystemClock(lambda: True))
+    with collecting(video) as pictures, collecting(audio) as sound:
+        assert pictures.ended.wait(60)
+        assert sound.ended.wait(60)
+    begin = sound.items[0].time
+    assert sound.items[-1].end - begin == pytest.approx(4.0, abs=0.2)
+    assert pictures.items[-1].time - begin == pytest.approx(3.96, abs=0.2)
+    assert caplog.text.count("time stamps jump ahead by") == 1
 
 
 def test_late_reader_skips_pictures_instead_of_drifting(clip: Path) -> None:
