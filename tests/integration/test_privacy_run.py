@@ -251,7 +251,7 @@ def test_a_schedule_keeps_a_real_camera_closed_and_then_one_face_is_withheld(
             wait_for(lambda: state()["privacy"] == "off", "the state")
 
             def of_one_face() -> list[dict[str, Any]]:
-                return [m.json for m in heard.on(f"{BASE}/summary") if m.json["faces"]["person_seconds"] > 1.5]
+                return [m.json for m in heard.on(f"{BASE}/summary") if (m.json["faces"]["person_seconds"] or 0.0) > 1.5]
 
             wait_for(lambda: len(of_one_face()) >= 2, "summaries of one face")
             assert all(s["withheld"] == s["seconds"] and s["emotion"] is None for s in of_one_face())

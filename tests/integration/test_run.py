@@ -279,7 +279,7 @@ def test_roll_ups_are_the_windows_they_are_made_of(
         windows = [json.loads(text) for text in subscriber.messages(f"{base}/summary")]
         parts = windows[count * (number - 1) : count * number]
         assert len(parts) == count
-        together = sum(part["faces"]["person_seconds"] for part in parts)
+        together = sum(part["faces"]["person_seconds"] or 0.0 for part in parts)
         assert roll["faces"]["person_seconds"] == pytest.approx(together, abs=0.01)
     with subscribed(broker.port, tmp_path / "late") as late:
         wait_for(lambda: bool(late.messages(f"{base}/rollup/6")), "the retained one", 5)

@@ -56,7 +56,7 @@ def _heard(summary: dict[str, Any]) -> bool:
 
 
 def _somebody(summary: dict[str, Any]) -> bool:
-    return bool(summary["faces"]["max"] > 0 and not summary["quality"]["flags"])
+    return bool((summary["faces"]["max"] or 0) > 0 and not summary["quality"]["flags"])
 
 
 def _pictures() -> list[bytes]:
