@@ -8,10 +8,14 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 from edge_agent.domain.event import Event
@@ -42,7 +46,8 @@ class Subject:
     """The analyzer under test.
 
     ``entry_point`` is what the package's entry point names, ``module`` or ``module:object``. ``settings`` are the
-    defaults unless given. ``patience`` is how many seconds one VGA picture or one second of sound may take.
+    defaults unless given. ``patience`` is how many seconds one VGA picture or one second of sound may take,
+    ``deadline`` how many one check.
     """
 
     entry_point: str
@@ -50,6 +55,7 @@ class Subject:
     context: AnalyzerContext
     settings: AnalyzerSettings | None = None
     patience: float = 0.5
+    deadline: float = 60.0
 
     @contextmanager
     def analyzer(self, *, here: bool = False) -> Iterator[Any]:
@@ -179,7 +185,33 @@ def check_close(subject: Subject) -> None:
         analyzer.close()
 
 
-CHECKS: tuple[Callable[[Subject], None], ...] = (
+def _in_time(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
+    """``check`` in a thread of its own, which is left behind when it hangs: it cannot be ended."""
+
+    @wraps(check)
+    def run(subject: Subject) -> None:
+        done: Future[None] = Future()
+
+        def work() -> None:
+            try:
+                check(subject)
+            except BaseException as error:  # noqa: BLE001 - it is raised again where the check was asked for
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        threading.Thread(target=work, name=check.__name__, daemon=True).start()
+        try:
+            done.result(subject.deadline)
+        except FutureTimeout:
+            if not done.done():
+                raise ContractError(f"{check.__name__} is not over after {subject.deadline:g} s") from None
+            raise
+
+    return run
+
+
+_ALL: tuple[Callable[[Subject], None], ...] = (
     check_settings,
     check_spec,
     check_cheap_import,
@@ -191,7 +223,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     check_speed,
     check_close,
 )
-"""All rules; the first three need no model."""
+CHECKS = tuple(map(_in_time, _ALL))
+"""All rules, each within the subject's deadline; the first three need no model."""
 
 
 def check_analyzer(subject: Subject) -> None:

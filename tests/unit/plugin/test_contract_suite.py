@@ -339,3 +339,17 @@ def test_a_close_that_works_only_once_is_found(install) -> None:
             self.closed = True
 
     broken("close", "already closed", subject(Once))
+
+
+def test_what_hangs_fails_its_check_by_the_deadline(install) -> None:
+    class Hangs(SceneAnalyzer):
+        def analyze(self, frame: Frame) -> list[Observation]:
+            threading.Event().wait(30)
+            return []
+
+    spec = AnalyzerSpec("acme", Kind.SCENE, "hangs", factory=lambda settings, context: Hangs())
+    subject = Subject("acme_contract", spec, AnalyzerContext(NoModels()), deadline=0.5)
+    began = time.monotonic()
+    with pytest.raises(ContractError, match=r"check_answers is not over after 0\.5 s"):
+        RULES["answers"](subject)
+    assert time.monotonic() - began < 20
