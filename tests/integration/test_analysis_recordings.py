@@ -115,8 +115,8 @@ def mean_emotion(reports: list[VisionReport]) -> np.ndarray:
     return np.mean([list(o.values.values()) for r in reports for o in r.observations if o.name == EMOTION], axis=0)
 
 
-def test_the_kiosk_is_told_the_same_with_a_fifteenth_of_the_readings(shared: Path, model_store: ModelStore) -> None:
-    recording = frames(shared / "media" / "kiosk.mp4")
+def test_the_kiosk_is_told_the_same_with_a_fifteenth_of_the_readings(media: Path, model_store: ModelStore) -> None:
+    recording = frames(media / "kiosk.mp4")
     every_frame, all_readings = play(recording, model_store, Bounds.at(100))
     adaptive, some_readings = play(recording, model_store, Bounds.of("monitor"))
     assert all_readings > 500

@@ -281,9 +281,9 @@ class TestRecordings:
 
     @pytest.mark.parametrize("pixel_format", ["bgr24", "yuv420p"])
     @pytest.mark.parametrize("face_range", RANGES)
-    def test_kiosk(self, context: AnalyzerContext, shared: Path, face_range: Range, pixel_format: str) -> None:
-        seen = counts(make(context, range=face_range), shared / "media" / "kiosk.mp4", pixel_format)
-        truth = json.loads((shared / "media" / "kiosk.json").read_text())["video_segments"]
+    def test_kiosk(self, context: AnalyzerContext, media: Path, face_range: Range, pixel_format: str) -> None:
+        seen = counts(make(context, range=face_range), media / "kiosk.mp4", pixel_format)
+        truth = json.loads((media / "kiosk.json").read_text())["video_segments"]
         for segment in truth:
             here = [n for t, n in seen if segment["start_s"] <= t < segment["end_s"]]
             assert here

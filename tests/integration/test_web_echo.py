@@ -205,19 +205,19 @@ def test_pictures_are_taken_in_every_form(server: Server) -> None:
     assert [len(answer.get("faces", [])) for answer in told] == [1] * len(forms), told
 
 
-def cough(shared: Path, seconds: float) -> np.ndarray[Any, Any]:
+def cough(media: Path, seconds: float) -> np.ndarray[Any, Any]:
     """The first burst of the composed minute, ending soon after it began, as 16-bit samples."""
-    truth = json.loads((shared / "media" / "kiosk.json").read_text())["audio_events"]
+    truth = json.loads((media / "kiosk.json").read_text())["audio_events"]
     event = next(e for e in truth if e["label"] != "speech")
-    sound = np.concatenate([b.samples for b in iter_media(shared / "media" / "kiosk.mp4") if isinstance(b, AudioBlock)])
+    sound = np.concatenate([b.samples for b in iter_media(media / "kiosk.mp4") if isinstance(b, AudioBlock)])
     begin = int((event["start_s"] - 1) * 16_000)
     found: np.ndarray[Any, Any] = (sound[begin : begin + int(seconds * 16_000)] * 32767).astype("<i2")
     return found
 
 
 @pytest.mark.parametrize("last", [{"flush": True}, {"end": True}, "with the last chunk"])
-def test_the_end_of_a_sound_tells_its_bursts_at_once(server: Server, shared: Path, last: Any) -> None:
-    pcm = cough(shared, 2.2).tobytes()
+def test_the_end_of_a_sound_tells_its_bursts_at_once(server: Server, media: Path, last: Any) -> None:
+    pcm = cough(media, 2.2).tobytes()
     with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
         if isinstance(last, str):
             chunks = [pcm[:40_000], json.dumps({"audio": base64.b64encode(pcm[40_000:]).decode(), "flush": True})]
