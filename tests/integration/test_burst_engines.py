@@ -76,17 +76,15 @@ def hear(subject: BurstAnalyzer, samples: np.ndarray, block: int) -> list[Event]
 @pytest.mark.parametrize(
     "settings",
     [
-        {"engine": "own"},
-        {"engine": "auto"},
-        {"engine": "auto", "labels": LABELS},
-        {"engine": "yamnet"},
-        {"engine": "yamnet", "labels": LABELS},
-        {"engine": "yamnet", "hop_s": 0.12},
+        [{"engine": "own"}],
+        [{"engine": "auto"}, {"engine": "auto", "labels": LABELS}],
+        [{"engine": "yamnet"}, {"engine": "yamnet", "labels": LABELS}, {"engine": "yamnet", "hop_s": 0.12}],
     ],
-    ids=lambda s: "-".join(str(v) if not isinstance(v, tuple) else "all" for v in s.values()),
+    ids=["own", "auto", "yamnet"],
 )
-def test_the_bursts_and_nothing_else(shared: Path, kiosk: np.ndarray, settings: dict[str, object]) -> None:
-    check_bursts(make(shared / "models", **settings), kiosk, shared / "media" / "kiosk.json")
+def test_the_bursts_and_nothing_else(shared: Path, kiosk: np.ndarray, settings: list[dict[str, object]]) -> None:
+    for each in settings:
+        check_bursts(make(shared / "models", **each), kiosk, shared / "media" / "kiosk.json")
 
 
 @pytest.mark.parametrize("settings", [{}, {"labels": LABELS}, {"hop_s": 0.16}], ids=["default", "all", "often"])
@@ -112,10 +110,10 @@ def test_a_constant_offset_costs_the_own_model_no_burst(made: np.ndarray) -> Non
     assert [event.label for event in shifted] == [event.label for event in plain] != []
 
 
-@pytest.mark.parametrize("engine", ["auto", "yamnet"])
-def test_a_constant_offset_costs_no_burst(shared: Path, kiosk: np.ndarray, engine: str) -> None:
-    events = hear(make(shared / "models", engine=engine), kiosk + np.float32(0.02), 1_600)
-    assert [event.label for event in events] == ["cough", "cough", "crying", "sneeze", "cough"]
+def test_a_constant_offset_costs_no_burst(shared: Path, kiosk: np.ndarray) -> None:
+    for engine in ("auto", "yamnet"):
+        events = hear(make(shared / "models", engine=engine), kiosk + np.float32(0.02), 1_600)
+        assert [event.label for event in events] == ["cough", "cough", "crying", "sneeze", "cough"], engine
 
 
 @pytest.mark.parametrize("offset", [-0.02, 0.005, 0.01, 0.3])

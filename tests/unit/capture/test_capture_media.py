@@ -294,8 +294,8 @@ def test_24_picture_that_the_decoder_calls_corrupt_is_dropped_and_counted() -> N
     assert [(p.index, p.time) for p in decode_pictures(container)] == [(1, 0.1), (3, 0.3), (4, 0.4)]
 
 
-def test_recording_of_the_project(shared: Path) -> None:
-    frames, blocks = split(shared / "media" / "kiosk.mp4")
+def test_a_whole_recording(media: Path) -> None:
+    frames, blocks = split(media / "kiosk.mp4")
     assert len(frames) == 900
     assert frames[-1].time == pytest.approx(59.93, abs=0.01)
     assert sum(b.seconds for b in blocks) == pytest.approx(60.0, abs=0.1)
