@@ -124,7 +124,7 @@ class Run:
 
     def file(self, info: MediaInfo, progress: Progress | None = None, channel: int | None = None) -> Analysis:
         """Feed a whole file and finish. Raises as :func:`analyze`."""
-        self._summariser.suspend("" if info.video else NONE, "" if info.audio else NONE)
+        self._summariser.suspend("" if info.video else NONE, "")
         for item in iter_media(info.path, channel):
             if isinstance(item, Frame):
                 self.frame(item)
