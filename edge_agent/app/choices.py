@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.analysis.pacing import Profile
-from edge_agent.app.stored import replace_durably
+from edge_agent.domain.files import replace_durably
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from edge_agent.app.stored import replace_durably
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.files import replace_durably
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, Window
 from edge_agent.summary.privacy import strip

@@ -1,14 +1,13 @@
-"""Small files in the state directory: replaced as a whole, and what a place usually shows, kept over restarts."""
+"""Keep the baseline, what this place usually shows, in the state directory over restarts."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 from pathlib import Path
 
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.files import replace_durably
 from edge_agent.summary.baseline import Baseline
 
 log = logging.getLogger(__name__)
@@ -18,32 +17,6 @@ BASELINE = "baseline.json"
 
 EVERY_S = 600.0
 """The baseline is a matter of hours; writing it more often would only wear the SD card."""
-
-
-def replace_durably(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Make ``data`` the content of ``path`` or leave it as it was, also over a power cut. Raises OSError.
-
-    ``mode`` are its permissions from before anything is in it; None: as the process makes files.
-    """
-    new = path.with_suffix(".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with new.open("wb") as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class BaselineFile:

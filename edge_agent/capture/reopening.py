@@ -17,11 +17,15 @@ from edge_agent.capture.pace import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError
 from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.retry import BackOff
 
 log = logging.getLogger(__name__)
 
 REMIND_S = 600.0
 """How often the log repeats why a device is still not there."""
+
+DEVICE_BACK_OFF = BackOff(first=1.0, longest=10.0)
+"""Pauses between attempts to open a device that is not there."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -43,22 +47,6 @@ class MayHang(Protocol):
 
     @property
     def hanging(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class BackOff:
-    """Pauses between attempts: ``first``, then twice as long each time, at most ``most`` seconds.
-
-    ``most`` plus the time an attempt takes is how late a returned device is noticed. ``most`` plus the time that one
-    may be silent is how late it is replaced when it falls silent again and again.
-    """
-
-    first: float = 1.0
-    most: float = 10.0
-
-    def delay(self, failures: int) -> float:
-        """Seconds to wait after that many failures in a row, counted from 1."""
-        return float(min(self.most, self.first * 2 ** min(failures - 1, 30)))
 
 
 class Seam(Protocol[T]):
@@ -112,7 +100,8 @@ class Reopening(Generic[T]):
     """``inner``, reopened for as long as it takes.
 
     One thread calls ``open`` and ``read``; ``close`` may come from another. ``on_wait`` is called at least once a
-    second while the device is absent, so that a supervisor can tell waiting from hanging.
+    second while the device is absent, so that a supervisor can tell waiting from hanging. A device that returns is
+    noticed at most ``back_off.longest`` seconds plus the time of one attempt later.
     """
 
     def __init__(
@@ -121,7 +110,7 @@ class Reopening(Generic[T]):
         seam: Seam[T],
         clock: Clock,
         name: str,
-        back_off: BackOff = BackOff(),
+        back_off: BackOff = DEVICE_BACK_OFF,
     ) -> None:
         self._inner = inner
         self._seam = seam
@@ -225,7 +214,7 @@ class Reopening(Generic[T]):
 
     def _lost(self, error: DeviceUnavailableError) -> None:
         """Let go of a device that failed. One that had worked for a while gets a quick first attempt."""
-        worked = self._opened is not None and self._clock.monotonic() - self._opened >= 2 * self._back_off.most
+        worked = self._opened is not None and self._clock.monotonic() - self._opened >= 2 * self._back_off.longest
         self._failures = 1 if worked else self._failures + 1
         self._opened = None
         self._inner.close()
@@ -237,7 +226,7 @@ class Reopening(Generic[T]):
             self._status = replace(self._status, **changes)
 
     def _wait(self, pacer: Pacer) -> bool:
-        until = self._clock.monotonic() + self._back_off.delay(max(1, self._failures))
+        until = self._clock.monotonic() + self._back_off.delay(self._failures)
         while True:
             self.on_wait()
             now = self._clock.monotonic()

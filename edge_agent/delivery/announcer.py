@@ -16,6 +16,7 @@ from typing import Protocol
 from edge_agent.delivery.inbound import Handler
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.files import replace_durably
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +116,6 @@ class Announcer:
         if set(topics) == set(before):
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = self._path.with_suffix(".new")
-            new.write_text(json.dumps(sorted(topics)), encoding="utf-8")
-            new.replace(self._path)
+            replace_durably(self._path, json.dumps(sorted(topics)).encode())
         except OSError as error:
             log.warning("%s: cannot be written (%s): old entities may stay in Home Assistant", self._path, error)

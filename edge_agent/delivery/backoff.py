@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from edge_agent.domain.retry import JitteredBackOff
+
 STABLE_S = 30.0
 """A connection that stood this long was a good one: the back-off starts over."""
 
@@ -19,36 +21,11 @@ TAKEN_OVER_S = 30.0
 """Least pause after another client took our id, or the two would throw each other out for ever."""
 
 
-class Backoff:
-    """Delays grow from attempt to attempt until :meth:`reset`. ``rng`` is injected for tests; all times in seconds."""
-
-    def __init__(self, first: float, longest: float, rng: random.Random) -> None:
-        self._first = first
-        self.longest = longest
-        self._rng = rng
-        self._failures = 0
-
-    @property
-    def failures(self) -> int:
-        """Attempts since the last reset."""
-        return self._failures
-
-    def next(self, floor: float = 0.0) -> float:
-        """The delay before the next attempt: ``floor`` plus anything from 0 to the current ceiling."""
-        ceiling = min(self.longest, self._first * 2 ** min(self._failures, 30))
-        self._failures += 1
-        return floor + self._rng.uniform(0.0, ceiling)
-
-    def reset(self) -> None:
-        """Things work again."""
-        self._failures = 0
-
-
 class Reconnection:
     """When to connect to a broker again, and whether connections break as if two clients had one id."""
 
     def __init__(self, rng: random.Random) -> None:
-        self._backoff = Backoff(FIRST_S, NEVER_REACHED_S, rng)
+        self._backoff = JitteredBackOff(FIRST_S, NEVER_REACHED_S, rng)
         self._short = 0
 
     @property

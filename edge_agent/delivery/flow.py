@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.rows import Row
+from edge_agent.domain.retry import JitteredBackOff
 
 PAUSE_S = (1.0, 300.0)
 STRIKES = 4
@@ -132,11 +132,11 @@ class Pauses:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._paused: dict[str, tuple[Backoff, float]] = {}
+        self._paused: dict[str, tuple[JitteredBackOff, float]] = {}
 
     def refused(self, topic: str, now: float) -> bool:
         """A message on ``topic`` was turned down; True when that is news."""
-        backoff, until = self._paused.get(topic, (Backoff(*PAUSE_S, self._rng), now))
+        backoff, until = self._paused.get(topic, (JitteredBackOff(*PAUSE_S, self._rng), now))
         if now < until:
             return False
         self._paused[topic] = (backoff, now + backoff.next(PAUSE_S[0] / 2))

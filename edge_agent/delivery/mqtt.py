@@ -18,13 +18,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from edge_agent.delivery.backoff import Backoff, Reconnection
+from edge_agent.delivery.backoff import Reconnection
 from edge_agent.delivery.departures import Departures
 from edge_agent.delivery.link import Disconnected, InboundMessage, Outgoing, Report, Subscribed
 from edge_agent.delivery.session import Session, Will
 from edge_agent.delivery.topics import check_filter
 from edge_agent.delivery.trouble import ConnectionFailed, explain
 from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.retry import JitteredBackOff
 from edge_agent.settings.mqtt import MqttSettings
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class MqttLink:
         self._departures = Departures(settings.in_flight)
         self._filters: dict[str, bool] = {}
         self._new_filters: deque[str] = deque()
-        self._denied: dict[str, tuple[Backoff, float]] = {}
+        self._denied: dict[str, tuple[JitteredBackOff, float]] = {}
         self._wake = -1
         self._drop: str | None = None
         self._stopping = threading.Event()
@@ -201,7 +202,7 @@ class MqttLink:
             if code < 0x80:
                 self._denied.pop(topic_filter, None)
             else:
-                backoff, _due = self._denied.get(topic_filter) or (Backoff(*SUBSCRIBE_S, random.Random()), 0.0)
+                backoff, _due = self._denied.get(topic_filter) or (JitteredBackOff(*SUBSCRIBE_S, random.Random()), 0.0)
                 self._denied[topic_filter] = backoff, time.monotonic() + backoff.next(SUBSCRIBE_S[0])
         if answers:
             self._report(Subscribed(tuple(answers)))

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.rows import Row
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeliveryError
 from edge_agent.domain.message import Message
+from edge_agent.domain.retry import JitteredBackOff
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class SinkSender:
         self._outbox = outbox
         self._clock = clock
         self._boot_id = boot_id
-        self._backoff = Backoff(*PAUSE_S, random.Random())
+        self._backoff = JitteredBackOff(*PAUSE_S, random.Random())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._health = SinkHealth(0, None)

@@ -7,11 +7,9 @@ models are read from the package they come with and checked the same way.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from edge_agent.domain.errors import ModelError
+from edge_agent.domain.files import replace_durably
 from edge_agent.models import fetch
 from edge_agent.models.catalogue import Catalogue, ModelEntry
 from edge_agent.models.fetch import Progress, WheelCache, ignore_progress
@@ -271,24 +270,15 @@ class ModelStore:
     def _install(self, entry: ModelEntry, content: bytes) -> Path:
         """Put accepted ``content`` in place: written beside its final name, synced, read back, then renamed."""
         path, folder = self._path(entry), self._folder()
+
+        def check(written: bytes) -> None:
+            mismatch = entry.describe_mismatch(written)
+            if mismatch is not None:
+                raise ModelError(f"{entry.name} was not stored rightly in {folder}: {mismatch}; check the disk")
+
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", delete=False) as stream:
-                written = Path(stream.name)
-                try:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                    mismatch = entry.describe_mismatch(written.read_bytes())
-                    if mismatch is not None:
-                        raise ModelError(f"{entry.name} was not stored rightly in {folder}: {mismatch}; check the disk")
-                    written.chmod(0o644)  # temporary files are private; the agent may run as another user
-                    written.replace(path)
-                except BaseException:  # whatever it was, Ctrl-C included, leave no stray file; it goes on up
-                    with contextlib.suppress(OSError):
-                        written.unlink()
-                    raise
-            _sync_folder(folder)
+            replace_durably(path, content, mode=0o644, check=check, shared=True)  # readable: the agent has its own user
         except OSError as error:
             raise ModelError(
                 f"{entry.name} cannot be stored in {folder}: {error.strerror}; "
@@ -311,11 +301,3 @@ def _remedy(entry: ModelEntry) -> str:
     if entry.bundled is not None:
         return "install the program again (docs/installation.md)"
     return f"run 'edge-agent models pull {entry.name}' (or with --from DIR on a machine without internet)"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

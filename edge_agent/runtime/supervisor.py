@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.domain.budget import Budget, Failures, Patience
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.retry import Budget, Failures, Patience
 from edge_agent.runtime.stop import Stop
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ import uvicorn
 
 from edge_agent.api import Session
 from edge_agent.app import Agent
-from edge_agent.app.stored import replace_durably
 from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.files import replace_durably
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.domain.files import sync_folder
 from edge_agent.domain.message import Message
 
 CHUNK = 1 << 16
@@ -72,7 +73,7 @@ class JsonlSink:
         fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._fd, self._size = fd, _whole_lines(fd)
         os.ftruncate(fd, self._size)
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
         return fd
 
     def _moved(self, fd: int) -> bool:
@@ -108,11 +109,3 @@ def _whole_lines(fd: int) -> int:
             return start + found + 1
         end = start
     return 0
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -14,9 +14,9 @@ import pytest
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.vision import VisionLane
 from edge_agent.capture import iter_media
-from edge_agent.domain.budget import Budget
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import UNSEARCHED, VisionReport
+from edge_agent.domain.retry import Budget
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext
 from edge_agent.plugin.isolation import IsolatedAnalyzer, Limits, isolate

@@ -16,9 +16,9 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 
-from edge_agent.domain.budget import Budget
 from edge_agent.domain.errors import ModelError, PluginError
 from edge_agent.domain.media import Frame
+from edge_agent.domain.retry import Budget
 from edge_agent.plugin import AnalyzerContext, AnalyzerSpec
 from edge_agent.plugin.isolation import Limits, isolate
 from edge_agent.plugin.isolation.host import IsolatedAnalyzer

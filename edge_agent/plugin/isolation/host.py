@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edge_agent.domain.budget import Budget, Failures, Patience
 from edge_agent.domain.errors import PluginError
 from edge_agent.domain.face import TrackedFace
+from edge_agent.domain.retry import Budget, Failures, Patience
 from edge_agent.plugin.isolation import wire
 from edge_agent.plugin.isolation.memory import Area
 from edge_agent.plugin.isolation.process import Child, ChildError

@@ -1,4 +1,4 @@
-"""Small files: whole or not at all, and not written more often than needed."""
+"""The baseline file: written now and then, and never an obstacle when damaged."""
 
 from __future__ import annotations
 
@@ -6,28 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app.stored import EVERY_S, BaselineFile, replace_durably
+from edge_agent.app.stored import EVERY_S, BaselineFile
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.summary import EmotionSums
 from edge_agent.summary.baseline import Baseline
 
 SMILES = EmotionSums(10.0, (1.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.1, 8.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 30)
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "x.json"
-    replace_durably(path, b"1")
-    replace_durably(path, b"22")
-    assert path.read_bytes() == b"22"
-    assert [file.name for file in path.parent.iterdir()] == ["x.json"]
-
-
-def test_a_file_that_cannot_be_replaced_is_left_alone(tmp_path: Path) -> None:
-    target = tmp_path / "x.json"
-    (target / "inside").mkdir(parents=True)
-    with pytest.raises(OSError, match="directory"):
-        replace_durably(target, b"1")
-    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_a_baseline_is_kept_now_and_then_and_at_the_end(tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edge_agent.capture.reopening import REMIND_S, BackOff, BlockSeam, FrameSeam, Reopening, SourceStatus
+from edge_agent.capture.reopening import DEVICE_BACK_OFF, REMIND_S, BlockSeam, FrameSeam, Reopening, SourceStatus
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.retry import BackOff
 from edge_agent.settings.schema import CameraSettings, MicrophoneSettings
 
 CLOCK = SystemClock(lambda: True)
-QUICK = BackOff(first=0.01, most=0.05)
+QUICK = BackOff(first=0.01, longest=0.05)
 GONE = DeviceUnavailableError("the camera is gone")
 
 
@@ -51,17 +52,13 @@ def reopening(source: Scripted) -> Reopening[Frame]:
     return Reopening(source, FrameSeam(), CLOCK, "camera", QUICK)
 
 
-def test_back_off_doubles_up_to_its_most() -> None:
-    assert [BackOff().delay(n) for n in (1, 2, 3, 4, 5, 6, 1000)] == [1, 2, 4, 8, 10, 10, 10]
-
-
 def test_a_returned_device_is_noticed_in_time() -> None:
     # The slowest case: the pause, and opening that takes as long as it may by default (8 + 5 s).
-    assert BackOff().most + 13 < 30
+    assert DEVICE_BACK_OFF.longest + 13 < 30
 
 
 def test_a_device_that_falls_silent_again_and_again_is_replaced_in_time() -> None:
-    assert BackOff().most + max(CameraSettings().timeout_s, MicrophoneSettings().timeout_s) < 20
+    assert DEVICE_BACK_OFF.longest + max(CameraSettings().timeout_s, MicrophoneSettings().timeout_s) < 20
 
 
 def test_reads_on_across_losses_with_rising_indices() -> None:
@@ -180,7 +177,9 @@ def test_quick_retry_after_a_long_good_time() -> None:
             return super().read()
 
     losses = [[frame(0), GONE] for _ in range(6)]
-    source = Reopening(LongLived(*losses, [frame(0)]), FrameSeam(), Jumping(), "camera", BackOff(first=0.05, most=10.0))
+    source = Reopening(
+        LongLived(*losses, [frame(0)]), FrameSeam(), Jumping(), "camera", BackOff(first=0.05, longest=10.0)
+    )
     source.open()
     start = time.monotonic()
     for _ in range(7):
@@ -193,10 +192,10 @@ def test_why_a_device_is_not_there_is_repeated_after_a_while(caplog: pytest.LogC
     """A refused permission was said once at the start and never again."""
     clock = ManualClock()
     refused = DeviceUnavailableError("camera /dev/video0 may not be opened; add the user to group video")
-    tries = round(3 * REMIND_S / BackOff().most)
+    tries = round(3 * REMIND_S / DEVICE_BACK_OFF.longest)
     source = Scripted(*([refused] for _ in range(tries)), [frame(0)])
     camera = Reopening(source, FrameSeam(), clock, "camera")
-    camera.on_wait = lambda: clock.advance(BackOff().most)
+    camera.on_wait = lambda: clock.advance(DEVICE_BACK_OFF.longest)
     with caplog.at_level("WARNING"):
         camera.open()
         assert camera.read() is not None

@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from edge_agent.delivery.backoff import Backoff
 from edge_agent.delivery.departures import Departures
 from edge_agent.delivery.flow import Flight, Pauses, Window
 from edge_agent.delivery.link import Outgoing, Published, Verdict, packet_size, verdict
@@ -75,19 +74,6 @@ def test_what_waits_for_a_topic_that_was_turned_down_comes_back_unsent() -> None
     departures.start(2, 3)
     departures.add(2, [_out(6)])
     assert _sent(departures) == [6], "another connection may have other rights"
-
-
-def test_backoff_grows_with_full_jitter_up_to_its_ceiling_and_starts_over() -> None:
-    backoff = Backoff(1.0, 60.0, random.Random(7))
-    delays = [Backoff(1.0, 60.0, random.Random(seed)).next() for seed in range(300)]
-    assert min(delays) < 0.1, "full jitter: anything from nothing"
-    assert 0.9 < max(delays) <= 1.0, "to the ceiling"
-    many = [backoff.next() for _ in range(200)]
-    assert max(many[:3]) <= 4.0
-    assert 50.0 < max(many) <= 60.0
-    assert backoff.next(floor=30.0) >= 30.0
-    backoff.reset()
-    assert backoff.next() <= 1.0
 
 
 def test_a_refused_topic_pauses_longer_and_longer_and_is_probed_with_one_message() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.vision import VisionLane
-from edge_agent.domain.budget import Budget
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import Observation
+from edge_agent.domain.retry import Budget
 from edge_agent.plugin import Kind, SceneAnalyzer
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component, Supervisor
