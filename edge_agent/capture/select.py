@@ -6,7 +6,6 @@ absent device is waited for; device and network sources run :class:`~edge_agent.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,10 @@ from edge_agent.capture.watched import Limits, Watched
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.text import did_you_mean
 from edge_agent.plugin.spec import AudioSource, VideoSource
 from edge_agent.settings.schema import CameraSettings, MicrophoneSettings
-from edge_agent.settings.source import Choice, Kind, parse_camera, parse_microphone
+from edge_agent.settings.source import Choice, SourceKind, parse_camera, parse_microphone
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def make_video(
         ConfigError: the source cannot be understood, or there is no such plugin.
     """
     choice = parse_camera(settings.source)
-    if choice.kind is Kind.NONE:
+    if choice.kind is SourceKind.NONE:
         return None
     return Reopening(_video(choice, settings, clock, plugins, replays), FrameSeam(), clock, f"camera {choice.shown}")
 
@@ -55,7 +55,7 @@ def make_audio(
 ) -> Reopening[AudioBlock] | None:
     """The microphone that ``settings.source`` names, not opened; None for ``none``; raises as :func:`make_video`."""
     choice = parse_microphone(settings.source)
-    if choice.kind is Kind.NONE:
+    if choice.kind is SourceKind.NONE:
         return None
     return Reopening(
         _audio(choice, settings, clock, plugins, replays), BlockSeam(), clock, f"microphone {choice.shown}"
@@ -70,21 +70,21 @@ def _video(
     replays: ReplayGroup,
 ) -> Source[Frame]:
     size_and_rate = (settings.width, settings.height, settings.fps)
-    if choice.kind is Kind.DEMO:
+    if choice.kind is SourceKind.DEMO:
         return DemoCamera(clock, *size_and_rate)
-    if choice.kind is Kind.FILE:
+    if choice.kind is SourceKind.FILE:
         path = Path(choice.value)
         return VideoReplay(path, clock, replays.timeline(path), loop=settings.loop, still_fps=settings.fps)
     device, timeout = choice.value, settings.timeout_s
     make: Callable[[], Source[Frame]]
     match choice.kind:
-        case Kind.PLUGIN:
+        case SourceKind.PLUGIN:
             make = partial(_plugin(plugins, device, "camera"), clock)
-        case Kind.STREAM:
+        case SourceKind.STREAM:
             make = partial(StreamCamera, device, clock, settings.fps, timeout, timeout)
-        case Kind.DEVICE:
+        case SourceKind.DEVICE:
             make = partial(V4l2Camera, device, clock, *size_and_rate)
-        case Kind.PICAMERA:
+        case SourceKind.PICAMERA:
             make = partial(_pi_camera, settings, clock)
         case _:
             make = partial(_any_camera, settings, clock)
@@ -114,13 +114,13 @@ def _audio(
     plugins: Mapping[str, Callable[[Clock], AudioSource]],
     replays: ReplayGroup,
 ) -> Source[AudioBlock]:
-    if choice.kind is Kind.DEMO:
+    if choice.kind is SourceKind.DEMO:
         return DemoMicrophone(clock)
-    if choice.kind is Kind.FILE:
+    if choice.kind is SourceKind.FILE:
         path = Path(choice.value)
         return AudioReplay(path, clock, replays.timeline(path), loop=settings.loop, channel=settings.channel)
     make: Callable[[], Source[AudioBlock]]
-    if choice.kind is Kind.PLUGIN:
+    if choice.kind is SourceKind.PLUGIN:
         make = partial(_plugin(plugins, choice.value, "microphone"), clock)
     else:
         make = partial(Microphone, clock, DeviceMemory(), choice.value or "auto", settings.channel, settings.timeout_s)
@@ -132,9 +132,8 @@ def _audio(
 def _plugin(plugins: Mapping[str, T], name: str, what: str) -> T:
     if name in plugins:
         return plugins[name]
-    close = difflib.get_close_matches(name, plugins, n=1)
-    known = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(plugins)) or 'none'}"
-    raise ConfigError(f"{what}.source: no plugin offers a {what} called {name!r}; {known}")
+    known = did_you_mean(name, plugins, "known: {}") or "; known: none"
+    raise ConfigError(f"{what}.source: no plugin offers a {what} called {name!r}{known}")
 
 
 class FirstThatOpens:

@@ -13,7 +13,7 @@ from edge_agent.cli.common import ConfigOption, JsonOption, configuration
 from edge_agent.cli.output import emit, print_json, say
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import ConfigText, Settings
-from edge_agent.settings.sample import sample
+from edge_agent.settings.reference import sample
 from edge_agent.settings.secrets import shown_settings
 
 app = typer.Typer(help="The one local config file.", no_args_is_help=True)

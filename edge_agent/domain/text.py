@@ -61,6 +61,20 @@ def _spelled(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "known here: {}") -> str:
+    """Suggest a correction for the unknown ``word``, to be appended to an error.
+
+    ``; did you mean 'x'?`` for the closest of ``known``; else ``otherwise`` with the list of them in place of ``{}``.
+    """
+    import difflib
+
+    options = sorted(known)
+    close = difflib.get_close_matches(word.lower(), options, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; {otherwise.format(', '.join(options))}" if options or "{}" not in otherwise else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A network address that was understood whole. As text it is what may be shown; ``whole`` is what to connect to."""

@@ -5,7 +5,6 @@ Read from ``catalogue.toml`` beside this module. Nothing here touches the networ
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 from edge_agent.domain.errors import ModelError
+from edge_agent.domain.text import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,7 @@ class Catalogue:
         try:
             return self._entries[name]
         except KeyError:
-            close = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(self._entries)}"
+            hint = did_you_mean(name, self._entries, "known: {}")
             raise ModelError(f"there is no model called {name!r}{hint}") from None
 
 

@@ -7,7 +7,6 @@ line of explanation; it never reaches the caller. The manager does not run analy
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from pydantic_core import ErrorDetails
 from edge_agent.domain.errors import PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import Summary
+from edge_agent.domain.text import did_you_mean
 from edge_agent.plugin import hookspecs
 from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
 from edge_agent.plugin.output import check_shape, check_spec
@@ -379,6 +379,5 @@ class _Origins:
 
 
 def _not_installed(name: str, installed: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, installed, n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else "pip install the one that does, or take it off the list"
-    return f"plugins.allow names {name!r}, which no installed package offers: {remedy}"
+    remedy = did_you_mean(name, installed, "pip install the one that does, or take it off the list")
+    return f"plugins.allow names {name!r}, which no installed package offers{remedy}"

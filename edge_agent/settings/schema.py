@@ -273,6 +273,9 @@ class LogSettings(Section):
     )
 
 
+ENV_PREFIX = "EDGE_AGENT__"
+"""Beginning of the environment variables that set options."""
+
 PLUGIN_TABLES = ("analyzers", "sources", "sinks")
 """Tables whose content the plugins define."""
 
@@ -301,7 +304,7 @@ class Settings(BaseSettings):
     """The whole configuration: TOML file, then ``EDGE_AGENT__SECTION__KEY`` from the environment on top."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EDGE_AGENT__",
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,

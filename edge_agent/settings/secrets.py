@@ -21,9 +21,8 @@ from pydantic import BaseModel, SecretStr
 
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import MASK, is_secret_key, mask_addresses, parse_address
-from edge_agent.settings.environment import PREFIX
 from edge_agent.settings.files import read_secret
-from edge_agent.settings.schema import PLUGIN_TABLES, Settings
+from edge_agent.settings.schema import ENV_PREFIX, PLUGIN_TABLES, Settings
 from edge_agent.settings.source import parse_camera, parse_microphone
 from edge_agent.settings.web import TOKEN_FILE
 
@@ -103,7 +102,7 @@ def known_secrets(text: str, settings: Settings | None) -> Iterator[str]:
     with contextlib.suppress(tomllib.TOMLDecodeError):
         yield from _in_tree(tomllib.loads(text))
     for variable, value in os.environ.items():
-        if variable.upper().startswith(PREFIX):
+        if variable.upper().startswith(ENV_PREFIX):
             yield from _in_tree(_json_or_text(value), variable.lower().rpartition("__")[2])
     if settings is None:
         return

@@ -6,7 +6,6 @@ never repeats a source that looks like an address: it may hold a password.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator
 
 from edge_agent.domain.errors import ConfigError
-from edge_agent.domain.text import parse_address
+from edge_agent.domain.text import did_you_mean, parse_address
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 """Network protocols a camera may be read from."""
@@ -35,7 +34,7 @@ _PATHS = ("/", "./", "../", "~")
 _LIKE_AN_ADDRESS = re.compile(r":.*@|//.*@|[?&]\w+=|^\w+:/", re.DOTALL)
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     """Where pictures or sound come from."""
 
     NONE = "none"
@@ -52,15 +51,15 @@ class Kind(Enum):
 class Choice:
     """A parsed source. ``value`` is the device (path, index or name), URL, file or plugin name; else empty."""
 
-    kind: Kind
+    kind: SourceKind
     value: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:
         """The source as it may be shown: an address without login, path and query."""
-        if self.kind is Kind.STREAM:
+        if self.kind is SourceKind.STREAM:
             return str(parse_address(self.value))
-        if self.kind is Kind.PLUGIN:
+        if self.kind is SourceKind.PLUGIN:
             return f"plugin:{self.value}"
         return self.value or self.kind.value
 
@@ -73,24 +72,18 @@ def parse_camera(text: str) -> Choice:
     """
     option = "camera.source"
     text = _stripped(option, text)
-    words = (Kind.AUTO, Kind.NONE, Kind.DEMO, Kind.PICAMERA)
+    words = (SourceKind.AUTO, SourceKind.NONE, SourceKind.DEMO, SourceKind.PICAMERA)
     common = _word(text, words) or _plugin(option, text) or _url(option, text)
     if common:
         return common
     if text.isascii() and text.isdigit():
-        return Choice(Kind.DEVICE, f"/dev/video{int(text)}")
+        return Choice(SourceKind.DEVICE, f"/dev/video{int(text)}")
     if text.startswith("/dev/"):
-        return Choice(Kind.DEVICE, text)
+        return Choice(SourceKind.DEVICE, text)
     if "/" in text or "." in text or text.startswith("~"):
         return _file(option, text)
-    names = [kind.value for kind in words]
-    close = difflib.get_close_matches(text.lower(), names, n=1)
-    hint = (
-        f"did you mean {close[0]!r}?"
-        if close
-        else f"use {', '.join(names)}, a V4L2 index, /dev/video0, a URL or plugin:NAME"
-    )
-    raise ConfigError(f"{option}: {text!r} names no source; {hint} (a file without ending is written ./{text})")
+    hint = did_you_mean(text, (kind.value for kind in words), "use {}, a V4L2 index, /dev/video0, a URL or plugin:NAME")
+    raise ConfigError(f"{option}: {text!r} names no source{hint} (a file without ending is written ./{text})")
 
 
 def parse_microphone(text: str) -> Choice:
@@ -101,14 +94,16 @@ def parse_microphone(text: str) -> Choice:
     """
     option = "microphone.source"
     text = _stripped(option, text)
-    common = _word(text, (Kind.AUTO, Kind.NONE, Kind.DEMO)) or _plugin(option, text) or _url(option, text)
-    if common and common.kind is Kind.STREAM:
+    common = (
+        _word(text, (SourceKind.AUTO, SourceKind.NONE, SourceKind.DEMO)) or _plugin(option, text) or _url(option, text)
+    )
+    if common and common.kind is SourceKind.STREAM:
         raise ConfigError(f"{option}: sound cannot be read from a URL; give a device name or index, or a media file")
     if common:
         return common
     if text.startswith(_PATHS) or text.rpartition(".")[2].lower() in MEDIA_SUFFIXES:
         return _file(option, text)
-    return Choice(Kind.DEVICE, text)
+    return Choice(SourceKind.DEVICE, text)
 
 
 def _stripped(option: str, text: str) -> str:
@@ -118,7 +113,7 @@ def _stripped(option: str, text: str) -> str:
     return text
 
 
-def _word(text: str, kinds: tuple[Kind, ...]) -> Choice | None:
+def _word(text: str, kinds: tuple[SourceKind, ...]) -> Choice | None:
     return next((Choice(kind) for kind in kinds if text.lower() == kind.value), None)
 
 
@@ -128,7 +123,7 @@ def _plugin(option: str, text: str) -> Choice | None:
         return None
     if not _PLUGIN.fullmatch(name):
         raise ConfigError(f"{option}: what follows plugin: is no plugin name: use lower-case letters, digits and _")
-    return Choice(Kind.PLUGIN, name)
+    return Choice(SourceKind.PLUGIN, name)
 
 
 def _url(option: str, text: str) -> Choice | None:
@@ -139,7 +134,7 @@ def _url(option: str, text: str) -> Choice | None:
     scheme = scheme.lower()
     if scheme == "file":
         _refuse_half_an_address(option, rest)
-        return Choice(Kind.FILE, rest)
+        return Choice(SourceKind.FILE, rest)
     if scheme not in STREAM_SCHEMES:
         known = ", ".join(s + "://" for s in STREAM_SCHEMES)
         what = f"{scheme}:// is not supported" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "no such address"
@@ -148,7 +143,7 @@ def _url(option: str, text: str) -> Choice | None:
         parse_address(text)
     except ValueError as error:
         raise ConfigError(f"{option}: {error}") from None
-    return Choice(Kind.STREAM, text)
+    return Choice(SourceKind.STREAM, text)
 
 
 def _refuse_half_an_address(option: str, text: str) -> None:
@@ -161,7 +156,7 @@ def _refuse_half_an_address(option: str, text: str) -> None:
 def _file(option: str, text: str) -> Choice:
     """A file, the home folder in its name looked up."""
     try:
-        return Choice(Kind.FILE, str(expand_home(Path(text))) if text.startswith("~") else text)
+        return Choice(SourceKind.FILE, str(expand_home(Path(text))) if text.startswith("~") else text)
     except ValueError as error:
         raise ConfigError(f"{option}: {error}") from None
 

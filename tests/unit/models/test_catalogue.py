@@ -25,7 +25,7 @@ def test_shipped_entries_can_be_had_from_somewhere() -> None:
 def test_unknown_name_suggests_the_closest() -> None:
     with pytest.raises(ModelError, match="no model called 'blazeface-shrot'; did you mean 'blazeface-short'"):
         Catalogue.load()["blazeface-shrot"]
-    with pytest.raises(ModelError, match="known are blazeface-short, "):
+    with pytest.raises(ModelError, match="known: blazeface-full, "):
         Catalogue.load()["x"]
 
 

@@ -1,7 +1,8 @@
-"""Every key of a TOML text is found on the line where it stands, however it is written."""
+"""Lines of keys in TOML text, for errors."""
 
 from __future__ import annotations
 
+import time
 import tomllib
 from typing import Any
 
@@ -10,7 +11,7 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.settings.lines import find_line, key_lines
+from edge_agent.settings.loader import find_line
 
 QUICK = settings(max_examples=60)
 
@@ -45,6 +46,13 @@ pi = 3.14
 [ spaced . "x y" . 'l' ]
 k=1
 '''
+
+
+def test_a_long_file_is_searched_at_once() -> None:
+    text = "".join(f"# about option {n} of many\n[t{n}]\nkey = {n}\n" for n in range(2_000))
+    begin = time.monotonic()
+    assert find_line(text, ("t1999", "key")) == 6_000
+    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize(
@@ -110,13 +118,14 @@ NO_TOML = ["[", "a = [", "a = {", "= 3", "]]]", '"""', "a.b.", "{}{}[[[", "a = ]
 
 @pytest.mark.parametrize("text", NO_TOML)
 def test_text_that_is_no_toml_does_no_harm(text: str) -> None:
-    assert all(line >= 1 for line in key_lines(text).values())
+    assert find_line(text, ("b",)) is None
+    assert find_line(f"[b]\n{text}", ("b",)) in (1, None)
 
 
 @QUICK
 @given(st.text(alphabet="ab.=[]{}\"'\n#,\\ 1", max_size=60))
 def test_no_text_makes_it_fail_or_hang(text: str) -> None:
-    assert all(1 <= line <= text.count("\n") + 1 for line in key_lines(text).values())
+    assert find_line(text, ("a", "b")) in (None, *range(1, text.count("\n") + 2))
 
 
 KEYS = st.text(alphabet='ab." é-', min_size=1, max_size=4)
@@ -131,7 +140,7 @@ DOCUMENTS = st.recursive(
 @given(DOCUMENTS)
 def test_every_key_that_tomllib_sees_is_found(document: dict[str, Any]) -> None:
     text = tomlkit.dumps(document)
-    assert set(_paths(tomllib.loads(text))) <= set(key_lines(text))
+    assert all(find_line(text, path) for path in _paths(tomllib.loads(text)))
 
 
 def _paths(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -10,9 +10,7 @@ from pydantic import Field, SecretStr
 
 from edge_agent.plugin import AnalyzerSettings
 from edge_agent.settings import Settings, load, parse
-from edge_agent.settings.reference import reference
-from edge_agent.settings.sample import sample
-from edge_agent.settings.tables import tables
+from edge_agent.settings.reference import reference, sample, tables
 
 
 class Inner(AnalyzerSettings):

@@ -22,7 +22,7 @@ from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import MASK, Redactor, is_secret_key, parse_address, printable
 from edge_agent.settings import Settings, parse
-from edge_agent.settings.hints import model_of
+from edge_agent.settings.loader import model_of
 from edge_agent.settings.schema import PLUGIN_TABLES
 from edge_agent.settings.secrets import HARMLESS, known_secrets, shown_settings
 from edge_agent.settings.source import parse_camera

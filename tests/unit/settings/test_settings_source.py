@@ -5,26 +5,26 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.domain.errors import ConfigError
-from edge_agent.settings.source import Choice, Kind, parse_camera, parse_microphone
+from edge_agent.settings.source import Choice, SourceKind, parse_camera, parse_microphone
 
 
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
-        ("auto", Choice(Kind.AUTO)),
-        (" Demo ", Choice(Kind.DEMO)),
-        ("none", Choice(Kind.NONE)),
-        ("picamera", Choice(Kind.PICAMERA)),
-        ("0", Choice(Kind.DEVICE, "/dev/video0")),
-        ("02", Choice(Kind.DEVICE, "/dev/video2")),
-        ("/dev/v4l/by-id/usb-cam-index0", Choice(Kind.DEVICE, "/dev/v4l/by-id/usb-cam-index0")),
-        ("rtsp://user:pw@cam:8554/x?y=1", Choice(Kind.STREAM, "rtsp://user:pw@cam:8554/x?y=1")),
-        ("HTTP://cam/video", Choice(Kind.STREAM, "HTTP://cam/video")),
-        ("clips/kiosk.mp4", Choice(Kind.FILE, "clips/kiosk.mp4")),
-        ("kiosk.mp4", Choice(Kind.FILE, "kiosk.mp4")),
-        ("./kiosk", Choice(Kind.FILE, "./kiosk")),
-        ("file:///srv/kiosk.mp4", Choice(Kind.FILE, "/srv/kiosk.mp4")),
-        ("plugin:thermal", Choice(Kind.PLUGIN, "thermal")),
+        ("auto", Choice(SourceKind.AUTO)),
+        (" Demo ", Choice(SourceKind.DEMO)),
+        ("none", Choice(SourceKind.NONE)),
+        ("picamera", Choice(SourceKind.PICAMERA)),
+        ("0", Choice(SourceKind.DEVICE, "/dev/video0")),
+        ("02", Choice(SourceKind.DEVICE, "/dev/video2")),
+        ("/dev/v4l/by-id/usb-cam-index0", Choice(SourceKind.DEVICE, "/dev/v4l/by-id/usb-cam-index0")),
+        ("rtsp://user:pw@cam:8554/x?y=1", Choice(SourceKind.STREAM, "rtsp://user:pw@cam:8554/x?y=1")),
+        ("HTTP://cam/video", Choice(SourceKind.STREAM, "HTTP://cam/video")),
+        ("clips/kiosk.mp4", Choice(SourceKind.FILE, "clips/kiosk.mp4")),
+        ("kiosk.mp4", Choice(SourceKind.FILE, "kiosk.mp4")),
+        ("./kiosk", Choice(SourceKind.FILE, "./kiosk")),
+        ("file:///srv/kiosk.mp4", Choice(SourceKind.FILE, "/srv/kiosk.mp4")),
+        ("plugin:thermal", Choice(SourceKind.PLUGIN, "thermal")),
     ],
 )
 def test_camera(text: str, choice: Choice) -> None:
@@ -56,17 +56,17 @@ def test_camera_refused_in_one_line(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
-        ("auto", Choice(Kind.AUTO)),
-        ("none", Choice(Kind.NONE)),
-        ("demo", Choice(Kind.DEMO)),
-        ("3", Choice(Kind.DEVICE, "3")),
-        ("hw:1,0", Choice(Kind.DEVICE, "hw:1,0")),
-        ("USB PnP Sound Device: Audio", Choice(Kind.DEVICE, "USB PnP Sound Device: Audio")),
-        ("UMIK-1 v1.0", Choice(Kind.DEVICE, "UMIK-1 v1.0")),
-        ("kiosk.MP4", Choice(Kind.FILE, "kiosk.MP4")),
-        ("media/kiosk.wav", Choice(Kind.FILE, "media/kiosk.wav")),
-        ("/srv/sound", Choice(Kind.FILE, "/srv/sound")),
-        ("plugin:array", Choice(Kind.PLUGIN, "array")),
+        ("auto", Choice(SourceKind.AUTO)),
+        ("none", Choice(SourceKind.NONE)),
+        ("demo", Choice(SourceKind.DEMO)),
+        ("3", Choice(SourceKind.DEVICE, "3")),
+        ("hw:1,0", Choice(SourceKind.DEVICE, "hw:1,0")),
+        ("USB PnP Sound Device: Audio", Choice(SourceKind.DEVICE, "USB PnP Sound Device: Audio")),
+        ("UMIK-1 v1.0", Choice(SourceKind.DEVICE, "UMIK-1 v1.0")),
+        ("kiosk.MP4", Choice(SourceKind.FILE, "kiosk.MP4")),
+        ("media/kiosk.wav", Choice(SourceKind.FILE, "media/kiosk.wav")),
+        ("/srv/sound", Choice(SourceKind.FILE, "/srv/sound")),
+        ("plugin:array", Choice(SourceKind.PLUGIN, "array")),
     ],
 )
 def test_microphone(text: str, choice: Choice) -> None:
