@@ -62,12 +62,12 @@ class History:
         self._kept: dict[int, tuple[Window, ...]] = {tier.seconds: () for tier in tiers}
 
     def add(self, summary: Summary) -> None:
-        """Remember ``summary`` as a part of the longer ones it completes."""
+        """Remember ``summary`` as a part of the longer ones it completes, and as it is where it is long enough."""
+        for tier in self._tiers:
+            if summary.seconds >= tier.seconds - 1e-3:
+                self._add(tier.seconds, summary)
         for rolled in self._roll.add(summary):
-            whole = rolled.summary
-            if whole.clock == "synced":
-                placed = replace(whole.window, begin=whole.start, end=whole.start + whole.seconds)
-                self._add(int(rolled.level), placed)
+            self._add(int(rolled.level), rolled.summary)
 
     def between(self, since: float, until: float) -> Window | None:
         """Everything from ``since`` to ``until`` (Unix seconds) as one window, in whole roll-ups; None: nothing.
@@ -116,7 +116,10 @@ class History:
                 told = [strip(window) for window in windows] if looser and self._min_people > 1 else windows
                 self._keep(seconds, [window for window in told if _place(window, known)])
 
-    def _add(self, seconds: int, window: Window) -> None:
+    def _add(self, seconds: int, whole: Summary) -> None:
+        if whole.clock != "synced":
+            return
+        window = replace(whole.window, begin=whole.start, end=whole.start + whole.seconds)
         others = self._kept[seconds]
         if not any(_overlap(window, other) for other in others):  # else the clock was set back: it is told already
             self._keep(seconds, [*others, window])

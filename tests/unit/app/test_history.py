@@ -130,6 +130,21 @@ def test_a_wall_clock_that_jitters_is_slewed_and_is_stepped_a_little_costs_nothi
     assert part is not None, "a minute that begins a microsecond early is still that minute"
 
 
+@pytest.mark.parametrize(("length", "minutes", "tens"), [(30.0, 21, 2), (60.0, 21, 2), (90.0, 14, 2), (600.0, 2, 2)])
+def test_windows_as_long_as_a_step_are_steps(length: float, minutes: int, tens: int) -> None:
+    """With ``summary.window_s = 60`` there is nothing to roll up to a minute."""
+    history = History((Tier(60, 99), Tier(600, 9)))
+    for k in range(int(1260 // length)):
+        start = NOON + length * k
+        window = Window(50.0 + length * k, 50.0 + length * (k + 1), bursts={"cough": BurstSums(1, 0.9, 0.5)})
+        history.add(Summary(start, "synced", window))
+    assert len(history.series(0, 1e11, 60)) == minutes
+    assert len(history.series(0, 1e11, 600)) == tens
+    whole = history.between(NOON - 1, NOON + 1300)
+    assert whole is not None
+    assert whole.bursts["cough"].count >= 20 * 60 // length
+
+
 def test_a_real_clock_lays_windows_that_add_up() -> None:
     """Monotonic lengths on wall-clock beginnings: neighbours share or miss microseconds, all the time."""
     history, clock = History((Tier(1, 99), Tier(2, 99))), SystemClock(lambda: True)
