@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration
 from edge_agent.cli.output import emit, print_json, say, show, tell, to_json
-from edge_agent.delivery.outbox import inspect
+from edge_agent.delivery.outbox import directory
 from edge_agent.delivery.service import outbox_folder
 
 app = typer.Typer(help="The durable buffer between the agent and the broker.", no_args_is_help=True)
@@ -22,7 +22,7 @@ DeadOption = Annotated[bool, typer.Option("--dead", help="Dead letters only: wha
 @app.command()
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Print the counters, what is pending, and the gaps in what was delivered."""
-    figures = inspect.figures(_folder(config))
+    figures = directory.figures(_folder(config))
     if json:
         print_json(figures)
         return
@@ -44,7 +44,7 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
 @app.command()
 def export(config: ConfigOption = None, dead: DeadOption = False) -> None:
     """Print everything that waits for delivery, oldest first, one JSON object a line. Nothing is removed."""
-    for record in inspect.export(_folder(config), dead=dead):
+    for record in directory.export(_folder(config), dead=dead):
         emit(to_json(record))
 
 
@@ -58,12 +58,12 @@ def purge(
     """Delete what waits for delivery (it counts as dropped) and the dead letters. The agent must be stopped."""
     folder = _folder(config)
     if not yes:
-        waiting = inspect.figures(folder)
+        waiting = directory.figures(folder)
         what = f"{waiting['dead_letters']} dead letters"
         if not dead:
             what = f"{waiting['pending']} messages that were never delivered, and {what}"
         typer.confirm(f"Delete {what}?", abort=True, err=True)
-    letters, rows = inspect.purge(folder, dead_only=dead)
+    letters, rows = directory.purge(folder, dead_only=dead)
     if json:
         print_json({"dead_letters": letters, "dropped": rows})
     else:

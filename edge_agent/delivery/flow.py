@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.delivery.rows import Row
+from edge_agent.delivery.outbox.records import Row
 from edge_agent.domain.retry import JitteredBackOff
 
 PAUSE_S = (1.0, 300.0)

@@ -30,8 +30,8 @@ from edge_agent.delivery.link import (
     verdict,
 )
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.outbox.records import Row
 from edge_agent.delivery.payload import mark_replayed
-from edge_agent.delivery.rows import Row
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.message import MessageKind
 

@@ -22,8 +22,8 @@ from edge_agent.delivery.inbound import Dispatcher, Handler
 from edge_agent.delivery.link import InboundMessage, Report
 from edge_agent.delivery.mqtt import MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
+from edge_agent.delivery.outbox.records import Draft, Gap, OutboxStats
 from edge_agent.delivery.payload import encode, summary_document, timestamp
-from edge_agent.delivery.rows import Draft, Gap, OutboxStats
 from edge_agent.delivery.sender import CONSUMER, Sender
 from edge_agent.delivery.session import Will
 from edge_agent.delivery.sinks import MakeSink, SinkHealth, SinkSender, consumer

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.rows import Row
+from edge_agent.delivery.outbox.records import Row
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeliveryError
 from edge_agent.domain.message import Message

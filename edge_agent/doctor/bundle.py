@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.delivery.outbox import inspect
+from edge_agent.delivery.outbox import directory
 from edge_agent.doctor.result import CheckResult
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.domain.text import Redactor
@@ -91,7 +91,7 @@ def versions() -> dict[str, Any]:
 
 def _outbox(settings: Settings) -> Any:
     try:
-        return inspect.figures(settings.device.state_dir)
+        return directory.figures(settings.device.state_dir)
     except EdgeAgentError as error:
         return {"error": str(error)}
 

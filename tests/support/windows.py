@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.rows import Draft
+from edge_agent.delivery.outbox.records import Draft
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.observation import EMOTIONS

@@ -23,14 +23,12 @@ from edge_agent.delivery.outbox.database import (
     StoreError,
     StoreFullError,
     connect,
+    explain,
 )
-from edge_agent.delivery.outbox.files import BALLAST_BYTES
-from edge_agent.delivery.outbox.records import Origin
-from edge_agent.delivery.outbox.space import Shrinker
+from edge_agent.delivery.outbox.directory import BALLAST_BYTES, Vault
+from edge_agent.delivery.outbox.records import Counters, Draft, Origin, OutboxStats, Row
+from edge_agent.delivery.outbox.retention import Shrinker
 from edge_agent.delivery.outbox.store import Store
-from edge_agent.delivery.outbox.trouble import explain
-from edge_agent.delivery.outbox.vault import Vault
-from edge_agent.delivery.rows import Counters, Draft, OutboxStats, Row
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeliveryError
 from edge_agent.settings.schema import OutboxSettings

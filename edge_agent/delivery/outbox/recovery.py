@@ -1,16 +1,155 @@
-"""Putting an outbox together again: rows held in memory, rows salvaged from a damaged file, numbers from other records.
+"""Reading what can still be read from a damaged outbox. The damaged file is moved aside and kept.
 
-Each function is one transaction that leaves the counters adding up. All raise StoreError.
+Rows are read from both ends as far as the tree holds, then one by one between the holes. A destroyed first page
+(header and table of contents) is replaced by that of a new database, which is the same for every outbox of our schema;
+the original page is kept beside the file.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from edge_agent.delivery.outbox import records
-from edge_agent.delivery.outbox.salvage import Salvaged
+from edge_agent.delivery.outbox.database import PAGE_BYTES, connect
+from edge_agent.delivery.outbox.records import Counters, Gap, Record, load
 from edge_agent.delivery.outbox.store import Store
-from edge_agent.delivery.rows import Counters, Gap
+
+PROBES = 5_000
+"""Fruitless single look-ups after which the rest is given up; more than the rows below one inner page of the tree."""
+
+KEPT = 5
+"""Damaged databases kept."""
+
+SEQ_MARGIN = 1_000_000
+"""Numbers skipped when the table that knew the next one is lost: a key must never be used twice."""
+
+
+@dataclass(slots=True)
+class Salvaged:
+    """What was read. ``rows`` are sound and in order; the rest is empty where it could not be read."""
+
+    rows: list[Record] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+    salvages: int = 0
+    boots: dict[str, int] = field(default_factory=dict)
+    consumers: dict[str, int] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+    dead: list[Sequence[Any]] = field(default_factory=list)
+
+    def next_seqs(self) -> dict[str, int]:
+        """Next number of every boot that still has rows, also where the table of them is lost."""
+        result = dict(self.boots)
+        for record in self.rows:
+            if record.boot_id not in self.boots:
+                result[record.boot_id] = max(result.get(record.boot_id, 0), record.seq + SEQ_MARGIN)
+        return result
+
+
+def quarantine(path: Path) -> Path:
+    """Move the database at ``path`` and its WAL aside; the new path.
+
+    A disk that damages one file after the other must not be filled with them: beyond :data:`KEPT` the oldest goes.
+    """
+    damaged = {
+        int(file.stem.rsplit("-", 1)[1]): file for file in path.parent.glob(f"{path.stem}.damaged-*{path.suffix}")
+    }
+    for number in sorted(damaged)[: max(0, len(damaged) + 1 - KEPT)]:
+        for file in path.parent.glob(f"{damaged[number].name}*"):
+            file.unlink()
+    target = path.with_name(f"{path.stem}.damaged-{max(damaged, default=0) + 1}{path.suffix}")
+    path.rename(target)
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists():
+        wal.rename(target.with_name(target.name + "-wal"))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    return target
+
+
+def read(damaged: Path) -> Salvaged:
+    """Whatever can be read from ``damaged``; repairs its first page if that is what it takes. Raises OSError only."""
+    try:
+        return _read(damaged)
+    except sqlite3.Error:
+        pass  # not even the table of contents: try with a new one
+    try:
+        _replace_first_page(damaged)
+        return _read(damaged)
+    except sqlite3.Error:
+        return Salvaged()
+
+
+def _read(path: Path) -> Salvaged:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        db.execute("SELECT 1 FROM items LIMIT 0").fetchall()  # raises when there is no such table: nothing to read here
+        found = Salvaged(rows=list(_rows(db)))
+        counters = _table(db, "SELECT produced, acked, merged_away, dropped, dead_lettered, salvages FROM counters")
+        if counters:
+            found.counters, found.salvages = Counters(*counters[0][:5]), counters[0][5]
+        found.boots = dict(_table(db, "SELECT boot_id, next_seq FROM boots"))
+        found.consumers = dict(_table(db, "SELECT name, bit FROM consumers"))
+        gaps = _table(db, "SELECT boot_id, first_seq, last_seq, start, end, count, reason FROM gaps ORDER BY id")
+        found.gaps = [Gap(*row) for row in gaps]
+        found.dead = _table(db, "SELECT boot_id, seq, kind, topic, consumer, reason, payload FROM dead ORDER BY id")
+        return found
+
+
+def _table(db: sqlite3.Connection, statement: str) -> list[Any]:
+    try:
+        return db.execute(statement).fetchall()
+    except sqlite3.Error:
+        return []
+
+
+def _rows(db: sqlite3.Connection) -> Iterator[Record]:
+    head = list(_run_of_rows(db, "id > ? ORDER BY id", 0))
+    yield from filter(None, map(load, head))
+    first_missing = head[-1][0] + 1 if head else 1
+    tail = list(_run_of_rows(db, f"id >= {first_missing} AND id < ? ORDER BY id DESC", 1 << 62))[::-1]
+    # What lies between is looked up one by one: a lost page costs the rows on it and not those behind it.
+    end = tail[0][0] if tail else 1 << 62
+    failures, id_ = 0, first_missing
+    while id_ < end and failures < PROBES:
+        found = _table(db, f"SELECT * FROM items WHERE id = {id_}")
+        failures = 0 if found else failures + 1
+        yield from filter(None, map(load, found))
+        id_ += 1
+    yield from filter(None, map(load, tail))
+
+
+def _run_of_rows(db: sqlite3.Connection, condition: str, start: int) -> Iterator[Sequence[Any]]:
+    """Rows in the order of ``condition`` from id ``start`` on, until the end or the first error."""
+    while True:
+        try:
+            batch = db.execute(f"SELECT * FROM items WHERE {condition} LIMIT 32", (start,)).fetchall()
+        except sqlite3.Error:
+            return
+        yield from batch
+        if not batch:
+            return
+        start = batch[-1][0]
+
+
+def _replace_first_page(damaged: Path) -> None:
+    pattern = damaged.with_name(damaged.name + ".pattern")
+    try:
+        connect(pattern).close()
+        page = bytearray(pattern.read_bytes()[:PAGE_BYTES])
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            pattern.with_name(pattern.name + suffix).unlink(missing_ok=True)
+    page[28:32] = (damaged.stat().st_size // PAGE_BYTES).to_bytes(4, "big")  # size of the file in pages
+    page[32:40] = bytes(8)  # no free list: its pages are lost to this copy, which is only read
+    with damaged.open("r+b") as file:
+        original = file.read(PAGE_BYTES)
+        damaged.with_name(damaged.name + ".page1").write_bytes(original)
+        file.seek(0)
+        file.write(page)
+
 
 EVERYONE = (1 << 62) - 1
 """``waiting`` of rows whose consumers are not known any more; cut down to the real ones when these are named."""
@@ -23,7 +162,7 @@ def adopt(store: Store, other: Store) -> None:
     theirs: dict[str, int] = dict(memory.all("SELECT name, bit FROM consumers"))
     with tables.transaction() as work:
         for columns in memory.all("SELECT * FROM items ORDER BY id"):
-            record = records.Record(*columns)
+            record = Record(*columns)
             waiting = sum(ours[name] for name, bit in theirs.items() if record.waiting & bit)
             tables.insert(replace(record, waiting=waiting), work)
         for boot_id, next_seq in memory.next_seqs.items():

@@ -10,9 +10,11 @@ merged window that spans it would claim that time a second time.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from itertools import pairwise
+
+from edge_agent.delivery.outbox.records import Candidate
+from edge_agent.delivery.outbox.store import Store
 
 TIERS = (60.0, 600.0, 3600.0)
 """Length in seconds of the buckets into which tier 0, 1 and 2 merge."""
@@ -22,18 +24,6 @@ KEPT_FINE = 360
 
 HOLE_S = 1.0
 """Neighbours are at most this many seconds apart: less than the shortest window, more than the pause at a cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What a decision needs of a stored window; ``begin`` and ``seconds`` on its boot's monotonic clock."""
-
-    id: int
-    boot_id: str
-    clock: int
-    waiting: int
-    begin: float
-    seconds: float
 
 
 def buckets(candidates: Sequence[Candidate], tier: int) -> list[tuple[int, ...]]:
@@ -54,3 +44,41 @@ def _bucket(candidate: Candidate, tier: int) -> tuple[str, int, int, int]:
 def complete(groups: Sequence[tuple[int, ...]], *, more: bool) -> Sequence[tuple[int, ...]]:
     """The groups that can be merged now: the last one is left when ``more`` rows follow that could belong to it."""
     return groups[:-1] if more and len(groups) > 1 else groups
+
+
+MERGE_ROWS = 240
+"""Rows looked at in one merging transaction; keeps it, and the WAL, small."""
+
+
+class Shrinker:
+    """Remembers up to which row each tier is done, so that no row is looked at twice."""
+
+    def __init__(self) -> None:
+        self._done = [0] * len(TIERS)
+
+    def restart(self) -> None:
+        """Look at everything again: rows that were being delivered may be free now, or the store is another one."""
+        self._done = [0] * len(TIERS)
+
+    def shrink(self, store: Store, target: float, spare: Collection[int]) -> None:
+        """Merge, then drop, until no more than ``target`` bytes are in use; rows in ``spare`` stay as they are."""
+        while store.used() > target:
+            if not self._merge(store, spare) and not _drop(store, spare):
+                return
+
+    def _merge(self, store: Store, spare: Collection[int]) -> bool:
+        for before in (store.next_id - KEPT_FINE, store.next_id):
+            for tier in range(len(TIERS)):
+                found = store.candidates(tier, self._done[tier], before, MERGE_ROWS)
+                free = [candidate for candidate in found if candidate.id not in spare]
+                groups = complete(buckets(free, tier), more=len(found) == MERGE_ROWS)
+                if groups:
+                    store.merge(groups, tier)
+                if found:
+                    self._done[tier] = groups[-1][-1] if groups else found[-1].id
+                    return True
+        return False
+
+
+def _drop(store: Store, spare: Collection[int]) -> bool:
+    return store.drop_oldest(max(16, store.pending // 50), spare, "no space") > 0

@@ -10,11 +10,8 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
 from edge_agent.delivery.outbox import records
-from edge_agent.delivery.outbox.database import PAGE_BYTES
-from edge_agent.delivery.outbox.records import Origin
-from edge_agent.delivery.outbox.retention import Candidate
-from edge_agent.delivery.outbox.tables import Tables, Work
-from edge_agent.delivery.rows import Counters, Draft, Gap, Row
+from edge_agent.delivery.outbox.database import PAGE_BYTES, Tables, Work
+from edge_agent.delivery.outbox.records import Candidate, Counters, Draft, Gap, Origin, Row
 
 GAP_COLUMNS = "boot_id, first_seq, last_seq, start, end, count, reason"
 

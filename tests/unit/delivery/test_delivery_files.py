@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.delivery.outbox.files import BALLAST_BYTES, Ballast, Lock, Mark, MarkValue
-from edge_agent.delivery.outbox.retention import Candidate, buckets, complete
-from edge_agent.delivery.outbox.salvage import KEPT, quarantine
-from edge_agent.delivery.rows import Counters
+from edge_agent.delivery.outbox.directory import BALLAST_BYTES, Ballast, Lock, Mark, MarkValue
+from edge_agent.delivery.outbox.records import Candidate, Counters
+from edge_agent.delivery.outbox.recovery import KEPT, quarantine
+from edge_agent.delivery.outbox.retention import buckets, complete
 from edge_agent.domain.errors import AlreadyRunningError
 
 

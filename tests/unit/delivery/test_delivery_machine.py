@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge_agent.delivery.rows import Row
+from edge_agent.delivery.outbox.records import Row
 from edge_agent.domain.clock import ManualClock
 from tests.support.outboxes import MQTT, make_outbox, query
 from tests.support.payloads import validated

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.delivery.outbox import Outbox, inspect
-from edge_agent.delivery.rows import Draft
+from edge_agent.delivery.outbox import Outbox, directory
+from edge_agent.delivery.outbox.records import Draft
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import AlreadyRunningError, DeliveryError
 from edge_agent.domain.summary import MeasureSums, Summary, Window
@@ -121,7 +121,7 @@ def test_dead_letters_are_kept_and_counted(tmp_path: Path) -> None:
     assert (counters.dead_lettered, counters.acked) == (1, 0)
     assert seqs(outbox) == [2]
     assert_balanced(outbox, tmp_path)
-    letters = list(inspect.export(tmp_path, dead=True))
+    letters = list(directory.export(tmp_path, dead=True))
     assert [(letter["payload"]["seq"], letter["reason"]) for letter in letters] == [(1, "packet too large")]
 
 
@@ -346,25 +346,25 @@ def test_a_flipped_bit_in_a_payload_is_noticed_and_never_sent(tmp_path: Path) ->
     assert seqs(again) == [2]
     assert again.stats().counters.dead_lettered == 2
     assert_balanced(again)
-    assert [letter["reason"] for letter in inspect.export(tmp_path, dead=True)] == ["damaged", "damaged"]
+    assert [letter["reason"] for letter in directory.export(tmp_path, dead=True)] == ["damaged", "damaged"]
 
 
 def test_inspection_works_beside_a_running_agent_and_purging_does_not(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="no outbox here"):
-        inspect.figures(tmp_path)
+        directory.figures(tmp_path)
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0.0), event_draft(1.0), event_draft(2.0)])
     outbox.bury(MQTT, [outbox.lease(MQTT, 9)[2].id], "no")
-    figures = inspect.figures(tmp_path)
+    figures = directory.figures(tmp_path)
     assert (figures["pending"], figures["summaries"], figures["events"], figures["dead_letters"]) == (2, 1, 1, 1)
-    assert [record["kind"] for record in inspect.export(tmp_path)] == ["summary", "event"]
+    assert [record["kind"] for record in directory.export(tmp_path)] == ["summary", "event"]
     with pytest.raises(AlreadyRunningError):
-        inspect.purge(tmp_path)
+        directory.purge(tmp_path)
     outbox.close()
-    assert inspect.figures(tmp_path)["pending"] == 2
-    assert inspect.purge(tmp_path, dead_only=True) == (1, 0)
-    assert inspect.purge(tmp_path) == (0, 2)
-    after = inspect.figures(tmp_path)
+    assert directory.figures(tmp_path)["pending"] == 2
+    assert directory.purge(tmp_path, dead_only=True) == (1, 0)
+    assert directory.purge(tmp_path) == (0, 2)
+    after = directory.figures(tmp_path)
     assert (after["pending"], after["dropped"], after["dead_letters"]) == (0, 2, 0)
     assert after["gaps"][-1]["reason"] == "purged"
     again = make_outbox(tmp_path)

@@ -1,0 +1,347 @@
+"""The outbox's directory: opens the database in it whatever state it was left in, and keeps the files beside it right.
+
+Lock, ballast, mark and quarantine live here; what to do when even this fails is the caller's decision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_agent.delivery.outbox import recovery
+from edge_agent.delivery.outbox.database import (
+    SCHEMA_VERSION,
+    NewerSchemaError,
+    StoreDamagedError,
+    StoreError,
+    check,
+    connect,
+)
+from edge_agent.delivery.outbox.records import Counters, Origin
+from edge_agent.delivery.outbox.store import Store
+from edge_agent.domain.errors import AlreadyRunningError, DeliveryError
+from edge_agent.domain.summary import Summary
+
+BALLAST_BYTES = 1 << 20
+MARK_BYTES = 320
+
+
+class Lock:
+    """An exclusive lock on the state directory; the kernel frees it when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Raises AlreadyRunningError when another process holds it, OSError when the directory cannot be written."""
+        if self._fd is not None:
+            return
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise AlreadyRunningError(
+                f"another edge-agent uses {self._path.parent}: stop it, or give this one its own device.state_dir"
+            ) from None
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let others in; idempotent."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class Ballast:
+    """A file of real blocks, given back in need and made again when there is plenty of room."""
+
+    def __init__(self, path: Path, size: int = BALLAST_BYTES) -> None:
+        self._path = path
+        self._size = size
+
+    @property
+    def present(self) -> bool:
+        """Whether there is something to release."""
+        try:
+            return self._path.stat().st_size >= self._size
+        except OSError:
+            return False
+
+    def release(self) -> bool:
+        """Free the space; False when there was none."""
+        present = self.present
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        return present
+
+    def restore(self) -> bool:
+        """Make the file when it is missing and the disk has room for it twice over; False when that must wait."""
+        if self.present:
+            return True
+        try:
+            if shutil.disk_usage(self._path.parent).free < 2 * self._size:
+                return False
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, self._size)
+            finally:
+                os.close(fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class MarkValue:
+    """The newest numbers known; ``next_seq`` is of ``boot_id``. ``open`` until the outbox was closed in order."""
+
+    boot_id: str
+    next_seq: int
+    counters: Counters
+    open: bool
+
+
+class Mark:
+    """Reads and rewrites one fixed-size JSON line; never raises, because it is only a help."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def read(self) -> MarkValue | None:
+        """The mark of the previous run, or None when there is none that can be trusted."""
+        try:
+            value = json.loads(self._path.read_bytes())
+            counters = Counters(**{name: int(count) for name, count in value["counters"].items()})
+            return MarkValue(str(value["boot_id"]), int(value["next_seq"]), counters, bool(value["open"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def write(self, value: MarkValue) -> None:
+        """Replace the mark."""
+        text = json.dumps(asdict(value), separators=(",", ":")).ljust(MARK_BYTES).encode()
+        with contextlib.suppress(OSError):
+            if self._fd is None:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._fd, text, 0)
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+log = logging.getLogger(__name__)
+
+FILE = "outbox.db"
+
+
+class Vault:
+    """One directory with one outbox in it."""
+
+    def __init__(self, directory: Path, origin: Origin) -> None:
+        self._directory = directory
+        self._path = directory / FILE
+        self._origin = origin
+        self._lock = Lock(directory / "lock")
+        self._mark = Mark(directory / "mark")
+        self.ballast = Ballast(directory / "ballast")
+
+    def lock(self) -> None:
+        """Take the directory. Raises AlreadyRunningError, or OSError when it cannot be written."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock.acquire()
+
+    def unlock(self) -> None:
+        """Leave the directory to others."""
+        self._mark.close()
+        self._lock.release()
+
+    def open(self) -> Store:
+        """The store in the file, salvaged if need be, with losses since the last mark accounted for.
+
+        Raises:
+            NewerSchemaError: the file belongs to a newer version.
+            StoreError, OSError: the file system does not let us, also not after giving up the ballast.
+        """
+        self.lock()
+        mark = self._mark.read()
+        wal_vanished = (
+            mark is not None and mark.open and self._path.exists() and not self._path.with_name(f"{FILE}-wal").exists()
+        )
+        try:
+            store = self._open()
+        except StoreDamagedError as error:
+            store = self._salvage(str(error))
+        except StoreError:
+            if not self.ballast.release():
+                raise
+            log.warning("outbox: gave up the ballast to open the database")
+            store = self._open()
+        if mark is not None:
+            reason = "write-ahead log lost" if wal_vanished else "not in the file any more"
+            recovery.catch_up(store, mark.boot_id, mark.next_seq, mark.counters, reason)
+        self.mark(store)
+        return store
+
+    def salvage(self, broken: Store, reason: str) -> Store:
+        """A new store with what can be read from the file that ``broken`` has open. Raises as :meth:`open`."""
+        counters, boot_id = broken.counters, self._origin.boot_id
+        next_seq = broken.next_seq(boot_id)
+        self._close_quietly(broken)
+        store = self._salvage(reason)
+        recovery.catch_up(store, boot_id, next_seq, counters, "damaged")
+        self.mark(store)
+        return store
+
+    def mark(self, store: Store, *, still_open: bool = True) -> None:
+        """Note the newest numbers beside the database."""
+        boot_id = self._origin.boot_id
+        self._mark.write(MarkValue(boot_id, store.next_seq(boot_id), store.counters, still_open))
+
+    def close(self, store: Store) -> None:
+        """Close the database in order and leave the directory."""
+        try:
+            store.close()
+            self.mark(store, still_open=False)
+        except StoreError as error:
+            log.warning("outbox: closing: %s", error)
+        finally:
+            self.unlock()
+
+    def _open(self) -> Store:
+        connection = connect(self._path)
+        try:
+            check(connection)
+            return Store(connection, self._origin)
+        except StoreError:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+            raise
+
+    def _salvage(self, reason: str) -> Store:
+        aside = recovery.quarantine(self._path)
+        log.error("outbox: damaged (%s): kept as %s, reading what is left of it", reason, aside.name)
+        found = recovery.read(aside)
+        store = Store(connect(self._path), self._origin)
+        recovery.restore(store, found, self._origin.boot_id)
+        log.warning("outbox: salvaged %d messages", len(found.rows))
+        return store
+
+    def _close_quietly(self, store: Store) -> None:
+        try:
+            store.close()
+        except StoreError as error:
+            log.debug("outbox: closing the damaged database: %s", error)
+
+
+T = TypeVar("T")
+
+
+def figures(directory: Path) -> dict[str, Any]:
+    """Counters, what is pending, gaps and dead letters. Raises DeliveryError."""
+    return _read(directory, _figures)
+
+
+def export(directory: Path, *, dead: bool = False) -> Iterator[dict[str, Any]]:
+    """What is stored, oldest first, as ``{"kind", "topic", "payload"}``; dead letters say why. Raises DeliveryError."""
+    columns = "kind, topic, payload, consumer, reason" if dead else "kind, topic, payload, NULL, NULL"
+    table = "dead" if dead else "items"
+    with closing(_connect(directory)) as db:
+        try:
+            for kind, topic, payload, consumer, reason in db.execute(f"SELECT {columns} FROM {table} ORDER BY id"):
+                record = {"kind": kind, "topic": topic, "payload": _parsed(payload)}
+                yield record | ({"consumer": consumer, "reason": reason} if dead else {})
+        except sqlite3.Error as error:
+            raise DeliveryError(f"{directory / FILE}: cannot be read to its end: {error}") from error
+
+
+def purge(directory: Path, *, dead_only: bool = False) -> tuple[int, int]:
+    """Delete dead letters and, unless ``dead_only``, all pending rows (counted as dropped): how many of each.
+
+    Raises:
+        AlreadyRunningError: an agent uses the outbox.
+        DeliveryError: there is none, or it cannot be written.
+    """
+    if not (directory / FILE).exists():
+        raise DeliveryError(f"{directory / FILE}: no outbox here")
+    vault = Vault(directory, Origin("purge", "purge", _no_merge))
+    try:
+        store = vault.open()
+    except (OSError, sqlite3.Error) as error:
+        raise DeliveryError(f"{directory / FILE}: cannot be changed: {error}") from error
+    try:
+        return store.purge(dead_only=dead_only)
+    finally:
+        vault.close(store)
+
+
+def _parsed(payload: Any) -> Any:
+    try:
+        return json.loads(payload)
+    except ValueError:  # damaged: as much as can be shown
+        return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else str(payload)
+
+
+def _no_merge(_first: Summary, _second: Summary) -> Summary:
+    raise DeliveryError("purging merges nothing")
+
+
+def _figures(db: sqlite3.Connection) -> dict[str, Any]:
+    names = ("produced", "acked", "merged_away", "dropped", "dead_lettered", "salvages")
+    counters = db.execute(f"SELECT {', '.join(names)} FROM counters").fetchone()
+    pending = db.execute(
+        "SELECT count(*), coalesce(sum(kind = 'summary'), 0), coalesce(sum(kind = 'event'), 0),"
+        " coalesce(sum(merged), 0), min(start), max(start + seconds) FROM items"
+    ).fetchone()
+    gaps = db.execute("SELECT boot_id, first_seq, last_seq, start, end, count, reason FROM gaps ORDER BY id").fetchall()
+    pages, free = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+    page = db.execute("PRAGMA page_size").fetchone()[0]
+    return {
+        **dict(zip(names, counters, strict=True)),
+        **dict(zip(("pending", "summaries", "events", "windows", "oldest", "newest"), pending, strict=True)),
+        "bytes": (pages - free) * page,
+        "dead_letters": db.execute("SELECT count(*) FROM dead").fetchone()[0],
+        "gaps": [
+            dict(zip(("boot_id", "first_seq", "last_seq", "start", "end", "count", "reason"), gap, strict=True))
+            for gap in gaps
+        ],
+    }
+
+
+def _connect(directory: Path) -> sqlite3.Connection:
+    path = directory / FILE
+    if not path.exists():
+        raise DeliveryError(f"{path}: no outbox here; give the state directory with --config or device.state_dir")
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        raise DeliveryError(f"{path}: cannot be read: {error}") from error
+    if version > SCHEMA_VERSION:
+        db.close()
+        raise NewerSchemaError(f"{path}: written by a newer edge-agent (schema {version})")
+    return db
+
+
+def _read(directory: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    with closing(_connect(directory)) as db:
+        try:
+            return query(db)
+        except sqlite3.Error as error:
+            raise DeliveryError(f"{directory / FILE}: cannot be read: {error}") from error
