@@ -39,9 +39,9 @@ from skimage import data
 from websockets.asyncio.client import connect
 
 from edge_agent.app import Agent
-from edge_agent.app.assembly import Assembly, pull_quietly
-from edge_agent.app.board import Board
+from edge_agent.app.builder import PipelineBuilder, pull_quietly
 from edge_agent.cli.side import web_side
+from edge_agent.live.bus import EventBus
 from edge_agent.models import cache_dir
 from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings import ConfigText
@@ -71,10 +71,10 @@ def agent(state: str, port: int, rate: float) -> None:
     """Be the agent, and post stamps."""
     config = ConfigText("benchmark", CONFIG.format(state=state, port=port, token=TOKEN, models=cache_dir()))
     settings = config.settings()
-    assembly = Assembly(config, settings)
+    assembly = PipelineBuilder(config, settings)
     assembly.pull_missing(pull_quietly)
     assembly.activate()
-    board, web, stop = Board(), web_side(None, settings), Stop()
+    board, web, stop = EventBus(), web_side(None, settings), Stop()
     running = Agent(settings, assembly, board=board, companions=lambda found: [web(found)])
 
     def post() -> None:

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.app.assembly import Assembly
-from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME, Analysis, FaceRow, Progress, Report, Run, analyze
+from edge_agent.app.builder import PipelineBuilder
+from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME, Analysis, FaceRow, Progress, Report, Run, analyze
 from edge_agent.capture.sound import Mixer, Resampler, replace_bad, to_float
 from edge_agent.domain.errors import ConfigError, EdgeAgentError, MediaError, ModelError, PluginError
 from edge_agent.domain.event import Event
@@ -285,16 +285,16 @@ class Session:
 _KINDS = frozenset(kind.value for kind in Kind)
 
 
-def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None, live: bool) -> Assembly:
+def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None, live: bool) -> PipelineBuilder:
     text = read(config)
     settings = text.settings()
     if window_s is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window_s})})
     if analyzers is None:
-        assembly = Assembly(text, settings, recorded=not live)
+        assembly = PipelineBuilder(text, settings, recorded=not live)
     else:
         named = {name: {} for name in analyzers} if not isinstance(analyzers, Mapping) else analyzers
-        plugins = Assembly(text, settings).plugins
+        plugins = PipelineBuilder(text, settings).plugins
         known = plugins.analyzer_settings()
         unusable = {r.name: r for r in plugins.reports() if r.status is Status.CONFIG_ERROR}
         unknown = sorted(named.keys() - known.keys())
@@ -305,7 +305,7 @@ def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path 
         tables |= {name: {"enabled": False} for name, report in unusable.items() if report.kind in _KINDS}
         for name, options in named.items():
             tables[name] |= {**options, "enabled": True}
-        assembly = Assembly(text, settings.model_copy(update={"analyzers": tables}), recorded=not live)
+        assembly = PipelineBuilder(text, settings.model_copy(update={"analyzers": tables}), recorded=not live)
     wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
     if wrong:
         raise ConfigError("\n".join(wrong))

@@ -14,18 +14,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from edge_agent.analysis.pacing import Bounds
-from edge_agent.app import choices, health, history
-from edge_agent.app.assembly import Assembly
-from edge_agent.app.board import Board
-from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import Control, ControlState
-from edge_agent.app.history import HistoryFile
-from edge_agent.app.panel import SENSES, Panel
-from edge_agent.app.people import People
-from edge_agent.app.preview import Preview
-from edge_agent.app.stored import BASELINE, BaselineFile
-from edge_agent.app.tap import Tap
+from edge_agent.app import health
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
+from edge_agent.control import state as overrides
+from edge_agent.control.mqtt import SENSES, RemoteControl
+from edge_agent.control.sources import SourceController
+from edge_agent.control.state import Control, ControlState, OverridesFile
 from edge_agent.delivery import topics
 from edge_agent.delivery.payload import event_document, presence_document, summary_document
 from edge_agent.delivery.service import DeliveryService
@@ -35,6 +30,11 @@ from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import AudioReport, VisionReport
 from edge_agent.domain.summary import NONE, STOPPED, ClockState, Presence, Summary
 from edge_agent.domain.text import Redactor
+from edge_agent.live import history
+from edge_agent.live.bus import EventBus
+from edge_agent.live.history import HistoryFile
+from edge_agent.live.people import People
+from edge_agent.live.preview import Preview
 from edge_agent.runtime.mailbox import Closed, Mailbox
 from edge_agent.runtime.process import process_use
 from edge_agent.runtime.stop import Stop
@@ -43,7 +43,8 @@ from edge_agent.runtime.systemd import Notifier
 from edge_agent.runtime.timesync import sync_probe
 from edge_agent.settings import Settings
 from edge_agent.settings.secrets import known_secrets
-from edge_agent.summary.baseline import Baseline
+from edge_agent.summary import baseline
+from edge_agent.summary.baseline import Baseline, BaselineFile
 from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser
 
@@ -67,10 +68,10 @@ class Agent:
     def __init__(
         self,
         settings: Settings,
-        assembly: Assembly,
+        assembly: PipelineBuilder,
         clock: Clock | None = None,
         reload: Callable[[], None] | None = None,
-        board: Board | None = None,
+        board: EventBus | None = None,
         companions: Callable[[Agent], Sequence[Component]] = lambda _agent: (),
     ) -> None:
         self.settings = settings
@@ -87,7 +88,7 @@ class Agent:
         self._new_stream = threading.Event()
         self._report_now = threading.Event()
         self._forget_usual = threading.Event()
-        self._usual = BaselineFile(settings.device.state_dir / BASELINE, self.clock)
+        self._usual = BaselineFile(settings.device.state_dir / baseline.FILE, self.clock)
         self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock, settings.privacy.min_people)
         self.history = self._past.read() if board is not None else None
         """What the device remembers for its board's readers; None without one."""
@@ -99,14 +100,14 @@ class Agent:
         self._microphone = self._make_microphone()
         self.preview = self._make_preview()
         """The latest picture; None unless the config allows to look at it."""
-        self._taps: dict[str, Tap[Any]] = {
+        self._taps: dict[str, SourceController[Any]] = {
             name: tap for name, tap in (("camera", self._camera), ("microphone", self._microphone)) if tap
         }
         self.delivery = DeliveryService(
             settings, self.clock, self.boot_id, assembly.info(), merge_summaries, assembly.sinks()
         )
-        self.control = Control(settings, self.clock, ChoiceFile(settings.device.state_dir / choices.FILE))
-        self.panel = Panel(
+        self.control = Control(settings, self.clock, OverridesFile(settings.device.state_dir / overrides.FILE))
+        self.panel = RemoteControl(
             settings,
             self.clock,
             self.control,
@@ -139,12 +140,12 @@ class Agent:
             self._config_problem = text
             self._report_now.set()
 
-    def _make_camera(self) -> Tap[Frame] | None:
+    def _make_camera(self) -> SourceController[Frame] | None:
         if not self._vision.wanted:
             return None
         plugins = self._assembly.video_plugins()
         source: Reopening[Frame] | None = make_video(self.settings.camera, self.clock, plugins, self._replays)
-        return Tap("camera", source, self._frames, self._new_stream.set) if source else None
+        return SourceController("camera", source, self._frames, self._new_stream.set) if source else None
 
     def _make_preview(self) -> Preview | None:
         camera, web = self._camera, self.settings.web
@@ -153,12 +154,12 @@ class Agent:
         log.warning("web.preview is on: whoever knows the token of the web side can see what the camera sees")
         return Preview(self.clock, lambda: camera.on)
 
-    def _make_microphone(self) -> Tap[AudioBlock] | None:
+    def _make_microphone(self) -> SourceController[AudioBlock] | None:
         if not self._audio.wanted:
             return None
         plugins = self._assembly.audio_plugins()
         source: Reopening[AudioBlock] | None = make_audio(self.settings.microphone, self.clock, plugins, self._replays)
-        return Tap("microphone", source, self._sound) if source else None
+        return SourceController("microphone", source, self._sound) if source else None
 
     def _obey(self, state: ControlState) -> None:
         """Make ``state`` so; called by the control, quickly."""

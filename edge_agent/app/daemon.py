@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from edge_agent.app.agent import Agent
-from edge_agent.app.assembly import Assembly, Pull, pull_quietly
-from edge_agent.app.board import Board
+from edge_agent.app.builder import PipelineBuilder, Pull, pull_quietly
 from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.live.bus import EventBus
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Component
 from edge_agent.runtime.systemd import Notifier
@@ -132,7 +132,7 @@ class Daemon:
             (config, settings), self._next = self._next, None
             self._on_settings(settings)
             web = self._web_of(settings)
-            assembly = self._beside_pings("loading plugins", partial(Assembly, config, settings), START_S)
+            assembly = self._beside_pings("loading plugins", partial(PipelineBuilder, config, settings), START_S)
             if assembly is not None:
                 self._beside_pings("fetching models", partial(assembly.pull_missing, self._pull), PULL_S, give_up=True)
                 self._beside_pings("warming up models", assembly.activate, START_S)
@@ -180,12 +180,12 @@ class Daemon:
     def _web_of(self, settings: Settings) -> Callable[[Agent], Component] | None:
         return self._web(settings) if self._web is not None and settings.web.enabled else None
 
-    def _agent(self, settings: Settings, assembly: Assembly, web: Callable[[Agent], Component] | None) -> Agent:
+    def _agent(self, settings: Settings, assembly: PipelineBuilder, web: Callable[[Agent], Component] | None) -> Agent:
         agent = Agent(
             settings,
             assembly,
             reload=self._hangup.set,
-            board=None if web is None else Board(),
+            board=None if web is None else EventBus(),
             companions=lambda agent: [] if web is None else [web(agent)],
         )
         agent.notices = [f"privacy was loosened by the last config: {line}" for line in self._loosened]
@@ -202,7 +202,7 @@ class Daemon:
         self._hangup.clear()
         try:
             candidate = self._file.read()
-            Assembly(*candidate).check()
+            PipelineBuilder(*candidate).check()
             web_then = self._web_of(candidate[1])
         except EdgeAgentError as error:
             log.error("config not reloaded, the old one stays in force: %s", error)

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.app import Analysis, Assembly
+from edge_agent.app import Analysis, PipelineBuilder
 from edge_agent.app import analyze as analyze_file
-from edge_agent.app.recording import DEFAULT_FPS, EVERY_FRAME
+from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME
 from edge_agent.capture import read_media
 from edge_agent.cli import results
 from edge_agent.cli.common import ConfigOption, configuration
@@ -67,7 +67,7 @@ def analyze(
     try:
         for path in files:
             try:
-                found = _one(path, Assembly(text, settings, recorded=True), rate)
+                found = _one(path, PipelineBuilder(text, settings, recorded=True), rate)
             except MediaError as error:  # one damaged file does not cost the others' results
                 failures.append(error)
                 continue
@@ -81,7 +81,7 @@ def analyze(
         raise MediaError("\n".join(map(str, failures)))
 
 
-def _one(path: Path, assembly: Assembly, rate: float) -> Analysis:
+def _one(path: Path, assembly: PipelineBuilder, rate: float) -> Analysis:
     """The analysis of one recording. Analyzers keep state between calls, so every recording gets fresh ones."""
     assembly.pull_missing(pull_showing_progress)
     assembly.require_models()  # an answer without them would say that nobody was there

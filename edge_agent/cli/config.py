@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tomlkit
 import typer
 
-from edge_agent.app import Assembly
+from edge_agent.app import PipelineBuilder
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration
 from edge_agent.cli.output import emit, print_json, say
 from edge_agent.domain.errors import ConfigError
@@ -23,7 +23,7 @@ app = typer.Typer(help="The one local config file.", no_args_is_help=True)
 def check(config: ConfigOption = None) -> None:
     """Check the config file, the environment and every plugin's settings."""
     text, settings = configuration(config)
-    Assembly(text, settings).check()
+    PipelineBuilder(text, settings).check()
     say(f"{text.name}: ok")
 
 
@@ -31,7 +31,7 @@ def check(config: ConfigOption = None) -> None:
 def show(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Print the settings in effect, environment included; what may be a secret is masked."""
     text, settings = configuration(config)
-    assembly = Assembly(text, settings)
+    assembly = PipelineBuilder(text, settings)
     tables = shown_settings(settings, assembly.plugin_settings())
     if json:
         print_json(tables)
@@ -46,7 +46,7 @@ def init(
 ) -> None:
     """Write a config file with every option, its default and its meaning, all commented out."""
     defaults = ConfigText("defaults", "")
-    assembly = Assembly(defaults, defaults.settings())
+    assembly = PipelineBuilder(defaults, defaults.settings())
     analyzers = {name: type(model) for name, model in assembly.plugins.analyzer_settings().items()}
     text = sample(Settings, analyzers, assembly.device_tables())
     if path is None or str(path) == "-":

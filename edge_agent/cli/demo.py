@@ -16,8 +16,7 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.app import Agent, Assembly
-from edge_agent.app.board import Board
+from edge_agent.app import Agent, PipelineBuilder
 from edge_agent.cli.broker import EmbeddedBroker
 from edge_agent.cli.lines import summary_line
 from edge_agent.cli.output import OutputError, say
@@ -27,6 +26,7 @@ from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.listener import listening
 from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.live.bus import EventBus
 from edge_agent.models import cache_dir
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
@@ -96,7 +96,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state, EmbeddedBroker() as broker:
         config = ConfigText("demo", "")
         settings = _own(config.settings(), Path(state), broker.port, camera, microphone, window)
-        assembly = Assembly(config, settings)
+        assembly = PipelineBuilder(config, settings)
         assembly.pull_missing(pull_showing_progress)
         assembly.activate()
         say(f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s")
@@ -119,11 +119,11 @@ def demo(
     say(f"{printer.windows} windows received: {counts}")
 
 
-def _agent(settings: Settings, assembly: Assembly) -> Agent:
+def _agent(settings: Settings, assembly: PipelineBuilder) -> Agent:
     if not settings.web.enabled:
         return Agent(settings, assembly)
     web = web_side(None, settings)
-    return Agent(settings, assembly, board=Board(), companions=lambda agent: [web(agent)])
+    return Agent(settings, assembly, board=EventBus(), companions=lambda agent: [web(agent)])
 
 
 def _with_web(settings: Settings) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
-from edge_agent.app import Assembly
+from edge_agent.app import PipelineBuilder
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration
 from edge_agent.cli.output import line, print_json, show
 
@@ -18,7 +18,7 @@ _COLOURS = {"enabled": "green", "disabled": "dim"}
 def list_plugins(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Load every allowed plugin, self-check its analyzers, ask each once and print the status of all."""
     text, settings = configuration(config)
-    assembly = Assembly(text, settings)
+    assembly = PipelineBuilder(text, settings)
     assembly.activate(try_out=True)
     reports = assembly.plugins.reports()
     assembly.close()

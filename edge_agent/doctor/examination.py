@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.app import Assembly
-from edge_agent.app.choices import FILE as CHOICES
-from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.schedule import Schedule
+from edge_agent.app import PipelineBuilder
+from edge_agent.control.schedule import Schedule
+from edge_agent.control.state import FILE as CHOICES
+from edge_agent.control.state import OverridesFile
 from edge_agent.doctor import access, broker, devices, disk, host, parts, software, web
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
@@ -81,7 +81,7 @@ def _configured(
     yield software.judge_zone(settings, Schedule(settings, SystemClock(sync_probe(settings.device.trust_clock))))
     yield disk.check_space(settings)
     yield disk.check_wear(settings)
-    assembly = Assembly(text, settings)
+    assembly = PipelineBuilder(text, settings)
     try:
         yield from _plugins(text, assembly)
         yield from _devices(settings, assembly, try_devices=try_devices, busy=busy)
@@ -91,10 +91,10 @@ def _configured(
     yield from broker.check_broker(settings)
 
 
-def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy: bool) -> Iterator[CheckResult]:
+def _devices(settings: Settings, assembly: PipelineBuilder, *, try_devices: bool, busy: bool) -> Iterator[CheckResult]:
     """What was chosen over MQTT holds here, too: a camera that was switched off is not opened by a check."""
     both = "camera and microphone"
-    file = ChoiceFile(settings.device.state_dir / CHOICES)
+    file = OverridesFile(settings.device.state_dir / CHOICES)
     chosen = file.read()
     scheduled = Schedule(settings, SystemClock(sync_probe(settings.device.trust_clock)))
     if not try_devices:
@@ -113,7 +113,7 @@ def _devices(settings: Settings, assembly: Assembly, *, try_devices: bool, busy:
         yield devices.check_microphone(settings, audio) if chosen.microphone else warn("microphone", off)
 
 
-def _plugins(text: ConfigText, assembly: Assembly) -> Iterator[CheckResult]:
+def _plugins(text: ConfigText, assembly: PipelineBuilder) -> Iterator[CheckResult]:
     try:
         assembly.check()  # the tables of sinks and sources, too: what 'run' would refuse
         yield ok("config", f"{text.name} is valid")

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edge_agent import __version__
-from edge_agent.app.schedule import Schedule
+from edge_agent.control.schedule import Schedule
 from edge_agent.doctor.access import read_nodes
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
 from edge_agent.domain.distribution import DISTRIBUTION, foreign_distribution

@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from edge_agent.app.board import Board, Posting
+from edge_agent.live.bus import BusMessage, EventBus
 from edge_agent.web.problems import ProblemError
 
 QUEUE = 64
@@ -62,7 +62,7 @@ class Client:
 class Hub:
     """Spreads the postings of ``board`` over the clients of one event loop; ``most`` clients at a time."""
 
-    def __init__(self, board: Board, most: int) -> None:
+    def __init__(self, board: EventBus, most: int) -> None:
         self.board = board
         self._most = most
         self._clients: set[Client] = set()
@@ -85,14 +85,14 @@ class Hub:
                 self._leave()
                 self._leave = None
 
-    def _handed_to(self, loop: asyncio.AbstractEventLoop) -> Callable[[Posting], None]:
-        def watcher(posting: Posting) -> None:
+    def _handed_to(self, loop: asyncio.AbstractEventLoop) -> Callable[[BusMessage], None]:
+        def watcher(posting: BusMessage) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._spread, posting)
 
         return watcher
 
-    def _spread(self, posting: Posting) -> None:
+    def _spread(self, posting: BusMessage) -> None:
         text = message(posting.kind, posting.document)
         for client in self._clients:
             client.put(text)

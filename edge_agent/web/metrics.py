@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from edge_agent.app.board import Board, Document
+from edge_agent.live.bus import Document, EventBus
 
 
 class BoardCollector(Collector):
@@ -17,7 +17,7 @@ class BoardCollector(Collector):
     What is not known has no sample: 0 would say that nobody is there. ``edge_agent_unknown_seconds`` says why.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: EventBus) -> None:
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
@@ -29,7 +29,7 @@ class BoardCollector(Collector):
         yield from _of_presence(self._board.state("presence") or {"count": None})
 
 
-def render(board: Board) -> bytes:
+def render(board: EventBus) -> bytes:
     """The exposition format."""
     registry = CollectorRegistry()
     registry.register(BoardCollector(board))

@@ -1,6 +1,6 @@
 """The live API as it is asked for: ``/api/v1/…``, commands, metrics and probes. Reads the board, decides nothing.
 
-Commands take the way of MQTT commands: :mod:`edge_agent.app.requests` refuses what the config forbids.
+Commands take the way of MQTT commands: :mod:`edge_agent.control.commands` refuses what the config forbids.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from starlette.routing import BaseRoute, Route
 
 from edge_agent import __version__
 from edge_agent.app import Agent
-from edge_agent.app.board import Board
-from edge_agent.app.people import KEEP_S
 from edge_agent.delivery.commands import Command
 from edge_agent.delivery.payload import schema, timestamp
 from edge_agent.domain.errors import EdgeAgentError, RefusedError
 from edge_agent.domain.message import MessageKind
+from edge_agent.live.bus import EventBus
+from edge_agent.live.people import KEEP_S
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview
 from edge_agent.web.problems import ProblemError
@@ -40,7 +40,7 @@ class Views:
     clients meanwhile.
     """
 
-    def __init__(self, agent: Agent, board: Board) -> None:
+    def __init__(self, agent: Agent, board: EventBus) -> None:
         self._agent = agent
         self._board = board
         self._looks: analytics.Looks = {}

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from edge_agent.app import Analysis
-from edge_agent.app.recording import Report
+from edge_agent.app.offline import Report
 from edge_agent.cli.report import page
 from edge_agent.cli.report.page import condensed
 from edge_agent.cli.report.plot import Axis, clock

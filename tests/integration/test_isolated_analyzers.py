@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.app import Assembly
-from edge_agent.app.recording import Run
+from edge_agent.app import PipelineBuilder
+from edge_agent.app.offline import Run
 from edge_agent.capture import iter_media
 from edge_agent.domain.media import Frame
 from edge_agent.models import ModelStore
@@ -48,7 +48,7 @@ def read_through(media: Path, store: ModelStore, isolation: str) -> tuple[list[A
     """Everything found in some seconds of ``media``, without its random identities; and how many children ran."""
     tables = "".join(f'[analyzers.{name}]\nisolation = "{isolation}"\n' for name in ANALYZERS)
     text = ConfigText("test", f'[models]\ndir = "{store.directory}"\nauto_pull = false\n{tables}')
-    assembly = Assembly(text, text.settings())
+    assembly = PipelineBuilder(text, text.settings())
     assembly.activate()
     try:
         children = len(family(os.getpid())) - 1

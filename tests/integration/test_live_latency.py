@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app import Agent, Assembly
+from edge_agent.app import Agent, PipelineBuilder
 from edge_agent.domain.summary import Summary
 from edge_agent.runtime.stop import Stop
 from edge_agent.settings import ConfigText
@@ -21,7 +21,7 @@ def test_latency_is_measured_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     config = ConfigText("test", text)
     settings = config.settings()
-    assembly = Assembly(config, settings)
+    assembly = PipelineBuilder(config, settings)
     assembly.activate()
     told: list[Summary] = []
     stop, enough = Stop(), threading.Event()

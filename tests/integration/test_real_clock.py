@@ -13,15 +13,14 @@ from pathlib import Path
 import pytest
 
 from edge_agent.analysis.pacing import Schedule
-from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import Control
-from edge_agent.app.people import People
+from edge_agent.control.state import Control, OverridesFile
 from edge_agent.delivery.commands import Command, CommandServer, Outcome
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.payload import timestamp
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.summary import Summary
+from edge_agent.live.people import People
 from edge_agent.settings import CommandSettings, Settings
 from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser
@@ -55,10 +54,10 @@ def test_windows_follow_one_another_on_both_clocks(clock: SystemClock) -> None:
 
 
 def test_a_pause_ends_by_itself(clock: SystemClock, tmp_path: Path) -> None:
-    control = Control(Settings(camera={"source": "demo"}), clock, ChoiceFile(tmp_path / "choices.json"))
+    control = Control(Settings(camera={"source": "demo"}), clock, OverridesFile(tmp_path / "choices.json"))
     control.pause(0.3)
     assert control.state.paused_until == pytest.approx(time.time() + 0.3, abs=0.1)
-    again = Control(Settings(camera={"source": "demo"}), clock, ChoiceFile(tmp_path / "choices.json"))
+    again = Control(Settings(camera={"source": "demo"}), clock, OverridesFile(tmp_path / "choices.json"))
     for one in (control, again):
         assert not one.state.watching
         deadline = time.monotonic() + 10

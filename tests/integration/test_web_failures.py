@@ -20,10 +20,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
 from edge_agent.app import Agent
-from edge_agent.app.assembly import Assembly
-from edge_agent.app.board import Board
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError
+from edge_agent.live.bus import EventBus
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat
 from edge_agent.settings import ConfigText, Settings
@@ -129,11 +129,11 @@ def served(agent: Agent) -> Iterator[Beat]:
         assert not thread.is_alive()
 
 
-def an_agent(state: Path, port: int, board: Board | None, web: str = "") -> Agent:
+def an_agent(state: Path, port: int, board: EventBus | None, web: str = "") -> Agent:
     device = f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n'
     config = ConfigText("test", f"{device}{ENABLED}port = {port}\n{web}")
     settings = config.settings()
-    return Agent(settings, Assembly(config, settings), board=board)
+    return Agent(settings, PipelineBuilder(config, settings), board=board)
 
 
 def asked(port: int, name: str, *headers: str, at: str = "127.0.0.1") -> int:
@@ -165,7 +165,7 @@ def test_a_port_that_is_taken_is_told_and_tried_again(
     caplog.set_level(logging.INFO, "edge_agent")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        agent = an_agent(tmp_path, port, Board())
+        agent = an_agent(tmp_path, port, EventBus())
         with served(agent) as beat:
             until(lambda: caplog.text.count(f"cannot listen on 127.0.0.1:{port}: ") >= 2)
             assert "trying again in 1 s" in caplog.text
@@ -182,7 +182,7 @@ def test_it_answers_to_the_names_it_was_given_and_to_no_others(tmp_path: Path) -
     if not (addresses.exists() and f"{1:032x} " in addresses.read_text()):
         pytest.skip("needs IPv6")
     port = free_port()
-    with served(an_agent(tmp_path, port, Board(), 'host = "::1"\nallowed_hosts = ["Kiosk.example"]\n')):
+    with served(an_agent(tmp_path, port, EventBus(), 'host = "::1"\nallowed_hosts = ["Kiosk.example"]\n')):
         until(lambda: asked(port, f"[::1]:{port}", at="::1") == 200)
         for name in ("kiosk.example", "KIOSK.example:443", f"localhost:{port}", "[::1]"):
             assert asked(port, name, at="::1") == 200, name
@@ -211,7 +211,7 @@ def hear_out(live: client.ClientConnection) -> None:
 
 def test_clients_are_let_go_when_it_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Soon, with a word to those who listen, and without noise in the log."""
-    port, board = free_port(), Board()
+    port, board = free_port(), EventBus()
     bearer = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     with ExitStack() as stack:
         with served(an_agent(tmp_path, port, board)):

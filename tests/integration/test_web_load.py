@@ -13,7 +13,7 @@ import httpx
 from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import connect
 
-from edge_agent.app.people import KEEP_S, MOST, STEP_S, People
+from edge_agent.live.people import KEEP_S, MOST, STEP_S, People
 from edge_agent.web.conversation import Conversation, Limits
 from tests.support.web import Server
 from tests.support.web_side import BEARER, Web

@@ -14,9 +14,9 @@ from typing import Any
 import av
 import numpy as np
 
-from edge_agent.app.history import FILE, History, HistoryFile
 from edge_agent.capture.demo import DemoCamera
 from edge_agent.domain.clock import ManualClock
+from edge_agent.live.history import FILE, History, HistoryFile
 from tests.support.cli import Cli
 from tests.support.mosquitto import free_port
 from tests.support.recordings import FPS, write

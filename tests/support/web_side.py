@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from edge_agent.app import Agent
-from edge_agent.app.assembly import Assembly
-from edge_agent.app.board import Board
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.clock import SystemClock
+from edge_agent.live.bus import EventBus
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat
 from edge_agent.settings import ConfigText
@@ -36,8 +36,8 @@ class Web:
         )
         config = ConfigText("test", text)
         settings = config.settings()
-        self.board = Board()
-        self.agent = Agent(settings, Assembly(config, settings), board=self.board)
+        self.board = EventBus()
+        self.agent = Agent(settings, PipelineBuilder(config, settings), board=self.board)
         self._stop = Stop()
         self.beat = Beat(SystemClock(lambda: True))
         run = server.component(self.agent, server.token_of(settings)).run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app import Assembly
+from edge_agent.app import PipelineBuilder
 from edge_agent.plugin.manager import Status
 from edge_agent.settings import read
 
@@ -16,7 +16,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "config"
 @pytest.mark.parametrize("name", ["edge-agent", "home-assistant", "kiosk", "minimal"])
 def test_sample(name: str) -> None:
     text = read(SAMPLES / f"{name}.toml")
-    assembly = Assembly(text, text.settings())
+    assembly = PipelineBuilder(text, text.settings())
     assert [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR] == []
     unknown = [table for table in text.settings().analyzers if table not in assembly.plugins.analyzer_settings()]
     assert unknown == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.app.manifest import privacy_manifest
+from edge_agent.app.builder import privacy_manifest
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import Settings, parse
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_agent.app.board import Board
 from edge_agent.delivery.payload import presence_document, summary_document
 from edge_agent.domain.summary import FaceSums, Presence, Summary, Window
+from edge_agent.live.bus import EventBus
 from edge_agent.web import metrics
 
 
 def samples(window: Window, presence: Presence) -> dict[str, Any]:
-    board = Board()
+    board = EventBus()
     board.post("summary", summary_document(Summary(0.0, "synced", window), "kiosk-1", "b", 1))
     board.post("presence", presence_document(presence, "kiosk-1"))
     text = metrics.render(board).decode()

@@ -2,7 +2,7 @@
 
 MQTT commands, Home Assistant and the web page all go through :class:`Control`, so none of them can do what the config
 forbids, and all see the same state. Control decides; the agent, told by a listener, lets go of devices and changes
-rates. Choices survive a restart (:mod:`edge_agent.app.choices`).
+rates. Overrides survive a restart (:mod:`edge_agent.control.state`).
 """
 
 from __future__ import annotations
@@ -10,19 +10,83 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from edge_agent.analysis.pacing import Bounds, Profile
-from edge_agent.app.choices import ChoiceFile, Choices, LogLevel, Pause
-from edge_agent.app.schedule import Schedule
+from edge_agent.control.schedule import Schedule
 from edge_agent.delivery.payload import timestamp
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import RefusedError
+from edge_agent.domain.files import replace_durably
 from edge_agent.domain.summary import OFF, PAUSED, PRIVACY, SCHEDULE
 from edge_agent.settings import PacingSettings, Settings
 
 log = logging.getLogger(__name__)
+
+FILE = "choices.json"
+"""Name of the file in the state directory."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause of ``seconds`` that ends at wall time ``until``."""
+
+    until: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """``None``: as configured. ``over`` holds, by option, the configured value that was overridden."""
+
+    privacy: bool = False
+    camera: bool = True
+    microphone: bool = True
+    profile: Profile | None = None
+    max_fps: float | None = None
+    log_level: LogLevel | None = None
+    pause: Pause | None = None
+    over: dict[str, str | float | None] = field(default_factory=dict)
+
+
+_OVERRIDES: TypeAdapter[Overrides] = TypeAdapter(Overrides)
+
+
+class OverridesFile:
+    """The file ``path``. :attr:`problem` says what is wrong with it, or is empty."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.problem = ""
+
+    def read(self) -> Overrides:
+        """What was chosen; the defaults when there is no file, privacy when it is unreadable."""
+        try:
+            return _OVERRIDES.validate_json(self._path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return Overrides()
+        except (OSError, ValidationError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not understood"
+            self.problem = f"{self._path}: {why}: privacy is on until it is switched off, or this file is deleted"
+            log.error("%s", self.problem)
+            return Overrides(privacy=True)
+
+    def write(self, choices: Overrides) -> None:
+        """Replace the file; survives a power cut. The choice holds also when that fails; see :attr:`problem`."""
+        try:
+            replace_durably(self._path, _OVERRIDES.dump_json(choices, exclude_defaults=True))
+        except OSError as error:
+            self.problem = f"{self._path}: cannot be written ({error.strerror}): choices end with this process"
+            log.warning("%s", self.problem)
+        else:
+            self.problem = ""
+
 
 LONGEST_PAUSE_S = 86_400.0
 LEAST_FPS = 0.1
@@ -96,9 +160,9 @@ Listener = Callable[[ControlState], None]
 
 
 class Control:
-    """Choices within :class:`Limits`; may be called from any thread. Refused wishes raise :class:`RefusedError`."""
+    """Overrides within :class:`Limits`; may be called from any thread. Refused wishes raise :class:`RefusedError`."""
 
-    def __init__(self, settings: Settings, clock: Clock, file: ChoiceFile) -> None:
+    def __init__(self, settings: Settings, clock: Clock, file: OverridesFile) -> None:
         self._pacing = settings.pacing
         self._level: LogLevel = settings.log.level
         self._clock = clock
@@ -116,7 +180,7 @@ class Control:
             # A wall clock that jumped may end a pause early, never make it longer than it was to be.
             left = min(max(pause.until - clock.wall(), 0.0), pause.seconds)
             self._resume_at = clock.monotonic() + left
-        if self._choices != Choices():
+        if self._choices != Overrides():
             log.info("choices made earlier are in force: %s", self._choices)
 
     @property
@@ -250,7 +314,7 @@ class Control:
         pacing: PacingSettings = self._pacing
         return {"profile": pacing.profile, "max_fps": pacing.max_fps, "log_level": self._level}
 
-    def _still_valid(self, chosen: Choices) -> Choices:
+    def _still_valid(self, chosen: Overrides) -> Overrides:
         """Without what the config has overtaken since, or forbids now."""
         configured = self._configured()
         outdated: dict[str, None] = {
@@ -262,5 +326,5 @@ class Control:
         return replace(chosen, over=_overridden(chosen, configured))
 
 
-def _overridden(chosen: Choices, configured: dict[str, str | float | None]) -> dict[str, str | float | None]:
+def _overridden(chosen: Overrides, configured: dict[str, str | float | None]) -> dict[str, str | float | None]:
     return {name: value for name, value in configured.items() if getattr(chosen, name) is not None}

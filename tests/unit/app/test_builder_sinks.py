@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app import Assembly
+from edge_agent.app import PipelineBuilder
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.message import Message
 from edge_agent.settings import ConfigText
@@ -19,10 +19,10 @@ def _only_jsonl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: found)
 
 
-def assembly(tmp_path: Path, table: str, allow: str = '"jsonl"') -> Assembly:
+def assembly(tmp_path: Path, table: str, allow: str = '"jsonl"') -> PipelineBuilder:
     text = f'[device]\nstate_dir = "{tmp_path}"\n[plugins]\nallow = [{allow}]\n{table}'
     config = ConfigText("test.toml", text)
-    return Assembly(config, config.settings())
+    return PipelineBuilder(config, config.settings())
 
 
 def test_a_sink_runs_only_when_its_table_says_so(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The baseline file: written now and then, and never an obstacle when damaged."""
+"""The baseline in its file: written now and then, read again after a restart, learned anew when damaged."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app.stored import EVERY_S, BaselineFile
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.summary import EmotionSums
-from edge_agent.summary.baseline import Baseline
+from edge_agent.summary.baseline import EVERY_S, Baseline, BaselineFile
 
 SMILES = EmotionSums(10.0, (1.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.1, 8.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 30)
 

@@ -16,7 +16,6 @@ from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.probes import machine_probe
 from edge_agent.analysis.tracking import Tracker
 from edge_agent.analysis.vision import VisionLane
-from edge_agent.app.manifest import privacy_manifest
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.models import Catalogue, ModelStore, default_dir
@@ -46,7 +45,7 @@ def pull_quietly(store: ModelStore, names: Sequence[str]) -> None:
     store.pull(names)
 
 
-class Assembly:
+class PipelineBuilder:
     """Discovers plugins, fetches the models they lack, and activates their analyzers.
 
     ``recorded``: for recordings and stills, of which analyzers see more by default than they could at once.
@@ -207,3 +206,22 @@ class Assembly:
 
 
 _KINDS = frozenset(kind.value for kind in Kind)
+
+
+def privacy_manifest(settings: Settings, analyzers: frozenset[str]) -> dict[str, object]:
+    """``analyzers`` are the names of those that run; ``local_sinks`` receive the same messages as the broker."""
+    privacy = settings.privacy
+    manifest: dict[str, object] = {
+        "context": privacy.context,
+        "camera": settings.camera.source != "none",
+        "microphone": settings.microphone.source != "none",
+        "min_people": privacy.min_people,
+        "schedule": list(privacy.schedule),
+        "emotions": "emotion" in analyzers,
+        "local_sinks": sorted(name for name, table in settings.sinks.items() if table.get("enabled")),
+    }
+    if privacy.override_reason:
+        manifest["override_reason"] = privacy.override_reason
+    if settings.web.enabled and settings.web.preview:
+        manifest["preview"] = True
+    return manifest

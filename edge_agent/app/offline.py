@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.tracking import Tracker, TrackingRules
-from edge_agent.app.assembly import Assembly
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.capture import MediaInfo, iter_media, read_media
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import Event
@@ -80,7 +80,7 @@ Progress = Callable[[float, float], None]
 
 def analyze(
     path: Path,
-    assembly: Assembly,
+    assembly: PipelineBuilder,
     fps: float = DEFAULT_FPS,
     progress: Progress | None = None,
     channel: int | None = None,
@@ -103,7 +103,7 @@ class Run:
     ``stills``: pictures that do not follow on one another; a face is believed without waiting for a second look.
     """
 
-    def __init__(self, assembly: Assembly, fps: float = DEFAULT_FPS, *, stills: bool = False) -> None:
+    def __init__(self, assembly: PipelineBuilder, fps: float = DEFAULT_FPS, *, stills: bool = False) -> None:
         self._clock = ManualClock(wall=0.0, synced=False)
         tracker = Tracker(TrackingRules(confirm=1)) if stills else None
         self._vision, self._audio = assembly.lanes(Bounds.at(fps), tracker=tracker)

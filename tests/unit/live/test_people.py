@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.app.people import HERE_S, KEEP_S, MOST, STEP_S, People
 from edge_agent.domain.observation import ATTENTION, Observation
 from edge_agent.domain.summary import estimate_window
+from edge_agent.live.people import HERE_S, KEEP_S, MOST, STEP_S, People
 from edge_agent.summary.window import MAX_HOLD
 from edge_agent.web.analytics import people as told
 from tests.unit.summary.streams import look, reading

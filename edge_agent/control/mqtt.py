@@ -1,6 +1,6 @@
 """What the outside may see and do of a running agent: the ``state`` topic, commands and Home Assistant, put together.
 
-The panel owns no policy: choices are :class:`~edge_agent.app.control.Control`'s, checks of senders
+The panel owns no policy: choices are :class:`~edge_agent.control.state.Control`'s, checks of senders
 :class:`~edge_agent.delivery.commands.CommandServer`'s. Nothing is subscribed unless the config enables it.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from edge_agent import __version__
-from edge_agent.app.control import Control
-from edge_agent.app.requests import Actions, Requests
-from edge_agent.app.tap import Tap
+from edge_agent.control.commands import Actions, CommandHandlers
+from edge_agent.control.sources import SourceController
+from edge_agent.control.state import Control
 from edge_agent.delivery import home_assistant, topics
 from edge_agent.delivery.announcer import Announcer
 from edge_agent.delivery.commands import CommandServer
@@ -23,14 +23,14 @@ from edge_agent.domain.summary import MISSING, NONE
 from edge_agent.runtime.process import process_use
 from edge_agent.settings import Settings
 
-Taps = Mapping[str, Tap[Any]]
+Taps = Mapping[str, SourceController[Any]]
 DeviceState = Literal["on", "off", "pending", "missing", "none"]
 
 SENSES = {"camera": "people", "microphone": "sounds"}
 """What is unknown when a device cannot be used."""
 
 
-class Panel:
+class RemoteControl:
     """Connects ``control`` and the ``taps`` to ``delivery``. ``analyzers`` names those that run.
 
     ``report`` has health published now, ``resets`` begin things anew besides the streams, ``reload`` reads the config.
@@ -53,7 +53,7 @@ class Panel:
         self._taps = taps
         self._delivery = delivery
         self._shown: Mapping[str, Any] = {}
-        self.requests = Requests(
+        self.requests = CommandHandlers(
             control, Actions(self.document, report, self._settle, {"stream": self._reset_stream} | dict(resets), reload)
         )
         self._commands = CommandServer(

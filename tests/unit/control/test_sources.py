@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.app.tap import Tap
 from edge_agent.capture.reopening import Reopening
 from edge_agent.capture.watched import Limits, Watched
+from edge_agent.control.sources import SourceController
 from edge_agent.domain.clock import SystemClock
 from edge_agent.runtime.mailbox import Closed, Mailbox
 from edge_agent.runtime.stop import Stop
@@ -63,7 +63,9 @@ class Running:
             source = Watched(lambda: numbers, "camera", Limits(close_s=0.1), latest=True)
         self.box: Mailbox[int] = Mailbox(1)
         self.openings = 0
-        self.tap: Tap[int] = Tap("camera", Reopening(source, AsIs(), CLOCK, "camera"), self.box, self._opening)
+        self.tap: SourceController[int] = SourceController(
+            "camera", Reopening(source, AsIs(), CLOCK, "camera"), self.box, self._opening
+        )
         self.supervisor = Supervisor(CLOCK, Stop())
         self.supervisor.start([self.tap.component()])
 
@@ -143,7 +145,7 @@ def test_a_driver_that_hangs_is_not_called_released(numbers: Numbers) -> None:
 def test_why_nothing_comes_is_that_it_starts_or_is_missing_or_over(numbers: Numbers) -> None:
     """M5: a device that is only being opened was said not to be available."""
     source = Reopening(numbers, AsIs(), CLOCK, "camera")
-    tap: Tap[int] = Tap("camera", source, Mailbox(1))
+    tap: SourceController[int] = SourceController("camera", source, Mailbox(1))
     assert tap.why_not == "starting"
     source.open()
     assert tap.why_not == ""

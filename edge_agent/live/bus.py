@@ -22,18 +22,18 @@ Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Posting:
+class BusMessage:
     """``kind``: ``summary``, ``event``, or the name of a state such as ``health``."""
 
     kind: str
     document: Document
 
 
-Watcher = Callable[[Posting], None]
+Watcher = Callable[[BusMessage], None]
 """Called on the poster's thread; must be quick and must not fail."""
 
 
-class Board:
+class EventBus:
     """Thread-safe. States are kept as their latest value, summaries and events as a bounded past."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Board:
             watchers = list(self._watchers)
         for watcher in watchers:
             try:
-                watcher(Posting(kind, document))
+                watcher(BusMessage(kind, document))
             except Exception:  # who watches must not stop who posts
                 log.exception("board: a watcher failed")
 

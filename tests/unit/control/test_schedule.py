@@ -11,9 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import Control, ControlState
-from edge_agent.app.schedule import Schedule
+from edge_agent.control.schedule import Schedule
+from edge_agent.control.state import Control, ControlState, OverridesFile
 from edge_agent.doctor.result import CheckStatus
 from edge_agent.doctor.software import judge_zone
 from edge_agent.domain.clock import ManualClock
@@ -105,7 +104,7 @@ def control(folder: Path, clock: ManualClock, **privacy: Any) -> tuple[Control, 
         privacy={"schedule": ["mon-fri 18:00-08:00"], **privacy},
         camera={"source": "demo"},
     )
-    made, told = Control(settings, clock, ChoiceFile(folder / "choices.json")), list[ControlState]()
+    made, told = Control(settings, clock, OverridesFile(folder / "choices.json")), list[ControlState]()
     made.listen(told.append)
     return made, told
 
@@ -179,7 +178,7 @@ LUNCH = {"times": ["daily 12:00-13:00"], "min_fps": 1.5}
 
 def paced(folder: Path, clock: ManualClock, *schedule: Any, **tables: Any) -> tuple[Control, list[ControlState]]:
     settings = Settings(device={"timezone": "Europe/Berlin"}, pacing={"schedule": schedule}, **tables)
-    made, told = Control(settings, clock, ChoiceFile(folder / "choices.json")), list[ControlState]()
+    made, told = Control(settings, clock, OverridesFile(folder / "choices.json")), list[ControlState]()
     made.listen(told.append)
     return made, told
 
@@ -336,7 +335,7 @@ def test_a_clock_that_says_no_time_at_all_means_privacy(wall: float) -> None:
 def test_a_process_in_an_unknown_zone_says_so_and_stays_private(tz: str) -> None:
     """With the real environment and the real clock, which reads TZ once in a process."""
     code = (
-        "from edge_agent.app.schedule import Schedule; from edge_agent.domain.clock import SystemClock;"
+        "from edge_agent.control.schedule import Schedule; from edge_agent.domain.clock import SystemClock;"
         "from edge_agent.settings import Settings;"
         "import datetime; now = datetime.datetime.now(datetime.UTC);"
         "soon, later = (now + datetime.timedelta(minutes=m) for m in (30, 60));"
@@ -365,7 +364,7 @@ def test_privacy_by_an_unknown_zone_cannot_be_overruled_and_is_a_problem(
 ) -> None:
     monkeypatch.setenv("TZ", "Foo/Bar")
     settings = Settings(privacy={"schedule": ["daily 18:00-08:00"]})
-    made = Control(settings, ManualClock(), ChoiceFile(tmp_path / "choices.json"))
+    made = Control(settings, ManualClock(), OverridesFile(tmp_path / "choices.json"))
     assert made.state.private
     assert "Foo/Bar" in made.schedule_problem
     with pytest.raises(RefusedError, match="Foo/Bar"):

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edge_agent.analysis.pacing import Profile
-from edge_agent.app.choices import LogLevel
-from edge_agent.app.control import LONGEST_PAUSE_S, Control
+from edge_agent.control.state import LONGEST_PAUSE_S, Control, LogLevel
 from edge_agent.delivery.commands import Command, Outcome, Status
 from edge_agent.domain.errors import RefusedError
 
@@ -42,7 +41,7 @@ class Actions:
     reload: Callable[[], None] | None = None
 
 
-class Requests:
+class CommandHandlers:
     """Performs commands by name; raises :class:`RefusedError` with what to do instead."""
 
     def __init__(self, control: Control, actions: Actions) -> None:

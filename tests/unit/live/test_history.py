@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_agent.app import history as module
-from edge_agent.app.history import EVERY_S, FILE, TIERS, History, HistoryFile, Tier
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.summary import AttentionSums, BurstSums, FaceSums, Summary, Window
+from edge_agent.live import history as module
+from edge_agent.live.history import EVERY_S, FILE, TIERS, History, HistoryFile, Tier
 from edge_agent.summary.summariser import Summariser
 from edge_agent.web.analytics import report
 

@@ -1,7 +1,8 @@
 """A camera or microphone that can be shut and opened again while the agent runs.
 
 One supervised thread reads the source and hands on what it reads; ``turn`` and ``cycle`` come from other threads. Shut
-means released: :attr:`Tap.released` is true only once the source was closed and no call is left hanging in its driver.
+means released: :attr:`SourceController.released` is true only once the source was closed and no call is left hanging in
+its driver.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ IDLE_S = 1.0
 """How often a shut tap beats."""
 
 
-class Tap(Generic[T]):
+class SourceController(Generic[T]):
     """Moves what ``source`` gives into ``into`` while it is open. ``on_open`` is called before each opening."""
 
     def __init__(

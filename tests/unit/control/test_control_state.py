@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import LONGEST_PAUSE_S, Control, ControlState
+from edge_agent.control.state import LONGEST_PAUSE_S, Control, ControlState, OverridesFile
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import RefusedError
 from edge_agent.settings import Settings
 
 
 def make(folder: Path, clock: ManualClock | None = None, **tables: Any) -> Control:
-    return Control(Settings(**tables), clock or ManualClock(), ChoiceFile(folder / "choices.json"))
+    return Control(Settings(**tables), clock or ManualClock(), OverridesFile(folder / "choices.json"))
 
 
 def test_without_a_choice_everything_is_as_configured(tmp_path: Path) -> None:

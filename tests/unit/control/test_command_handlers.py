@@ -7,9 +7,8 @@ from typing import get_args
 
 import pytest
 
-from edge_agent.app.choices import ChoiceFile
-from edge_agent.app.control import Control
-from edge_agent.app.requests import Actions, Requests
+from edge_agent.control.commands import Actions, CommandHandlers
+from edge_agent.control.state import Control, OverridesFile
 from edge_agent.delivery.commands import Command
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import RefusedError
@@ -19,7 +18,7 @@ from edge_agent.settings import CommandName, Settings
 class Bench:
     def __init__(self, folder: Path, *, settles: bool = True, reload: bool = True) -> None:
         self.did: list[str] = []
-        self.control = Control(Settings(), ManualClock(), ChoiceFile(folder / "choices.json"))
+        self.control = Control(Settings(), ManualClock(), OverridesFile(folder / "choices.json"))
         actions = Actions(
             state=lambda: {"privacy": self.control.state.privacy},
             report=lambda: self.did.append("report"),
@@ -27,7 +26,7 @@ class Bench:
             resets={"stream": lambda: self.did.append("reset")},
             reload=(lambda: self.did.append("reload")) if reload else None,
         )
-        self.requests = Requests(self.control, actions)
+        self.requests = CommandHandlers(self.control, actions)
 
     def __call__(self, name: str, value: object = None) -> str:
         return self.requests.perform(Command(name, value=value)).status

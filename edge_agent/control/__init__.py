@@ -1,0 +1,1 @@
+"""Runtime control: overrides of the config, command handlers, schedules, source controllers and their MQTT side."""
