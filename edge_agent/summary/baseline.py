@@ -1,8 +1,8 @@
-"""What a place usually shows: a slow average of its windows, so that a summary can say what is unusual now.
+"""Baseline of a place: a slow average of its windows, so that a summary can say what is unusual now.
 
 A camera that looks up at people, or a regular whose resting face the model takes for sad, shifts every distribution the
 same way. The difference from the usual one (:func:`edge_agent.domain.summary.lift`) takes that out. The baseline is an
-average over everybody and says nothing about a person. Pure values; keeping them over a restart is the owner's task.
+average over everybody and says nothing about a person. :class:`BaselineFile` keeps it over a restart.
 """
 
 from __future__ import annotations
