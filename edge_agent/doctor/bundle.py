@@ -19,6 +19,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.delivery.outbox import directory
+from edge_agent.delivery.service import outbox_folder
 from edge_agent.doctor.result import CheckResult
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.domain.text import Redactor
@@ -91,7 +92,7 @@ def versions() -> dict[str, Any]:
 
 def _outbox(settings: Settings) -> Any:
     try:
-        return directory.figures(settings.device.state_dir)
+        return directory.figures(outbox_folder(settings))
     except EdgeAgentError as error:
         return {"error": str(error)}
 

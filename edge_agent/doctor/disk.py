@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.delivery.service import outbox_folder
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.settings import Settings
 
@@ -59,14 +60,13 @@ class Medium:
 
 def check_space(settings: Settings) -> CheckResult:
     """Room on the disk that holds the state directory."""
-    state = settings.device.state_dir
-    folder = existing(state)
+    folder = existing(settings.device.state_dir)
     try:
         usage = shutil.disk_usage(folder)
         writable = not os.statvfs(folder).f_flag & os.ST_RDONLY
     except OSError as error:
         return fail("disk", f"{folder} cannot be looked at: {error.strerror}", f"ls -ld {folder}; dmesg | tail")
-    outbox = sum(_size(file) for file in state.glob("outbox*")) if state.is_dir() else 0
+    outbox = sum(_size(file) for file in outbox_folder(settings).glob("*"))
     return judge_space(Space(folder, usage.free, usage.total, writable, outbox), settings.outbox.max_mb)
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.delivery.service import outbox_folder
 from edge_agent.doctor import BundleError, CheckStatus, documents, examine, worst, write_bundle
 from edge_agent.domain.text import Redactor
+from edge_agent.settings import Settings
+from tests.support.outboxes import make_outbox
 
 CANARY = "cAnArY-7431"
 
@@ -77,6 +80,14 @@ def test_the_bundle_holds_findings_and_no_canary(config: Path, tmp_path: Path) -
     checks = {check["name"] for check in json.loads(contents["edge-agent-support/doctor.json"])}
     assert {"config", "camera", "broker connection", "disk", "time", "plugins"} <= checks
     assert "numpy" in json.loads(contents["edge-agent-support/versions.json"])["packages"]
+
+
+def test_the_bundle_holds_the_figures_of_the_agents_outbox(tmp_path: Path) -> None:
+    settings = Settings(device={"state_dir": str(tmp_path)})
+    outbox = make_outbox(outbox_folder(settings))
+    outbox.miss(3, "disk too slow")
+    outbox.close()
+    assert documents(settings, [])["outbox"]["produced"] == 3
 
 
 def test_a_config_that_cannot_be_used_still_gives_a_bundle_without_secrets(tmp_path: Path) -> None:

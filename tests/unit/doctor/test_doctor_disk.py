@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.delivery.service import outbox_folder
 from edge_agent.doctor.disk import Medium, Space, check_space, judge_space, judge_wear, read_medium
 from edge_agent.doctor.result import CheckStatus
 from edge_agent.settings import Settings
@@ -47,7 +48,8 @@ def test_what_the_outbox_has_taken_is_not_asked_for_again(tmp_path: Path, monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: small)
     settings = Settings(device={"state_dir": str(tmp_path)}, outbox={"max_mb": 200})
     assert check_space(settings).status is CheckStatus.FAIL
-    with (tmp_path / "outbox.db").open("wb") as file:
+    outbox_folder(settings).mkdir()
+    with (outbox_folder(settings) / "outbox.db").open("wb") as file:
         file.truncate(180 * MB)
     assert check_space(settings).status is CheckStatus.OK
 
