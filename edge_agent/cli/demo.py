@@ -24,7 +24,7 @@ from edge_agent.cli.progress import pull_showing_progress
 from edge_agent.cli.side import sign_in, web_side
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
-from edge_agent.delivery.listener import listening
+from edge_agent.delivery.mqtt import listening
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.live.bus import EventBus
 from edge_agent.models import cache_dir

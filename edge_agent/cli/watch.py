@@ -14,7 +14,7 @@ from edge_agent.cli.lines import event_line, health_line, pacing_line, presence_
 from edge_agent.cli.output import OutputError, emit, say, tell, to_json
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
-from edge_agent.delivery.listener import listening
+from edge_agent.delivery.mqtt import listening
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings.mqtt import with_address

@@ -13,8 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from edge_agent.delivery.inbound import Handler
-from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.files import replace_durably
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -37,6 +38,10 @@ class InboundMessage:
     received: float
     response_topic: str | None = None
     correlation: bytes | None = None
+
+
+Handler = Callable[[InboundMessage], None]
+"""Called with each message that arrives on a subscription."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,41 +102,6 @@ class Verdict(Enum):
 
 REFUSED = frozenset({0x90, 0x95, 0x99})
 """Reason codes that will be the same for the same message however often it is sent."""
-
-REASONS = {
-    0x80: "unspecified error",
-    0x81: "malformed packet",
-    0x82: "protocol error",
-    0x83: "the broker has its own reasons",
-    0x87: "not authorised",
-    0x89: "server busy",
-    0x8B: "server shutting down",
-    0x8D: "no pings arrived",
-    0x8E: "session taken over",
-    0x8F: "topic filter invalid",
-    0x90: "topic name invalid",
-    0x93: "too many messages at a time",
-    0x94: "topic alias invalid",
-    0x95: "packet too large",
-    0x96: "messages too fast",
-    0x97: "quota exceeded",
-    0x98: "an administrator's doing",
-    0x99: "payload format invalid",
-    0x9A: "no retained messages allowed",
-    0x9B: "this QoS is not supported",
-    0x9C: "use another server",
-    0x9D: "the server has moved",
-    0x9E: "no shared subscriptions",
-    0x9F: "too many connections at a time",
-    0xA0: "connected for too long",
-    0xA1: "no subscription identifiers",
-    0xA2: "no wildcard subscriptions",
-}
-
-
-def reason(code: int) -> str:
-    """What an MQTT 5 reason code of a refusal means, with the code."""
-    return f"{REASONS.get(code, 'refused')} (0x{code:02x})"
 
 
 def verdict(code: int) -> Verdict:

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import random
+import secrets
 import select
 import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from edge_agent.delivery.backoff import Reconnection
-from edge_agent.delivery.departures import Departures
-from edge_agent.delivery.link import Disconnected, InboundMessage, Outgoing, Report, Subscribed
-from edge_agent.delivery.session import Session, Will
-from edge_agent.delivery.topics import check_filter
-from edge_agent.delivery.trouble import ConnectionFailed, explain
+from edge_agent.delivery.diagnostics import ConnectionFailed, explain
+from edge_agent.delivery.flow_control import Reconnection, SendQueue
+from edge_agent.delivery.link import Disconnected, Handler, InboundMessage, Outgoing, Report, Subscribed
+from edge_agent.delivery.session import MqttSession, Will
+from edge_agent.delivery.topics import check_filter, matches
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.retry import JitteredBackOff
 from edge_agent.settings.mqtt import MqttSettings
@@ -53,7 +55,7 @@ class MqttLink:
         self._will = will
         self._report = report
         self._inbound = inbound
-        self._departures = Departures(settings.in_flight)
+        self._send_queue = SendQueue(settings.in_flight)
         self._filters: dict[str, bool] = {}
         self._new_filters: deque[str] = deque()
         self._denied: dict[str, tuple[JitteredBackOff, float]] = {}
@@ -75,7 +77,7 @@ class MqttLink:
 
     def publish(self, session: int, messages: Iterable[Outgoing]) -> None:
         """Send on connection ``session``, as soon as the window allows; forgotten without a word when that is over."""
-        self._departures.add(session, messages)
+        self._send_queue.add(session, messages)
         self._nudge()
 
     def subscribe(self, topic_filter: str, *, no_local: bool = False) -> None:
@@ -132,7 +134,7 @@ class MqttLink:
         reason, flapping = str(ending), self._reconnection.flapping
         if flapping and not ending.taken_over:
             reason += f"; is there another client with the id {self._client_id!r}?"
-        self._departures.clear()
+        self._send_queue.clear()
         self._report(Disconnected(reason, delay, ending.taken_over, flapping, ending.refusal))
         deadline = time.monotonic() + delay
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
@@ -152,13 +154,13 @@ class MqttLink:
         """One connection from beginning to end; always ends with an exception, unless stopping."""
         self._drop = None
         self._number += 1
-        session = Session(
+        session = MqttSession(
             self._settings, self._client_id, self._will, protocol, self._number, self._inbound, self._wait
         )
         try:
             connected = session.open(self._stopping.is_set)
             since.append(time.monotonic())
-            self._departures.start(connected.session, connected.receive_maximum)
+            self._send_queue.start(connected.session, connected.receive_maximum)
             self._report(connected)
             self._denied.clear()
             self._new_filters.clear()
@@ -168,25 +170,25 @@ class MqttLink:
             self.refused += session.unread
             session.close()
 
-    def _loop(self, session: Session) -> None:
+    def _loop(self, session: MqttSession) -> None:
         while True:
             stopping = self._stopping.is_set()
             self._subscribe(session)
-            while (message := self._departures.next(len(session.sent))) is not None:
+            while (message := self._send_queue.next(len(session.sent))) is not None:
                 session.publish(message)
             if stopping:
                 session.goodbye()
                 return
             rc = session.step(1.0)
             acks, session.acks = session.acks, []
-            if (news := self._departures.settle(acks)) is not None:
+            if (news := self._send_queue.settle(acks)) is not None:
                 self._report(news)
             self._answered(session)
             session.check(rc)
             if self._drop is not None:
                 raise ConnectionFailed(self._drop)
 
-    def _subscribe(self, session: Session) -> None:
+    def _subscribe(self, session: MqttSession) -> None:
         now = time.monotonic()
         for topic_filter, (backoff, due) in self._denied.items():
             if now >= due:
@@ -196,7 +198,7 @@ class MqttLink:
             topic_filter = self._new_filters.popleft()
             session.subscribe(topic_filter, no_local=self._filters[topic_filter])
 
-    def _answered(self, session: Session) -> None:
+    def _answered(self, session: MqttSession) -> None:
         answers, session.answers = session.answers, []
         for topic_filter, code in answers:
             if code < 0x80:
@@ -217,3 +219,81 @@ class MqttLink:
             os.eventfd_read(self._wake)
         ready = next(iter(events.values()), 0)
         return bool(ready & (select.POLLIN | select.POLLHUP | select.POLLERR)), bool(ready & select.POLLOUT)
+
+
+QUEUED = 64
+
+
+class Dispatcher:
+    """Calls handlers one message at a time. A handler that raises is logged; the next message comes all the same."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[InboundMessage | None] = queue.Queue(QUEUED)
+        self._handlers: list[tuple[str, Handler]] = []
+        self._thread: threading.Thread | None = None
+        self.dropped = 0
+
+    def add(self, topic_filter: str, handler: Handler) -> None:
+        """Call ``handler`` for messages whose topic matches."""
+        self._handlers.append((topic_filter, handler))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="mqtt-inbound", daemon=True)
+            self._thread.start()
+
+    def offer(self, message: InboundMessage) -> None:
+        """Enqueue; never blocks."""
+        try:
+            self._queue.put_nowait(message)
+        except queue.Full:
+            self.dropped += 1
+
+    def stop(self, timeout: float) -> None:
+        """Finish the message in hand and end."""
+        if self._thread is None:
+            return
+        try:
+            self._queue.put(None, timeout=timeout)
+        except queue.Full:
+            return  # the handler hangs; the thread is a daemon
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (message := self._queue.get()) is not None:
+            for topic_filter, handler in list(self._handlers):
+                if matches(topic_filter, message.topic):
+                    self._call(handler, message)
+
+    def _call(self, handler: Handler, message: InboundMessage) -> None:
+        try:
+            handler(message)
+        except Exception:  # whatever a message makes a handler do, the next message must be served
+            log.exception("handling a message on %s", message.topic)
+
+
+@contextmanager
+def listening(
+    settings: MqttSettings,
+    topic_filter: str,
+    handler: Callable[[InboundMessage], None],
+    on_trouble: Callable[[str], None] = lambda _reason: None,
+) -> Iterator[None]:
+    """While inside, ``handler`` gets every message on ``topic_filter``, on a thread of its own.
+
+    Connects in the background and again whenever the connection is lost, under a random client id; ``on_trouble`` is
+    told why there is none.
+    """
+
+    def report(what: Report) -> None:
+        if isinstance(what, Disconnected):
+            on_trouble(what.reason)
+
+    dispatcher = Dispatcher()
+    link = MqttLink(settings, f"edge-agent-watch-{secrets.token_hex(4)}", None, report, dispatcher.offer)
+    dispatcher.add(topic_filter, handler)
+    link.subscribe(topic_filter)
+    link.start()
+    try:
+        yield
+    finally:
+        link.stop(1.0)
+        dispatcher.stop(1.0)

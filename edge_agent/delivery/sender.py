@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.complaints import Lines, Refusals
-from edge_agent.delivery.flow import Flight, Pauses, Suspects, Window
+from edge_agent.delivery.diagnostics import Lines, Refusals, reason
+from edge_agent.delivery.flow_control import InFlightMessage, InFlightWindow, PoisonMessages, TopicBackOffs
 from edge_agent.delivery.link import (
     Connected,
     Disconnected,
@@ -26,7 +26,6 @@ from edge_agent.delivery.link import (
     Subscribed,
     Verdict,
     packet_size,
-    reason,
     verdict,
 )
 from edge_agent.delivery.outbox import Outbox
@@ -92,15 +91,15 @@ class Sender:
         self._clock = clock
         self._live_s = live_s
         self._expiry_s = expiry_s
-        self._window = Window(in_flight)
-        self._pauses = Pauses(random.Random())
+        self._window = InFlightWindow(in_flight)
+        self._pauses = TopicBackOffs(random.Random())
         self._live: deque[tuple[Row, float]] = deque()
         self._backlog: deque[Row] = deque()
         self._states: dict[str, _State] = {}
         self._unsent: dict[str, None] = {}
         self._once: deque[Outgoing] = deque(maxlen=ONCE_QUEUED)
         self._acked: list[int] = []
-        self._suspects = Suspects()
+        self._suspects = PoisonMessages()
         self._refused = Refusals()
         self._more = True
         self._fresh = 0
@@ -219,7 +218,7 @@ class Sender:
         if len(self._acked) >= CHUNK or not self._window:
             self.flush()
 
-    def _take_back(self, flights: Sequence[Flight]) -> None:
+    def _take_back(self, flights: Sequence[InFlightMessage]) -> None:
         """Return what was turned down to where it came from, and with it what waits for the same topic."""
         turned_down = {flight.topic for flight in flights}
         back = [flight.row.id for flight in flights if flight.row is not None]
@@ -255,7 +254,9 @@ class Sender:
         self._send_states(batch, now)
         while self._once and self._window.room(live=True):
             answer = self._once.popleft()
-            self._depart(batch, Flight(answer.topic, None, now), answer.payload, correlation=answer.correlation)
+            self._depart(
+                batch, InFlightMessage(answer.topic, None, now), answer.payload, correlation=answer.correlation
+            )
         if not self._held_back:
             self._refill(now)
             self._send_live(batch, now)
@@ -295,7 +296,7 @@ class Sender:
             if self._may_send(topic, now):
                 del self._unsent[topic]
                 state = self._states[topic]
-                self._depart(batch, Flight(topic, None, now), state.payload, retain=state.retain)
+                self._depart(batch, InFlightMessage(topic, None, now), state.payload, retain=state.retain)
 
     def _refill(self, now: float) -> None:
         space = CHUNK - len(self._backlog) if len(self._backlog) <= LOW else 0
@@ -334,13 +335,13 @@ class Sender:
 
     def _send_row(self, batch: list[Outgoing], row: Row, topic: str, now: float) -> None:
         payload = row.payload if row.live else mark_replayed(row.payload)
-        flight = Flight(topic, row, now)
+        flight = InFlightMessage(topic, row, now)
         self._depart(batch, flight, payload, retain=row.live and row.kind == "summary", urgent=row.live)
 
     def _depart(
         self,
         batch: list[Outgoing],
-        flight: Flight,
+        flight: InFlightMessage,
         payload: bytes,
         *,
         retain: bool = False,

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.complaints import Namesakes
-from edge_agent.delivery.inbound import Dispatcher, Handler
-from edge_agent.delivery.link import InboundMessage, Report
-from edge_agent.delivery.mqtt import MqttLink
+from edge_agent.delivery.diagnostics import Namesakes
+from edge_agent.delivery.link import Handler, InboundMessage, Report
+from edge_agent.delivery.mqtt import Dispatcher, MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
 from edge_agent.delivery.outbox.records import Draft, Gap, OutboxStats
 from edge_agent.delivery.payload import encode, summary_document, timestamp

@@ -1,14 +1,17 @@
 """One connection to the broker over paho, from the opening of the socket to its end.
 
 The only module that knows paho. Callbacks note what happened and return; whoever owns the connection
-(:class:`~edge_agent.delivery.mqtt.MqttLink`) calls :meth:`Session.step` and reads the notes. Nothing here retries.
+(:class:`~edge_agent.delivery.mqtt.MqttLink`) calls :meth:`MqttSession.step` and reads the notes. Nothing here retries.
 """
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -17,10 +20,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.delivery.credentials import password, tls_context
-from edge_agent.delivery.link import Connected, InboundMessage, Outgoing, reason
-from edge_agent.delivery.trouble import ConnectionFailed, tls_reason
-from edge_agent.settings.mqtt import MqttSettings
+from edge_agent.delivery.diagnostics import ConnectionFailed, reason, tls_reason
+from edge_agent.delivery.link import Connected, InboundMessage, Outgoing
+from edge_agent.domain.errors import ConfigError
+from edge_agent.settings.files import read_secret
+from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 
 CONNECT_S = 10.0
 """Patience with name resolution excepted: TCP, TLS and WebSocket, and then the broker's answer."""
@@ -49,7 +53,7 @@ class Will:
     payload: bytes
 
 
-class Session:
+class MqttSession:
     """One connection. ``number`` tells it from others; ``inbound`` is called with every message of the broker's.
 
     ``sent``: what waits for its acknowledgement; ``acks`` and ``answers``: what came since they were last taken, as
@@ -300,3 +304,34 @@ def _received(message: MQTTMessage) -> InboundMessage | None:
         response_topic=getattr(properties, "ResponseTopic", None),
         correlation=getattr(properties, "CorrelationData", None),
     )
+
+
+CREDENTIAL = "mqtt-password"
+"""Name of the systemd credential."""
+
+
+def password(settings: MqttSettings) -> str | None:
+    """The password from the setting, its file or ``$CREDENTIALS_DIRECTORY``. Raises ConfigError: unreadable."""
+    if settings.password is not None:
+        return settings.password.get_secret_value()
+    path = settings.password_file
+    if path is None:
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        path = Path(folder) / CREDENTIAL if folder else None
+        if path is None or not path.exists():
+            return None
+    return read_secret(path, "the password")
+
+
+def tls_context(settings: TlsSettings) -> ssl.SSLContext:
+    """A context that verifies the broker's certificate and name. Raises ConfigError for unusable files."""
+    for path in (settings.ca_file, settings.cert_file, settings.key_file):
+        if path is not None and not path.exists():
+            raise ConfigError(f"{path}: no such file; see mqtt.tls")
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+        if settings.cert_file and settings.key_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"mqtt.tls: a certificate or key cannot be used: {error}") from error
+    return context

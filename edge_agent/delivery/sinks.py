@@ -31,7 +31,7 @@ LATE_S = 60.0
 """What reaches the sink later than this after it ended was held up."""
 
 
-class Sink(Protocol):
+class MessageSink(Protocol):
     """A delivery target; see :class:`edge_agent.plugin.spec.Sink`, which plugins implement."""
 
     def write(self, messages: Sequence[Message]) -> None:
@@ -41,7 +41,7 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-MakeSink = Callable[[], Sink]
+MakeSink = Callable[[], MessageSink]
 """Makes a sink; may fail, and is then asked again."""
 
 
@@ -64,7 +64,7 @@ class SinkSender:
     def __init__(self, name: str, make: MakeSink, outbox: Outbox, clock: Clock, boot_id: str) -> None:
         self._name = name
         self._make = make
-        self._sink: Sink | None = None
+        self._sink: MessageSink | None = None
         self._outbox = outbox
         self._clock = clock
         self._boot_id = boot_id
@@ -120,7 +120,7 @@ class SinkSender:
         self._backoff.reset()
         return TICK_S
 
-    def _hand_over(self, sink: Sink) -> bool:
+    def _hand_over(self, sink: MessageSink) -> bool:
         """One batch; False when nothing waits."""
         who = consumer(self._name)
         try:

@@ -10,10 +10,10 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from edge_agent.delivery.credentials import tls_context
+from edge_agent.delivery.diagnostics import tls_reason
 from edge_agent.delivery.link import Connected, Disconnected, InboundMessage, Report
 from edge_agent.delivery.mqtt import MqttLink
-from edge_agent.delivery.trouble import tls_reason
+from edge_agent.delivery.session import tls_context
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
 from edge_agent.doctor.rights import check_rights, next_report
 from edge_agent.domain.errors import ConfigError

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from edge_agent.delivery import topics
 from edge_agent.delivery.commands import COMMANDS, FILTER
+from edge_agent.delivery.diagnostics import reason
 from edge_agent.delivery.link import (
     Connected,
     Disconnected,
@@ -24,7 +25,6 @@ from edge_agent.delivery.link import (
     Published,
     Report,
     Subscribed,
-    reason,
 )
 from edge_agent.delivery.mqtt import MqttLink
 from edge_agent.doctor.result import CheckResult, fail, ok, warn

@@ -14,8 +14,8 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_agent.delivery import backoff
-from edge_agent.delivery.inbound import Dispatcher
+from edge_agent.delivery import flow_control
+from edge_agent.delivery.mqtt import Dispatcher
 from edge_agent.domain.clock import ManualClock
 from tests.support.certificates import Authority
 from tests.support.drain import drain, fill, measure
@@ -35,8 +35,8 @@ CANARY = "c4n4ry-s3cret-of-the-tests"
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between connections of at most 0.2 s: the length of the pauses is tested elsewhere."""
-    monkeypatch.setattr(backoff, "NEVER_REACHED_S", 0.2)
-    monkeypatch.setattr(backoff, "REACHED_S", 0.2)
+    monkeypatch.setattr(flow_control, "NEVER_REACHED_S", 0.2)
+    monkeypatch.setattr(flow_control, "REACHED_S", 0.2)
 
 
 def _keys(messages: list[Received]) -> list[tuple[str, str, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.delivery import DeliveryService, InboundMessage, backoff
+from edge_agent.delivery import DeliveryService, InboundMessage, flow_control
 from edge_agent.delivery import mqtt as link
 from edge_agent.settings import Settings
 from edge_agent.summary.rollup import merge_summaries
@@ -91,9 +91,9 @@ def test_an_outage_ends_soon_on_the_real_clock(broker: Mosquitto, make_delivery:
         eventually(lambda: delivery.stats().connected)
         proxy.away = True
         proxy.cut()
-        eventually(lambda: proxy.turned_away >= 3, timeout=backoff.REACHED_S)
+        eventually(lambda: proxy.turned_away >= 3, timeout=flow_control.REACHED_S)
         proxy.away = False
-        eventually(lambda: delivery.stats().connected, timeout=backoff.REACHED_S)
+        eventually(lambda: delivery.stats().connected, timeout=flow_control.REACHED_S)
 
 
 def _agent(folder: Path, port: int, boot_id: str, client_id: str, protocol: str) -> DeliveryService:

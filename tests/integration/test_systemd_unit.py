@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.delivery.credentials import CREDENTIAL
+from edge_agent.delivery.session import CREDENTIAL
 from edge_agent.doctor.access import SERVICE_USER
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import Settings

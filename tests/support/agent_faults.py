@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from edge_agent.capture import ReplayGroup, make_video
-from edge_agent.delivery.backoff import NEVER_REACHED_S
+from edge_agent.delivery.flow_control import NEVER_REACHED_S
 from edge_agent.domain.clock import SystemClock
 from edge_agent.models import cache_dir
 from edge_agent.settings import CameraSettings

@@ -36,7 +36,7 @@ BALLAST_BYTES = 1 << 20
 MARK_BYTES = 320
 
 
-class Lock:
+class DirectoryLock:
     """An exclusive lock on the state directory; the kernel frees it when the process dies."""
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class Lock:
             self._fd = None
 
 
-class Ballast:
+class BallastFile:
     """A file of real blocks, given back in need and made again when there is plenty of room."""
 
     def __init__(self, path: Path, size: int = BALLAST_BYTES) -> None:
@@ -106,7 +106,7 @@ class Ballast:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkValue:
+class Mark:
     """The newest numbers known; ``next_seq`` is of ``boot_id``. ``open`` until the outbox was closed in order."""
 
     boot_id: str
@@ -115,23 +115,23 @@ class MarkValue:
     open: bool
 
 
-class Mark:
+class MarkFile:
     """Reads and rewrites one fixed-size JSON line; never raises, because it is only a help."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
 
-    def read(self) -> MarkValue | None:
+    def read(self) -> Mark | None:
         """The mark of the previous run, or None when there is none that can be trusted."""
         try:
             value = json.loads(self._path.read_bytes())
             counters = Counters(**{name: int(count) for name, count in value["counters"].items()})
-            return MarkValue(str(value["boot_id"]), int(value["next_seq"]), counters, bool(value["open"]))
+            return Mark(str(value["boot_id"]), int(value["next_seq"]), counters, bool(value["open"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def write(self, value: MarkValue) -> None:
+    def write(self, value: Mark) -> None:
         """Replace the mark."""
         text = json.dumps(asdict(value), separators=(",", ":")).ljust(MARK_BYTES).encode()
         with contextlib.suppress(OSError):
@@ -151,16 +151,16 @@ log = logging.getLogger(__name__)
 FILE = "outbox.db"
 
 
-class Vault:
+class OutboxDirectory:
     """One directory with one outbox in it."""
 
     def __init__(self, directory: Path, origin: Origin) -> None:
         self._directory = directory
         self._path = directory / FILE
         self._origin = origin
-        self._lock = Lock(directory / "lock")
-        self._mark = Mark(directory / "mark")
-        self.ballast = Ballast(directory / "ballast")
+        self._lock = DirectoryLock(directory / "lock")
+        self._mark = MarkFile(directory / "mark")
+        self.ballast = BallastFile(directory / "ballast")
 
     def lock(self) -> None:
         """Take the directory. Raises AlreadyRunningError, or OSError when it cannot be written."""
@@ -212,7 +212,7 @@ class Vault:
     def mark(self, store: Store, *, still_open: bool = True) -> None:
         """Note the newest numbers beside the database."""
         boot_id = self._origin.boot_id
-        self._mark.write(MarkValue(boot_id, store.next_seq(boot_id), store.counters, still_open))
+        self._mark.write(Mark(boot_id, store.next_seq(boot_id), store.counters, still_open))
 
     def close(self, store: Store) -> None:
         """Close the database in order and leave the directory."""
@@ -280,7 +280,7 @@ def purge(directory: Path, *, dead_only: bool = False) -> tuple[int, int]:
     """
     if not (directory / FILE).exists():
         raise DeliveryError(f"{directory / FILE}: no outbox here")
-    vault = Vault(directory, Origin("purge", "purge", _no_merge))
+    vault = OutboxDirectory(directory, Origin("purge", "purge", _no_merge))
     try:
         store = vault.open()
     except (OSError, sqlite3.Error) as error:

@@ -25,7 +25,7 @@ from edge_agent.delivery.outbox.database import (
     connect,
     explain,
 )
-from edge_agent.delivery.outbox.directory import BALLAST_BYTES, Vault
+from edge_agent.delivery.outbox.directory import BALLAST_BYTES, OutboxDirectory
 from edge_agent.delivery.outbox.records import Counters, Draft, Origin, OutboxStats, Row
 from edge_agent.delivery.outbox.retention import Shrinker
 from edge_agent.delivery.outbox.store import Store
@@ -75,7 +75,7 @@ class Outbox:
         if not consumers:
             raise ValueError("an outbox needs a consumer")
         self._directory = directory
-        self._vault = Vault(directory, origin)
+        self._files = OutboxDirectory(directory, origin)
         self._origin = origin
         self._clock = clock
         self._max_age = settings.max_age_days * 86_400
@@ -106,11 +106,11 @@ class Outbox:
         """
         with self._lock:
             try:
-                self._use(self._vault.open())
+                self._use(self._files.open())
             except (OSError, StoreError) as error:
                 self._degrade(error)
             except DeliveryError:
-                self._vault.unlock()
+                self._files.unlock()
                 raise
 
     def close(self) -> None:
@@ -124,9 +124,9 @@ class Outbox:
             if self._degraded:
                 if store.pending:
                     log.error("outbox: %d messages held in memory are lost: %s", store.pending, self._degraded)
-                self._vault.unlock()
+                self._files.unlock()
             else:
-                self._vault.close(store)
+                self._files.close(store)
 
     # -- producing ----------------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Outbox:
             while len(self._ended) > 1024:
                 del self._ended[next(iter(self._ended))]
             if not self._degraded:
-                self._vault.mark(self._store)
+                self._files.mark(self._store)
 
     def miss(self, count: int, reason: str) -> None:
         """Account for ``count`` messages that were produced but never reached the outbox."""
@@ -201,7 +201,7 @@ class Outbox:
                 self._recover()
             if not self._degraded and now >= self._ballast_at:
                 self._ballast_at = now + 60.0
-                if self._vault.ballast.restore():
+                if self._files.ballast.restore():
                     self._room = self._cap
             if self._clock.synced():
                 offset = self._clock.wall() - now
@@ -225,7 +225,7 @@ class Outbox:
                 size=size,
                 limit=self._limit(),
                 salvages=base.salvages + store.tables.salvages,
-                ballast=self._vault.ballast.present,
+                ballast=self._files.ballast.present,
                 degraded=self._degraded,
                 oldest=oldest if base.oldest is None else base.oldest,
                 gaps=base.gaps + gaps,
@@ -256,7 +256,7 @@ class Outbox:
 
     def _run_relieved(self, operation: Callable[[Store], T], error: StoreError) -> T:
         try:
-            self._vault.ballast.release()
+            self._files.ballast.release()
             self._room = min(self._room, self._store.used())
             log.warning("outbox: no space (%s): merging, then dropping the oldest", error)
             self._shrink(self._room * 0.9)
@@ -295,7 +295,7 @@ class Outbox:
 
     def _recover(self) -> None:
         try:
-            store = self._vault.open()
+            store = self._files.open()
         except (OSError, StoreError, DeliveryError) as error:
             self._retry_s = min(self._retry_s * 2, RETRY_S[1])
             self._retry_at = self._clock.monotonic() + self._retry_s
@@ -316,12 +316,12 @@ class Outbox:
         for name, leased in leases.items():  # rows keep their ids, so what is being delivered stays leased
             self._consumers[name].leased |= leased
         memory.close()
-        self._vault.mark(store)
+        self._files.mark(store)
         log.warning("outbox: the disk works again; messages moved there from memory")
 
     def _salvage(self, error: StoreError) -> None:
         try:
-            self._use(self._vault.salvage(self._store, str(error)))
+            self._use(self._files.salvage(self._store, str(error)))
         except (OSError, StoreError) as again:
             self._degrade(again)
 
@@ -376,7 +376,7 @@ class Outbox:
             self._run(lambda store: settle(store, consumer.bit))
             consumer.leased.difference_update(ids)
             if not self._degraded:
-                self._vault.mark(self._store)
+                self._files.mark(self._store)
 
     # -- space and age ------------------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class OutboxStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class MergeCandidate:
     """What a decision needs of a stored window; ``begin`` and ``seconds`` on its boot's monotonic clock."""
 
     id: int

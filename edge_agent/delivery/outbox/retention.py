@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-from edge_agent.delivery.outbox.records import Candidate
+from edge_agent.delivery.outbox.records import MergeCandidate
 from edge_agent.delivery.outbox.store import Store
 
 TIERS = (60.0, 600.0, 3600.0)
@@ -26,7 +26,7 @@ HOLE_S = 1.0
 """Neighbours are at most this many seconds apart: less than the shortest window, more than the pause at a cut."""
 
 
-def buckets(candidates: Sequence[Candidate], tier: int) -> list[tuple[int, ...]]:
+def buckets(candidates: Sequence[MergeCandidate], tier: int) -> list[tuple[int, ...]]:
     """Ids that become one row each, in order; ``candidates`` are ordered by id and all of ``tier``."""
     groups = [[candidate.id] for candidate in candidates[:1]]
     for before, after in pairwise(candidates):
@@ -37,7 +37,7 @@ def buckets(candidates: Sequence[Candidate], tier: int) -> list[tuple[int, ...]]
     return [tuple(group) for group in groups]
 
 
-def _bucket(candidate: Candidate, tier: int) -> tuple[str, int, int, int]:
+def _bucket(candidate: MergeCandidate, tier: int) -> tuple[str, int, int, int]:
     return candidate.boot_id, candidate.clock, candidate.waiting, math.floor(candidate.begin / TIERS[tier])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from edge_agent.delivery.outbox import records
 from edge_agent.delivery.outbox.database import PAGE_BYTES, Tables, Work
-from edge_agent.delivery.outbox.records import Candidate, Counters, Draft, Gap, Origin, Row
+from edge_agent.delivery.outbox.records import Counters, Draft, Gap, MergeCandidate, Origin, Row
 
 GAP_COLUMNS = "boot_id, first_seq, last_seq, start, end, count, reason"
 
@@ -147,14 +147,14 @@ class Store:
         """Bytes in use."""
         return self.tables.used()
 
-    def candidates(self, tier: int, after: int, before: int, limit: int) -> list[Candidate]:
+    def candidates(self, tier: int, after: int, before: int, limit: int) -> list[MergeCandidate]:
         """Summaries of ``tier`` with ``after < id < before``, oldest first."""
         rows = self.tables.all(
             "SELECT id, boot_id, synced, waiting, begin, seconds FROM items WHERE id > ? AND id < ? AND tier = ?"
             " AND window IS NOT NULL AND dead = 0 ORDER BY id LIMIT ?",
             (after, before, tier, limit),
         )
-        return [Candidate(*row) for row in rows]
+        return [MergeCandidate(*row) for row in rows]
 
     def merge(self, groups: Iterable[Sequence[int]], tier: int) -> None:
         """Make one row of each group of ids (ordered, of one boot) and lift it to the tier above ``tier``."""

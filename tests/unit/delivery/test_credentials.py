@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from edge_agent.delivery.credentials import CREDENTIAL, password, tls_context
+from edge_agent.delivery.session import CREDENTIAL, password, tls_context
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 from tests.support.certificates import Authority

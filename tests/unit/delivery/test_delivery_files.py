@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.delivery.outbox.directory import BALLAST_BYTES, Ballast, Lock, Mark, MarkValue
-from edge_agent.delivery.outbox.records import Candidate, Counters
+from edge_agent.delivery.outbox.directory import BALLAST_BYTES, BallastFile, DirectoryLock, Mark, MarkFile
+from edge_agent.delivery.outbox.records import Counters, MergeCandidate
 from edge_agent.delivery.outbox.recovery import KEPT, quarantine
 from edge_agent.delivery.outbox.retention import buckets, complete
 from edge_agent.domain.errors import AlreadyRunningError
 
 
 def test_the_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
-    first, second = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
+    first, second = DirectoryLock(tmp_path / "lock"), DirectoryLock(tmp_path / "lock")
     first.acquire()
     first.acquire()
     with pytest.raises(AlreadyRunningError, match=r"device\.state_dir"):
@@ -29,14 +29,14 @@ def test_the_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
-        Lock(tmp_path / "lock").acquire()
+        DirectoryLock(tmp_path / "lock").acquire()
         os._exit(0)
     os.waitpid(child, 0)
-    Lock(tmp_path / "lock").acquire()
+    DirectoryLock(tmp_path / "lock").acquire()
 
 
 def test_the_ballast_is_real_blocks_and_can_be_given_back_and_made_again(tmp_path: Path) -> None:
-    ballast = Ballast(tmp_path / "ballast")
+    ballast = BallastFile(tmp_path / "ballast")
     assert not ballast.present
     assert not ballast.release()
     assert ballast.restore()
@@ -49,8 +49,8 @@ def test_the_ballast_is_real_blocks_and_can_be_given_back_and_made_again(tmp_pat
 
 
 def test_the_ballast_waits_where_there_is_no_room_or_no_way(tmp_path: Path) -> None:
-    assert not Ballast(tmp_path / "missing" / "ballast").restore()
-    assert not Ballast(tmp_path / "huge", size=1 << 60).restore()
+    assert not BallastFile(tmp_path / "missing" / "ballast").restore()
+    assert not BallastFile(tmp_path / "huge", size=1 << 60).restore()
     assert not (tmp_path / "huge").exists()
 
 
@@ -58,8 +58,8 @@ def test_the_mark_survives_and_nonsense_is_no_mark(tmp_path: Path) -> None:
     path = tmp_path / "mark"
     assert Mark(path).read() is None
     mark = Mark(path)
-    value = MarkValue("b1", 7, Counters(6, 1, 2, 0, 1), True)
-    mark.write(MarkValue("b" * 60, 10**12, Counters(10**12, 10**12, 10**12, 10**12, 10**12), True))
+    value = Mark("b1", 7, Counters(6, 1, 2, 0, 1), True)
+    mark.write(Mark("b" * 60, 10**12, Counters(10**12, 10**12, 10**12, 10**12, 10**12), True))
     mark.write(value)
     mark.close()
     assert Mark(path).read() == value
@@ -67,7 +67,7 @@ def test_the_mark_survives_and_nonsense_is_no_mark(tmp_path: Path) -> None:
     for nonsense in (b"", b"{}", b"[1]", b"\xff\xfe", b'{"boot_id":1,"next_seq":"x","counters":{},"open":1}'):
         path.write_bytes(nonsense)
         assert Mark(path).read() is None
-    Mark(tmp_path / "missing" / "mark").write(value)
+    MarkFile(tmp_path / "missing" / "mark").write(value)
 
 
 def test_a_few_damaged_files_are_kept_and_no_more(tmp_path: Path) -> None:
@@ -82,8 +82,10 @@ def test_a_few_damaged_files_are_kept_and_no_more(tmp_path: Path) -> None:
 
 
 def test_only_neighbours_of_one_boot_clock_and_audience_share_a_bucket() -> None:
-    def candidate(id_: int, begin: float, end: float, boot: str = "b", clock: int = 1, waiting: int = 1) -> Candidate:
-        return Candidate(id_, boot, clock, waiting, begin, end - begin)
+    def candidate(
+        id_: int, begin: float, end: float, boot: str = "b", clock: int = 1, waiting: int = 1
+    ) -> MergeCandidate:
+        return MergeCandidate(id_, boot, clock, waiting, begin, end - begin)
 
     rows = [
         candidate(1, 0.0, 50.0),
@@ -105,7 +107,7 @@ def test_only_neighbours_of_one_boot_clock_and_audience_share_a_bucket() -> None
 
 
 def test_windows_with_a_hole_between_them_are_no_neighbours() -> None:
-    rows = [Candidate(k, "b", 1, 1, 10.0 * k, 10.0) for k in (0, 1, 3, 4)]
+    rows = [MergeCandidate(k, "b", 1, 1, 10.0 * k, 10.0) for k in (0, 1, 3, 4)]
     assert buckets(rows, 0) == [(0, 1), (3, 4)]
-    nearly = [Candidate(0, "b", 1, 1, 0.0, 10.0), Candidate(1, "b", 1, 1, 10.02, 10.0)]
+    nearly = [MergeCandidate(0, "b", 1, 1, 0.0, 10.0), MergeCandidate(1, "b", 1, 1, 10.02, 10.0)]
     assert buckets(nearly, 0) == [(0, 1)], "the pause between two windows is no hole"

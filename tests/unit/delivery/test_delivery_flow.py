@@ -6,23 +6,22 @@ import random
 
 import pytest
 
-from edge_agent.delivery.departures import Departures
-from edge_agent.delivery.flow import Flight, Pauses, Window
+from edge_agent.delivery.flow_control import InFlightMessage, InFlightWindow, SendQueue, TopicBackOffs
 from edge_agent.delivery.link import Outgoing, Published, Verdict, packet_size, verdict
 
 
 def test_the_connection_is_handed_some_backlog_ahead_and_live_messages_on_top() -> None:
-    window = Window(20)
+    window = InFlightWindow(20)
     window.restart(65_535)
     assert (window.room(live=False), window.room(live=True)) == (60, 80)
     for _ in range(60):
-        window.depart(Flight("backlog", None, 0.0))
+        window.depart(InFlightMessage("backlog", None, 0.0))
     assert (window.room(live=False), window.room(live=True)) == (0, 20)
     window.restart(1)
     assert (len(window), window.room(live=False), window.room(live=True)) == (0, 3, 4)
-    token = window.depart(Flight("t", None, 3.0))
+    token = window.depart(InFlightMessage("t", None, 3.0))
     assert (window.room(live=False), window.oldest(), window.on("t")) == (2, 3.0, 1)
-    assert window.land(token) == Flight("t", None, 3.0)
+    assert window.land(token) == InFlightMessage("t", None, 3.0)
     assert window.land(token) is None
     assert window.oldest() is None
     window.restart(20, careful=True)
@@ -35,7 +34,7 @@ def _out(token: int, topic: str = "backfill/summary", *, urgent: bool = False, s
     return Outgoing(token, topic, b"", False, urgent=urgent, seen=seen)
 
 
-def _sent(departures: Departures, on_their_way: int = 0) -> list[int]:
+def _sent(departures: SendQueue, on_their_way: int = 0) -> list[int]:
     tokens = []
     while (message := departures.next(on_their_way + len(tokens))) is not None:
         tokens.append(message.token)
@@ -43,7 +42,7 @@ def _sent(departures: Departures, on_their_way: int = 0) -> list[int]:
 
 
 def test_departures_keep_to_the_window_and_let_live_messages_go_first() -> None:
-    departures = Departures(6)
+    departures = SendQueue(6)
     departures.add(1, [_out(99)])
     departures.start(2, 65_535)
     departures.add(2, [*map(_out, range(10)), _out(20, "summary", urgent=True)])
@@ -58,7 +57,7 @@ def test_departures_keep_to_the_window_and_let_live_messages_go_first() -> None:
 
 
 def test_what_waits_for_a_topic_that_was_turned_down_comes_back_unsent() -> None:
-    departures = Departures(20)
+    departures = SendQueue(20)
     departures.start(1, 3)
     first = _out(0)
     departures.add(1, [first, _out(1), _out(2, "event/burst"), _out(3)])
@@ -77,14 +76,14 @@ def test_what_waits_for_a_topic_that_was_turned_down_comes_back_unsent() -> None
 
 
 def test_a_refused_topic_pauses_longer_and_longer_and_is_probed_with_one_message() -> None:
-    pauses, window = Pauses(random.Random(1)), Window(20)
+    pauses, window = TopicBackOffs(random.Random(1)), InFlightWindow(20)
     assert pauses.may_send("summary", 0.0, window)
     pauses.refused("summary", 0.0)
     pauses.refused("summary", 0.1)  # the rest of what was on its way: no further step
     assert not pauses.may_send("summary", 0.2, window)
     assert pauses.may_send("event/burst", 0.2, window), "other topics go on"
     assert pauses.may_send("summary", 2.0, window)
-    token = window.depart(Flight("summary", None, 2.0))
+    token = window.depart(InFlightMessage("summary", None, 2.0))
     assert not pauses.may_send("summary", 2.0, window), "one message to see"
     window.land(token)
     now = 2.0

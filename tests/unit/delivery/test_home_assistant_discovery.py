@@ -12,8 +12,7 @@ import pytest
 
 from edge_agent.delivery.announcer import FILE, SETTLED_S, SPREAD_S, Announcer
 from edge_agent.delivery.home_assistant import Described, entities, messages, triggers
-from edge_agent.delivery.inbound import Handler
-from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import ManualClock
 from edge_agent.settings import CommandName

@@ -6,10 +6,11 @@ Time is given by the caller in monotonic seconds. Nothing is sent and nothing is
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edge_agent.delivery.link import Outgoing, Published, Verdict, verdict
 from edge_agent.delivery.outbox.records import Row
 from edge_agent.domain.retry import JitteredBackOff
 
@@ -27,7 +28,7 @@ LIVE_RESERVE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class InFlightMessage:
     """One message on its way. ``row`` is None for a current state."""
 
     topic: str
@@ -35,11 +36,11 @@ class Flight:
     sent: float
 
 
-class Window:
+class InFlightWindow:
     """Messages handed to the connection and not acknowledged, by token.
 
     The connection keeps to the broker's Receive Maximum itself
-    (:class:`~edge_agent.delivery.departures.Departures`). It is handed :data:`AHEAD` windows more than that, and live
+    (:class:`~edge_agent.delivery.flow_control.SendQueue`). It is handed :data:`AHEAD` windows more than that, and live
     messages on top of a full backlog.
     """
 
@@ -47,7 +48,7 @@ class Window:
         self._own_size = own_size
         self._allowed = own_size
         self._careful = False
-        self._flights: OrderedDict[int, Flight] = OrderedDict()
+        self._flights: OrderedDict[int, InFlightMessage] = OrderedDict()
         self._next = 0
 
     def __len__(self) -> int:
@@ -68,13 +69,13 @@ class Window:
         limit = 1 if self._careful else self._allowed * (1 + AHEAD + live)
         return max(0, limit - len(self._flights))
 
-    def depart(self, flight: Flight) -> int:
+    def depart(self, flight: InFlightMessage) -> int:
         """Note that ``flight`` is sent; its token."""
         self._next += 1
         self._flights[self._next] = flight
         return self._next
 
-    def land(self, token: int) -> Flight | None:
+    def land(self, token: int) -> InFlightMessage | None:
         """The flight that was acknowledged, None for one of an earlier connection."""
         return self._flights.pop(token, None)
 
@@ -91,7 +92,7 @@ class Window:
         return [(flight.row, flight.sent) for flight in self._flights.values() if flight.row is not None]
 
 
-class Suspects:
+class PoisonMessages:
     """Finds the message that makes a broker hang up, which without MQTT 5's reason codes is all it can do.
 
     The oldest unacknowledged row of a connection that broke right after is suspected, and the next connection sends one
@@ -124,7 +125,7 @@ class Suspects:
         return self._strikes.pop(id_, None) is not None and not self._strikes
 
 
-class Pauses:
+class TopicBackOffs:
     """Topics on which the broker turned messages down, each with its own back-off.
 
     When a pause ends, one message is sent to see; the topic is free again once one was accepted.
@@ -146,7 +147,7 @@ class Pauses:
         """A message on ``topic`` was taken; True when that ends a pause."""
         return self._paused.pop(topic, None) is not None
 
-    def may_send(self, topic: str, now: float, window: Window) -> bool:
+    def may_send(self, topic: str, now: float, window: InFlightWindow) -> bool:
         """Whether one more message may go to ``topic``."""
         pause = self._paused.get(topic)
         return pause is None or (now >= pause[1] and window.on(topic) == 0)
@@ -154,3 +155,107 @@ class Pauses:
     def active(self) -> tuple[str, ...]:
         """Topics that are turned down at present."""
         return tuple(self._paused)
+
+
+class SendQueue:
+    """A queue for one connection after the other; the window is never more than ``in_flight``.
+
+    :meth:`add` may be called from any thread, everything else from the connection's only.
+    """
+
+    def __init__(self, in_flight: int) -> None:
+        self._in_flight = in_flight
+        self._urgent: deque[tuple[int, Outgoing]] = deque()
+        self._backlog: deque[tuple[int, Outgoing]] = deque()
+        self._session = 0
+        self._window = 1
+        self._refused: dict[str, int] = {}
+        self._back: list[int] = []
+        self._refusals = 0
+
+    def add(self, session: int, messages: Iterable[Outgoing]) -> None:
+        """Queue ``messages`` for connection ``session``; forgotten without a word when that is over."""
+        for message in messages:
+            (self._urgent if message.urgent else self._backlog).append((session, message))
+
+    def start(self, session: int, receive_maximum: int) -> None:
+        """Connection ``session`` stands, and allows so many unacknowledged messages."""
+        self._session = session
+        self._window = max(1, min(self._in_flight, receive_maximum))
+        self._refused.clear()
+        self._back.clear()
+        self._refusals = 0
+
+    def clear(self) -> None:
+        """Forget everything: the connection is over."""
+        self._urgent.clear()
+        self._backlog.clear()
+
+    def next(self, on_their_way: int) -> Outgoing | None:
+        """What to send now, with so many unacknowledged; None when nothing may be sent.
+
+        What is urgent goes first, each in order; backlog leaves a few places of a large window to it.
+        """
+        reserve = LIVE_RESERVE if self._window > 2 * LIVE_RESERVE else 0
+        for queue, limit in ((self._urgent, self._window), (self._backlog, self._window - reserve)):
+            while queue and on_their_way < limit:
+                session, message = queue.popleft()
+                if session != self._session:
+                    continue
+                if message.seen >= self._refused.get(message.topic, 0):
+                    return message
+                self._back.append(message.token)
+        return None
+
+    def settle(self, acks: Sequence[tuple[Outgoing, int]]) -> Published | None:
+        """What to tell the sender after these acknowledgements and reason codes; None when there is nothing.
+
+        Once the broker turned a message down, no other goes to its topic until the sender knows and tries again.
+        """
+        for message, code in acks:
+            if verdict(code) is Verdict.RETRY:
+                self._refusals += 1
+                self._refused[message.topic] = self._refusals
+        if not acks and not self._back:
+            return None
+        back, self._back = tuple(self._back), []
+        return Published(tuple((message.token, code) for message, code in acks), back, self._refusals)
+
+
+STABLE_S = 30.0
+"""A connection that stood this long was a good one: the back-off starts over."""
+
+FLAPPING = 3
+"""So many short connections in a row are an alarm: most brokers do not say that another client took our id."""
+
+FIRST_S = 1.0
+NEVER_REACHED_S = 120.0
+REACHED_S = 30.0
+"""Longest pause once this broker was reached: it is the right one, and its outages end."""
+
+TAKEN_OVER_S = 30.0
+"""Least pause after another client took our id, or the two would throw each other out for ever."""
+
+
+class Reconnection:
+    """When to connect to a broker again, and whether connections break as if two clients had one id."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._backoff = JitteredBackOff(FIRST_S, NEVER_REACHED_S, rng)
+        self._short = 0
+
+    @property
+    def flapping(self) -> bool:
+        """Whether connections keep breaking soon after they were accepted."""
+        return self._short >= FLAPPING
+
+    def delay(self, lasted: float | None, *, taken_over: bool = False) -> float:
+        """Seconds until the next attempt. ``lasted``: for how long the connection stood; None: there was none."""
+        if lasted is None:
+            self._short = 0
+        else:
+            self._backoff.longest = REACHED_S
+            self._short = 0 if lasted >= STABLE_S else self._short + 1
+            if lasted >= STABLE_S:
+                self._backoff.reset()
+        return self._backoff.next(TAKEN_OVER_S if taken_over else 0.0)

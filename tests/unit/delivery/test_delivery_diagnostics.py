@@ -8,11 +8,10 @@ from statistics import median
 
 import pytest
 
-from edge_agent.delivery.backoff import NEVER_REACHED_S, REACHED_S, TAKEN_OVER_S, Reconnection
-from edge_agent.delivery.complaints import REMEMBERED_S, Namesakes, Refusals
-from edge_agent.delivery.link import REASONS, InboundMessage, reason
+from edge_agent.delivery.diagnostics import REASONS, REMEMBERED_S, Namesakes, Refusals, reason, tls_reason
+from edge_agent.delivery.flow_control import NEVER_REACHED_S, REACHED_S, TAKEN_OVER_S, Reconnection
+from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.topics import Topics
-from edge_agent.delivery.trouble import tls_reason
 
 
 def test_a_refusal_stands_until_it_is_taken_back() -> None:

@@ -6,11 +6,14 @@ Time is given by the caller in monotonic seconds. One thread writes; lines may b
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.link import InboundMessage, reason
+from edge_agent.delivery.link import InboundMessage
+from edge_agent.settings.mqtt import MqttSettings
 
 REMEMBERED_S = 900.0
 """What happened once (a connection refused, a message turned down for good) is told for this long."""
@@ -111,3 +114,94 @@ def _boot_id(payload: bytes) -> str | None:
         return None
     found = document.get("boot_id") if isinstance(document, dict) else None
     return found if isinstance(found, str) else None
+
+
+REASONS = {
+    0x80: "unspecified error",
+    0x81: "malformed packet",
+    0x82: "protocol error",
+    0x83: "the broker has its own reasons",
+    0x87: "not authorised",
+    0x89: "server busy",
+    0x8B: "server shutting down",
+    0x8D: "no pings arrived",
+    0x8E: "session taken over",
+    0x8F: "topic filter invalid",
+    0x90: "topic name invalid",
+    0x93: "too many messages at a time",
+    0x94: "topic alias invalid",
+    0x95: "packet too large",
+    0x96: "messages too fast",
+    0x97: "quota exceeded",
+    0x98: "an administrator's doing",
+    0x99: "payload format invalid",
+    0x9A: "no retained messages allowed",
+    0x9B: "this QoS is not supported",
+    0x9C: "use another server",
+    0x9D: "the server has moved",
+    0x9E: "no shared subscriptions",
+    0x9F: "too many connections at a time",
+    0xA0: "connected for too long",
+    0xA1: "no subscription identifiers",
+    0xA2: "no wildcard subscriptions",
+}
+
+
+def reason(code: int) -> str:
+    """What an MQTT 5 reason code of a refusal means, with the code."""
+    return f"{REASONS.get(code, 'refused')} (0x{code:02x})"
+
+
+class ConnectionFailed(Exception):  # noqa: N818 - an ending, not always an error
+    """A connection ended or did not come about. ``protocol``: the broker may not speak this version; ``refusal``: it
+    said that it does not want us; ``taken_over``: it has another client of our id.
+    """
+
+    def __init__(self, reason: str, *, protocol: bool = False, taken_over: bool = False, refusal: bool = False) -> None:
+        super().__init__(reason)
+        self.protocol = protocol
+        self.taken_over = taken_over
+        self.refusal = refusal
+
+
+ALERTS = {
+    "CERTIFICATE_REQUIRED": "the broker demands a client certificate: set mqtt.tls.cert_file and key_file",
+    "HANDSHAKE_FAILURE": "TLS failed: the broker demands a client certificate, or ciphers that are not known here",
+    "UNKNOWN_CA": "the broker does not accept our client certificate: its CA is not the one that the broker trusts",
+    "CERTIFICATE_EXPIRED": "the broker does not accept our client certificate: it has expired (or a clock is wrong)",
+    "CERTIFICATE_REVOKED": "the broker does not accept our client certificate: it is revoked",
+    "BAD_CERTIFICATE": "the broker does not accept our client certificate",
+    "CERTIFICATE_UNKNOWN": "the broker does not accept our client certificate",
+    "UNSUPPORTED_CERTIFICATE": "the broker does not accept this kind of client certificate",
+    "ACCESS_DENIED": "the broker does not accept our client certificate",
+    "WRONG_VERSION_NUMBER": "no TLS on this port: set mqtt.tls.enabled = false, or mqtt.port (TLS: often 8883)",
+    "PROTOCOL_VERSION": "the broker speaks no version of TLS that is safe: it needs at least TLS 1.2",
+    "UNSUPPORTED_PROTOCOL": "the broker speaks no version of TLS that is safe: it needs at least TLS 1.2",
+    "UNEXPECTED_EOF": "the broker hung up in the TLS handshake: is this port for TLS?",
+}
+"""What TLS's alerts and OpenSSL's reasons mean here, by a word that they hold."""
+
+
+def tls_reason(text: str) -> str | None:
+    """One line for what OpenSSL says, None when it says nothing of a known kind."""
+    return next((meaning for word, meaning in ALERTS.items() if word in text.upper()), None)
+
+
+def explain(error: Exception, settings: MqttSettings) -> str:
+    """One line for ``error``."""
+    where = f"{settings.host}:{settings.effective_port}"
+    return f"{where}: {_reason(error)}" if isinstance(error, OSError) else str(error)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the broker's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return tls_reason(error.reason or str(error)) or f"TLS failed: {error.reason or error}"
+    if isinstance(error, socket.gaierror):
+        return f"the name cannot be resolved: {error.strerror}"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ConnectionError) and error.errno is None:  # paho's, for a handshake that was not answered so
+        return "no WebSocket there: is it the broker's websockets listener, and mqtt.websocket_path its path?"
+    return error.strerror or str(error)
