@@ -1,3 +1,3 @@
 """edge-agent: private, offline emotion sensing for small Linux machines. Importing it does nothing."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
