@@ -40,7 +40,7 @@ from websockets.asyncio.client import connect
 
 from edge_agent.app import Agent
 from edge_agent.app.builder import PipelineBuilder, pull_quietly
-from edge_agent.cli.side import web_side
+from edge_agent.cli.run import web_side
 from edge_agent.live.bus import EventBus
 from edge_agent.models import cache_dir
 from edge_agent.runtime.stop import Stop, stop_on_signals

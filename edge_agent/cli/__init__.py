@@ -1,4 +1,4 @@
-"""The ``edge-agent`` command. One module per command group; errors end in one line and an exit code."""
+"""Command line ``edge-agent``: one module per command or group of commands."""
 
 import sys
 
@@ -7,7 +7,7 @@ from edge_agent.domain.distribution import foreign_distribution
 try:
     from edge_agent.cli.main import main
 except ImportError:
-    # Another project's package in place of ours (see there) is the one failed import that has an explanation.
+    # An import that fails because another project overwrote this package has an explanation.
     if (problem := foreign_distribution()) is None:
         raise
     sys.exit(f"edge-agent: {problem}")

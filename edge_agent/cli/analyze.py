@@ -1,29 +1,54 @@
-"""``edge-agent analyze``: recordings in, the same summaries and events out that the daemon would publish."""
+"""``edge-agent analyze``: analyse recordings offline into the summaries and events that the daemon would publish.
+
+Results are printed as tables, JSON, JSON lines or CSV, or written as an HTML report.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from edge_agent.app import Analysis, PipelineBuilder
 from edge_agent.app import analyze as analyze_file
 from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME
 from edge_agent.capture import read_media
-from edge_agent.cli import results
-from edge_agent.cli.common import ConfigOption, configuration
-from edge_agent.cli.output import emit, out, print_json, tell
-from edge_agent.cli.progress import positions, pull_showing_progress
+from edge_agent.cli.common import (
+    ConfigOption,
+    configuration,
+    emit,
+    out,
+    positions,
+    print_json,
+    pull_showing_progress,
+    tell,
+    to_json,
+)
 from edge_agent.cli.report import page
+from edge_agent.delivery.payload import event_document, summary_document
 from edge_agent.domain.errors import MediaError
+from edge_agent.domain.observation import EMOTIONS
+from edge_agent.domain.summary import Summary, estimate_emotion
+from edge_agent.domain.text import printable
 from edge_agent.runtime.logs import configure
 
+BOOT_ID = "00000000"
+"""Boot id of a recording, which has none; ``seq`` counts its windows and events."""
 
-class Format(Enum):
-    """How results are printed."""
+_CSV_HEAD = ("source", "frame", "time", "face_id", "x", "y", "w", "h", "probability", *EMOTIONS)
+
+
+class ResultFormat(Enum):
+    """How ``edge-agent analyze`` prints results."""
 
     TABLE = "table"
     JSON = "json"
@@ -32,35 +57,40 @@ class Format(Enum):
 
 
 def analyze(
-    files: Annotated[list[Path], typer.Argument(help="Videos, sound files or pictures.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="Video, sound or picture files.", show_default=False)],
     form: Annotated[
-        Format | None,
+        ResultFormat | None,
         typer.Option("--format", "-f", help="Default: table on a terminal, else json.", show_default=False),
     ] = None,
     fps: Annotated[
-        float, typer.Option("--fps", min=0.1, help="Analysed frames per second; 0.1 or more.")
+        float, typer.Option("--fps", min=0.1, help="Frames to analyse per second; 0.1 or more.")
     ] = DEFAULT_FPS,
-    every_frame: Annotated[bool, typer.Option("--every-frame", help="Look at every frame.")] = False,
+    every_frame: Annotated[bool, typer.Option("--every-frame", help="Analyse every frame.")] = False,
     window: Annotated[
-        float | None, typer.Option("--window", min=1, help="Window length in seconds. Default: the config's.")
+        float | None,
+        typer.Option("--window", min=1, help="Summary window in seconds. Default: summary.window_s."),
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", help="Write a page with timelines; then --format alone prints.", show_default=False),
+        typer.Option(
+            "--html",
+            help="Write an HTML report; print only with --format.",
+            show_default=False,
+        ),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Analyze recordings offline; nothing is sent, nothing but the result is written."""
+    """Analyse recordings offline. Nothing is sent; only the result is written."""
     if html is not None and not html.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{html.parent} is no folder: make it first", param_hint="--html")
+        raise typer.BadParameter(f"{html.parent} is not a folder: create it first", param_hint="--html")
     text, settings = configuration(config)
     if window is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window})})
     configure("warning", "text")
     if html is None:
-        form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
+        form = form or (ResultFormat.TABLE if sys.stdout.isatty() else ResultFormat.JSON)
     rate = EVERY_FRAME if every_frame else fps
-    for path in files:  # fail before a long run rather than in the middle of it
+    for path in files:  # fail before a long run, not in the middle of it
         read_media(path)
     done: list[Analysis] = []
     failures: list[MediaError] = []
@@ -68,40 +98,40 @@ def analyze(
         for path in files:
             try:
                 found = _one(path, PipelineBuilder(text, settings, recorded=True), rate)
-            except MediaError as error:  # one damaged file does not cost the others' results
+            except MediaError as error:  # a damaged file does not discard the results of the others
                 failures.append(error)
                 continue
             done.append(found)
-            if form is Format.JSONL:
+            if form is ResultFormat.JSONL:
                 _print(form, [found], settings.device.id)
-    finally:  # also after Ctrl-C: minutes of work are not lost
+    finally:  # also after Ctrl-C: keep the results so far
         if done:
-            _hand_over(done, form, html, settings.device.id, several=len(files) > 1)
+            _deliver(done, form, html, settings.device.id, several=len(files) > 1)
     if failures:
         raise MediaError("\n".join(map(str, failures)))
 
 
-def _one(path: Path, assembly: PipelineBuilder, rate: float) -> Analysis:
-    """The analysis of one recording. Analyzers keep state between calls, so every recording gets fresh ones."""
-    assembly.pull_missing(pull_showing_progress)
-    assembly.require_models()  # an answer without them would say that nobody was there
-    assembly.activate()
+def _one(path: Path, builder: PipelineBuilder, rate: float) -> Analysis:
+    """Analyse one recording. Analyzers keep state between calls, so every recording gets new ones."""
+    builder.pull_missing(pull_showing_progress)
+    builder.require_models()  # results without them would report that nobody was there
+    builder.activate()
     try:
         with positions(path.name) as progress:
-            return analyze_file(path, assembly, rate, progress, assembly.settings.microphone.channel)
+            return analyze_file(path, builder, rate, progress, builder.settings.microphone.channel)
     finally:
-        assembly.close()
+        builder.close()
 
 
-def _hand_over(done: list[Analysis], form: Format | None, html: Path | None, device: str, *, several: bool) -> None:
-    """The report, then what is printed; a report that cannot be written is printed as JSON instead of being lost."""
+def _deliver(done: list[Analysis], form: ResultFormat | None, html: Path | None, device: str, *, several: bool) -> None:
+    """Write the report, then print; print JSON when the report cannot be written, so that nothing is lost."""
     problem = None
     if html is not None:
         try:
             _write(html, done)
         except MediaError as error:
-            problem, form = error, form or Format.JSON
-    if form is not None and form is not Format.JSONL:
+            problem, form = error, form or ResultFormat.JSON
+    if form is not None and form is not ResultFormat.JSONL:
         _print(form, done, device, several=several)
     if problem is not None:
         raise problem
@@ -115,16 +145,104 @@ def _write(path: Path, done: list[Analysis]) -> None:
     tell(f"{path}: written")
 
 
-def _print(form: Format, done: list[Analysis], device: str, *, several: bool = False) -> None:
-    if form is Format.JSON:
-        documents = [results.document(a, device) for a in done]
+def _print(form: ResultFormat, done: list[Analysis], device: str, *, several: bool = False) -> None:
+    if form is ResultFormat.JSON:
+        documents = [document(a, device) for a in done]
         print_json(documents if several else documents[0])
-    elif form is Format.JSONL:
+    elif form is ResultFormat.JSONL:
         for analysis in done:
-            for line in results.lines(analysis, device):
+            for line in json_lines(analysis, device):
                 emit(line)
-    elif form is Format.CSV:
-        emit(results.to_csv(done), end="")
+    elif form is ResultFormat.CSV:
+        emit(to_csv(done), end="")
     else:
         for analysis in done:
-            results.show(analysis, out())
+            show(analysis, out())
+
+
+def document(analysis: Analysis, device: str) -> dict[str, Any]:
+    """Make ``{"source", "duration", "windows", "events", "report"}``; offsets and durations in seconds."""
+    windows = [
+        {**summary_document(s, device, BOOT_ID, seq), "offset": round(s.window.begin, 3)}
+        for seq, s in enumerate(analysis.summaries, 1)
+    ]
+    events = [
+        {**event_document(e, e.start, "unsynced", device, BOOT_ID, seq), "offset": round(e.start, 3)}
+        for seq, e in enumerate(analysis.events, len(windows) + 1)
+    ]
+    return {
+        "source": analysis.source,
+        "duration": round(analysis.duration, 3),
+        "windows": windows,
+        "events": events,
+        "report": _rounded(asdict(analysis.report)),
+    }
+
+
+def json_lines(analysis: Analysis, device: str) -> Iterator[str]:
+    """Yield one JSON object per line, each with its ``type`` and ``source``; the report comes last."""
+    whole = document(analysis, device)
+    source = {"source": whole["source"]}
+    for kind in ("window", "event"):
+        for item in whole[f"{kind}s"]:
+            yield to_json({"type": kind, **source, **item})
+    yield to_json({"type": "report", **source, "duration": whole["duration"], **whole["report"]})
+
+
+def to_csv(analyses: Sequence[Analysis]) -> str:
+    """Make one CSV row per analysed face: frame, time in s, box in pixels, probability, one column per emotion."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_CSV_HEAD)
+    for analysis in analyses:
+        for row in analysis.faces:
+            box = (round(v, 1) for v in (row.box.x, row.box.y, row.box.w, row.box.h))
+            emotion = [round(row.emotion[name], 4) for name in EMOTIONS] if row.emotion else [""] * len(EMOTIONS)
+            fixed = (printable(analysis.source), row.frame, round(row.time, 3), row.face_id)
+            writer.writerow((*fixed, *box, round(row.probability, 4), *emotion))
+    return text.getvalue()
+
+
+def show(analysis: Analysis, console: Console) -> None:
+    """Print windows, events and the report as tables."""
+    console.rule(f"{analysis.source} ({analysis.duration:.1f} s)")
+    table = Table(box=None, pad_edge=False)
+    for column in ("from", "to", "faces", "emotion", "p", "valence", "sure", "sounds"):
+        table.add_column(
+            column, justify="right" if column in ("from", "to", "faces", "p", "valence", "sure") else "left"
+        )
+    for summary in analysis.summaries:
+        table.add_row(*_window_row(summary))
+    console.print(table)
+    for event in analysis.events:
+        what = f"{event.kind}: {event.label} ({event.score:.2f}, {event.seconds:.1f} s)"
+        console.print(f"{event.start:8.2f} s  {what}")
+    report = analysis.report
+    if report.overall_dominant_emotion is None or report.average_emotion_scores is None:
+        console.print(f"{report.total_frames_analyzed} frames analysed; no face could be judged")
+        return
+    scores = sorted(report.average_emotion_scores.items(), key=lambda item: -item[1])
+    console.print(
+        f"{report.total_frames_analyzed} frames analysed; "
+        + ", ".join(f"{name} {score:.0f} %" for name, score in scores[:4])
+    )
+
+
+def _window_row(summary: Summary) -> tuple[str, ...]:
+    window = summary.window
+    mean = "-" if window.faces.mean is None else f"{window.faces.mean:.1f}"
+    estimate = estimate_emotion(window.emotion)
+    sounds = ", ".join(f"{label} x{sums.count}" for label, sums in window.bursts.items())
+    head = (f"{window.begin:.0f}", f"{window.end:.0f}", mean)
+    if estimate is None:
+        return (*head, "-", "", "", "", sounds)
+    p = f"{max(estimate.p):.2f}"
+    return (*head, estimate.dominant, p, f"{estimate.valence:+.2f}", f"{estimate.confidence:.2f}", sounds)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value

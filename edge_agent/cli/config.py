@@ -1,4 +1,4 @@
-"""``edge-agent config``: check a file, show what is in effect, write a commented one."""
+"""``edge-agent config``: check the config file, show the settings in effect, write a commented sample."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import tomlkit
 import typer
 
 from edge_agent.app import PipelineBuilder
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration
-from edge_agent.cli.output import emit, print_json, say
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, emit, print_json, say
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import ConfigText, Settings
 from edge_agent.settings.reference import sample
 from edge_agent.settings.secrets import shown_settings
 
-app = typer.Typer(help="The one local config file.", no_args_is_help=True)
+app = typer.Typer(help="Check, show and write the config file.", no_args_is_help=True)
 
 
 @app.command()
 def check(config: ConfigOption = None) -> None:
-    """Check the config file, the environment and every plugin's settings."""
+    """Check the config file, the environment variables and the options of every plugin."""
     text, settings = configuration(config)
     PipelineBuilder(text, settings).check()
     say(f"{text.name}: ok")
@@ -29,10 +28,10 @@ def check(config: ConfigOption = None) -> None:
 
 @app.command()
 def show(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Print the settings in effect, environment included; what may be a secret is masked."""
+    """Print the settings in effect, environment variables included. Possible secrets are masked."""
     text, settings = configuration(config)
-    assembly = PipelineBuilder(text, settings)
-    tables = shown_settings(settings, assembly.plugin_settings())
+    builder = PipelineBuilder(text, settings)
+    tables = shown_settings(settings, builder.plugin_settings())
     if json:
         print_json(tables)
     else:
@@ -41,14 +40,14 @@ def show(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @app.command()
 def init(
-    path: Annotated[Path | None, typer.Argument(help="File to write; '-' or nothing prints it.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="File to write. Default: print it.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a config file with every option, its default and its meaning, all commented out."""
+    """Write a sample config file: every option with its default and description, commented out."""
     defaults = ConfigText("defaults", "")
-    assembly = PipelineBuilder(defaults, defaults.settings())
-    analyzers = {name: type(model) for name, model in assembly.plugins.analyzer_settings().items()}
-    text = sample(Settings, analyzers, assembly.device_tables())
+    builder = PipelineBuilder(defaults, defaults.settings())
+    analyzers = {name: type(model) for name, model in builder.plugins.analyzer_settings().items()}
+    text = sample(Settings, analyzers, builder.device_tables())
     if path is None or str(path) == "-":
         emit(text, end="")
         return

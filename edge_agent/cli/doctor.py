@@ -1,4 +1,4 @@
-"""``edge-agent doctor``: what is wrong with this installation, and what mends it."""
+"""``edge-agent doctor``: check this installation and print what to do about each problem."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge_agent.cli.common import ConfigOption, JsonOption
-from edge_agent.cli.output import print_json, say, show
+from edge_agent.cli.common import ConfigOption, JsonOption, print_json, say, show
 from edge_agent.doctor import CheckResult, CheckStatus, documents, examine, worst, write_bundle
 from edge_agent.domain.text import printable
 from edge_agent.settings import default_path
@@ -24,10 +23,10 @@ def doctor(
     devices: Annotated[bool, typer.Option(help="Open the camera and the microphone for two seconds each.")] = True,
     bundle: Annotated[
         Path | None,
-        typer.Option("--bundle", metavar="FILE", help="Also write a support bundle (tar.gz) without secrets or media."),
+        typer.Option("--bundle", metavar="FILE", help="Write a support bundle (tar.gz), too: no secrets, no media."),
     ] = None,
 ) -> None:
-    """Check camera, microphone, models, broker, disk, clock, heat and permissions. Exit code 1 when something fails."""
+    """Check camera, microphone, models, broker, disk, clock, heat and permissions. Exit code 1: a check failed."""
     found = examine(config or default_path(), try_devices=devices)
     if bundle is not None:
         write_bundle(bundle, documents(found.settings, found.results), found.redactor)

@@ -1,4 +1,4 @@
-"""Assembles the command line and turns expected errors into one line and an exit code."""
+"""Register the commands, and turn expected errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from edge_agent import __version__
 from edge_agent.cli import analyze, config, demo, doctor, models, outbox, plugins, run, watch
-from edge_agent.cli.output import OutputError, emit, give_up_output, prepare_streams, tell
+from edge_agent.cli.common import OutputError, emit, give_up_output, prepare_streams, tell
 from edge_agent.domain.distribution import foreign_distribution
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.domain.text import mask_addresses
@@ -56,15 +56,15 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command line; entry point of the console script."""
     prepare_streams()
     code = _run(app)
-    # What is still in the buffer may find the disk full, too.
+    # Writing what is still buffered may fail, too.
     sys.exit(_run(sys.stdout.flush) or code)
 
 
 def _run(step: Callable[[], object]) -> int | str | None:
-    """Do ``step``; the exit code, every expected error told in one line."""
+    """Run ``step`` and return the exit code; print an expected error in one line."""
     try:
         step()
     except SystemExit as exit_:

@@ -1,8 +1,4 @@
-"""``edge-agent models``: list, pull, add, verify and time the models of the catalogue.
-
-Results go to standard output (``--json`` for programs), progress to standard error. Failures are raised for the main
-program to print and to turn into an exit code.
-"""
+"""``edge-agent models``: list, download, add, verify and time the models of the catalogue."""
 
 from __future__ import annotations
 
@@ -15,30 +11,42 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration
-from edge_agent.cli.output import line, print_json, say, show
-from edge_agent.cli.progress import pull_showing_progress
+from edge_agent.cli.common import (
+    ConfigOption,
+    JsonOption,
+    configuration,
+    line,
+    print_json,
+    pull_showing_progress,
+    say,
+    show,
+)
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import Catalogue, ModelState, ModelStatus, ModelStore, default_dir
 from edge_agent.models.bench import BenchResult
 from edge_agent.models.bench import bench as time_model
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch, check and time the model files.")
+app = typer.Typer(no_args_is_help=True, help="List, download, check and time the model files.")
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME", help="Models; see 'models list'.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Models, see 'models list'. Default: all.", show_default=False),
 ]
 SourceDir = Annotated[
     Path | None,
-    typer.Option("--from", metavar="DIR", help="Take files (or wheels) from this folder and use no network."),
+    typer.Option("--from", metavar="DIR", help="Take the files (or wheels) from this folder; use no network."),
 ]
 Threads = Annotated[
     list[int] | None,
     typer.Option(
-        "--threads", "-t", min=1, max=8, help="Thread count, repeatable. Default: 1, 2 and 4 as there are cores."
+        "--threads",
+        "-t",
+        min=1,
+        max=8,
+        help="Thread count, repeatable. Default: 1, 2 and 4, up to the cores there are.",
     ),
 ]
-Runs = Annotated[int, typer.Option(min=10, max=100_000, help="Timed calls of each model.")]
+Runs = Annotated[int, typer.Option(min=10, max=100_000, help="Timed calls per model.")]
 
 _COLOURS = {
     ModelState.INSTALLED: "green",
@@ -50,32 +58,32 @@ _COLOURS = {
 
 @app.command("list")
 def list_models(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show every model of the catalogue and whether it is here."""
+    """List the models of the catalogue and whether each is installed."""
     store = _store(config)
     _show(store, store.status(), json)
 
 
 @app.command()
 def pull(names: Names = None, source_dir: SourceDir = None, config: ConfigOption = None) -> None:
-    """Install models, all when none is named. What is here and right is not fetched again."""
+    """Download and install models. Models that are installed and intact are not downloaded again."""
     for model in pull_showing_progress(_store(config), names or (), source_dir):
         say(f"{model.name}: {model.path} ({model.origin})")
 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="Model; see 'models list'.")],
-    file: Annotated[Path, typer.Argument(help="The file, under any name.")],
+    name: Annotated[str, typer.Argument(help="Model name, see 'models list'.")],
+    file: Annotated[Path, typer.Argument(help="Model file, under any name.")],
     config: ConfigOption = None,
 ) -> None:
-    """Install one model from a file. It must be a file the catalogue accepts for that name."""
+    """Install a model from a file. The catalogue must list the file's sha256 for that model."""
     path = _store(config).add(name, file)
     say(f"{name}: {path} ({file})")
 
 
 @app.command()
 def verify(names: Names = None, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Check the sha256 of the named models, or of all that are here."""
+    """Check the sha256 of models."""
     store = _store(config)
     statuses = store.verify(names or ())
     _show(store, statuses, json)
@@ -92,7 +100,7 @@ def bench(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Time the named models, or all that are here: whole calls, the runtime's share and our own."""
+    """Time models: the whole call, the runtime's part, and the overhead around it. Default: all that are installed."""
     store = _store(config)
     chosen = names or [status.entry.name for status in store.status() if status.problem is None]
     if not chosen:

@@ -1,4 +1,7 @@
-"""``edge-agent outbox``: what waits for delivery, what was lost and why. Reading works while the agent runs."""
+"""``edge-agent outbox``: show, export and delete messages that wait for delivery, and dead letters.
+
+Reading works while the agent runs.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,18 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration
-from edge_agent.cli.output import emit, print_json, say, show, tell, to_json
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, emit, print_json, say, show, tell, to_json
 from edge_agent.delivery.outbox import directory
 from edge_agent.delivery.service import outbox_folder
 
-app = typer.Typer(help="The durable buffer between the agent and the broker.", no_args_is_help=True)
+app = typer.Typer(help="Show, export and delete messages that wait for delivery.", no_args_is_help=True)
 
-DeadOption = Annotated[bool, typer.Option("--dead", help="Dead letters only: what the broker refused for good.")]
+DeadOption = Annotated[bool, typer.Option("--dead", help="Dead letters only: messages the broker refused for good.")]
 
 
 @app.command()
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Print the counters, what is pending, and the gaps in what was delivered."""
+    """Print the counters, the pending messages, and the gaps in what was delivered."""
     figures = directory.figures(_folder(config))
     if json:
         print_json(figures)
@@ -43,7 +45,7 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @app.command()
 def export(config: ConfigOption = None, dead: DeadOption = False) -> None:
-    """Print everything that waits for delivery, oldest first, one JSON object a line. Nothing is removed."""
+    """Print all messages that wait for delivery, oldest first, one JSON object per line. Nothing is deleted."""
     for record in directory.export(_folder(config), dead=dead):
         emit(to_json(record))
 
@@ -52,10 +54,10 @@ def export(config: ConfigOption = None, dead: DeadOption = False) -> None:
 def purge(
     config: ConfigOption = None,
     dead: DeadOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete what waits for delivery (it counts as dropped) and the dead letters. The agent must be stopped."""
+    """Delete messages that wait for delivery (counted as dropped) and dead letters. Stop the agent first."""
     folder = _folder(config)
     if not yes:
         waiting = directory.figures(folder)

@@ -1,4 +1,4 @@
-"""``edge-agent plugins``: what is installed, what runs, and why not."""
+"""``edge-agent plugins``: list the installed plugins and the status of each."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import typer
 from rich.table import Table
 
 from edge_agent.app import PipelineBuilder
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration
-from edge_agent.cli.output import line, print_json, show
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, line, print_json, show
 
-app = typer.Typer(help="Analyzer, source and sink plugins.", no_args_is_help=True)
+app = typer.Typer(help="List analyzer, source and sink plugins.", no_args_is_help=True)
 
 _COLOURS = {"enabled": "green", "disabled": "dim"}
 
 
 @app.command("list")
 def list_plugins(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Load every allowed plugin, self-check its analyzers, ask each once and print the status of all."""
+    """Load all allowed plugins, run each analyzer once, and print the status of every plugin."""
     text, settings = configuration(config)
-    assembly = PipelineBuilder(text, settings)
-    assembly.activate(try_out=True)
-    reports = assembly.plugins.reports()
-    assembly.close()
+    builder = PipelineBuilder(text, settings)
+    builder.activate(try_out=True)
+    reports = builder.plugins.reports()
+    builder.close()
     if json:
         print_json(
             [

@@ -1,25 +1,35 @@
-"""``edge-agent run``: the daemon in the foreground."""
+"""``edge-agent run``: run the daemon in the foreground, with the web server if it is enabled.
+
+The extra ``web`` is imported only when a configuration enables it.
+"""
 
 from __future__ import annotations
 
 import faulthandler
 import threading
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
-from edge_agent.app import ConfigFile, Daemon
-from edge_agent.cli.common import ConfigOption
-from edge_agent.cli.progress import pull_showing_progress
-from edge_agent.cli.side import web_side
+from edge_agent.app import Agent, ConfigFile, Daemon
+from edge_agent.cli.common import ConfigOption, pull_showing_progress
+from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import Redactor
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
+from edge_agent.runtime.supervisor import Component
 from edge_agent.settings import Settings, default_path
 from edge_agent.settings.secrets import known_secrets
 
+MISSING = (
+    "the web side needs {name}: install it with pip install 'edge-emotion-agent[web]', or do without it: "
+    "web.enabled = false (in the demo: --no-web)"
+)
+
 
 def run(config: ConfigOption = None) -> None:
-    """Watch, listen and publish until told to stop (SIGTERM or Ctrl-C); SIGHUP or a changed file reloads the config."""
-    faulthandler.enable()  # the watchdog ends a hung agent with SIGABRT: that shows where it hung
+    """Run the agent until SIGTERM or Ctrl-C. SIGHUP or a change of the config file reloads the config."""
+    faulthandler.enable()  # systemd's watchdog ends a hung agent with SIGABRT: print where it hung
     stop, hangup = Stop(), threading.Event()
     path = config or default_path()
     with stop_on_signals(stop, hangup):
@@ -28,3 +38,44 @@ def run(config: ConfigOption = None) -> None:
 
 def _log_as_told(settings: Settings) -> None:
     configure(settings.log.level, settings.log.format, Redactor(known_secrets("", settings)).text)
+
+
+@dataclass(frozen=True, slots=True)
+class WebSide:
+    """Factory of the web server, guarded by ``token``; uploads are analysed with the config file ``config``."""
+
+    config: Path | None
+    token: str = field(repr=False)
+
+    def __call__(self, agent: Agent) -> Component:
+        """Make the web server of ``agent``, which must have a board."""
+        from edge_agent.api import Session
+        from edge_agent.web.server import component
+
+        return component(agent, self.token, partial(Session, config=self.config, pull=False))
+
+
+def web_side(config: Path | None, settings: Settings) -> WebSide:
+    """Make the factory of the web server for ``settings``.
+
+    Raises:
+        ConfigError: the extra is not installed, or the token cannot be used.
+    """
+    return WebSide(config, _token(settings))
+
+
+def sign_in(settings: Settings) -> str:
+    """Return the address that opens the dashboard, token included.
+
+    Raises:
+        ConfigError: as :func:`web_side`.
+    """
+    return f"http://{settings.web.host}:{settings.web.port}/?token={_token(settings)}"
+
+
+def _token(settings: Settings) -> str:
+    try:
+        from edge_agent.web.server import token_of
+    except ModuleNotFoundError as error:
+        raise ConfigError(MISSING.format(name=error.name)) from None
+    return token_of(settings)

@@ -1,4 +1,4 @@
-"""``edge-agent watch``: what agents publish, live in the terminal, over MQTT from any machine."""
+"""``edge-agent watch``: show what agents publish, live in the terminal, over MQTT from any machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration
-from edge_agent.cli.lines import event_line, health_line, pacing_line, presence_line, summary_line
-from edge_agent.cli.output import OutputError, emit, say, tell, to_json
+from edge_agent.cli.common import ConfigOption, JsonOption, OutputError, configuration, emit, say, tell, to_json
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.mqtt import listening
@@ -20,8 +18,59 @@ from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings.mqtt import with_address
 
 
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """Format a summary: people, emotion, sounds, quality flags."""
+    emotion, mean = summary["emotion"], summary["faces"]["mean"]
+    unknown = summary.get("unknown", {})
+    parts = [f"faces unknown ({_reasons(unknown.get('people', {}))})" if mean is None else f"{mean:.1f} faces"]
+    if emotion is None and "withheld" in summary:
+        parts.append("withheld: too few people")
+    elif emotion is None:
+        parts += [] if mean is None else ["not enough evidence for an emotion"]
+    else:
+        parts.append(f"{emotion['dominant']} {emotion['p'][emotion['dominant']]:.2f}")
+        parts.append(f"valence {emotion['valence']:+.2f}")
+    parts += [f"{burst['label']} x{burst['count']}" for burst in summary["bursts"]]
+    unheard = unknown.get("sounds", {})
+    if unheard and "none" not in unheard:
+        parts.append(f"sounds unknown ({_reasons(unheard)})")
+    parts += summary["quality"]["flags"]
+    return ", ".join(parts)
+
+
+def _reasons(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{why} {time:.0f} s" for why, time in seconds.items()) or "no reason given"
+
+
+def presence_line(presence: Mapping[str, Any]) -> str:
+    """Format how many people are in view, or why that is unknown."""
+    return f"unknown: {presence['unknown']}" if presence["count"] is None else f"{presence['count']} in view"
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """Format an event: kind, label, score, duration."""
+    return f"{event['kind']}: {event['label']} ({event['score']:.2f}, {event['seconds']:.1f} s)"
+
+
+def health_line(health: Mapping[str, Any]) -> str:
+    """Format problems, sources without data and why, and notices; ``all well`` when there are none."""
+    sources = health.get("sources", {}).items()
+    quiet = [f"{name}: {why}" for name, source in sources if (why := source.get("unknown"))]
+    return "; ".join([*health["problems"], *quiet, *health.get("notices", ())]) or "all well"
+
+
+def pacing_line(pacing: Mapping[str, Any]) -> str:
+    """Format the reasons for the current analysis rate."""
+    search = "searched" if pacing["searched"] else "not searched"
+    readings = (
+        f"; read {pacing['read']} of {pacing['faces']}: {', '.join(pacing['readings'])}" if pacing["faces"] else ""
+    )
+    rate = f"next look in {pacing['next_look_s']:.2f} s ({pacing['pace']}, {pacing['limit']})"
+    return f"{search}: {pacing['search']}{readings}; {rate}"
+
+
 class _View:
-    """Prints messages. ``why`` also those about pacing; ``limit`` stops after so many."""
+    """Print messages. ``why``: pacing messages, too; ``limit``: stop after this many."""
 
     def __init__(self, *, json: bool, why: bool, limit: int | None, stop: Stop) -> None:
         self._json = json
@@ -31,7 +80,7 @@ class _View:
         self._lock = threading.Lock()
         self._trouble = ""
         self.failure: OutputError | None = None
-        """Why nothing can be shown any more."""
+        """Why printing failed; None while it works."""
 
     def show(self, message: InboundMessage) -> None:
         parts = message.topic.split("/")
@@ -48,7 +97,7 @@ class _View:
                     emit(line)
                 else:
                     say((f"{device} {kind:18}", "dim"), f" {line}")
-            except OutputError as error:  # raised on the subscriber's thread, where nobody would hear of it
+            except OutputError as error:  # this is the subscriber's thread: hand it to the main thread
                 self.failure = error
                 self._stop.request(str(error), failure=True)
             if self._left is not None:
@@ -57,7 +106,7 @@ class _View:
                     self._stop.request("seen enough")
 
     def trouble(self, reason: str) -> None:
-        """Say why there is no connection, once for each reason."""
+        """Print why there is no connection, once per reason."""
         with self._lock:
             if reason != self._trouble:
                 self._trouble = reason
@@ -97,16 +146,17 @@ class _View:
 
 def watch(
     config: ConfigOption = None,
-    device: Annotated[str, typer.Option("--device", help="Device to watch; + for all of the broker.")] = "+",
-    host: Annotated[str | None, typer.Option("--host", help="Broker, instead of the config's.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="The broker's port.")] = None,
+    device: Annotated[str, typer.Option("--device", help="Device to watch; +: all devices.")] = "+",
+    host: Annotated[str | None, typer.Option("--host", help="Host of the broker. Default: mqtt.host.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port of the broker. Default: mqtt.port.")] = None,
     why: Annotated[
-        bool, typer.Option("--why", help="Also why the camera is looked at (the device needs pacing.explain = true).")
+        bool,
+        typer.Option("--why", help="Also show why the analysis rate changes (needs pacing.explain = true)."),
     ] = False,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after this many messages.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what agents publish, until Ctrl-C."""
+    """Show what agents publish over MQTT, until Ctrl-C."""
     _, settings = configuration(config)
     configure("warning", "text")
     mqtt = with_address(settings.mqtt, host, port)

@@ -81,17 +81,17 @@ def _configured(
     yield software.judge_zone(settings, Schedule(settings, SystemClock(sync_probe(settings.device.trust_clock))))
     yield disk.check_space(settings)
     yield disk.check_wear(settings)
-    assembly = PipelineBuilder(text, settings)
+    builder = PipelineBuilder(text, settings)
     try:
-        yield from _plugins(text, assembly)
-        yield from _devices(settings, assembly, try_devices=try_devices, busy=busy)
+        yield from _plugins(text, builder)
+        yield from _devices(settings, builder, try_devices=try_devices, busy=busy)
     finally:
-        assembly.close()
+        builder.close()
     yield from web.check_web(settings, busy=busy)
     yield from broker.check_broker(settings)
 
 
-def _devices(settings: Settings, assembly: PipelineBuilder, *, try_devices: bool, busy: bool) -> Iterator[CheckResult]:
+def _devices(settings: Settings, builder: PipelineBuilder, *, try_devices: bool, busy: bool) -> Iterator[CheckResult]:
     """What was chosen over MQTT holds here, too: a camera that was switched off is not opened by a check."""
     both = "camera and microphone"
     file = OverridesFile(settings.device.state_dir / CHOICES)
@@ -108,25 +108,25 @@ def _devices(settings: Settings, assembly: PipelineBuilder, *, try_devices: bool
         yield warn(both, f"not tried: {scheduled.why}", "try again when it is over, or set privacy.schedule = []")
     else:
         off = "not tried: it was switched off over MQTT"
-        video, audio = assembly.video_plugins(), assembly.audio_plugins()
+        video, audio = builder.video_plugins(), builder.audio_plugins()
         yield devices.check_camera(settings, video) if chosen.camera else warn("camera", off)
         yield devices.check_microphone(settings, audio) if chosen.microphone else warn("microphone", off)
 
 
-def _plugins(text: ConfigText, assembly: PipelineBuilder) -> Iterator[CheckResult]:
+def _plugins(text: ConfigText, builder: PipelineBuilder) -> Iterator[CheckResult]:
     try:
-        assembly.check()  # the tables of sinks and sources, too: what 'run' would refuse
+        builder.check()  # the tables of sinks and sources, too: what 'run' would refuse
         yield ok("config", f"{text.name} is valid")
     except ConfigError as error:
         yield fail("config", "; ".join(str(error).splitlines()), "edge-agent config check")
-    needed, by_analyzer = assembly.plugins.required_models(), assembly.plugins.models_by_analyzer()
-    statuses = assembly.store.status(needed) if needed else ()
-    auto_pull = assembly.settings.models.auto_pull
+    needed, by_analyzer = builder.plugins.required_models(), builder.plugins.models_by_analyzer()
+    statuses = builder.store.status(needed) if needed else ()
+    auto_pull = builder.settings.models.auto_pull
     yield from software.check_models(statuses, auto_pull=auto_pull)
-    assembly.activate(try_out=True)
+    builder.activate(try_out=True)
     to_come = software.to_come(statuses) if auto_pull else frozenset()
     waiting = {name: sorted(to_come.intersection(models)) for name, models in by_analyzer.items()}
-    yield from software.check_plugins(assembly.plugins.reports(), waiting)
+    yield from software.check_plugins(builder.plugins.reports(), waiting)
 
 
 @contextmanager

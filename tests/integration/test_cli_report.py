@@ -16,9 +16,7 @@ from PIL import Image
 
 from edge_agent.app import Analysis
 from edge_agent.app.offline import Report
-from edge_agent.cli.report import page
-from edge_agent.cli.report.page import condensed
-from edge_agent.cli.report.plot import Axis, clock
+from edge_agent.cli.report import Axis, clock, condensed, page
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.summary import EmotionSums, FaceSums, StreamSums, Summary, Window
 from edge_agent.summary.rollup import merge_summaries
@@ -118,7 +116,7 @@ def test_a_page_that_cannot_be_written_is_said_in_a_line(cli: Cli, media: Path, 
     film = str(media / "sorry.mkv")
     nowhere = cli("analyze", film, "--html", str(tmp_path / "none" / "r.html"))
     assert nowhere.returncode == 2
-    assert "make it first" in nowhere.stderr
+    assert "create it first" in nowhere.stderr
     folder = cli("analyze", film, "--html", str(tmp_path))
     assert folder.returncode == 3
     assert f"{tmp_path}: the report cannot be written: Is a directory" in folder.stderr

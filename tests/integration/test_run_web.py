@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
 from edge_agent.app import ConfigFile, Daemon
-from edge_agent.cli.side import web_side
+from edge_agent.cli.run import web_side
 from edge_agent.runtime.stop import Stop
 from tests.support.mosquitto import free_port
 

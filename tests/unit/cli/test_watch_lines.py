@@ -1,8 +1,8 @@
-"""Lines for people say what is unknown, and why."""
+"""Lines of ``edge-agent watch``: what is unknown is said, and why."""
 
 from __future__ import annotations
 
-from edge_agent.cli.lines import health_line, presence_line, summary_line
+from edge_agent.cli.watch import health_line, presence_line, summary_line
 from edge_agent.delivery.payload import presence_document, summary_document
 from edge_agent.domain.summary import FaceSums, Presence, Summary, Window
 

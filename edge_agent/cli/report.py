@@ -1,49 +1,150 @@
-"""Timelines of one recording as inline SVG: emotion, people, sounds, quality. Pure; colours come from the page's style.
+"""HTML report of ``edge-agent analyze --html``: figures, timelines and a table for each recording.
 
-Every chart has the same width and time axis, so they can be read below each other. Time without evidence stays empty.
+One file without scripts and links: its content security policy forbids every request. It follows the reader's dark or
+light mode, prints well, and shows only what the other formats contain: no picture, no sound. The timelines are inline
+SVG with one width and time axis; time without evidence stays empty. Colours come from ``report.css``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from html import escape
+from importlib import resources
+from math import ceil
+from pathlib import Path
 
-from edge_agent.domain.event import ARRIVAL, DEPARTURE, Event
+from edge_agent import __version__
+from edge_agent.app import Analysis
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_window
+from edge_agent.domain.text import printable
+from edge_agent.summary.rollup import merge_summaries
+
+MOST_WINDOWS = 240
+"""More windows than this are merged, exactly, so that a day of recording still fits a page."""
+
+_SPLINTER_S = 0.05
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_FOOT = (
+    f"edge-agent {__version__}. The distribution says how an average observer would label the expressions that were "
+    "seen; it does not say what anybody feels."
+)
 
 WIDTH, LEFT, RIGHT = 1000, 96, 28
-"""Of a chart, in units of its view box: all, for labels, and free."""
+"""Width of a chart and of its left and right margins, in units of its view box."""
 
 _ROW = 26
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
+def page(analyses: Sequence[Analysis]) -> str:
+    """Make the HTML document."""
+    style = (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
+    title = escape(", ".join(_name(a) for a in analyses))
+    body = "".join(_section(a) for a in analyses)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{title} · edge-agent</title>'
+        f"<style>{style}</style></head><body><main>{body}<footer>{_FOOT}</footer></main></body></html>\n"
+    )
+
+
+def _name(analysis: Analysis) -> str:
+    return printable(Path(analysis.source).name, lines=False)
+
+
+def _section(analysis: Analysis) -> str:
+    axis = Axis(analysis.duration)
+    shown = condensed(analysis.summaries)
+    charts = (
+        ("Emotion", f'<p class="legend">{"".join(legend())}</p>' + emotions(shown, axis)),
+        ("People", people(shown, axis)),
+        ("Sounds", sounds(analysis.events, axis)),
+        ("Quality", quality(shown, axis)),
+        ("Windows", _table(shown)),
+    )
+    figures = "".join(f"<div><b>{escape(value)}</b>{name}</div>" for name, value in _figures(analysis))
+    parts = "".join(f"<h2>{name}</h2>{chart}" for name, chart in charts)
+    return f'<section><h1>{escape(_name(analysis))}</h1><div class="figures">{figures}</div>{parts}</section>'
+
+
+def condensed(summaries: Sequence[Summary], most: int = MOST_WINDOWS) -> list[Summary]:
+    """Merge windows in equal groups to at most ``most``; a very short last window joins the one before."""
+    if len(summaries) > 1 and summaries[-1].seconds < _SPLINTER_S:
+        summaries = [*summaries[:-2], merge_summaries(*summaries[-2:])]
+    group = ceil(len(summaries) / most) or 1
+    return [reduce(merge_summaries, summaries[k : k + group]) for k in range(0, len(summaries), group)]
+
+
+def _figures(analysis: Analysis) -> list[tuple[str, str]]:
+    report = analysis.report
+    confidence = report.average_confidence_score
+    kinds = [event.kind for event in analysis.events]
+    return [
+        ("length", clock(analysis.duration)),
+        ("pictures analysed", str(report.total_frames_analyzed)),
+        ("mostly", report.overall_dominant_emotion or "nothing to judge"),
+        ("arrivals", str(kinds.count(ARRIVAL))),
+        ("vocal bursts", str(kinds.count(BURST))),
+        ("mean face score", "–" if confidence is None else f"{confidence:.2f}"),
+    ]
+
+
+def _table(summaries: Sequence[Summary]) -> str:
+    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _row(s)) + "</tr>" for s in summaries)
+    names = ("from", "to", "people", "emotion", "share", "valence", "sure", "looking", "sounds", "flags")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _row(summary: Summary) -> tuple[str, ...]:
+    window = summary.window
+    faces, estimate, looking = window.faces, estimate_window(window), window.attention.ratio
+    people = "–" if faces.mean is None else f"{faces.mean:.1f}"
+    told = ("–", "", "", "")
+    if estimate is not None:
+        share = f"{100 * max(estimate.p):.0f} %"
+        told = (estimate.dominant, share, f"{estimate.valence:+.2f}", f"{estimate.confidence:.2f}")
+    return (
+        clock(window.begin),
+        clock(window.end),
+        people,
+        *told,
+        "" if looking is None else f"{100 * looking:.0f} %",
+        ", ".join(f"{label} ×{sums.count}" for label, sums in sorted(window.bursts.items())),
+        ", ".join(sorted(window.stream.flags)),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Maps seconds to the horizontal position."""
+    """Time axis: maps seconds to horizontal positions."""
 
     duration: float
 
     def x(self, seconds: float) -> float:
-        """Position of a moment; those outside of the recording are at its edge."""
+        """Return the position of a time, clamped to the recording."""
         share = min(1.0, max(0.0, seconds / self.duration)) if self.duration > 0 else 0.0
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def span(self, begin: float, end: float, least: float = 0.0) -> str:
-        """``x`` and ``width`` of a stretch of time."""
+        """Return the attributes ``x`` and ``width`` of a time span."""
         left = self.x(begin)
         return f'x="{left:.1f}" width="{max(self.x(end) - left, least):.1f}"'
 
     def ticks(self) -> list[float]:
-        """Round moments, about eight."""
+        """List about eight round times for tick marks."""
         step = next((s for s in _STEPS if self.duration / s <= 8), self.duration / 8 or 1.0)
         return [k * step for k in range(int(self.duration / step + 1e-6) + 1)]
 
 
 def clock(seconds: float) -> str:
-    """A position as ``m:ss``, with tenths only where they matter, or ``h:mm:ss``."""
+    """Format seconds as ``m:ss``, with tenths unless they are zero, or ``h:mm:ss``."""
     whole, tenths = divmod(round(seconds * 10), 10)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -52,7 +153,7 @@ def clock(seconds: float) -> str:
 
 
 def emotions(summaries: Sequence[Summary], axis: Axis) -> str:
-    """Each window's distribution as a stacked bar; paler the less sure, empty without enough evidence."""
+    """Draw each window's emotion distribution as a stacked bar; paler when less certain, empty without evidence."""
     parts = []
     for window in (s.window for s in summaries):
         estimate = estimate_window(window)
@@ -75,14 +176,14 @@ def emotions(summaries: Sequence[Summary], axis: Axis) -> str:
 
 
 def people(summaries: Sequence[Summary], axis: Axis) -> str:
-    """Mean head count as an area, the most seen at once as a line above it."""
+    """Draw the mean number of people as an area, and the maximum as a line above it."""
     most = max((s.window.faces.most for s in summaries), default=0)
     top, height = max(1, most), 90
     parts = [_label(str(top), 0), _label("0", height)]
     for window in (s.window for s in summaries):
         faces = window.faces
         mean = faces.mean
-        if mean is None:  # a gap, not nobody
+        if mean is None:  # a gap: unknown, not zero
             continue
         told = f"{mean:.1f} on average, at most {faces.most}, {clock(window.begin)} to {clock(window.end)}"
         span, tall, line = axis.span(window.begin, window.end, 1), height * mean / top, height * (1 - faces.most / top)
@@ -94,7 +195,7 @@ def people(summaries: Sequence[Summary], axis: Axis) -> str:
 
 
 def sounds(events: Sequence[Event], axis: Axis) -> str:
-    """One row for each kind of sound, and for what was seen and heard together."""
+    """Draw one row for each label of events other than arrivals and departures."""
     heard = [e for e in events if e.kind not in (ARRIVAL, DEPARTURE)]
     labels = sorted({e.label for e in heard})
     parts = []
@@ -113,7 +214,7 @@ def sounds(events: Sequence[Event], axis: Axis) -> str:
 
 
 def quality(summaries: Sequence[Summary], axis: Axis) -> str:
-    """How much of each window was seen and heard, and the flags that were raised."""
+    """Draw how much of each window camera and microphone cover, and the quality flags."""
     flags = sorted({flag for s in summaries for flag in s.window.stream.flags})
     parts = [_label(name, row * _ROW + _ROW / 2) for row, name in enumerate(("seen", "heard", *flags))]
     for window in (s.window for s in summaries):
@@ -154,6 +255,6 @@ def _label(text: str, y: float) -> str:
 
 
 def legend() -> Iterator[str]:
-    """The names of the emotions beside their colours."""
+    """Yield the names of the emotions with their colours."""
     for k, name in enumerate(EMOTIONS):
         yield f'<span><i class="e{k}"></i>{name}</span>'
