@@ -22,8 +22,8 @@ import numpy as np
 import edge_agent_quality
 from benchmarks.adaptive_report import write_report
 from benchmarks.adaptive_streams import EMPTY, FPS, Clip, Stream, TracedAnalyzers, load, shrink, trace, visits
+from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import Bounds
-from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.summary import Window, estimate_emotion
 from edge_agent.models import Catalogue, ModelStore
@@ -229,8 +229,8 @@ def traced_streams(
 
 def make_detector(store: ModelStore, face_range: str, min_score: float = 0.5) -> FaceDetector:
     """The first-party detector."""
+    from edge_agent_face import FaceSettings
     from edge_agent_face.detector import BlazeFaceDetector
-    from edge_agent_face.settings import FaceSettings
 
     settings = FaceSettings.model_validate({"range": face_range, "min_score": min_score})
     return BlazeFaceDetector(settings, AnalyzerContext(store))

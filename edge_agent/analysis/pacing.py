@@ -1,17 +1,85 @@
-"""How often to look, to search for faces and to read them: pure decisions, each with its reason.
+"""Decide how often to look, to search for faces and to read them, and slow down under load. Pure; each with its reason.
 
 A *look* compares a tiny picture with that of the last search (some 50 microseconds). A *search* runs the face detector.
-A *reading* asks the emotion model about one face. Each costs about ten times the one before on a Pi, and each is only
-made when the one before gives cause, or when the last of its kind is too old to vouch for the present.
+A *reading* runs the emotion model on one face. Each costs about ten times the one before on a Pi, and each runs only
+when the one before gives cause or when the last of its kind is too old. The governor scales the rate between the
+operator's bounds by additive increase and multiplicative decrease, as TCP congestion control does, so the lower bound
+always holds; load comes from a probe (:mod:`edge_agent.analysis.probes`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+# ---------------------------------------------------------------------- load governor
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the machine says; None where it does not. ``cpu``: our share of all cores since the last question, 0 to 1.
+    ``celsius``: the hottest zone. ``throttled``: the firmware has lowered the clock or the voltage is too low."""
+
+    cpu: float | None = None
+    celsius: float | None = None
+    throttled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """``cpu`` is a share of all cores; ``increase`` and ``decrease`` are per question."""
+
+    cpu: float = 0.5
+    celsius: float = 75.0
+    increase: float = 0.1
+    decrease: float = 0.5
+    least: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """``value`` in 0..1 is the part of the rate above the lower bound that may be used."""
+
+    value: float = 1.0
+    reason: str = "no limit"
+
+
+def next_allowance(last: Allowance, load: Load, limits: LoadLimits) -> Allowance:
+    """One step: halve on any excess, else recover a tenth."""
+    excess = []
+    if load.throttled:
+        excess.append("the firmware throttles")
+    if load.celsius is not None and load.celsius > limits.celsius:
+        excess.append(f"{load.celsius:.0f} °C is above {limits.celsius:.0f}")
+    if load.cpu is not None and load.cpu > limits.cpu:
+        excess.append(f"CPU share {load.cpu:.0%} is above {limits.cpu:.0%}")
+    if excess:
+        value = last.value * limits.decrease
+        return Allowance(value if value >= limits.least else 0.0, ", ".join(excess))
+    value = min(1.0, last.value + limits.increase)
+    return Allowance(value, "no limit" if value >= 1.0 else "recovering")
+
+
+class Governor:
+    """Asks ``probe`` every ``every`` seconds of the caller's time and remembers the allowance in between."""
+
+    def __init__(self, probe: Callable[[], Load], limits: LoadLimits | None = None, every: float = 5.0) -> None:
+        self._probe = probe
+        self._limits = limits or LoadLimits()
+        self._every = every
+        self._asked: float | None = None
+        self._allowance = Allowance()
+
+    def allowance(self, now: float) -> Allowance:
+        """The allowance at ``now``, monotonic seconds."""
+        if self._asked is None or now - self._asked >= self._every or now < self._asked:
+            self._asked = now
+            self._allowance = next_allowance(self._allowance, self._probe(), self._limits)
+        return self._allowance
+
 
 Profile = Literal["monitor", "standard", "detail"]
 Pace = Literal["idle", "busy", "burst"]
@@ -49,7 +117,7 @@ class Bounds:
     """``idle`` and ``busy`` looks per second, ``idle <= busy``.
 
     ``burst`` is the rate for the moments in which it shows whether somebody came. ``evidence``: readings of similar
-    looks that settle a look (:mod:`edge_agent.analysis.evidence`). ``least``: what load and heat may slow looks down
+    looks that settle a look (:mod:`edge_agent.analysis.reading`). ``least``: what load and heat may slow looks down
     to, ``idle`` unless given. ``most``: looks a second that are never exceeded, by the operator's word. ``fixed``:
     nothing adapts, every look searches and reads everybody; recordings are analysed so.
     """
@@ -208,7 +276,7 @@ def plan_reading(past: Past, bounds: Bounds) -> Decision:
     return Decision(False, f"settled: {past.evidence:.1f} readings of such a look")
 
 
-class Schedule:
+class LookSchedule:
     """Turns an interval into due times without drift and without bursts after a pause.
 
     ``most``: looks a second that are never exceeded, but for one at the edge of a second, also when frames come late,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.analysis.governor import Load
+from edge_agent.analysis.pacing import Load
 from edge_agent.domain.clock import Clock
 
 log = logging.getLogger(__name__)

@@ -1,16 +1,125 @@
-"""Which faces are read now, and what is said about the others: one camera's memory of readings and looks."""
+"""Decide which faces to read for emotion, and answer for the others from readings of similar appearance.
+
+An emotion reading is a function of the picture of the face, so a face that looks as it did at an earlier reading would
+read the same. Each reading is remembered with a 16 x 16 thumbnail of the face for as long as its track lives. A new
+thumbnail is answered by kernel regression (Nadaraya-Watson) over the remembered ones, and the model runs only where
+they give too little evidence: the sequential test of Savchenko (ICML 2023), with evidence counted per appearance. Old
+readings count less, so slow changes are read again. The evidence required is learned per face: the further its readings
+lie from their predictions, the more of them are taken.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from edge_agent.analysis.appearance import Look, look_of
-from edge_agent.analysis.evidence import Answer, Likeness, Reading, Surprise, recall, remember
+import numpy as np
+import numpy.typing as npt
+
 from edge_agent.analysis.pacing import Bounds, Decision, Past, plan_reading
-from edge_agent.domain.face import TrackedFace
+from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
+from edge_agent.plugin import imaging
+
+# ---------------------------------------------------------------------- a face's appearance
+
+
+SIDE = 16
+
+Look = npt.NDArray[np.float32]
+"""float32 [SIDE, SIDE], mean 0 and standard deviation 1 where there is contrast. Lives as long as its track."""
+
+
+def look_of(frame: Frame, face: Face) -> Look:
+    """The face as the emotion models see it, but tiny, and free of brightness and contrast."""
+    angle = imaging.roll(face, frame)
+    crop = imaging.crop_gray(frame, imaging.expression_box(face.box, frame, angle), SIDE, angle).astype(np.float32)
+    return np.asarray((crop - crop.mean()) / (crop.std() + np.float32(4.0)), np.float32)
+
+
+def difference(a: Look, b: Look) -> float:
+    """Mean absolute difference: about 0.05 for sensor noise, 0.1 to 0.2 for a small movement, 0.5 for another pose."""
+    return float(np.abs(a - b).mean())
+
+
+# ---------------------------------------------------------------------- readings remembered by appearance
+
+
+MEMORY = 32
+"""Readings remembered of a face."""
+
+USUAL_SURPRISE = 0.2
+"""Distance between a reading and what was recalled for its look: what is expected of a face nothing is known of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How much a reading says about another look: a Gaussian of their difference in appearance with the standard
+    deviation ``alike``, nothing beyond ``apart``; and 1/e of it after ``fade`` seconds."""
+
+    alike: float = 0.15
+    apart: float = 0.7
+    fade: float = 30.0
+
+    def weight(self, distance: float, age: float) -> float:
+        """0 to 1."""
+        if distance > self.apart:
+            return 0.0
+        return math.exp(-((distance / self.alike) ** 2) / 2 - max(0.0, age) / self.fade)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmotionReading:
+    """A distribution over the emotions, read at ``time`` of a face that looked like ``look``."""
+
+    time: float
+    p: tuple[float, ...]
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the past says: a distribution (None: nothing) and how many full readings' worth of evidence it rests on."""
+
+    p: tuple[float, ...] | None
+    evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """How far one face's readings lie from what was recalled for their looks: ``weight`` readings' worth of squared
+    Euclidean distances that add up to ``total``. Begins with two readings of the usual surprise; the last ten or so
+    count."""
+
+    weight: float = 2.0
+    total: float = 2.0 * USUAL_SURPRISE**2
+
+    def after(self, read: Sequence[float], recalled: Sequence[float]) -> Surprise:
+        """With one more reading, of which ``recalled`` was expected."""
+        return Surprise(0.9 * self.weight + 1, 0.9 * self.total + math.dist(read, recalled) ** 2)
+
+    @property
+    def relative(self) -> float:
+        """1 for a usual face, 0.4 (a face that hardly changes) to 2.5 (one whose readings scatter)."""
+        return min(max(math.sqrt(self.total / self.weight) / USUAL_SURPRISE, 0.4), 2.5)
+
+
+def recall(readings: Sequence[EmotionReading], look: Look, now: float, likeness: Likeness) -> Answer:
+    """Answer ``look`` from ``readings``."""
+    weights = [likeness.weight(difference(r.look, look), now - r.time) for r in readings]
+    total = sum(weights)
+    if total <= 1e-6:
+        return Answer(None, 0.0)
+    p = [sum(w * r.p[k] for w, r in zip(weights, readings, strict=True)) / total for k in range(len(EMOTIONS))]
+    scale = sum(p)
+    return Answer(tuple(value / scale for value in p), total)
+
+
+def remember(readings: Sequence[EmotionReading], reading: EmotionReading) -> tuple[EmotionReading, ...]:
+    """``readings`` and one more, without the oldest when there are too many."""
+    return (*readings, reading)[-MEMORY:]
 
 
 class ReadingPlan:
@@ -19,7 +128,7 @@ class ReadingPlan:
     def __init__(self, bounds: Bounds, likeness: Likeness | None = None) -> None:
         self._bounds = bounds
         self._likeness = likeness or Likeness()
-        self._readings: dict[str, tuple[Reading, ...]] = {}
+        self._readings: dict[str, tuple[EmotionReading, ...]] = {}
         self._surprise: dict[str, Surprise] = {}
         self._looks: dict[str, Look] = {}
         self._answers: dict[str, Answer] = {}
@@ -49,7 +158,7 @@ class ReadingPlan:
         if answer is not None and answer.p is not None:
             self._surprise[track] = self._surprise.get(track, Surprise()).after(p, answer.p)
         if look is not None:
-            self._readings[track] = remember(self._readings.get(track, ()), Reading(now, p, look))
+            self._readings[track] = remember(self._readings.get(track, ()), EmotionReading(now, p, look))
 
     def _decide(self, frame: Frame, face: TrackedFace, seen: bool, people: int) -> Decision:
         if not seen:

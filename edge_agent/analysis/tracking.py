@@ -1,15 +1,15 @@
-"""Following faces from one search of the picture to the next, under identities that are random and soon forgotten.
+"""Track faces between searches with Kalman filters and optimal assignment, under random, short-lived identities.
 
-Each face moves by a Kalman filter (:mod:`edge_agent.analysis.motion`); detections are given to tracks at the least
-total cost (:mod:`edge_agent.analysis.assignment`), certain ones first and doubtful ones after, as in ByteTrack (Zhang
-et al., 2022): a doubtful detection can confirm or continue a track and never begins one. A track is
+Each face moves by a constant-velocity Kalman filter. Detections are assigned to tracks at the least total cost, certain
+ones first and doubtful ones after, as in ByteTrack (Zhang et al., 2022): a doubtful detection can confirm or continue a
+track but never begins one. A track is
 
-- tentative until it was detected ``confirm`` times: it is nobody yet;
-- in view while it is detected, and for ``coast`` seconds after, so that one missed detection is no departure;
-- lost after that, for ``remember`` seconds: who turns up again near the place keeps the identity;
-- then gone, which is told once with how long it stayed.
+- tentative until it was detected ``confirm`` times: it does not count as a person yet;
+- in view while it is detected and for ``coast`` seconds after, so that one missed detection is no departure;
+- lost after that, for ``remember`` seconds: a face that reappears near the place keeps the identity;
+- then ended, which is reported once with how long it was in view.
 
-Nothing about how a person looks is kept: a person who leaves and comes back later is a new one.
+Nothing about a person's appearance is kept: somebody who leaves and comes back later gets a new identity.
 """
 
 from __future__ import annotations
@@ -19,9 +19,164 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from edge_agent.analysis.assignment import FORBIDDEN, assign
-from edge_agent.analysis.motion import Motion, Noise
-from edge_agent.domain.face import Box, Face, KeyPoints, Point, TrackedFace
+from edge_agent.domain.face import Box, Face, TrackedFace
+
+# ---------------------------------------------------------------------- assignment
+
+
+FORBIDDEN = 1e6
+"""Cost of a pair that must not be assigned; anything at or above it is left unassigned."""
+
+
+def assign(costs: Sequence[Sequence[float]]) -> dict[int, int]:
+    """Row index to column index such that as many allowed pairs as possible are made, at the least total cost.
+
+    ``costs`` is a rectangle of finite numbers; pairs at :data:`FORBIDDEN` or above are never made. Allowed costs must
+    be small against it. This is the Hungarian method in its shortest-augmenting-path form (Jonker and Volgenant,
+    1987).
+    """
+    rows, columns = len(costs), len(costs[0]) if costs else 0
+    if rows == 0 or columns == 0:
+        return {}
+    if rows > columns:
+        flipped = assign([[costs[i][j] for i in range(rows)] for j in range(columns)])
+        return {i: j for j, i in flipped.items()}
+    owner = _augment_all(costs, rows, columns)
+    return {i - 1: j - 1 for j, i in enumerate(owner) if j and i and costs[i - 1][j - 1] < FORBIDDEN}
+
+
+def _augment_all(costs: Sequence[Sequence[float]], rows: int, columns: int) -> list[int]:
+    """The row that owns each column, both counted from 1; 0 for none. Needs ``rows <= columns``."""
+    of_row, of_column = [0.0] * (rows + 1), [0.0] * (columns + 1)
+    owner = [0] * (columns + 1)
+    for row in range(1, rows + 1):
+        owner[0] = row
+        at, way = 0, [0] * (columns + 1)
+        slack, done = [float("inf")] * (columns + 1), [False] * (columns + 1)
+        while owner[at]:
+            done[at] = True
+            i, step, nearest = owner[at], float("inf"), 0
+            for j in range(1, columns + 1):
+                if done[j]:
+                    continue
+                reduced = costs[i - 1][j - 1] - of_row[i] - of_column[j]
+                if reduced < slack[j]:
+                    slack[j], way[j] = reduced, at
+                if slack[j] < step:
+                    step, nearest = slack[j], j
+            for j in range(columns + 1):
+                if done[j]:
+                    of_row[owner[j]] += step
+                    of_column[j] -= step
+                else:
+                    slack[j] -= step
+            at = nearest
+        while at:
+            owner[at], at = owner[way[at]], way[at]
+    return owner
+
+
+# ---------------------------------------------------------------------- Kalman filter
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """In face widths: ``measure`` is the detector's jitter, ``drive`` how fast a head changes its speed (widths per
+    second to the 3/2), ``start`` the spread of the unknown first speed (widths a second). ``fade``: seconds after which
+    a speed that nothing confirms has dropped to a third."""
+
+    measure: float = 0.05
+    drive: float = 1.0
+    start: float = 1.5
+    fade: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """Position ``x`` and velocity ``v`` with their covariance."""
+
+    x: float
+    v: float
+    xx: float
+    xv: float
+    vv: float
+
+    def predict(self, dt: float, drive: float, fade: float) -> Coordinate:
+        """After ``dt`` seconds; ``drive`` in units of the coordinate."""
+        keep = math.exp(-dt / fade)
+        reach = fade * (1 - keep)
+        q = drive * drive
+        return Coordinate(
+            self.x + reach * self.v,
+            keep * self.v,
+            self.xx + 2 * reach * self.xv + reach * reach * self.vv + q * dt**3 / 3,
+            keep * (self.xv + reach * self.vv) + q * dt * dt / 2,
+            keep * keep * self.vv + q * dt,
+        )
+
+    def correct(self, measured: float, sigma: float) -> Coordinate:
+        """With a measurement whose standard deviation is ``sigma``."""
+        total = self.xx + sigma * sigma
+        kx, kv = self.xx / total, self.xv / total
+        error = measured - self.x
+        return Coordinate(
+            self.x + kx * error, self.v + kv * error, (1 - kx) * self.xx, (1 - kx) * self.xv, self.vv - kv * self.xv
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Centre and size of a face box in fractions of the frame; the size has a velocity too, as people walk up."""
+
+    x: Coordinate
+    y: Coordinate
+    w: Coordinate
+    h: Coordinate
+
+    @classmethod
+    def begin(cls, box: Box, noise: Noise) -> Motion:
+        """A face seen once: its speed is unknown."""
+
+        def start(value: float, size: float, restless: float = 1.0) -> Coordinate:
+            return Coordinate(value, 0.0, (noise.measure * size) ** 2, 0.0, (restless * noise.start * size) ** 2)
+
+        centre = box.centre
+        return cls(start(centre.x, box.w), start(centre.y, box.h), start(box.w, box.w, 0.3), start(box.h, box.h, 0.3))
+
+    def predict(self, dt: float, noise: Noise) -> Motion:
+        """After ``dt`` seconds without a detection."""
+        w, h = max(self.w.x, 1e-3), max(self.h.x, 1e-3)
+        return Motion(
+            self.x.predict(dt, noise.drive * w, noise.fade),
+            self.y.predict(dt, noise.drive * h, noise.fade),
+            self.w.predict(dt, 0.3 * noise.drive * w, noise.fade),
+            self.h.predict(dt, 0.3 * noise.drive * h, noise.fade),
+        )
+
+    def correct(self, box: Box, noise: Noise, score: float) -> Motion:
+        """With a detection; the less certain it is, the less it counts (as in NSA Kalman of StrongSORT)."""
+        sigma = noise.measure * (2.0 - min(max(score, 0.0), 1.0))
+        centre = box.centre
+        return Motion(
+            self.x.correct(centre.x, sigma * box.w),
+            self.y.correct(centre.y, sigma * box.h),
+            self.w.correct(box.w, sigma * box.w),
+            self.h.correct(box.h, sigma * box.h),
+        )
+
+    @property
+    def box(self) -> Box:
+        """Where the face is believed to be."""
+        w, h = max(self.w.x, 1e-3), max(self.h.x, 1e-3)
+        return Box(self.x.x - w / 2, self.y.x - h / 2, w, h)
+
+    @property
+    def doubt(self) -> float:
+        """Standard deviation of the centre, in face sizes."""
+        return max(math.sqrt(self.x.xx) / max(self.w.x, 1e-3), math.sqrt(self.y.xx) / max(self.h.x, 1e-3))
+
+
+# ---------------------------------------------------------------------- tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +338,7 @@ class Tracker:
         growth = abs(math.log(max(face.box.area, 1e-9) / max(box.area, 1e-9))) / 2
         if distance > limit or growth > math.log(rules.growth):
             return FORBIDDEN
-        return distance / limit + growth / math.log(rules.growth) / 2 + _pose_change(track.face, face) / 2
+        return distance / limit + growth / math.log(rules.growth) / 2 + track.face.pose_change(face) / 2
 
     def _births(self, tracks: Sequence[_Track], faces: Sequence[Face], time: float) -> list[_Track]:
         """New tracks for certain detections that are not second looks at somebody already followed."""
@@ -253,33 +408,5 @@ def _expect(track: _Track, time: float, noise: Noise) -> _Track:
 
 
 def _tracked(track: _Track, *, coasting: bool = False) -> TrackedFace:
-    face = _moved(track.face, track.motion.box) if coasting else track.face
+    face = track.face.moved_to(track.motion.box) if coasting else track.face
     return TrackedFace(track.id, face, track.since, coasting)
-
-
-def _moved(face: Face, box: Box) -> Face:
-    """``face`` as it would look at ``box``."""
-    return Face(box, face.score, _relocate(face.keypoints, face.box, box) if face.keypoints else None)
-
-
-def _relocate(points: KeyPoints, old: Box, new: Box) -> KeyPoints:
-    def move(p: Point) -> Point:
-        return Point(new.x + (p.x - old.x) * new.w / old.w, new.y + (p.y - old.y) * new.h / old.h)
-
-    return KeyPoints(*(move(p) for p in _points(points)))
-
-
-def _points(k: KeyPoints) -> tuple[Point, ...]:
-    return (k.right_eye, k.left_eye, k.nose, k.mouth, k.right_ear, k.left_ear)
-
-
-def _pose_change(old: Face, new: Face) -> float:
-    """How differently the key points lie in the two boxes, 0 to 1: two heads side by side seldom face the same way."""
-    if old.keypoints is None or new.keypoints is None:
-        return 0.0
-    total = 0.0
-    for p, q in zip(_points(old.keypoints), _points(new.keypoints), strict=True):
-        dx = (p.x - old.box.x) / old.box.w - (q.x - new.box.x) / new.box.w
-        dy = (p.y - old.box.y) / old.box.h - (q.y - new.box.y) / new.box.h
-        total += math.hypot(dx, dy)
-    return min(1.0, total / 6 / 0.3)

@@ -43,8 +43,7 @@ from edge_agent.runtime.systemd import Notifier
 from edge_agent.runtime.timesync import sync_probe
 from edge_agent.settings import Settings
 from edge_agent.settings.secrets import known_secrets
-from edge_agent.summary import baseline
-from edge_agent.summary.baseline import Baseline, BaselineFile
+from edge_agent.summary.context import BASELINE_FILE, Baseline, BaselineFile
 from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser
 
@@ -88,7 +87,7 @@ class Agent:
         self._new_stream = threading.Event()
         self._report_now = threading.Event()
         self._forget_usual = threading.Event()
-        self._usual = BaselineFile(settings.device.state_dir / baseline.FILE, self.clock)
+        self._usual = BaselineFile(settings.device.state_dir / BASELINE_FILE, self.clock)
         self._past = HistoryFile(settings.device.state_dir / history.FILE, self.clock, settings.privacy.min_people)
         self.history = self._past.read() if board is not None else None
         """What the device remembers for its board's readers; None without one."""

@@ -10,12 +10,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edge_agent import __version__
-from edge_agent.analysis.audio import AudioLane
-from edge_agent.analysis.governor import Governor, Limits
-from edge_agent.analysis.pacing import Bounds
+from edge_agent.analysis.lanes import AudioLane, VisionLane
+from edge_agent.analysis.pacing import Bounds, Governor, LoadLimits
 from edge_agent.analysis.probes import machine_probe
 from edge_agent.analysis.tracking import Tracker
-from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.models import Catalogue, ModelStore, default_dir
@@ -106,7 +104,7 @@ class PipelineBuilder:
     def governor(self, clock: Clock) -> Governor:
         """What slows the vision lane under load and heat, by the configured limits."""
         pacing = self.settings.pacing
-        return Governor(machine_probe(clock), Limits(cpu=pacing.max_cpu, celsius=pacing.max_celsius))
+        return Governor(machine_probe(clock), LoadLimits(cpu=pacing.max_cpu, celsius=pacing.max_celsius))
 
     def info(self) -> dict[str, object]:
         """What the retained ``info`` topic tells about this installation."""

@@ -15,10 +15,9 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
 
-from edge_agent.capture.picture import MAX_PIXELS, Image, Picture, Turn, square_size
+from edge_agent.capture.picture import MAX_PIXELS, Grid, Image, Picture, Turn, square_size
 from edge_agent.capture.sound import Mixer, Resampler, Samples, replace_bad, to_float
-from edge_agent.capture.stills import Grid
-from edge_agent.capture.timeline import FAR_RESTARTING_S, Steps
+from edge_agent.capture.timing import FAR_RESTARTING_S, Steps
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.capture.decode import BLOCK
-from edge_agent.capture.pace import Pacer
+from edge_agent.capture.timing import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame

@@ -21,7 +21,6 @@ from typing import Any, BinaryIO
 
 import av
 
-from edge_agent.capture import timeline
 from edge_agent.capture.decode import (
     LENIENT,
     assemble,
@@ -34,9 +33,8 @@ from edge_agent.capture.decode import (
     video_of,
 )
 from edge_agent.capture.formats import ACCEPTED, Format, sniff
-from edge_agent.capture.picture import Picture
-from edge_agent.capture.stills import Still, StillError, read_still
-from edge_agent.capture.timeline import Jump, Timeline
+from edge_agent.capture.picture import Picture, Still, StillError, read_still
+from edge_agent.capture.timing import FAR_RESTARTING_S, FAR_S, Jump, Timeline
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AudioBlock, Frame
 
@@ -226,7 +224,7 @@ class _File:
     @property
     def far(self) -> float:
         """The longest pause in seconds that is believed."""
-        return timeline.FAR_RESTARTING_S if self.form.restarts else timeline.FAR_S
+        return FAR_RESTARTING_S if self.form.restarts else FAR_S
 
     def packets(self, wanted: Any = None, times: Timeline | None = None) -> Iterator[Any]:
         """Packets of picture and sound, or of the ``wanted`` one, whose stamps go on where they jump.

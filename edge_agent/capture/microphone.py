@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent.capture.pace import Pacer
-from edge_agent.capture.ring import Chunk, SampleClock, SampleRing
-from edge_agent.capture.sound import Mixer, Resampler, Samples, replace_bad
+from edge_agent.capture.sound import Chunk, Mixer, Resampler, SampleClock, SampleRing, Samples, replace_bad
+from edge_agent.capture.timing import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError, denial
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock

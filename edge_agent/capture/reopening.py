@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from edge_agent.capture.pace import Pacer
+from edge_agent.capture.timing import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError
 from edge_agent.domain.media import AudioBlock, Frame

@@ -1,7 +1,7 @@
 """A recording in place of a camera and a microphone, in real time, picture and sound in step.
 
-Both replays of one file share a :class:`Timeline`, so a moment of the file is the same moment of the clock in both. A
-reader that comes late finds that the recording went on without it, as a camera does: late pictures are skipped (their
+Both replays of one file share a :class:`ReplayClock`, so a moment of the file is the same moment of the clock in both.
+A reader that comes late finds that the recording went on without it, as a camera does: late pictures are skipped (their
 indices show it), and sound that is more than :data:`MAX_LAG_S` late becomes a gap. A pass of a looped file lasts
 exactly the file's duration in both, so they stay in step.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from edge_agent.capture.media import iter_blocks, iter_pictures, read_media
-from edge_agent.capture.pace import Pacer
 from edge_agent.capture.picture import Picture
+from edge_agent.capture.timing import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
@@ -35,7 +35,7 @@ MAX_SKIP_S = 0.5
 """However late they are, pictures are not skipped for longer than this."""
 
 
-class Timeline:
+class ReplayClock:
     """When a recording started, for all that replay it now. The first to join starts it, the last to leave ends it."""
 
     def __init__(self, clock: Clock) -> None:
@@ -63,17 +63,17 @@ class ReplayGroup:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._timelines: dict[Path, Timeline] = {}
+        self._timelines: dict[Path, ReplayClock] = {}
 
-    def timeline(self, path: Path) -> Timeline:
+    def timeline(self, path: Path) -> ReplayClock:
         """The timeline of ``path``."""
-        return self._timelines.setdefault(path.resolve(), Timeline(self._clock))
+        return self._timelines.setdefault(path.resolve(), ReplayClock(self._clock))
 
 
 class _Playback(Generic[T]):
     """What both replays share: the items yet to come, which one thread takes while another may stop it all."""
 
-    def __init__(self, clock: Clock, timeline: Timeline) -> None:
+    def __init__(self, clock: Clock, timeline: ReplayClock) -> None:
         self._clock = clock
         self._timeline = timeline
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class VideoReplay:
     """The pictures of a file in real time. A still picture comes at ``still_fps`` when looped, else once."""
 
     def __init__(
-        self, path: Path, clock: Clock, timeline: Timeline, *, loop: bool = False, still_fps: float = 5.0
+        self, path: Path, clock: Clock, timeline: ReplayClock, *, loop: bool = False, still_fps: float = 5.0
     ) -> None:
         self._path = path
         self._clock = clock
@@ -178,7 +178,7 @@ class AudioReplay:
     """The sound of a file in real time: a block arrives when its last sample has sounded."""
 
     def __init__(
-        self, path: Path, clock: Clock, timeline: Timeline, *, loop: bool = False, channel: int | None = None
+        self, path: Path, clock: Clock, timeline: ReplayClock, *, loop: bool = False, channel: int | None = None
     ) -> None:
         self._path = path
         self._clock = clock

@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from edge_agent.capture.cameras import StreamCamera, V4l2Camera, list_cameras
 from edge_agent.capture.demo import DemoCamera, DemoMicrophone
 from edge_agent.capture.microphone import DeviceMemory, Microphone
 from edge_agent.capture.picamera import PiCamera
 from edge_agent.capture.reopening import BlockSeam, FrameSeam, Reopening, Source
 from edge_agent.capture.replay import AudioReplay, ReplayGroup, VideoReplay
-from edge_agent.capture.stream import StreamCamera
-from edge_agent.capture.v4l2 import V4l2Camera, list_cameras
-from edge_agent.capture.watched import Limits, Watched
+from edge_agent.capture.watched import Watched, WatchLimits
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame
@@ -88,7 +87,7 @@ def _video(
             make = partial(_pi_camera, settings, clock)
         case _:
             make = partial(_any_camera, settings, clock)
-    return Watched(make, "camera", Limits(open_s=timeout + 5.0, read_s=timeout), latest=True)
+    return Watched(make, "camera", WatchLimits(open_s=timeout + 5.0, read_s=timeout), latest=True)
 
 
 def _pi_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
@@ -125,7 +124,7 @@ def _audio(
     else:
         make = partial(Microphone, clock, DeviceMemory(), choice.value or "auto", settings.channel, settings.timeout_s)
     # Longer than the microphone's own limit, which it keeps unless a driver hangs.
-    limits = Limits(open_s=settings.timeout_s + 10.0, read_s=settings.timeout_s + 5.0)
+    limits = WatchLimits(open_s=settings.timeout_s + 10.0, read_s=settings.timeout_s + 5.0)
     return Watched(make, "microphone", limits, latest=False)
 
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WatchLimits:
     """Seconds of real time that opening, reading one item, and closing may take; and how many threads may hang."""
 
     open_s: float = 15.0
@@ -42,7 +42,7 @@ class Watched(Generic[T]):
     taken (microphones, which have a buffer of their own). ``name`` is used in errors.
     """
 
-    def __init__(self, make: Callable[[], Source[T]], name: str, limits: Limits, *, latest: bool) -> None:
+    def __init__(self, make: Callable[[], Source[T]], name: str, limits: WatchLimits, *, latest: bool) -> None:
         self._make = make
         self._name = name
         self._limits = limits

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
-from edge_agent.domain.event import Event
-from edge_agent.domain.message import MessageKind
+from edge_agent.domain.event import Event, MessageKind
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
     BurstSums,

@@ -32,7 +32,7 @@ from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.outbox.records import Row
 from edge_agent.delivery.payload import mark_replayed
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.message import MessageKind
+from edge_agent.domain.event import MessageKind
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.outbox.records import Row
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeliveryError
-from edge_agent.domain.message import Message
+from edge_agent.domain.event import Message
 from edge_agent.domain.retry import JitteredBackOff
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from edge_agent.domain.errors import ConfigError
-from edge_agent.domain.message import MessageKind
+from edge_agent.domain.event import MessageKind
 from edge_agent.settings.mqtt import topic_prefix
 
 STATUS = "status"

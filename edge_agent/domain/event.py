@@ -1,8 +1,9 @@
-"""Something that happened at a moment and is worth telling at once: a cough, an arrival."""
+"""Events (a vocal burst, an arrival), and the messages in which events and summaries are delivered."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 BURST = "burst"
 """Event kind of vocal bursts."""
@@ -32,3 +33,21 @@ class Event:
     score: float
     start: float
     seconds: float
+
+
+MessageKind = Literal["summary", "event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``boot_id`` and ``seq`` identify the message on this device; ``topic`` is relative to the device's prefix.
+
+    ``payload`` is UTF-8 JSON valid against the schema of its kind. ``replayed`` is set on late data.
+    """
+
+    boot_id: str
+    seq: int
+    kind: MessageKind
+    topic: str
+    payload: bytes
+    replayed: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -54,6 +55,10 @@ class KeyPoints:
     right_ear: Point
     left_ear: Point
 
+    def all(self) -> tuple[Point, ...]:
+        """The six points, in order."""
+        return (self.right_eye, self.left_eye, self.nose, self.mouth, self.right_ear, self.left_ear)
+
 
 @dataclass(frozen=True, slots=True)
 class Face:
@@ -62,6 +67,27 @@ class Face:
     box: Box
     score: float
     keypoints: KeyPoints | None = None
+
+    def moved_to(self, box: Box) -> Face:
+        """Move the face to ``box``, its key points with it."""
+        old, points = self.box, self.keypoints
+        if points is None:
+            return Face(box, self.score)
+        moved = (
+            Point(box.x + (p.x - old.x) * box.w / old.w, box.y + (p.y - old.y) * box.h / old.h) for p in points.all()
+        )
+        return Face(box, self.score, KeyPoints(*moved))
+
+    def pose_change(self, other: Face) -> float:
+        """Compare how the key points lie in the two boxes: 0 (alike, or unknown) to 1."""
+        if self.keypoints is None or other.keypoints is None:
+            return 0.0
+        total = 0.0
+        for p, q in zip(self.keypoints.all(), other.keypoints.all(), strict=True):
+            dx = (p.x - self.box.x) / self.box.w - (q.x - other.box.x) / other.box.w
+            dy = (p.y - self.box.y) / self.box.h - (q.y - other.box.y) / other.box.h
+            total += math.hypot(dx, dy)
+        return min(1.0, total / 6 / 0.3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,7 @@ from edge_agent.domain.summary import Summary
 from edge_agent.domain.text import did_you_mean
 from edge_agent.plugin import hookspecs
 from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
-from edge_agent.plugin.output import check_shape, check_spec
-from edge_agent.plugin.reason import reason, where
-from edge_agent.plugin.running import ActiveAnalyzer
+from edge_agent.plugin.running import ActiveAnalyzer, check_shape, check_spec, reason, where
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AnalyzerSettings,

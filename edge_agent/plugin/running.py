@@ -1,27 +1,210 @@
-"""Run an analyzer guarded, timed and closed once: what lanes call, whoever wrote the analyzer.
+"""Call analyzers guarded and timed, check what they return, and explain their failures in one line.
 
-The first failure closes it and marks it crashed; how long its calls take is kept, so that the one that holds up the
-others can be named.
+Everything behind the analyzers (summaries, payloads) relies on finite numbers, complete distributions and real types; a
+``nan`` that got through would fail far from its cause. The core therefore checks every result, and the contract suite
+applies the same rules. The first failure closes an analyzer and marks it crashed. The time its calls take is recorded,
+so that a slow one can be named.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
+import math
+import re
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
+from pydantic import BaseModel
+
+import edge_agent
+from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
+from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
+from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, Observation
 from edge_agent.plugin.isolation import IsolatedAnalyzer
-from edge_agent.plugin.output import check_output
-from edge_agent.plugin.reason import reason, where
-from edge_agent.plugin.spec import Analyzer, AnalyzerSpec, Kind
+from edge_agent.plugin.spec import Analyzer, AnalyzerSpec, Isolation, Kind
+
+# ---------------------------------------------------------------------- explaining failures
+
+
+_CORE = Path(edge_agent.__file__).parent
+
+
+def reason(error: BaseException) -> str:
+    """Our own errors say what to do; others are named. sys.exit() and native panics count; only Ctrl-C is passed on."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    text = " ".join(str(error).split())
+    return text if isinstance(error, EdgeAgentError) else f"{type(error).__name__}: {text}"
+
+
+def where(error: BaseException) -> str:
+    """File and line of the stranger's code that raised, ``package/module.py:12``; empty for our own errors.
+
+    It is the deepest line within the folder of the code that the core called, not of a library below it.
+    """
+    if isinstance(error, EdgeAgentError):
+        return ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(_CORE)]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_short(error.filename)}:{error.lineno}"
+    frames = [f for f in frames if Path(f.filename).is_absolute() and "importlib" not in Path(f.filename).parts]
+    if not frames:
+        return ""
+    home = Path(frames[0].filename).parent
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(home)]
+    return f"{_short(own[-1].filename)}:{own[-1].lineno}"
+
+
+def _short(filename: str) -> str:
+    return "/".join(Path(filename).parts[-2:])
+
+
+def explain(error: BaseException) -> str:
+    """:func:`reason`, and :func:`where` in brackets when it is known."""
+    place = where(error)
+    return f"{reason(error)} ({place})" if place else reason(error)
+
+
+# ---------------------------------------------------------------------- checking what a plugin registers and returns
+
+
+_WORD = re.compile(r"[a-z][a-z0-9_]*")
+
+
+_METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
+    Kind.DETECTOR: {"detect": ("frame",)},
+    Kind.FACE: {"analyze": ("frame", "faces")},
+    Kind.SCENE: {"analyze": ("frame",)},
+    Kind.AUDIO: {"analyze": ("block",), "finish": ()},
+}
+"""What a lane calls on each kind, and with which arguments."""
+
+
+def check_spec(spec: Any, settings: type[BaseModel]) -> None:
+    """What the type of a spec does not guarantee at run time.
+
+    Raises:
+        TypeError: its settings or kind are of the wrong type.
+        ValueError: its name cannot be a table of the config file.
+    """
+    if not isinstance(spec.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", spec.name):
+        raise ValueError(f"{spec.name!r} cannot be a name: use lower-case letters, digits and _")
+    if not (isinstance(spec.settings, type) and issubclass(spec.settings, settings)):
+        raise TypeError(f"the settings of {spec.name!r} are no subclass of {settings.__name__}")
+    if isinstance(spec, AnalyzerSpec) and not isinstance(spec.kind, Kind):
+        raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")
+    if isinstance(spec, AnalyzerSpec) and spec.isolation not in get_args(Isolation):
+        raise ValueError(f"the isolation of {spec.name!r} is {spec.isolation!r}, expected one of {get_args(Isolation)}")
+
+
+def check_shape(kind: Kind, analyzer: object) -> None:
+    """Whether ``analyzer`` can be called as its kind is, so that not every call fails once it runs.
+
+    Raises:
+        TypeError: a method is missing, or takes other arguments.
+    """
+    made = type(analyzer).__name__
+    for method, arguments in {**_METHODS[kind], "self_check": (), "close": ()}.items():
+        found = getattr(analyzer, method, None)
+        call = f"{method}({', '.join(arguments)})"
+        if not callable(found):
+            raise TypeError(f"the factory made a {made}, which has no method {call}")
+        try:
+            inspect.signature(found).bind(*arguments)
+        except TypeError as error:
+            raise TypeError(f"{made}.{method} cannot be called as {call}: {error}") from None
+        except ValueError:
+            continue  # a native function that does not tell its arguments
+
+
+def check_output(kind: Kind, found: object) -> tuple[Any, ...]:
+    """What an analyzer of ``kind`` returned, as a tuple.
+
+    Raises:
+        TypeError: not a collection, or of the wrong things.
+        ValueError: a number that is not finite or out of its range, or an incomplete distribution.
+    """
+    if not isinstance(found, Iterable):
+        raise TypeError(f"returned {type(found).__name__}, expected a sequence")
+    items = tuple(found)
+    for item in items:
+        if kind is Kind.DETECTOR and isinstance(item, Face):
+            _check_face(item)
+        elif kind is not Kind.DETECTOR and isinstance(item, Observation):
+            _check_observation(item, about_a_face=kind is Kind.FACE)
+        elif kind is not Kind.DETECTOR and isinstance(item, Event):
+            _check_event(item, kind)
+        else:
+            raise TypeError(f"a {kind.value} analyzer returned a {type(item).__name__}")
+    return items
+
+
+def _check_face(face: Face) -> None:
+    box, points = face.box, face.keypoints
+    _finite("box", box.x, box.y, box.w, box.h)
+    if box.w < 0 or box.h < 0:
+        raise ValueError(f"a face's box has the size {box.w} x {box.h}")
+    _probability("a face's score", face.score)
+    if points is not None:
+        for point in (points.right_eye, points.left_eye, points.nose, points.mouth, points.right_ear, points.left_ear):
+            _finite("key point", point.x, point.y)
+
+
+def _check_observation(observation: Observation, *, about_a_face: bool) -> None:
+    name, values = observation.name, observation.values
+    if not isinstance(name, str) or not _WORD.fullmatch(name):
+        raise ValueError(f"observation name {name!r}: use lower-case letters, digits and _")
+    if not all(isinstance(term, str) and _WORD.fullmatch(term) for term in values):
+        raise ValueError(f"terms {list(values)} of observation {name!r}: use lower-case letters, digits and _")
+    _finite(f"time of {name}", observation.time)
+    _finite(name, *values.values())
+    if about_a_face and observation.track is None:
+        raise ValueError(f"observation {name!r} does not say which track it is about")
+    if name == EMOTION and (
+        set(values) != set(EMOTIONS) or min(values.values()) < 0 or abs(sum(values.values()) - 1) > 1e-3
+    ):
+        raise ValueError(f"observation {name!r} is not a distribution over {', '.join(EMOTIONS)}")
+    if name == ATTENTION and not {"score", "looking"} <= set(values):
+        raise ValueError(f"observation {name!r} needs the terms score and looking, it has {', '.join(values)}")
+
+
+def _check_event(event: Event, kind: Kind) -> None:
+    taken = {ARRIVAL, DEPARTURE} if kind is Kind.AUDIO else {ARRIVAL, DEPARTURE, BURST}
+    if event.kind in taken:
+        raise TypeError(f"a {kind.value} analyzer returned a Event of kind {event.kind!r}: choose another word")
+    for word in (event.kind, event.label):
+        if not isinstance(word, str) or not _WORD.fullmatch(word):
+            raise ValueError(f"event kind or label {word!r}: use lower-case letters, digits and _")
+    _finite(f"event {event.label}", event.start, event.seconds)
+    _probability(f"score of event {event.label}", event.score)
+    if event.seconds < 0:
+        raise ValueError(f"event {event.label} lasts {event.seconds} s")
+
+
+def _finite(what: str, *numbers: float) -> None:
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{what} is not finite: {numbers}")
+
+
+def _probability(what: str, number: float) -> None:
+    if not 0 <= number <= 1:  # false for nan, too
+        raise ValueError(f"{what} is {number}, not a probability")
+
 
 log = logging.getLogger(__name__)
+
+# ---------------------------------------------------------------------- calling an analyzer
+
 
 T = TypeVar("T")
 

@@ -16,10 +16,9 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.event import Event
+from edge_agent.domain.event import Event, Message
 from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import AudioBlock, Frame
-from edge_agent.domain.message import Message
 from edge_agent.domain.observation import Observation
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
-from edge_agent.domain.summary import ClockState, Summary, Trend, Window, estimate_emotion
+from edge_agent.domain.summary import ClockState, Summary
 from edge_agent.summary.window import merge
 
 LEVELS = (60.0, 600.0, 3600.0)
@@ -60,38 +58,3 @@ class RollUp:
                 self._done[k] += 1
                 found.append(Rolled(length, self._done[k], whole))
         return found
-
-
-class TrendKeeper:
-    """Compares each window with the mean of those in the ``span`` seconds before it."""
-
-    def __init__(self, span: float = 60.0) -> None:
-        self._span = span
-        self._before: deque[Window] = deque()
-
-    def next(self, window: Window) -> Trend | None:
-        """The trend of ``window``; None when there is nothing before it."""
-        while self._before and self._before[0].end <= window.begin - self._span + 1e-6:
-            self._before.popleft()
-        trend = compare(reduce(merge, self._before), window) if self._before else None
-        self._before.append(window)
-        return trend
-
-
-def compare(before: Window, now: Window) -> Trend:
-    """What changed from ``before`` to ``now``."""
-    return Trend(
-        seconds=before.seconds,
-        valence=_difference(_valence(before), _valence(now)),
-        people=_difference(before.faces.mean, now.faces.mean),
-        attention=_difference(before.attention.ratio, now.attention.ratio),
-    )
-
-
-def _valence(window: Window) -> float | None:
-    estimate = estimate_emotion(window.emotion)
-    return None if estimate is None else estimate.valence
-
-
-def _difference(before: float | None, now: float | None) -> float | None:
-    return None if before is None or now is None else now - before

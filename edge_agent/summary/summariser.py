@@ -13,10 +13,8 @@ from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.observation import AudioReport, VisionReport
 from edge_agent.domain.summary import ClockState, Presence, Summary, Window
-from edge_agent.summary.baseline import Baseline
-from edge_agent.summary.fusion import Fusion
+from edge_agent.summary.context import Baseline, Fusion, TrendKeeper
 from edge_agent.summary.privacy import may_tell, withhold
-from edge_agent.summary.rollup import TrendKeeper
 from edge_agent.summary.window import WindowBuilder
 
 OnEvent = Callable[[Event, float, ClockState], None]

@@ -20,7 +20,7 @@ from edge_agent.app import Agent
 from edge_agent.delivery.commands import Command
 from edge_agent.delivery.payload import schema, timestamp
 from edge_agent.domain.errors import EdgeAgentError, RefusedError
-from edge_agent.domain.message import MessageKind
+from edge_agent.domain.event import MessageKind
 from edge_agent.live.bus import EventBus
 from edge_agent.live.people import KEEP_S
 from edge_agent.settings import Settings

@@ -1,7 +1,7 @@
 """First-party plugin ``attention``: whether each tracked face is turned to the camera, from six key points.
 
 It tells where the head points, not where the eyes look, and within some ten degrees. It needs no model of its own: the
-detector's key points are enough. See :mod:`edge_agent_attention.pose` for the geometry and its limits.
+detector's key points are enough. See :mod:`edge_agent_attention.analyzer` for the geometry and its limits.
 """
 
 from __future__ import annotations

@@ -7,14 +7,37 @@ while they are quiet. The first window of a stretch of sound is preceded by sile
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain.media import AUDIO_RATE
+from edge_agent_burst import LABELS, REJECTIONS, Label
 from edge_agent_burst.events import LabelPolicy, Reading
 from edge_agent_burst.frontend import BANDS, FLOOR_DB, FRAME, HOP, Frames, LogMel, level, relative
-from edge_agent_burst.labels import LABELS, REJECTIONS, Label
+
+
+class Engine(Protocol):
+    """One model with its windowing. Times are seconds since construction or the last :meth:`reset`."""
+
+    @property
+    def policies(self) -> Mapping[Label, LabelPolicy]:
+        """When this model's scores are believed, for every label."""
+        ...
+
+    def feed(self, samples: npt.NDArray[np.float32]) -> Iterable[Reading]:
+        """Readings that float32 [n] of new sound completed."""
+        ...
+
+    def drain(self) -> Iterable[Reading]:
+        """Readings about sound that no full window has covered; the sound is over."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the sound so far; time starts again at 0."""
+        ...
+
 
 MODEL = "burst"
 """Name in the model catalogue."""

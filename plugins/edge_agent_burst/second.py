@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain.media import AUDIO_RATE
+from edge_agent_burst import LABELS, Label
 from edge_agent_burst.events import LabelPolicy, Reading
-from edge_agent_burst.labels import LABELS, Label
 from edge_agent_burst.own import POLICIES as OWN_POLICIES
 from edge_agent_burst.own import OwnEngine, by_label
 from edge_agent_burst.yamnet import WINDOW, by_class

@@ -6,15 +6,44 @@ map; the highest score of a group counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain.media import AUDIO_RATE
+from edge_agent_burst import LABELS, Label
 from edge_agent_burst.events import LabelPolicy, Reading
-from edge_agent_burst.labels import LABELS, Label
-from edge_agent_burst.windows import Windows
+
+
+class Windows:
+    """Every ``hop`` samples the latest ``length`` samples, as soon as they are known."""
+
+    def __init__(self, length: int, hop: int) -> None:
+        self._length = length
+        self._hop = hop
+        self._buffer = np.zeros(0, np.float32)
+        self._begin = 0
+        self._fresh = 0
+
+    def feed(self, samples: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Append float32 [n]; yields (index of the first sample since the start, float32 [length])."""
+        self._buffer = np.concatenate([self._buffer, samples])
+        self._fresh += len(samples)
+        while len(self._buffer) >= self._length:
+            yield self._begin, self._buffer[: self._length]
+            self._buffer = self._buffer[self._hop :]
+            self._begin += self._hop
+            self._fresh = max(0, len(self._buffer) - self._length + self._hop)
+
+    def drain(self) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """A last window, padded with silence, when samples are left that no window has shown."""
+        if self._fresh > 0:
+            window = np.zeros(self._length, np.float32)
+            window[: len(self._buffer)] = self._buffer
+            self._fresh = 0
+            yield self._begin, window
+
 
 MODEL = "yamnet"
 """Name in the model catalogue."""

@@ -1,7 +1,13 @@
-"""BlazeFace (Bazarevsky et al. 2019; Google, Apache-2.0) on one square picture: prepare it, run it, decode it."""
+"""Run BlazeFace on one square picture and decode its outputs: anchors, boxes, key points, non-maximum suppression.
+
+BlazeFace: Bazarevsky et al. 2019; Google, Apache-2.0. Positions are fractions of the network's square input throughout.
+The decoding computes what MediaPipe's ``ssd_anchors``, ``tensors_to_detections`` and weighted ``non_max_suppression``
+calculators compute, in pure numpy.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +17,117 @@ import numpy.typing as npt
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.models.tflite import TfliteModel
-from edge_agent_face.decode import Detections, decode, make_anchors, suppress
-from edge_agent_face.settings import Range
+from edge_agent_face import Range
+
+# ---------------------------------------------------------------------- decoding
+
+
+FloatArray = npt.NDArray[np.float32]
+
+OVERLAP = 0.3
+"""Detections that overlap more than this (intersection over union) are the same face."""
+CONTAINED = 0.6
+"""A detection with more than this of its area in another one is no face of its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """``score`` [n], falling; ``corner`` [n, 2, 2]: upper left, lower right; ``points`` [n, 6, 2]; all x, y."""
+
+    score: FloatArray
+    corner: FloatArray
+    points: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+def make_anchors(layers: tuple[tuple[int, int], ...]) -> FloatArray:
+    """Anchor centres [n, 2]: for each layer (cells a side, anchors a cell), row by row."""
+    layouts = []
+    for cells, repeat in layers:
+        place = (np.arange(cells, dtype=np.float32) + 0.5) / cells
+        grid = np.stack(np.meshgrid(place, place), axis=-1).reshape(-1, 2)
+        layouts.append(np.repeat(grid, repeat, axis=0))
+    return np.concatenate(layouts)
+
+
+def decode(regressors: FloatArray, logits: FloatArray, anchors: FloatArray, side: int, min_score: float) -> Detections:
+    """Candidates with at least ``min_score``, before suppression.
+
+    ``regressors`` [n, 16]: centre offset, size and six key point offsets in pixels of the ``side``-pixel input;
+    ``logits`` [n].
+    """
+    # Comparing logits spares the sigmoid and the decoding of the many anchors that see nothing.
+    chosen = np.flatnonzero(logits >= math.log(min_score / (1 - min_score)))
+    chosen = chosen[np.argsort(-logits[chosen], kind="stable")]
+    raw = regressors[chosen].reshape(-1, 8, 2) / np.float32(side)
+    origin = anchors[chosen, None]
+    centre, half, points = raw[:, :1] + origin, raw[:, 1:2] / 2, raw[:, 2:] + origin
+    corner = np.concatenate([centre - half, centre + half], axis=1)
+    sane = np.isfinite(raw).all(axis=(1, 2)) & (half > 0).all(axis=(1, 2))
+    score = 1 / (1 + np.exp(-logits[chosen]))
+    return Detections(score[sane], corner[sane], points[sane])
+
+
+def suppress(candidates: Detections, overlap: float = OVERLAP) -> Detections:
+    """One detection for each group that overlaps its most certain member: the group's mean, weighted by score.
+
+    Blending steadies boxes and key points from frame to frame. The group keeps its highest score.
+    """
+    score, corner, points = [], [], []
+    rest = np.arange(len(candidates))
+    while len(rest):
+        same = iou(candidates.corner[rest[0]], candidates.corner[rest]) > overlap
+        same[0] = True
+        group = rest[same]
+        weight = candidates.score[group, None, None] / candidates.score[group].sum()
+        score.append(candidates.score[group[0]])
+        corner.append((candidates.corner[group] * weight).sum(axis=0))
+        points.append((candidates.points[group] * weight).sum(axis=0))
+        rest = rest[~same]
+    return Detections(
+        np.array(score, np.float32),
+        np.array(corner, np.float32).reshape(-1, 2, 2),
+        np.array(points, np.float32).reshape(-1, *candidates.points.shape[1:]),
+    )
+
+
+def join(first: Detections, others: Sequence[Detections], sure: float) -> Detections:
+    """The faces of several looks at one picture, each once, falling in score; all in the same coordinates.
+
+    A face that the ``first`` look gave at least the score ``sure`` is taken from it, so that its box does not jump
+    between looks; of the others the most certain stays. One that lies mostly in another (a part of a face taken for
+    a face) goes with it. Looks are not blended: networks and scales draw their boxes differently.
+    """
+    looks = [first, *others]
+    score, corner, points = (
+        np.concatenate([getattr(look, name) for look in looks]) for name in ("score", "corner", "points")
+    )
+    rank = score + np.where((np.arange(len(score)) < len(first)) & (score >= sure), np.float32(1), np.float32(0))
+    kept: list[int] = []
+    for i in np.argsort(-rank, kind="stable").tolist():
+        others_kept = corner[kept]
+        same = iou(corner[i], others_kept) > OVERLAP
+        if not (same | (_share(corner[i], others_kept) > CONTAINED)).any():
+            kept.append(i)
+    kept.sort(key=lambda i: -score[i])
+    return Detections(score[kept], corner[kept], points[kept])
+
+
+def _share(one: FloatArray, many: FloatArray) -> FloatArray:
+    """Intersection of a box [2, 2] with boxes [n, 2, 2] over the smaller of both areas."""
+    shared = np.maximum(np.minimum(one[1], many[:, 1]) - np.maximum(one[0], many[:, 0]), 0).prod(axis=1)
+    smaller = np.minimum((one[1] - one[0]).prod(), (many[:, 1] - many[:, 0]).prod(axis=1))
+    return np.asarray(shared / np.maximum(smaller, np.finfo(np.float32).tiny), np.float32)
+
+
+def iou(one: FloatArray, many: FloatArray) -> FloatArray:
+    """Intersection over union of a box [2, 2] with boxes [n, 2, 2], given by their corners."""
+    shared = np.minimum(one[1], many[:, 1]) - np.maximum(one[0], many[:, 0])
+    intersection = np.maximum(shared, 0).prod(axis=1)
+    union = (one[1] - one[0]).prod() + (many[:, 1] - many[:, 0]).prod(axis=1) - intersection
+    return np.asarray(intersection / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

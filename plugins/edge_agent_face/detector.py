@@ -18,10 +18,8 @@ from edge_agent.domain.face import Box, Face, KeyPoints, Point
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.models.tflite import TfliteModel
 from edge_agent.plugin import AnalyzerContext, FaceDetector, imaging
-from edge_agent_face import lookout
-from edge_agent_face.blazeface import BlazeFace, variants_for
-from edge_agent_face.decode import OVERLAP, Detections, iou, join
-from edge_agent_face.settings import FaceSettings
+from edge_agent_face import FaceSettings, lookout
+from edge_agent_face.blazeface import OVERLAP, BlazeFace, Detections, iou, join, variants_for
 
 DOUBTFUL = 0.7
 """Faces of a lower score are looked at from nearer: real ones gain by it, drawings, wheels and sleeves do not."""

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.domain.event import Message
 from edge_agent.domain.files import sync_folder
-from edge_agent.domain.message import Message
 
 CHUNK = 1 << 16
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import FLAG, Observation
 from edge_agent.plugin import SceneAnalyzer, imaging
-from edge_agent_quality.settings import CameraQualitySettings
+from edge_agent_quality import CameraQualitySettings
 
 WIDTH, HEIGHT = 160, 120
 _WHITE = 250

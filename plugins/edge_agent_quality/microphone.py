@@ -12,7 +12,7 @@ from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.domain.observation import FLAG, Observation
 from edge_agent.plugin import AudioAnalyzer
 from edge_agent.plugin.sound import HighPass
-from edge_agent_quality.settings import MicrophoneQualitySettings
+from edge_agent_quality import MicrophoneQualitySettings
 
 _FULL = 0.985
 """Samples at least this far from zero are at full scale, whatever the gain control does to the last bits."""

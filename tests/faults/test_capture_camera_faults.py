@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
 from edge_agent.capture.media import iter_media
-from edge_agent.capture.watched import Limits, Watched
+from edge_agent.capture.watched import Watched, WatchLimits
 from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import Frame
@@ -149,7 +149,7 @@ def test_22_hanging_open_is_given_up() -> None:
         def open(self) -> None:
             release.wait()
 
-    watched = Watched(lambda: Stuck(CLOCK), "camera", Limits(open_s=0.2, close_s=0.1), latest=True)
+    watched = Watched(lambda: Stuck(CLOCK), "camera", WatchLimits(open_s=0.2, close_s=0.1), latest=True)
     with pytest.raises(DeviceUnavailableError, match="did not open within"):
         watched.open()
     release.set()
@@ -160,7 +160,7 @@ def test_22_threads_left_hanging_are_bounded(hanging: type[HangingCamera]) -> No
     does again.
     """
     hanging.ill = 100
-    limits = Limits(open_s=5, read_s=0.1, close_s=0.05, hanging=2)
+    limits = WatchLimits(open_s=5, read_s=0.1, close_s=0.05, hanging=2)
     watched = Watched(lambda: hanging(CLOCK), "camera", limits, latest=True)
 
     def until_it_hangs() -> None:

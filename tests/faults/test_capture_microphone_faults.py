@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent.capture.microphone import Assembler
 from edge_agent.capture.reopening import BlockSeam
-from edge_agent.capture.ring import SampleRing
+from edge_agent.capture.sound import SampleRing
 from edge_agent.domain.media import AudioBlock
 from tests.support.sound_server import Listener, file_device
 

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import Bounds
-from edge_agent.analysis.vision import VisionLane
 from edge_agent.capture import iter_media
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import UNSEARCHED, VisionReport
 from edge_agent.domain.retry import Budget
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext
-from edge_agent.plugin.isolation import IsolatedAnalyzer, Limits, isolate
+from edge_agent.plugin.isolation import ChildLimits, IsolatedAnalyzer, isolate
 from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.summary.window import WindowBuilder
 
 FPS = 5.0
-LIMITS = Limits(start=60.0, budget=Budget(first=0.2))
+LIMITS = ChildLimits(start=60.0, budget=Budget(first=0.2))
 
 
 def two_people(media: Path) -> Frame:

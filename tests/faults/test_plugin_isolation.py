@@ -20,7 +20,7 @@ from edge_agent.domain.errors import ModelError, PluginError
 from edge_agent.domain.media import Frame
 from edge_agent.domain.retry import Budget
 from edge_agent.plugin import AnalyzerContext, AnalyzerSpec
-from edge_agent.plugin.isolation import Limits, isolate
+from edge_agent.plugin.isolation import ChildLimits, isolate
 from edge_agent.plugin.isolation.host import IsolatedAnalyzer
 from edge_agent.plugin.manager import PluginManager, Status
 from edge_agent.plugin.running import ActiveAnalyzer
@@ -29,7 +29,7 @@ from tests.support import faulty
 from tests.support.soak import family
 
 MODULE = "tests.support.faulty"
-QUICK = Limits(start=60.0, answer=2.0, budget=Budget(restarts=2, window=60.0, first=0.01, longest=0.02))
+QUICK = ChildLimits(start=60.0, answer=2.0, budget=Budget(restarts=2, window=60.0, first=0.01, longest=0.02))
 (SPEC,) = faulty.edge_agent_register_analyzers()
 
 
@@ -38,7 +38,7 @@ class NoModels:
         raise ModelError(f"{name} is not installed")
 
 
-def make(limits: Limits = QUICK, **options: object) -> IsolatedAnalyzer:
+def make(limits: ChildLimits = QUICK, **options: object) -> IsolatedAnalyzer:
     made = isolate(SPEC, MODULE, limits).factory(faulty.FaultySettings(**options), AnalyzerContext(NoModels()))  # type: ignore[arg-type]
     assert isinstance(made, IsolatedAnalyzer)
     return made
@@ -189,8 +189,8 @@ def test_nothing_is_left_behind() -> None:
 
 _PARENT = """
 import sys
-from tests.faults.test_plugin_isolation import Limits, faulty, make, picture
-analyzer = make(Limits(answer=600.0))
+from tests.faults.test_plugin_isolation import ChildLimits, faulty, make, picture
+analyzer = make(ChildLimits(answer=600.0))
 print(analyzer.pid, flush=True)
 if sys.argv[1] == "leave":
     sys.exit()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_agent.capture import ReplayGroup, make_audio, make_video
-from edge_agent.capture.v4l2 import list_cameras
+from edge_agent.capture.cameras import list_cameras
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.media import PixelFormat
 from edge_agent.settings import CameraSettings, MicrophoneSettings

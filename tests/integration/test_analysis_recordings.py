@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.tracking import Tracker
-from edge_agent.analysis.vision import VisionLane
 from edge_agent.capture import iter_media
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import Frame
@@ -22,8 +22,8 @@ from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Analyzer
 from edge_agent_emotion import EmotionSettings
 from edge_agent_emotion.analyzer import EmotionAnalyzer
+from edge_agent_face import FaceSettings
 from edge_agent_face.detector import BlazeFaceDetector
-from edge_agent_face.settings import FaceSettings
 
 Truth = Callable[[float], str]
 

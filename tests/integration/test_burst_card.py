@@ -9,9 +9,8 @@ import pytest
 
 pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 
-from edge_agent_burst.factory import make_engine
-from edge_agent_burst.labels import LABELS
-from edge_agent_burst.settings import BurstSettings
+from edge_agent_burst import LABELS, BurstSettings
+from edge_agent_burst.analyzer import make_engine
 from tests.support.diagrams import points
 from training.burst import recordings
 from training.burst.evaluate import context, listen, summarise, table

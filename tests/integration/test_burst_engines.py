@@ -16,10 +16,8 @@ from edge_agent.domain.errors import ModelError
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.plugin import AnalyzerContext
-from edge_agent_burst import edge_agent_register_analyzers
-from edge_agent_burst.analyzer import BurstAnalyzer
-from edge_agent_burst.factory import make_engine
-from edge_agent_burst.labels import LABELS
+from edge_agent_burst import LABELS, edge_agent_register_analyzers
+from edge_agent_burst.analyzer import BurstAnalyzer, make_engine
 from edge_agent_burst.own import OwnEngine
 from edge_agent_burst.second import SecondOpinionEngine
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from edge_agent.capture import ReplayGroup, make_video
-from edge_agent.capture.stream import StreamCamera
+from edge_agent.capture.cameras import StreamCamera
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError
 from edge_agent.domain.media import Frame

@@ -22,9 +22,8 @@ from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.models import Catalogue, ModelStore, TfliteModel
 from edge_agent.plugin import AnalyzerContext, FaceDetector, imaging
 from edge_agent.plugin.testing import CHECKS, Subject
-from edge_agent_face import edge_agent_register_analyzers
+from edge_agent_face import FaceSettings, Range, edge_agent_register_analyzers
 from edge_agent_face.blazeface import VARIANTS, BlazeFace
-from edge_agent_face.settings import FaceSettings, Range
 
 RANGES: Sequence[Range] = ("near", "far", "auto")
 

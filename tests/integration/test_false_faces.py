@@ -11,8 +11,7 @@ from skimage import data
 from edge_agent.domain.media import Frame
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext, FaceDetector
-from edge_agent_face import edge_agent_register_analyzers
-from edge_agent_face.settings import FaceSettings
+from edge_agent_face import FaceSettings, edge_agent_register_analyzers
 
 Picture = npt.NDArray[np.uint8]
 NEW = 0.5

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.analysis.pacing import Schedule
+from edge_agent.analysis.pacing import LookSchedule
 from edge_agent.control.state import Control, OverridesFile
 from edge_agent.delivery.commands import Command, CommandServer, Outcome
 from edge_agent.delivery.link import InboundMessage
@@ -119,7 +119,7 @@ def test_a_visit_is_told_in_windows_that_join(clock: SystemClock) -> None:
 
 
 def test_looks_keep_their_rate(clock: SystemClock) -> None:
-    schedule, looks, began = Schedule(), 0, clock.monotonic()
+    schedule, looks, began = LookSchedule(), 0, clock.monotonic()
     while clock.monotonic() - began < 1.0:
         now = clock.monotonic()
         if schedule.due(now):

@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from edge_agent.delivery import payload as render
-from edge_agent.domain.message import MessageKind
+from edge_agent.domain.event import MessageKind
 from edge_agent.domain.observation import EMOTIONS
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent_burst.labels import LABELS, REJECTIONS
+from edge_agent_burst import LABELS, REJECTIONS
 from training.burst import recordings
 from training.burst.channel import record
 from training.burst.synth import synthesize

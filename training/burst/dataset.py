@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent_burst import LABELS, REJECTIONS
 from edge_agent_burst.frontend import BANDS, HOP, relative
-from edge_agent_burst.labels import LABELS, REJECTIONS
 from edge_agent_burst.own import WINDOW_FRAMES
 from edge_agent_burst.second import overall
 from edge_agent_burst.yamnet import WINDOW as YAMNET_WINDOW

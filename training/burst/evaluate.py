@@ -19,12 +19,10 @@ import numpy.typing as npt
 from edge_agent.domain.errors import MediaError, ModelError
 from edge_agent.models import Catalogue, ModelStore, cache_dir
 from edge_agent.plugin import AnalyzerContext
-from edge_agent_burst.analyzer import BurstAnalyzer
-from edge_agent_burst.engine import Engine
+from edge_agent_burst import BACKGROUND, LABELS, REJECTIONS, BurstSettings
+from edge_agent_burst.analyzer import BurstAnalyzer, make_engine
 from edge_agent_burst.events import Arbiter, LabelPolicy, Reading
-from edge_agent_burst.factory import make_engine
-from edge_agent_burst.labels import BACKGROUND, LABELS, REJECTIONS
-from edge_agent_burst.settings import BurstSettings
+from edge_agent_burst.own import Engine
 from training import calibration
 from training.burst import recordings, scenes
 from training.burst.recordings import RATE, Recording

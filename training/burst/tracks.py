@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent_burst.labels import BACKGROUND
+from edge_agent_burst import BACKGROUND
 from training.burst import recordings
 from training.burst.channel import record
 from training.burst.corpus import UNLABELLED, Sample, save

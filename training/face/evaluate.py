@@ -23,8 +23,8 @@ from edge_agent.domain.face import Box, Face
 from edge_agent.domain.media import Frame
 from edge_agent.models import Catalogue, ModelStore, cache_dir
 from edge_agent.plugin import AnalyzerContext, FaceDetector
+from edge_agent_face import FaceSettings, Range
 from edge_agent_face.detector import BlazeFaceDetector
-from edge_agent_face.settings import FaceSettings, Range
 
 DEFAULT_DATA = Path(__file__).resolve().parents[3] / "shared" / "media"
 BOXES = "boxes.json"

@@ -15,8 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from edge_agent.delivery import payload as render
-from edge_agent.domain.event import Event
-from edge_agent.domain.message import Message, MessageKind
+from edge_agent.domain.event import Event, Message, MessageKind
 from edge_agent.domain.summary import ClockState, Summary, Window
 
 

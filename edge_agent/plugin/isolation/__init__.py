@@ -5,6 +5,6 @@ to a child that runs the real analyzer, and gives back what the child answers. A
 replaced within a budget. It is a wall against faults, not against malice: the child runs as the same user.
 """
 
-from edge_agent.plugin.isolation.host import IsolatedAnalyzer, Limits, isolate
+from edge_agent.plugin.isolation.host import ChildLimits, IsolatedAnalyzer, isolate
 
-__all__ = ["IsolatedAnalyzer", "Limits", "isolate"]
+__all__ = ["ChildLimits", "IsolatedAnalyzer", "isolate"]

@@ -24,9 +24,8 @@ from typing import Any
 from edge_agent.domain.errors import ModelError
 from edge_agent.plugin.hookspecs import PROJECT, registered_analyzers
 from edge_agent.plugin.isolation import wire
-from edge_agent.plugin.isolation.memory import View
-from edge_agent.plugin.output import check_output, check_shape
-from edge_agent.plugin.reason import explain
+from edge_agent.plugin.isolation.process import View
+from edge_agent.plugin.running import check_output, check_shape, explain
 from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec
 
 LONGEST = 1 << 18

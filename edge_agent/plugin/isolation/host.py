@@ -17,15 +17,14 @@ from edge_agent.domain.errors import PluginError
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.retry import Budget, Failures, Patience
 from edge_agent.plugin.isolation import wire
-from edge_agent.plugin.isolation.memory import Area
-from edge_agent.plugin.isolation.process import Child, ChildError
+from edge_agent.plugin.isolation.process import Area, Child, ChildError
 from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSettings, AnalyzerSpec
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ChildLimits:
     """Seconds that a child may take to start, to answer and to close, and how often it may fail.
 
     ``answer`` grows with how long the self-check took, on a machine that is slow. ``start`` is the most it grows to.
@@ -40,7 +39,7 @@ class Limits:
 def isolate(
     spec: AnalyzerSpec,
     entry_point: str,
-    limits: Limits | None = None,
+    limits: ChildLimits | None = None,
     now: Callable[[], float] = time.monotonic,
     replaced: Callable[[], None] = lambda: None,
 ) -> AnalyzerSpec:
@@ -53,7 +52,7 @@ def isolate(
     def make(settings: AnalyzerSettings, context: AnalyzerContext) -> IsolatedAnalyzer:
         options = settings.model_dump(exclude_unset=True)
         order = wire.Order(entry_point, spec.name, options, context.threads)
-        return IsolatedAnalyzer(order, context, limits or Limits(), now, replaced)
+        return IsolatedAnalyzer(order, context, limits or ChildLimits(), now, replaced)
 
     return replace(spec, factory=make)
 
@@ -69,7 +68,7 @@ class IsolatedAnalyzer(Analyzer):
         self,
         order: wire.Order,
         context: AnalyzerContext,
-        limits: Limits,
+        limits: ChildLimits,
         now: Callable[[], float],
         replaced: Callable[[], None],
     ) -> None:

@@ -1,25 +1,79 @@
-"""A child process as the agent sees it: started without fork, asked within a deadline, ended for certain.
+"""Start, question and end an analyzer's child process, and share one array at a time with it.
 
-A new interpreter is started (the agent has threads, which a fork would not survive) with four things: a channel that
-keeps messages apart, the shared memory, and a lifeline whose other end only the agent holds.
+A new interpreter is started rather than forked, because the agent has threads. It inherits a channel that keeps
+messages apart, the shared memory, and a lifeline whose other end only the agent holds. The shared memory is a sealed
+memfd: it has no name, so it vanishes with the last process that has it open, and the kernel keeps it from shrinking, so
+a broken child cannot take it away from under the agent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edge_agent.domain.errors import ModelError, PluginError
 from edge_agent.plugin.isolation import wire
-from edge_agent.plugin.isolation.memory import Area
 from edge_agent.plugin.spec import AnalyzerContext
+
+# ---------------------------------------------------------------------- shared memory
+
+
+class Area:
+    """The agent's end."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("edge-agent-analyzer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        self._map: mmap.mmap | None = None
+
+    def put(self, data: npt.NDArray[Any]) -> None:
+        """Copy ``data``, of any shape and layout, to the beginning."""
+        if data.nbytes == 0:
+            return
+        if self._map is None or len(self._map) < data.nbytes:
+            os.ftruncate(self.fd, data.nbytes)
+            self._map = mmap.mmap(self.fd, data.nbytes)
+        np.copyto(np.frombuffer(self._map, data.dtype, data.size).reshape(data.shape), data)
+
+    def close(self) -> None:
+        """Let go of it; once."""
+        self._map = None
+        os.close(self.fd)
+
+
+class View:
+    """A child's end; ``fd`` is the inherited descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._map: mmap.mmap | None = None
+
+    def take(self, shape: Sequence[int], dtype: str) -> npt.NDArray[Any]:
+        """A copy of what was put there: an analyzer may keep it, as it could keep any other array."""
+        found = np.empty(shape, dtype)
+        if found.nbytes == 0:
+            return found
+        if self._map is None or len(self._map) < found.nbytes:
+            self._map = mmap.mmap(self._fd, os.fstat(self._fd).st_size, prot=mmap.PROT_READ)
+        np.copyto(found, np.frombuffer(self._map, found.dtype, found.size).reshape(found.shape))
+        return found
+
+
+# ---------------------------------------------------------------------- child process
+
 
 _BOOT = """\
 import json, sys

@@ -23,7 +23,7 @@ from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import Observation
 from edge_agent.plugin.isolation import isolate
-from edge_agent.plugin.output import check_output
+from edge_agent.plugin.running import check_output
 from edge_agent.plugin.spec import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, Kind, isolation_of
 from edge_agent.plugin.testing.inputs import Question, everyday, odd
 from edge_agent.plugin.testing.watch import watched

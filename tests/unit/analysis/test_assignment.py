@@ -7,7 +7,7 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.analysis.assignment import FORBIDDEN, assign
+from edge_agent.analysis.tracking import FORBIDDEN, assign
 
 
 @st.composite

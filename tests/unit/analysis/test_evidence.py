@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.analysis.appearance import SIDE, Look, difference, look_of
-from edge_agent.analysis.evidence import MEMORY, Likeness, Reading, Surprise, recall, remember
+from edge_agent.analysis.reading import (
+    MEMORY,
+    SIDE,
+    EmotionReading,
+    Likeness,
+    Look,
+    Surprise,
+    difference,
+    look_of,
+    recall,
+    remember,
+)
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.observation import EMOTIONS
 from tests.unit.analysis.faces import face
@@ -23,26 +33,28 @@ def look(seed: int) -> Look:
 
 
 def test_a_look_that_was_read_is_answered_with_its_reading() -> None:
-    readings = [Reading(0.0, HAPPY, look(1)), Reading(0.0, CALM, look(2))]
+    readings = [EmotionReading(0.0, HAPPY, look(1)), EmotionReading(0.0, CALM, look(2))]
     answer = recall(readings, look(1), 0.0, RULES)
     assert answer.p == pytest.approx(HAPPY)
     assert answer.evidence == pytest.approx(1.0)
 
 
 def test_an_unlike_look_has_no_answer() -> None:
-    answer = recall([Reading(0.0, HAPPY, look(1))], look(2), 0.0, RULES)
+    answer = recall([EmotionReading(0.0, HAPPY, look(1))], look(2), 0.0, RULES)
     assert (answer.p, answer.evidence) == (None, 0.0)
 
 
 def test_between_two_looks_the_nearer_one_weighs_more() -> None:
     base, other = look(1), look(1) + np.float32(0.3)
-    answer = recall([Reading(0.0, HAPPY, base), Reading(0.0, CALM, other)], base + np.float32(0.1), 0.0, RULES)
+    answer = recall(
+        [EmotionReading(0.0, HAPPY, base), EmotionReading(0.0, CALM, other)], base + np.float32(0.1), 0.0, RULES
+    )
     assert answer.p is not None
     assert 0.5 < answer.p[EMOTIONS.index("happiness")] < 1
 
 
 def test_evidence_adds_up_and_fades() -> None:
-    twice = [Reading(0.0, HAPPY, look(1)), Reading(1.0, HAPPY, look(1))]
+    twice = [EmotionReading(0.0, HAPPY, look(1)), EmotionReading(1.0, HAPPY, look(1))]
     now = recall(twice, look(1), 1.0, RULES).evidence
     assert 1.9 < now <= 2
     assert recall(twice, look(1), 1.0 + RULES.fade, RULES).evidence == pytest.approx(now / np.e)
@@ -56,7 +68,7 @@ def test_less_like_or_older_never_counts_more(distance: float, age: float, furth
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 20)), min_size=1, max_size=8))
 def test_an_answer_is_a_distribution(past: list[tuple[int, float]]) -> None:
-    readings = [Reading(age, HAPPY if seed % 2 else CALM, look(seed)) for seed, age in past]
+    readings = [EmotionReading(age, HAPPY if seed % 2 else CALM, look(seed)) for seed, age in past]
     answer = recall(readings, look(past[0][0]), 20.0, RULES)
     assert answer.p is not None
     assert sum(answer.p) == pytest.approx(1)
@@ -86,9 +98,9 @@ def test_surprise_stays_within_its_bounds(readings: list[tuple[tuple[float, ...]
 
 
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[EmotionReading, ...] = ()
     for time in range(MEMORY + 5):
-        readings = remember(readings, Reading(float(time), HAPPY, look(1)))
+        readings = remember(readings, EmotionReading(float(time), HAPPY, look(1)))
     assert len(readings) == MEMORY
     assert readings[0].time == 5.0
 

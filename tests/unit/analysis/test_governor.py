@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.analysis.governor import Allowance, Governor, Limits, Load, next_allowance
+from edge_agent.analysis.pacing import Allowance, Governor, Load, LoadLimits, next_allowance
 from edge_agent.analysis.probes import CpuShare, hottest, machine_probe, process_seconds, throttled
 from edge_agent.domain.clock import ManualClock
 
-LIMITS = Limits()
+LIMITS = LoadLimits()
 COOL = Load(cpu=0.1, celsius=50.0, throttled=False)
 LOADS = st.builds(
     Load,

@@ -16,10 +16,10 @@ from edge_agent.analysis.pacing import (
     RECHECK,
     RECHECK_PEOPLE,
     Bounds,
+    LookSchedule,
     Past,
     Profile,
     Scene,
-    Schedule,
     pace_of,
     plan_reading,
     plan_search,
@@ -163,7 +163,7 @@ def test_the_operators_bounds_replace_the_profiles() -> None:
 
 
 def test_a_schedule_keeps_its_rate_on_frames_that_do_not_fit() -> None:
-    schedule, looks = Schedule(), 0
+    schedule, looks = LookSchedule(), 0
     for frame in range(1500):
         if schedule.due(frame / 15):
             looks += 1
@@ -183,7 +183,7 @@ def test_no_second_holds_more_looks_than_the_operator_allows(
     most: float, steps: list[tuple[float, float, str]]
 ) -> None:
     """Frames at any time, intervals that change, restarts, late ones: at most one more, at the edge of the second."""
-    schedule, now, looks = Schedule(most), 0.0, []
+    schedule, now, looks = LookSchedule(most), 0.0, []
     for wait, slower, what in steps:
         now += wait + (0.7 / most if what == "late" else 0.0)
         if what == "restart":
@@ -196,7 +196,7 @@ def test_no_second_holds_more_looks_than_the_operator_allows(
 
 
 def test_a_stream_whose_time_begins_anew_is_looked_at() -> None:
-    schedule = Schedule(2.0)
+    schedule = LookSchedule(2.0)
     schedule.looked(100.0, 0.5)
     schedule.restart(2.0)
     assert not schedule.due(100.1)
@@ -204,7 +204,7 @@ def test_a_stream_whose_time_begins_anew_is_looked_at() -> None:
 
 
 def test_a_schedule_does_not_catch_up_after_a_pause() -> None:
-    schedule = Schedule()
+    schedule = LookSchedule()
     schedule.looked(0.0, 1.0)
     schedule.looked(10.0, 1.0)
     assert not schedule.due(10.1)
@@ -213,7 +213,7 @@ def test_a_schedule_does_not_catch_up_after_a_pause() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0.01, 5)), max_size=40))
 def test_the_next_look_is_never_further_off_than_the_interval(steps: list[tuple[float, float]]) -> None:
-    schedule, now = Schedule(), 0.0
+    schedule, now = LookSchedule(), 0.0
     for wait, interval in steps:
         now += wait
         schedule.looked(now, interval)

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.analysis.audio import AudioLane
-from edge_agent.analysis.governor import Governor, Load
-from edge_agent.analysis.pacing import RECHECK, Bounds, Profile
-from edge_agent.analysis.vision import VisionLane
+from edge_agent.analysis.lanes import AudioLane, VisionLane
+from edge_agent.analysis.pacing import RECHECK, Bounds, Governor, Load, Profile
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
 from edge_agent.domain.face import Face, TrackedFace

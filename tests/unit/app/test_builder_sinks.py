@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.app import PipelineBuilder
 from edge_agent.domain.errors import ConfigError
-from edge_agent.domain.message import Message
+from edge_agent.domain.event import Message
 from edge_agent.settings import ConfigText
 
 

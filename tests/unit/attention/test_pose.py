@@ -13,8 +13,7 @@ from edge_agent.domain.face import Box, Face, KeyPoints, Point, TrackedFace
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.observation import ATTENTION
 from edge_agent_attention import AttentionSettings, edge_agent_register_analyzers
-from edge_agent_attention.analyzer import AttentionAnalyzer
-from edge_agent_attention.pose import Pose, head_pose
+from edge_agent_attention.analyzer import AttentionAnalyzer, Pose, head_pose
 
 HEAD = {  # millimetres; x to the viewer's right, y down, z to the viewer; the origin between the eyes
     "right_eye": (-31, 0, 0),

@@ -10,10 +10,10 @@ import pytest
 from edge_agent.domain.errors import PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
+from edge_agent_burst import LABELS, Label
 from edge_agent_burst.analyzer import BurstAnalyzer
 from edge_agent_burst.events import LabelPolicy, Reading
-from edge_agent_burst.labels import LABELS, Label
-from edge_agent_burst.windows import Windows
+from edge_agent_burst.yamnet import Windows
 
 WINDOW, HOP = 15_600, 3_840
 

@@ -10,12 +10,12 @@ import pytest
 from edge_agent.domain.errors import ModelError
 from edge_agent.domain.media import AUDIO_RATE
 from edge_agent.plugin import AnalyzerContext
+from edge_agent_burst import BurstSettings
+from edge_agent_burst.analyzer import make_engine
 from edge_agent_burst.events import Reading
-from edge_agent_burst.factory import make_engine
 from edge_agent_burst.frontend import BANDS, LogMel, relative
 from edge_agent_burst.own import CLASSES, WINDOW_FRAMES, OwnEngine
 from edge_agent_burst.second import HEARD, Head, SecondOpinionEngine
-from edge_agent_burst.settings import BurstSettings
 from edge_agent_burst.yamnet import by_class
 
 HOP = 3_840

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_agent.domain.media import AUDIO_RATE
-from edge_agent_burst.envelope import Envelope
+from edge_agent_burst.events import Envelope
 
 
 def sound(*spans: tuple[float, float], seconds: float = 4.0, noise: float = 0.002) -> np.ndarray:

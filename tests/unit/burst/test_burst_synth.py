@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 
 pytest.importorskip("scipy", reason="training only: pip install edge-emotion-agent[train]")
 
-from edge_agent_burst.labels import LABELS, REJECTIONS
+from edge_agent_burst import LABELS, REJECTIONS
 from training.burst.channel import record
 from training.burst.synth import KINDS, synthesize
 from training.burst.synth.draw import Draw

@@ -11,8 +11,8 @@ pytest.importorskip("scipy", reason="training only: pip install edge-emotion-age
 pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 
 from edge_agent.domain.errors import MediaError
+from edge_agent_burst import LABELS, REJECTIONS
 from edge_agent_burst.events import LabelPolicy, Reading
-from edge_agent_burst.labels import LABELS, REJECTIONS
 from edge_agent_burst.own import CLASSES, POLICIES, WINDOW_FRAMES
 from edge_agent_burst.second import overall
 from training.burst import corpus, scenes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent_burst.labels import LABELS, REJECTIONS
+from edge_agent_burst import LABELS, REJECTIONS
 from training.burst import recordings, wild
 from training.burst.recordings import RATE
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent_burst.windows import Windows
+from edge_agent_burst.yamnet import Windows
 
 
 @given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 12))

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from edge_agent.capture.pace import Pacer, Thinner
+from edge_agent.capture.timing import Pacer, Thinner
 from edge_agent.domain.clock import ManualClock, SystemClock
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.capture.ring import SampleClock, SampleRing
+from edge_agent.capture.sound import SampleClock, SampleRing
 
 
 def ramp(start: int, count: int) -> npt.NDArray[np.float32]:

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.capture import iter_media, read_media
 from edge_agent.capture.media import iter_frames
-from edge_agent.capture.timeline import FAR_RESTARTING_S, FAR_S, Steps, Timeline
+from edge_agent.capture.timing import FAR_RESTARTING_S, FAR_S, Steps, Timeline
 from edge_agent.domain.media import AudioBlock, Frame
 from tests.support.recordings import joined
 

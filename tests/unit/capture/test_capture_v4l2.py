@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge_agent.capture.v4l2 import V4l2Camera, list_cameras, negotiate, preferred_formats
+from edge_agent.capture.cameras import V4l2Camera, list_cameras, negotiate, preferred_formats
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import DeviceUnavailableError, denial
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge_agent.capture.watched import Limits, Watched
+from edge_agent.capture.watched import Watched, WatchLimits
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
 
 
@@ -42,7 +42,7 @@ class Counting:
 
 
 def watched(source: Counting, *, latest: bool) -> Watched[int]:
-    return Watched(lambda: source, "device", Limits(read_s=5), latest=latest)
+    return Watched(lambda: source, "device", WatchLimits(read_s=5), latest=latest)
 
 
 def test_without_latest_nothing_is_lost() -> None:

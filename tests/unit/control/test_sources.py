@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge_agent.capture.reopening import Reopening
-from edge_agent.capture.watched import Limits, Watched
+from edge_agent.capture.watched import Watched, WatchLimits
 from edge_agent.control.sources import SourceController
 from edge_agent.domain.clock import SystemClock
 from edge_agent.runtime.mailbox import Closed, Mailbox
@@ -60,7 +60,7 @@ class Running:
     def __init__(self, numbers: Numbers, *, watched: bool = False) -> None:
         source: Any = numbers
         if watched:
-            source = Watched(lambda: numbers, "camera", Limits(close_s=0.1), latest=True)
+            source = Watched(lambda: numbers, "camera", WatchLimits(close_s=0.1), latest=True)
         self.box: Mailbox[int] = Mailbox(1)
         self.openings = 0
         self.tap: SourceController[int] = SourceController(

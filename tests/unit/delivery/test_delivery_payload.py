@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.delivery import payload as render
-from edge_agent.domain.event import Event
-from edge_agent.domain.message import MessageKind
+from edge_agent.domain.event import Event, MessageKind
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
     AttentionSums,

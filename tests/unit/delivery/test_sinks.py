@@ -12,8 +12,7 @@ import pytest
 from edge_agent.delivery import DeliveryService
 from edge_agent.delivery.sinks import SinkSender, consumer
 from edge_agent.domain.clock import SystemClock
-from edge_agent.domain.event import Event
-from edge_agent.domain.message import Message
+from edge_agent.domain.event import Event, Message
 from edge_agent.settings import Settings
 from edge_agent.summary.rollup import merge_summaries
 from edge_agent_jsonl.files import JsonlSink

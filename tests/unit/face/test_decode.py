@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent_face.blazeface import VARIANTS
-from edge_agent_face.decode import Detections, decode, iou, join, make_anchors, suppress
+from edge_agent_face.blazeface import VARIANTS, Detections, decode, iou, join, make_anchors, suppress
 
 SIDE = 128
 

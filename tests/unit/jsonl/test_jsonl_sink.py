@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.domain.message import Message
-from edge_agent_jsonl import edge_agent_register_sinks
+from edge_agent.domain.event import Message
+from edge_agent_jsonl import JsonlSettings, edge_agent_register_sinks
 from edge_agent_jsonl.files import JsonlSink
-from edge_agent_jsonl.settings import JsonlSettings
 
 
 def messages(*numbers: int) -> list[Message]:

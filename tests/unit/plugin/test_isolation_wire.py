@@ -15,7 +15,7 @@ from edge_agent.domain.face import Box, Face, KeyPoints, Point
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import Observation
 from edge_agent.plugin.isolation import wire
-from edge_agent.plugin.isolation.memory import Area, View
+from edge_agent.plugin.isolation.process import Area, View
 
 numbers = st.floats(allow_nan=False)
 points = st.builds(Point, numbers, numbers)

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face, KeyPoints, Point
 from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
-from edge_agent.plugin.output import check_output
+from edge_agent.plugin.running import check_output
 from edge_agent.plugin.spec import Kind
 
 NAN, INF = float("nan"), float("inf")

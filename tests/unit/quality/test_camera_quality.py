@@ -9,8 +9,8 @@ import pytest
 
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.domain.observation import FLAG
+from edge_agent_quality import CameraQualitySettings
 from edge_agent_quality.camera import CameraQuality
-from edge_agent_quality.settings import CameraQualitySettings
 
 Gray = npt.NDArray[np.uint8]
 SHAPE = (240, 320)

@@ -8,9 +8,8 @@ import pytest
 
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.domain.observation import FLAG, Observation
-from edge_agent_quality import edge_agent_register_analyzers
+from edge_agent_quality import MicrophoneQualitySettings, edge_agent_register_analyzers
 from edge_agent_quality.microphone import MicrophoneQuality
-from edge_agent_quality.settings import MicrophoneQualitySettings
 
 BLOCK = AUDIO_RATE // 10
 Sound = npt.NDArray[np.floating]

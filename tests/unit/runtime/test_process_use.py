@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.analysis.probes import machine_probe
-from edge_agent.capture.v4l2 import list_cameras
+from edge_agent.capture.cameras import list_cameras
 from edge_agent.domain.clock import ManualClock
 from edge_agent.runtime.process import process_use
 

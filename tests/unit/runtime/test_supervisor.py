@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import Bounds
-from edge_agent.analysis.vision import VisionLane
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import Frame

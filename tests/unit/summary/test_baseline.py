@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import EmotionSums, Window, lift
-from edge_agent.summary.baseline import MEMORY, READY, Baseline
+from edge_agent.summary.context import MEMORY, READY, Baseline
 from edge_agent.summary.window import merge
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.summary import EmotionSums
-from edge_agent.summary.baseline import EVERY_S, Baseline, BaselineFile
+from edge_agent.summary.context import EVERY_S, Baseline, BaselineFile
 
 SMILES = EmotionSums(10.0, (1.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.1, 8.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 30)
 

@@ -10,7 +10,7 @@ from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import BURST, FUSION, Event
 from edge_agent.domain.observation import AudioReport
 from edge_agent.domain.summary import Summary, estimate_emotion, estimate_window
-from edge_agent.summary.fusion import PAIRS, Fusion, fuse
+from edge_agent.summary.context import PAIRS, Fusion, fuse
 from edge_agent.summary.summariser import Summariser
 from tests.unit.summary.streams import look, reading
 

@@ -23,9 +23,9 @@ from edge_agent.summary.privacy import ALLOWED, ALLOWED_FACES, ALLOWED_STREAM, w
 from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser
 from edge_agent.summary.window import merge
+from edge_agent_quality import CameraQualitySettings, MicrophoneQualitySettings
 from edge_agent_quality.camera import judge, measure
 from edge_agent_quality.microphone import MicrophoneQuality
-from edge_agent_quality.settings import CameraQualitySettings, MicrophoneQualitySettings
 from tests.unit.summary.streams import Report, fill, look, reading, reports
 
 ABOUT_PEOPLE = ("emotion", "attention", "stays", "fused", "measures", "usual")

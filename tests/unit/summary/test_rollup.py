@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.domain.summary import AttentionSums, FaceSums, Summary, Window
-from edge_agent.summary.rollup import RollUp, TrendKeeper, merge_summaries
+from edge_agent.summary.context import TrendKeeper
+from edge_agent.summary.rollup import RollUp, merge_summaries
 from tests.unit.summary.test_baseline import sums
 
 

@@ -1,31 +1,43 @@
-"""The vision lane's step: look at the frame if it is time to, search it for faces and read them as far as there is
-cause.
+"""Run the vision lane and the audio lane: one step per frame or block of sound, from analyzers to a report.
 
-Synchronous and without threads; the daemon calls it from its vision thread, ``analyze`` in a plain loop. Time is the
-frames' own. What is decided, and why, is in :mod:`edge_agent.analysis.pacing`; this module carries it out.
+Synchronous and without threads: the daemon calls a lane from its own thread, ``analyze`` from a plain loop. Time is the
+media's own. :mod:`edge_agent.analysis.pacing` decides when to look, search and read; the vision lane carries it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, TypeVar
 
 from edge_agent.analysis import gate
-from edge_agent.analysis.flags import split_flags
 from edge_agent.analysis.gate import Change, MotionGate
-from edge_agent.analysis.governor import Governor
-from edge_agent.analysis.pacing import Bounds, Decision, Pace, Scene, Schedule, Why, pace_of, plan_search
+from edge_agent.analysis.pacing import Bounds, Decision, Governor, LookSchedule, Pace, Scene, Why, pace_of, plan_search
 from edge_agent.analysis.reading import ReadingPlan
 from edge_agent.analysis.tracking import Departure, Tracker, Tracking
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
 from edge_agent.domain.face import TrackedFace
-from edge_agent.domain.media import Frame
-from edge_agent.domain.observation import BLINDING, EMOTION, UNSEARCHED, Observation, VisionReport
+from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.observation import BLINDING, EMOTION, FLAG, UNSEARCHED, AudioReport, Observation, VisionReport
 from edge_agent.plugin import imaging
 from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Kind
+
+# ---------------------------------------------------------------------- quality flags
+
+
+def split_flags(observations: Iterable[Observation]) -> tuple[list[Observation], frozenset[str]]:
+    """The observations that are none, and the names of the flags that are up (value above one half)."""
+    others: list[Observation] = []
+    flags: set[str] = set()
+    for observation in observations:
+        if observation.name == FLAG:
+            flags.update(name for name, value in observation.values.items() if value > 0.5)
+        else:
+            others.append(observation)
+    return others, frozenset(flags)
+
 
 T = TypeVar("T")
 
@@ -47,8 +59,8 @@ class VisionLane:
         self._scenes = [a for a in analyzers if a.spec.kind is Kind.SCENE]
         self._readers = [a for a in analyzers if a.spec.kind is Kind.FACE]
         self._others = [*self._scenes, *self._readers]
-        self._schedules = {a.spec.name: Schedule(a.spec.max_fps) for a in self._others}
-        self._schedule = Schedule(bounds.most)
+        self._schedules = {a.spec.name: LookSchedule(a.spec.max_fps) for a in self._others}
+        self._schedule = LookSchedule(bounds.most)
         self.on_step: Callable[[], None] = lambda: None
         """Called before each analyzer is asked: the lane makes progress."""
         self._emotional: set[str] = set()
@@ -260,3 +272,56 @@ def _arrival(face: TrackedFace) -> Event:
 
 def _departure(departure: Departure) -> Event:
     return Event(DEPARTURE, PERSON, departure.score, departure.since, departure.until - departure.since)
+
+
+# ---------------------------------------------------------------------- sound
+
+
+class AudioLane:
+    """Owns the audio analyzers of one microphone."""
+
+    def __init__(self, analyzers: Sequence[ActiveAnalyzer]) -> None:
+        self._analyzers = [a for a in analyzers if a.spec.kind is Kind.AUDIO]
+        self._flags: dict[str, frozenset[str]] = {}
+        self._end: float | None = None
+        self.on_step: Callable[[], None] = lambda: None
+        """Called before each analyzer is asked: the lane makes progress."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any audio analyzer is active."""
+        return bool(self._analyzers)
+
+    def offer(self, block: AudioBlock, *, after_loss: bool = False) -> AudioReport:
+        """Analyse the next block. ``after_loss``: blocks before it never got here, which is a gap."""
+        if after_loss and self._end is not None:
+            block = replace(block, gap=max(block.gap, block.time - self._end))
+        found: list[Observation | Event] = []
+        for active in self._analyzers:
+            self.on_step()
+            found += self._settle(active, active.call(lambda a: a.analyze(block), ()))
+        self._end = block.end
+        return self._report(block.time, block.seconds, block.gap, found)
+
+    def finish(self) -> AudioReport:
+        """The stream ended: what was still open becomes final."""
+        found: list[Observation | Event] = []
+        for active in self._analyzers:
+            self.on_step()
+            found += self._settle(active, active.call(lambda a: a.finish(), ()))
+        return self._report(self._end or 0.0, 0.0, 0.0, found)
+
+    def _settle(self, active: ActiveAnalyzer, found: Sequence[Observation | Event]) -> Sequence[Observation | Event]:
+        """``found`` without flags; those stand until the analyzer's next answer about them, or until it is gone."""
+        if not active.alive:
+            self._flags.pop(active.spec.name, None)
+        observations = [item for item in found if isinstance(item, Observation)]
+        if any(item.name == FLAG for item in observations):
+            observations, self._flags[active.spec.name] = split_flags(observations)
+        return [*observations, *(item for item in found if isinstance(item, Event))]
+
+    def _report(self, time: float, seconds: float, gap: float, found: Sequence[Observation | Event]) -> AudioReport:
+        observations = tuple(item for item in found if isinstance(item, Observation))
+        events = tuple(item for item in found if isinstance(item, Event))
+        flags = frozenset().union(*self._flags.values())
+        return AudioReport(time, seconds, gap, observations, events, flags)

@@ -1,14 +1,72 @@
-"""One rule for time stamps that jump, for pictures and sound alike: joined recordings, cameras that began anew.
+"""Repair time stamps that jump, wait for a moment of the injected clock, and thin a stream to a frame rate.
 
-Where stamps go back, or further ahead than a pause explains, the recording goes on where it was. :class:`Timeline`
-looks at the packets of all streams and shifts them by the same amount, so picture and sound stay in step; every pass
-over the same packets gives the same times. :class:`Steps` looks at what was decoded: the last word where the packets'
-order is not known. Pure.
+One rule for discontinuities of pictures and sound alike (joined recordings, cameras that restart): where stamps go
+back, or further ahead than a pause explains, the recording continues without a step. :class:`Timeline` shifts the
+packets of all streams by the same amount, so picture and sound stay in step, and every pass over the same packets gives
+the same times. :class:`Steps` works on decoded items, where the packets' order is not known.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+
+from edge_agent.domain.clock import Clock
+
+# ---------------------------------------------------------------------- pacing a source
+
+
+_SLICE = 0.25
+"""Longest sleep at a time, so that a manual clock that was moved is noticed."""
+
+
+class Pacer:
+    """Sleeps on behalf of one source; made by ``open`` and stopped by ``close``, from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._stop = threading.Event()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End all waiting, now and later."""
+        self._stop.set()
+
+    def wait_until(self, moment: float) -> bool:
+        """Sleep until the clock's monotonic time is ``moment``; False when stopped meanwhile."""
+        while not self._stop.is_set():
+            remaining = moment - self._clock.monotonic()
+            if remaining <= 0:
+                return True
+            self._stop.wait(min(remaining, _SLICE))
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for ``seconds``; False when stopped meanwhile."""
+        return self.wait_until(self._clock.monotonic() + seconds)
+
+
+class Thinner:
+    """Chooses, of pictures that come faster than ``fps``, as many as were asked for, evenly. Pure."""
+
+    def __init__(self, fps: float) -> None:
+        self._period = 1.0 / fps
+        self._due = float("-inf")
+
+    def wants(self, now: float) -> bool:
+        """Whether the picture that came at ``now`` is one of them."""
+        # A quarter of a period early is early enough: else jitter would decide between two neighbours.
+        if now < self._due - self._period / 4:
+            return False
+        # From where it was due, not from when it came, so that lateness does not add up; but no burst after a pause.
+        late = now - self._due
+        self._due = (self._due if late < self._period else now) + self._period
+        return True
+
 
 FAR_S = 3600.0
 """A pause longer than this is none, but a jump of the clock."""
