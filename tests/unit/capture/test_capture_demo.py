@@ -57,7 +57,7 @@ def test_every_frame_differs_and_has_the_asked_size() -> None:
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage.data", None)
-    with pytest.raises(MediaError, match=r"edge-agent\[demo\]"):
+    with pytest.raises(MediaError, match=r"edge-emotion-agent\[demo\]"):
         DemoCamera(ManualClock()).open()
 
 
