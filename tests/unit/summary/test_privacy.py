@@ -33,6 +33,7 @@ ABOUT_PEOPLE = ("emotion", "attention", "stays", "fused", "measures", "usual")
 TOLD_OF_FEW = {"v", "device", "boot_id", "seq", "start", "seconds", "clock", "faces", "bursts", "quality"} | {
     "emotion",  # null
     "trend",  # of the number of people
+    "unknown",  # seconds in which nobody could be watched, by reason
     "withheld",
     "merged",
 }
