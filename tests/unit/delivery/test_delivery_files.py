@@ -56,17 +56,17 @@ def test_the_ballast_waits_where_there_is_no_room_or_no_way(tmp_path: Path) -> N
 
 def test_the_mark_survives_and_nonsense_is_no_mark(tmp_path: Path) -> None:
     path = tmp_path / "mark"
-    assert Mark(path).read() is None
-    mark = Mark(path)
+    assert MarkFile(path).read() is None
+    mark = MarkFile(path)
     value = Mark("b1", 7, Counters(6, 1, 2, 0, 1), True)
     mark.write(Mark("b" * 60, 10**12, Counters(10**12, 10**12, 10**12, 10**12, 10**12), True))
     mark.write(value)
     mark.close()
-    assert Mark(path).read() == value
+    assert MarkFile(path).read() == value
     assert path.stat().st_size == 320, "rewritten in place"
     for nonsense in (b"", b"{}", b"[1]", b"\xff\xfe", b'{"boot_id":1,"next_seq":"x","counters":{},"open":1}'):
         path.write_bytes(nonsense)
-        assert Mark(path).read() is None
+        assert MarkFile(path).read() is None
     MarkFile(tmp_path / "missing" / "mark").write(value)
 
 
