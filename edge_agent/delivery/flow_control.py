@@ -1,6 +1,6 @@
-"""What may be on its way to the broker: the in-flight window, and pauses of topics that the broker turns down. Pure.
+"""Flow control towards the broker: in-flight window, send queue, poison messages, back-off of topics and connections.
 
-Time is given by the caller in monotonic seconds. Nothing is sent and nothing is stored here.
+Pure: nothing is sent or stored here, and callers pass in the time in monotonic seconds.
 """
 
 from __future__ import annotations
@@ -14,22 +14,42 @@ from edge_agent.delivery.link import Outgoing, Published, Verdict, verdict
 from edge_agent.delivery.outbox.records import Row
 from edge_agent.domain.retry import JitteredBackOff
 
-PAUSE_S = (1.0, 300.0)
+TOPIC_PAUSE_S = (1.0, 300.0)
+"""First and longest pause of a topic on which the broker refuses messages."""
+
 STRIKES = 4
+"""Connections that a message must break, each time as the only one in flight, to count as a poison message."""
+
 SUSPECTS = 64
+"""Most messages suspected at a time."""
+
 HASTY_S = 5.0
-"""A broker that hangs up later than this after a message probably does not mean it."""
+"""A connection that breaks later than this after a message was sent is probably not broken by it."""
 
 AHEAD = 2
-"""Windows of backlog that the connection is handed in advance: it goes on while the outbox writes to a slow card."""
+"""Windows of backlog queued in advance, so that sending goes on while the outbox writes to a slow card."""
 
 LIVE_RESERVE = 2
-"""Places in the window that backlog leaves to live messages, where the window is large enough."""
+"""Places in a large in-flight window that backlog leaves free for live messages."""
+
+STABLE_S = 30.0
+"""A connection that lasted this long resets the reconnection back-off."""
+
+FLAPPING = 3
+"""Short connections in a row that raise the alarm; most brokers do not say that another client took our client id."""
+
+FIRST_S = 1.0
+NEVER_REACHED_S = 120.0
+REACHED_S = 30.0
+"""Longest pause before reconnecting to a broker that was reached before; its outages end."""
+
+TAKEN_OVER_S = 30.0
+"""Least pause after another client took our client id; without it the two would disconnect each other for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightMessage:
-    """One message on its way. ``row`` is None for a current state."""
+    """A message that was sent and is not acknowledged. ``row`` is None for a state and for a response."""
 
     topic: str
     row: Row | None
@@ -39,128 +59,64 @@ class InFlightMessage:
 class InFlightWindow:
     """Messages handed to the connection and not acknowledged, by token.
 
-    The connection keeps to the broker's Receive Maximum itself
-    (:class:`~edge_agent.delivery.flow_control.SendQueue`). It is handed :data:`AHEAD` windows more than that, and live
-    messages on top of a full backlog.
+    The connection itself keeps to the broker's Receive Maximum (:class:`SendQueue`). It is handed :data:`AHEAD`
+    windows of backlog more than that, and live messages on top of a full backlog.
     """
 
     def __init__(self, own_size: int) -> None:
         self._own_size = own_size
         self._allowed = own_size
-        self._careful = False
-        self._flights: OrderedDict[int, InFlightMessage] = OrderedDict()
+        self._one_by_one = False
+        self._messages: OrderedDict[int, InFlightMessage] = OrderedDict()
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._messages)
 
-    def restart(self, receive_maximum: int, *, careful: bool = False) -> None:
-        """A new connection, which allows ``receive_maximum``; nothing is on its way. ``careful``: one by one."""
+    def restart(self, receive_maximum: int, *, one_by_one: bool = False) -> None:
+        """Empty the window for a new connection that allows ``receive_maximum``, or one message at a time."""
         self._allowed = max(1, min(self._own_size, receive_maximum))
-        self._careful = careful
-        self._flights.clear()
+        self._one_by_one = one_by_one
+        self._messages.clear()
 
     def widen(self) -> None:
-        """No need to be careful any more."""
-        self._careful = False
+        """End sending one message at a time."""
+        self._one_by_one = False
 
     def room(self, *, live: bool) -> int:
-        """How many more messages may be handed over now."""
-        limit = 1 if self._careful else self._allowed * (1 + AHEAD + live)
-        return max(0, limit - len(self._flights))
+        """Number of further messages that may be handed to the connection now."""
+        limit = 1 if self._one_by_one else self._allowed * (1 + AHEAD + live)
+        return max(0, limit - len(self._messages))
 
-    def depart(self, flight: InFlightMessage) -> int:
-        """Note that ``flight`` is sent; its token."""
+    def add(self, message: InFlightMessage) -> int:
+        """Add ``message`` and return its token."""
         self._next += 1
-        self._flights[self._next] = flight
+        self._messages[self._next] = message
         return self._next
 
-    def land(self, token: int) -> InFlightMessage | None:
-        """The flight that was acknowledged, None for one of an earlier connection."""
-        return self._flights.pop(token, None)
+    def remove(self, token: int) -> InFlightMessage | None:
+        """Remove and return the message of ``token``; None when it belongs to an earlier connection."""
+        return self._messages.pop(token, None)
 
     def oldest(self) -> float | None:
-        """When the oldest flight departed."""
-        return next((flight.sent for flight in self._flights.values()), None)
+        """Time at which the oldest message was sent."""
+        return next((message.sent for message in self._messages.values()), None)
 
     def on(self, topic: str) -> int:
-        """Flights on ``topic``."""
-        return sum(flight.topic == topic for flight in self._flights.values())
+        """Number of messages on ``topic``."""
+        return sum(message.topic == topic for message in self._messages.values())
 
     def rows(self) -> list[tuple[Row, float]]:
-        """The rows on their way and when they departed, oldest first."""
-        return [(flight.row, flight.sent) for flight in self._flights.values() if flight.row is not None]
-
-
-class PoisonMessages:
-    """Finds the message that makes a broker hang up, which without MQTT 5's reason codes is all it can do.
-
-    The oldest unacknowledged row of a connection that broke right after is suspected, and the next connection sends one
-    row at a time. A row that was alone each time, :data:`STRIKES` times in all, is guilty.
-    """
-
-    def __init__(self) -> None:
-        self._strikes: OrderedDict[int, int] = OrderedDict()
-
-    @property
-    def any(self) -> bool:
-        """Whether care is needed."""
-        return bool(self._strikes)
-
-    def broke(self, on_their_way: Sequence[tuple[Row, float]], now: float) -> int | None:
-        """A connection broke with these rows on their way; the id of the guilty one, if it is clear by now."""
-        if not on_their_way or now - on_their_way[0][1] > HASTY_S:
-            return None
-        first = on_their_way[0][0].id
-        self._strikes[first] = self._strikes.get(first, 0) + 1
-        if len(self._strikes) > SUSPECTS:
-            self._strikes.popitem(last=False)
-        if self._strikes[first] < STRIKES or len(on_their_way) > 1:
-            return None
-        del self._strikes[first]
-        return first
-
-    def clear(self, id_: int) -> bool:
-        """Row ``id_`` was acknowledged; True when it was the last suspect."""
-        return self._strikes.pop(id_, None) is not None and not self._strikes
-
-
-class TopicBackOffs:
-    """Topics on which the broker turned messages down, each with its own back-off.
-
-    When a pause ends, one message is sent to see; the topic is free again once one was accepted.
-    """
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._paused: dict[str, tuple[JitteredBackOff, float]] = {}
-
-    def refused(self, topic: str, now: float) -> bool:
-        """A message on ``topic`` was turned down; True when that is news."""
-        backoff, until = self._paused.get(topic, (JitteredBackOff(*PAUSE_S, self._rng), now))
-        if now < until:
-            return False
-        self._paused[topic] = (backoff, now + backoff.next(PAUSE_S[0] / 2))
-        return backoff.failures == 1
-
-    def accepted(self, topic: str) -> bool:
-        """A message on ``topic`` was taken; True when that ends a pause."""
-        return self._paused.pop(topic, None) is not None
-
-    def may_send(self, topic: str, now: float, window: InFlightWindow) -> bool:
-        """Whether one more message may go to ``topic``."""
-        pause = self._paused.get(topic)
-        return pause is None or (now >= pause[1] and window.on(topic) == 0)
-
-    def active(self) -> tuple[str, ...]:
-        """Topics that are turned down at present."""
-        return tuple(self._paused)
+        """Rows in flight and when each was sent, oldest first."""
+        return [(message.row, message.sent) for message in self._messages.values() if message.row is not None]
 
 
 class SendQueue:
-    """A queue for one connection after the other; the window is never more than ``in_flight``.
+    """Messages handed to the connection and not sent yet, live messages before backlog.
 
-    :meth:`add` may be called from any thread, everything else from the connection's only.
+    The sender hands over more than the in-flight window, so that the connection never waits between an acknowledgement
+    and the next message. Messages on a topic that the broker refused meanwhile are returned unsent. :meth:`add` may be
+    called from any thread, all other methods from the connection's thread only.
     """
 
     def __init__(self, in_flight: int) -> None:
@@ -170,78 +126,129 @@ class SendQueue:
         self._session = 0
         self._window = 1
         self._refused: dict[str, int] = {}
-        self._back: list[int] = []
+        self._unsent: list[int] = []
         self._refusals = 0
 
     def add(self, session: int, messages: Iterable[Outgoing]) -> None:
-        """Queue ``messages`` for connection ``session``; forgotten without a word when that is over."""
+        """Queue ``messages`` for connection ``session``; they are discarded when that connection is over."""
         for message in messages:
             (self._urgent if message.urgent else self._backlog).append((session, message))
 
     def start(self, session: int, receive_maximum: int) -> None:
-        """Connection ``session`` stands, and allows so many unacknowledged messages."""
+        """Begin connection ``session``, which allows ``receive_maximum`` unacknowledged messages."""
         self._session = session
         self._window = max(1, min(self._in_flight, receive_maximum))
         self._refused.clear()
-        self._back.clear()
+        self._unsent.clear()
         self._refusals = 0
 
     def clear(self) -> None:
-        """Forget everything: the connection is over."""
+        """Discard all messages at the end of a connection."""
         self._urgent.clear()
         self._backlog.clear()
 
-    def next(self, on_their_way: int) -> Outgoing | None:
-        """What to send now, with so many unacknowledged; None when nothing may be sent.
+    def next(self, in_flight: int) -> Outgoing | None:
+        """The next message to send with ``in_flight`` unacknowledged; None when the window is full.
 
-        What is urgent goes first, each in order; backlog leaves a few places of a large window to it.
+        Urgent messages go first, each kind in order; backlog leaves :data:`LIVE_RESERVE` places of a large window.
         """
         reserve = LIVE_RESERVE if self._window > 2 * LIVE_RESERVE else 0
         for queue, limit in ((self._urgent, self._window), (self._backlog, self._window - reserve)):
-            while queue and on_their_way < limit:
+            while queue and in_flight < limit:
                 session, message = queue.popleft()
                 if session != self._session:
                     continue
                 if message.seen >= self._refused.get(message.topic, 0):
                     return message
-                self._back.append(message.token)
+                self._unsent.append(message.token)
         return None
 
     def settle(self, acks: Sequence[tuple[Outgoing, int]]) -> Published | None:
-        """What to tell the sender after these acknowledgements and reason codes; None when there is nothing.
+        """The report for the sender after ``acks``, messages with their reason codes; None when there is nothing.
 
-        Once the broker turned a message down, no other goes to its topic until the sender knows and tries again.
+        After a refusal no other message goes to the same topic until the sender knows of it and tries again.
         """
         for message, code in acks:
             if verdict(code) is Verdict.RETRY:
                 self._refusals += 1
                 self._refused[message.topic] = self._refusals
-        if not acks and not self._back:
+        if not acks and not self._unsent:
             return None
-        back, self._back = tuple(self._back), []
-        return Published(tuple((message.token, code) for message, code in acks), back, self._refusals)
+        unsent, self._unsent = tuple(self._unsent), []
+        return Published(tuple((message.token, code) for message, code in acks), unsent, self._refusals)
 
 
-STABLE_S = 30.0
-"""A connection that stood this long was a good one: the back-off starts over."""
+class PoisonMessages:
+    """Find the message that makes the broker close the connection, its only way to refuse one without MQTT 5.
 
-FLAPPING = 3
-"""So many short connections in a row are an alarm: most brokers do not say that another client took our id."""
+    The oldest unacknowledged row of a connection that broke soon after it was sent is suspected, and the next
+    connection sends one row at a time. A row that was in flight alone when the connection broke, after
+    :data:`STRIKES` strikes, is a poison message.
+    """
 
-FIRST_S = 1.0
-NEVER_REACHED_S = 120.0
-REACHED_S = 30.0
-"""Longest pause once this broker was reached: it is the right one, and its outages end."""
+    def __init__(self) -> None:
+        self._strikes: OrderedDict[int, int] = OrderedDict()
 
-TAKEN_OVER_S = 30.0
-"""Least pause after another client took our id, or the two would throw each other out for ever."""
+    @property
+    def suspected(self) -> bool:
+        """Whether a row is suspected, so that rows must be sent one at a time."""
+        return bool(self._strikes)
+
+    def connection_lost(self, in_flight: Sequence[tuple[Row, float]], now: float) -> int | None:
+        """Note a broken connection with these rows in flight; the id of the poison message once it is certain."""
+        if not in_flight or now - in_flight[0][1] > HASTY_S:
+            return None
+        first = in_flight[0][0].id
+        self._strikes[first] = self._strikes.get(first, 0) + 1
+        if len(self._strikes) > SUSPECTS:
+            self._strikes.popitem(last=False)
+        if self._strikes[first] < STRIKES or len(in_flight) > 1:
+            return None
+        del self._strikes[first]
+        return first
+
+    def acknowledged(self, id_: int) -> bool:
+        """Clear row ``id_`` of suspicion; True when it was the last suspect."""
+        return self._strikes.pop(id_, None) is not None and not self._strikes
+
+
+class TopicBackOffs:
+    """Back-off of each topic on which the broker refuses messages.
+
+    When a pause ends, one message probes the topic; the back-off ends once a message is accepted.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._paused: dict[str, tuple[JitteredBackOff, float]] = {}
+
+    def refused(self, topic: str, now: float) -> bool:
+        """Note a refused message on ``topic``; True when it is the topic's first."""
+        back_off, until = self._paused.get(topic, (JitteredBackOff(*TOPIC_PAUSE_S, self._rng), now))
+        if now < until:
+            return False
+        self._paused[topic] = (back_off, now + back_off.next(TOPIC_PAUSE_S[0] / 2))
+        return back_off.failures == 1
+
+    def accepted(self, topic: str) -> bool:
+        """Note an accepted message on ``topic``; True when that ends its back-off."""
+        return self._paused.pop(topic, None) is not None
+
+    def may_send(self, topic: str, now: float, window: InFlightWindow) -> bool:
+        """Whether a message may be sent on ``topic`` now."""
+        pause = self._paused.get(topic)
+        return pause is None or (now >= pause[1] and window.on(topic) == 0)
+
+    def active(self) -> tuple[str, ...]:
+        """Topics on which the broker refuses messages at present."""
+        return tuple(self._paused)
 
 
 class Reconnection:
-    """When to connect to a broker again, and whether connections break as if two clients had one id."""
+    """Back-off between connections to the broker, and detection of two clients with one client id."""
 
     def __init__(self, rng: random.Random) -> None:
-        self._backoff = JitteredBackOff(FIRST_S, NEVER_REACHED_S, rng)
+        self._back_off = JitteredBackOff(FIRST_S, NEVER_REACHED_S, rng)
         self._short = 0
 
     @property
@@ -250,12 +257,12 @@ class Reconnection:
         return self._short >= FLAPPING
 
     def delay(self, lasted: float | None, *, taken_over: bool = False) -> float:
-        """Seconds until the next attempt. ``lasted``: for how long the connection stood; None: there was none."""
+        """Seconds until the next attempt. ``lasted``: seconds that the connection stood; None: it was not made."""
         if lasted is None:
             self._short = 0
         else:
-            self._backoff.longest = REACHED_S
+            self._back_off.longest = REACHED_S
             self._short = 0 if lasted >= STABLE_S else self._short + 1
             if lasted >= STABLE_S:
-                self._backoff.reset()
-        return self._backoff.next(TAKEN_OVER_S if taken_over else 0.0)
+                self._back_off.reset()
+        return self._back_off.next(TAKEN_OVER_S if taken_over else 0.0)

@@ -1,8 +1,8 @@
-"""Carries rows from the outbox to the broker, and the broker's answers back to the outbox.
+"""Publish outbox rows and states to the broker, and acknowledge in the outbox what the broker acknowledged.
 
-First sends are in order; live rows go before the backlog, on their own topics; a row leaves the outbox only after the
-broker acknowledged it with a good reason code. All methods but :meth:`Sender.report` belong to one thread, delivery's;
-nothing here waits. Connecting is :class:`~edge_agent.delivery.mqtt.MqttLink`'s business.
+Rows are first sent in order; live rows go before the backlog, on topics of their own. A row leaves the outbox only
+after the broker acknowledged it with a reason code that means success. All methods are called on delivery's thread and
+none of them blocks; :class:`~edge_agent.delivery.mqtt.MqttLink` makes the connections.
 """
 
 from __future__ import annotations
@@ -37,41 +37,46 @@ from edge_agent.domain.event import MessageKind
 log = logging.getLogger(__name__)
 
 CONSUMER = "mqtt"
+"""Name of the broker as a consumer of the outbox."""
+
 ONCE_QUEUED = 32
+"""Most responses that wait to be sent."""
 
 LOW = 64
-"""More backlog is read when no more than this is left of the last chunk."""
+"""The next chunk of backlog is read when no more rows than this are left of the last."""
 
 CHUNK = 256
-"""Backlog rows read from the outbox at a time, and acknowledgements committed at a time."""
+"""Backlog rows read from the outbox in one query, and acknowledgements committed in one transaction."""
 
 ACK_TIMEOUT_S = 30.0
-"""A broker that answers pings but not publishes is left after this long."""
+"""The connection to a broker that answers pings but acknowledges nothing is dropped after this long."""
 
 KINDS: tuple[MessageKind, ...] = ("summary", "event")
 
 
 class Link(Protocol):
-    """What the sender asks of the connection."""
+    """The connection to the broker, as the sender uses it."""
 
     def publish(self, session: int, messages: Iterable[Outgoing]) -> None:
-        """Send on connection ``session``, without waiting."""
+        """Queue ``messages`` for connection ``session``; never blocks."""
 
     def drop(self, reason: str) -> None:
-        """End the connection and make a new one."""
+        """Drop the connection and make a new one."""
 
 
 @dataclass(slots=True)
 class _State:
-    """The latest value of a current-state topic."""
+    """The latest value of a state topic."""
 
     payload: bytes
     retain: bool
 
 
 class Sender:
-    """One device's traffic. ``live_s``: a row is live this many seconds after its time ended. ``expiry_s``: rows may
-    wait this long in brokers and bridges, which tell the subscriber (of MQTT 5) how much of that is left.
+    """Publisher of one device's rows, states and responses.
+
+    ``live_s``: a row is live until this many seconds after the end of its window. ``expiry_s``: the message expiry
+    interval of rows, seconds that brokers and bridges may keep them (MQTT 5 only).
     """
 
     def __init__(
@@ -92,14 +97,14 @@ class Sender:
         self._live_s = live_s
         self._expiry_s = expiry_s
         self._window = InFlightWindow(in_flight)
-        self._pauses = TopicBackOffs(random.Random())
+        self._back_offs = TopicBackOffs(random.Random())
         self._live: deque[tuple[Row, float]] = deque()
         self._backlog: deque[Row] = deque()
         self._states: dict[str, _State] = {}
         self._unsent: dict[str, None] = {}
         self._once: deque[Outgoing] = deque(maxlen=ONCE_QUEUED)
         self._acked: list[int] = []
-        self._suspects = PoisonMessages()
+        self._poison = PoisonMessages()
         self._refused = Refusals()
         self._more = True
         self._fresh = 0
@@ -111,36 +116,34 @@ class Sender:
         self.client_id_in_use = False
         self.sent = 0
 
-    # -- current states -----------------------------------------------------------------------------------------------
+    # -- states -------------------------------------------------------------------------------------------------------
 
     def publish_state(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish the value of a full ``topic`` now or on connecting, and again on every connection; only the latest
-        counts.
-        """
+        """Publish the value of the full ``topic`` now and after every reconnect; only the latest value is sent."""
         state = _State(payload, retain)
         if self._states.get(topic) != state:
             self._states[topic] = state
             self._unsent[topic] = None
 
     def publish_once(self, topic: str, payload: bytes, correlation: bytes | None) -> None:
-        """Publish on a full ``topic`` while this connection lasts, or not at all: the answer to a request."""
+        """Publish a response on the full ``topic``; discarded when there is no connection or it breaks."""
         if self.connected is not None:
             self._once.append(Outgoing(0, topic, payload, False, correlation))
 
     def refresh_state(self, topic: str) -> None:
-        """Publish ``topic`` once more though its value did not change."""
+        """Publish the value of ``topic`` again though it did not change."""
         if topic in self._states:
             self._unsent[topic] = None
 
     def forget_state(self, topic: str) -> None:
-        """Do not publish ``topic`` on the next connection any more."""
+        """Stop publishing ``topic`` after reconnects."""
         self._states.pop(topic, None)
         self._unsent.pop(topic, None)
 
     # -- what the link reports ----------------------------------------------------------------------------------------
 
     def handle(self, report: Report) -> None:
-        """Act on what the link reported."""
+        """Handle a report of the connection."""
         if isinstance(report, Connected):
             self._on_connected(report)
         elif isinstance(report, Disconnected):
@@ -153,7 +156,7 @@ class Sender:
     def _on_connected(self, report: Connected) -> None:
         log.info("mqtt: connected (MQTT %s)", report.protocol)
         self.connected, self.trouble, self.client_id_in_use = report, None, False
-        self._window.restart(report.receive_maximum, careful=self._suspects.any)
+        self._window.restart(report.receive_maximum, one_by_one=self._poison.suspected)
         self._unsent = dict.fromkeys(self._states)
         self._refusals = 0
         self._more = True
@@ -167,10 +170,12 @@ class Sender:
         if self.connected is None:
             return
         self.connected = None
-        guilty = None if report.taken_over else self._suspects.broke(self._window.rows(), self._clock.monotonic())
-        if guilty is not None:
-            log.error("mqtt: the broker hangs up on a message again and again; it becomes a dead letter")
-            self._outbox.bury(CONSUMER, [guilty], f"breaks the connection: {report.reason}")
+        poison = (
+            None if report.taken_over else self._poison.connection_lost(self._window.rows(), self._clock.monotonic())
+        )
+        if poison is not None:
+            log.error("mqtt: the broker closes the connection on a message every time; it becomes a dead letter")
+            self._outbox.dead_letter(CONSUMER, [poison], f"breaks the connection: {report.reason}")
         self._window.restart(1)
         self.flush()
         self._outbox.release(CONSUMER)
@@ -188,61 +193,61 @@ class Sender:
     def _on_published(self, report: Published) -> None:
         now = self._clock.monotonic()
         self._refusals = report.refusals
-        retry, refused = [flight for token in report.unsent if (flight := self._window.land(token))], {}
+        retry, refused = [message for token in report.unsent if (message := self._window.remove(token))], {}
         for token, code in report.acks:
-            flight = self._window.land(token)
-            if flight is None:
+            message = self._window.remove(token)
+            if message is None:
                 continue
             outcome = verdict(code)
             if outcome is Verdict.DONE:
-                self._more |= self._pauses.accepted(flight.topic)
-                self._refused.accepted(flight.topic)
-                if flight.row is not None:
-                    self._acked.append(flight.row.id)
-                    if self._suspects.clear(flight.row.id):
+                self._more |= self._back_offs.accepted(message.topic)
+                self._refused.accepted(message.topic)
+                if message.row is not None:
+                    self._acked.append(message.row.id)
+                    if self._poison.acknowledged(message.row.id):
                         self._window.widen()
             elif outcome is Verdict.RETRY:
-                if self._pauses.refused(flight.topic, now):
-                    log.warning("mqtt: the broker refuses %s: %s", flight.topic, reason(code))
-                self._refused.publish(flight.topic, code)
-                retry.append(flight)
+                if self._back_offs.refused(message.topic, now):
+                    log.warning("mqtt: the broker refuses %s: %s", message.topic, reason(code))
+                self._refused.publish(message.topic, code)
+                retry.append(message)
             else:
-                self._refused.message(flight.topic, reason(code), now)
-                if flight.row is not None:
-                    refused[flight.row.id] = reason(code)
+                self._refused.message(message.topic, reason(code), now)
+                if message.row is not None:
+                    refused[message.row.id] = reason(code)
         if retry:
             self._take_back(retry)
             self._more = True
         for id_, why in refused.items():
-            self._outbox.bury(CONSUMER, [id_], why)
+            self._outbox.dead_letter(CONSUMER, [id_], why)
         if len(self._acked) >= CHUNK or not self._window:
             self.flush()
 
-    def _take_back(self, flights: Sequence[InFlightMessage]) -> None:
-        """Return what was turned down to where it came from, and with it what waits for the same topic."""
-        turned_down = {flight.topic for flight in flights}
-        back = [flight.row.id for flight in flights if flight.row is not None]
-        back += [row.id for row in self._backlog if self._topic(row) in turned_down]
-        self._backlog = deque(row for row in self._backlog if self._topic(row) not in turned_down)
+    def _take_back(self, messages: Sequence[InFlightMessage]) -> None:
+        """Return refused messages, and the backlog of the same topics, to the outbox; queue refused states again."""
+        refused = {message.topic for message in messages}
+        back = [message.row.id for message in messages if message.row is not None]
+        back += [row.id for row in self._backlog if self._topic(row) in refused]
+        self._backlog = deque(row for row in self._backlog if self._topic(row) not in refused)
         if back:
             self._outbox.nack(CONSUMER, back)
-        for topic in turned_down & self._states.keys():
+        for topic in refused & self._states.keys():
             self._unsent[topic] = None
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
     def stored(self, count: int) -> None:
-        """``count`` new rows are in the outbox."""
+        """Note that ``count`` new rows are in the outbox."""
         self._fresh += count
 
     def flush(self) -> None:
-        """Tell the outbox what was acknowledged."""
+        """Acknowledge in the outbox what the broker acknowledged."""
         if self._acked:
             acked, self._acked = self._acked, []
             self._outbox.ack(CONSUMER, acked)
 
     def send(self) -> None:
-        """Send what may be sent."""
+        """Send states, responses, live rows and backlog, as far as the in-flight window allows."""
         if self.connected is None:
             return
         now = self._clock.monotonic()
@@ -254,9 +259,7 @@ class Sender:
         self._send_states(batch, now)
         while self._once and self._window.room(live=True):
             answer = self._once.popleft()
-            self._depart(
-                batch, InFlightMessage(answer.topic, None, now), answer.payload, correlation=answer.correlation
-            )
+            self._send(batch, InFlightMessage(answer.topic, None, now), answer.payload, correlation=answer.correlation)
         if not self._held_back:
             self._refill(now)
             self._send_live(batch, now)
@@ -266,27 +269,27 @@ class Sender:
             self._link.publish(self.connected.session, batch)
 
     def hold_back(self) -> None:
-        """Send no more rows: the end is near."""
+        """Stop sending rows, before the agent stops."""
         self._held_back = True
 
     @property
     def in_flight(self) -> int:
-        """Messages on their way."""
+        """Number of messages that wait for an acknowledgement."""
         return len(self._window)
 
     @property
     def refused_topics(self) -> tuple[str, ...]:
-        """Topics on which the broker turns messages down at present."""
-        return self._pauses.active()
+        """Topics on which the broker refuses messages at present."""
+        return self._back_offs.active()
 
     @property
     def refusals(self) -> Lines:
-        """One line for whatever the broker turned down; from any thread."""
+        """One line for each refusal of the broker; may be read from any thread."""
         return self._refused.lines(self._clock.monotonic())
 
     @property
     def idle(self) -> bool:
-        """Nothing on its way, no live row or state left to send."""
+        """Whether nothing is in flight and no state, response or live row waits to be sent."""
         return not (self._window or self._unsent or self._once or (self._live and not self._held_back))
 
     def _send_states(self, batch: list[Outgoing], now: float) -> None:
@@ -296,11 +299,11 @@ class Sender:
             if self._may_send(topic, now):
                 del self._unsent[topic]
                 state = self._states[topic]
-                self._depart(batch, InFlightMessage(topic, None, now), state.payload, retain=state.retain)
+                self._send(batch, InFlightMessage(topic, None, now), state.payload, retain=state.retain)
 
     def _refill(self, now: float) -> None:
         space = CHUNK - len(self._backlog) if len(self._backlog) <= LOW else 0
-        wanted = max(self._fresh, space if self._more or self._pauses.active() else 0)
+        wanted = max(self._fresh, space if self._more or self._back_offs.active() else 0)
         if wanted <= 0:
             return
         skip = [kind for kind in KINDS if not self._may_send(self._names.full(topics.backfill(kind)), now)]
@@ -310,7 +313,7 @@ class Sender:
             if row.live and row.id > self._newest:
                 self._live.append((row, now))
                 self._newest = row.id
-            else:  # a live one comes second when it was turned down: the retained topic must not go back in time
+            else:  # also a live row that was refused before: the retained topic must not go back in time
                 self._backlog.append(replace(row, live=False) if row.live else row)
 
     def _send_live(self, batch: list[Outgoing], now: float) -> None:
@@ -335,13 +338,13 @@ class Sender:
 
     def _send_row(self, batch: list[Outgoing], row: Row, topic: str, now: float) -> None:
         payload = row.payload if row.live else mark_replayed(row.payload)
-        flight = InFlightMessage(topic, row, now)
-        self._depart(batch, flight, payload, retain=row.live and row.kind == "summary", urgent=row.live)
+        message = InFlightMessage(topic, row, now)
+        self._send(batch, message, payload, retain=row.live and row.kind == "summary", urgent=row.live)
 
-    def _depart(
+    def _send(
         self,
         batch: list[Outgoing],
-        flight: InFlightMessage,
+        message: InFlightMessage,
         payload: bytes,
         *,
         retain: bool = False,
@@ -349,18 +352,18 @@ class Sender:
         urgent: bool = True,
     ) -> None:
         limit = self.connected.maximum_packet if self.connected else None
-        if limit is not None and packet_size(flight.topic, payload) > limit:
-            log.error("mqtt: a message on %s is larger than the broker's limit of %d bytes", flight.topic, limit)
-            self._refused.message(flight.topic, f"larger than its limit of {limit} bytes", flight.sent)
-            if flight.row is not None:
-                self._outbox.bury(CONSUMER, [flight.row.id], "packet too large")
+        if limit is not None and packet_size(message.topic, payload) > limit:
+            log.error("mqtt: a message on %s is larger than the broker's limit of %d bytes", message.topic, limit)
+            self._refused.message(message.topic, f"larger than its limit of {limit} bytes", message.sent)
+            if message.row is not None:
+                self._outbox.dead_letter(CONSUMER, [message.row.id], "packet too large")
             return
-        token = self._window.depart(flight)
-        expiry_s = None if flight.row is None else self._expiry_s
-        batch.append(Outgoing(token, flight.topic, payload, retain, correlation, urgent, self._refusals, expiry_s))
+        token = self._window.add(message)
+        expiry_s = None if message.row is None else self._expiry_s
+        batch.append(Outgoing(token, message.topic, payload, retain, correlation, urgent, self._refusals, expiry_s))
 
     def _topic(self, row: Row) -> str:
         return self._names.full(row.topic if row.live else topics.backfill(row.kind))
 
     def _may_send(self, topic: str, now: float) -> bool:
-        return self._pauses.may_send(topic, now, self._window)
+        return self._back_offs.may_send(topic, now, self._window)

@@ -335,7 +335,7 @@ class DeliveryService:
             self._outbox.put(drafts)
             self._sender.stored(len(drafts))
         if overflow:
-            self._outbox.miss(overflow, "disk too slow")
+            self._outbox.count_lost(overflow, "disk too slow")
 
     def _react(self) -> None:
         while self._calls:

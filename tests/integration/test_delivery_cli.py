@@ -31,7 +31,7 @@ def _outbox(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProc
 def test_stats_and_export_beside_a_running_agent_and_purge_when_it_is_stopped(config: Path, tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path / "state" / "outbox")
     outbox.put([summary_draft(0.0), event_draft(3.0), summary_draft(10.0)])
-    outbox.bury(MQTT, [outbox.lease(MQTT, 1)[0].id], "packet too large")
+    outbox.dead_letter(MQTT, [outbox.lease(MQTT, 1)[0].id], "packet too large")
 
     stats = json.loads(_outbox("stats", "--json", "--config", config).stdout)
     assert {name: stats[name] for name in ("produced", "acked", "pending", "dropped", "dead_lettered")} == {

@@ -132,7 +132,7 @@ def work(folder: Path, boot_id: str, pipe: int, seed: int) -> None:
             done, back = rows[: len(rows) // 2 + 1], rows[len(rows) // 2 + 1 :]
             for row in done:  # announced before: when the kill comes in between, either fate is right
                 os.write(pipe, f"end {row.boot_id} {row.seq}\n".encode())
-            settle = outbox.ack if rng.random() < 0.9 else lambda name, ids: outbox.bury(name, ids, "test")
+            settle = outbox.ack if rng.random() < 0.9 else lambda name, ids: outbox.dead_letter(name, ids, "test")
             settle(MQTT, [row.id for row in done])
             outbox.nack(MQTT, [row.id for row in back])
 

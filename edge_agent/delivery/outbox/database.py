@@ -1,8 +1,8 @@
-"""Opening an outbox database: pragmas, schema, version, and what SQLite's errors mean for us.
+"""The outbox database: connection, schema, classification of SQLite errors, and transactions that keep the counters.
 
-WAL with synchronous=FULL: a commit that returned survives a power cut. The WAL is checkpointed often and kept at its
-size, so that it is there, already allocated, when the disk is full. No memory mapping: a bad SD card must give an error
-and not a SIGBUS.
+WAL with synchronous=FULL: a commit that returned survives a power cut. The write-ahead log is checkpointed often and
+keeps its size, so that it is already allocated when the disk is full. No memory mapping: a bad SD card must give an
+error and not a SIGBUS. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 PLAUSIBLE_VERSION = 1000
 PAGE_BYTES = 4096
 WAL_BYTES = 1 << 20
-"""Size the WAL is cut back to; counted against the cap."""
+"""Size to which the write-ahead log is cut back; counts against the cap."""
 
 SCHEMA = """
 CREATE TABLE items (
@@ -63,7 +63,7 @@ INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0);
 
 
 class StoreError(Exception):
-    """The database did not do what it was asked; nothing of the failed transaction is kept."""
+    """An operation on the database failed; its transaction was rolled back."""
 
 
 class StoreFullError(StoreError):
@@ -71,11 +71,11 @@ class StoreFullError(StoreError):
 
 
 class StoreDamagedError(StoreError):
-    """The file is not a sound database any more."""
+    """The database is damaged."""
 
 
 class StoreFailedError(StoreError):
-    """The file system refuses: read-only, input/output error, locked for too long."""
+    """The file system fails: read-only, input/output error, locked for too long."""
 
 
 class NewerSchemaError(DeliveryError):
@@ -83,11 +83,11 @@ class NewerSchemaError(DeliveryError):
 
 
 def connect(path: Path | None) -> sqlite3.Connection:
-    """A configured connection to ``path`` (None: a database in memory), its schema present.
+    """Open a connection to ``path`` (None: a database in memory) and create its schema if needed.
 
     Raises:
         NewerSchemaError: the file belongs to a newer version; it is left as it is.
-        StoreError: it cannot be opened, or not trusted.
+        StoreError: it cannot be opened, or it is damaged.
     """
     connection: sqlite3.Connection | None = None
     try:
@@ -126,7 +126,7 @@ def _configure(connection: sqlite3.Connection, path: Path | None) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path | None) -> int:
-    """The schema's version, 0 for a new file. A damaged header must not pass for a new file or for a newer version."""
+    """The schema version, 0 for a new file. A damaged header must not pass for a new file or a newer version."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
         return version
@@ -142,7 +142,7 @@ def _version(connection: sqlite3.Connection, path: Path | None) -> int:
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Raises StoreDamagedError when the file's structure is not sound."""
+    """Check the structure of the database. Raises StoreDamagedError."""
     try:
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
@@ -152,13 +152,13 @@ def check(connection: sqlite3.Connection) -> None:
 
 
 def classify(error: sqlite3.Error) -> StoreError:
-    """Our kind of error for SQLite's."""
+    """Map an SQLite error to a StoreError."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_FULL:
         return StoreFullError(str(error))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
-        # A database whose tables are not ours was replaced or emptied under us.
+        # The file was replaced or emptied while it was open.
         primary == sqlite3.SQLITE_ERROR and ("no such table" in str(error) or "no such column" in str(error))
     ):
         return StoreDamagedError(str(error))
@@ -167,11 +167,12 @@ def classify(error: sqlite3.Error) -> StoreError:
 
 GAPS_KEPT = 100
 DEAD_KEPT = 500
+"""Most gaps and dead letters that are kept."""
 
 
 @dataclass(slots=True)
 class Work:
-    """What one transaction will have changed once it is committed."""
+    """Changes of counters and next numbers that take effect in memory once the transaction is committed."""
 
     counters: Counters = field(default_factory=Counters)
     next_seq: dict[str, int] = field(default_factory=dict)
@@ -185,7 +186,7 @@ class Work:
 
 
 class Tables:
-    """The tables of an open database. ``next_id``: the smallest id that a new row may get."""
+    """Statements and transactions of an open database. ``next_id``: the smallest id that a new row may get."""
 
     def __init__(self, connection: sqlite3.Connection, next_id: int = 1) -> None:
         self._db = connection
@@ -197,34 +198,34 @@ class Tables:
         self.next_seqs: dict[str, int] = dict(self.all("SELECT boot_id, next_seq FROM boots"))
 
     def close(self) -> None:
-        """Close the connection; SQLite moves the WAL into the file. Raises StoreError."""
+        """Close the connection, which checkpoints the write-ahead log. Raises StoreError."""
         try:
             self._db.close()
         except sqlite3.Error as error:
             raise classify(error) from error
 
     def all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query, or of any statement inside a transaction. Raises StoreError."""
+        """Run a query and return all its rows. Raises StoreError."""
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise classify(error) from error
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        """Execute a statement inside a transaction; the number of rows changed. Raises StoreError."""
+        """Run a statement inside a transaction and return the number of rows changed. Raises StoreError."""
         try:
             return self._db.execute(statement, values).rowcount
         except sqlite3.Error as error:
             raise classify(error) from error
 
     def used(self) -> int:
-        """Bytes in use; free pages inside the file do not count."""
+        """Bytes in use, without the free pages of the file."""
         pages: int = self.all("PRAGMA page_count")[0][0] - self.all("PRAGMA freelist_count")[0][0]
         return pages * PAGE_BYTES
 
     @contextmanager
     def transaction(self) -> Iterator[Work]:
-        """BEGIN … COMMIT, or nothing at all. Raises StoreError."""
+        """Run the block in a transaction; an error rolls it back. Raises StoreError."""
         work = Work()
         self.run("BEGIN IMMEDIATE")
         try:
@@ -254,18 +255,18 @@ class Tables:
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
     def take_seq(self, boot_id: str, work: Work) -> int:
-        """The next number of ``boot_id``."""
+        """Take the next sequence number of ``boot_id``."""
         seq = work.next_seq.get(boot_id) or self.next_seqs.get(boot_id, 1)
         work.next_seq[boot_id] = seq + 1
         return seq
 
     def insert(self, record: Record, work: Work) -> None:
-        """Add a row, or replace the one with its id."""
+        """Insert a row, or replace the one with the same id."""
         self.run(f"INSERT OR REPLACE INTO items VALUES ({', '.join('?' * 16)})", record.columns())
         work.next_id = max(work.next_id, record.id + 1)
 
     def settle(self, bit: int, ids: Collection[int], work: Work) -> None:
-        """Consumer ``bit`` is done with ``ids``."""
+        """Mark ``ids`` as taken by consumer ``bit``; delete and count rows that wait for no other."""
         chosen = f"id IN ({','.join(map(str, ids))})"
         gone = f"DELETE FROM items WHERE {chosen} AND waiting = ? AND dead = ?"
         acked = self.run(gone, (bit, 0))
@@ -275,7 +276,7 @@ class Tables:
         work.count(acked=acked, dead_lettered=dead)
 
     def drop(self, condition: str, reason: str, work: Work) -> int:
-        """Give up the rows that meet ``condition``, counted and noted; how many it were."""
+        """Drop the rows that meet ``condition``, count them and note their gaps; the number dropped."""
         dropped = 0
         for row in self.all(
             "SELECT boot_id, min(seq), max(seq), min(start), max(start + seconds), count(*)"
@@ -289,7 +290,7 @@ class Tables:
         return dropped
 
     def note_gap(self, gap: Gap) -> None:
-        """Remember a loss; neighbours with one reason become one."""
+        """Store a gap; gaps in a row of the same boot and reason become one."""
         last = self.all("SELECT id, boot_id, reason FROM gaps ORDER BY id DESC LIMIT 1")
         if last and last[0][1:] == (gap.boot_id, gap.reason):
             self.run(
@@ -305,7 +306,7 @@ class Tables:
         self.run("DELETE FROM gaps WHERE id <= (SELECT max(id) FROM gaps) - ?", (GAPS_KEPT,))
 
     def add_dead(self, letter: Sequence[Any]) -> None:
-        """Keep a dead letter: boot_id, seq, kind, topic, consumer, reason, payload."""
+        """Store a dead letter: boot_id, seq, kind, topic, consumer, reason, payload."""
         self.run("INSERT INTO dead VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", letter)
         self.run("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (DEAD_KEPT,))
 
@@ -314,7 +315,7 @@ ELSEWHERE = "or set device.state_dir"
 
 
 def explain(error: Exception, folder: Path) -> str:
-    """One line: what is wrong with the outbox's ``folder``, and the remedy."""
+    """Explain in one line why the outbox's ``folder`` cannot be used, and what to do about it."""
     what = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     return f"{folder}: {what}: {_remedy(error, folder)}"
 

@@ -1,6 +1,8 @@
-"""The outbox's directory: opens the database in it whatever state it was left in, and keeps the files beside it right.
+"""The outbox directory: open the database after any crash, with lock, ballast and mark files; inspect it for the CLI.
 
-Lock, ballast, mark and quarantine live here; what to do when even this fails is the caller's decision.
+The lock keeps a second agent out. The ballast file is space to give back when the disk is full, because SQLite needs
+some even to delete. The mark repeats the newest numbers after every commit, without syncing, which costs no wear: after
+a crash it tells how much was in a lost write-ahead log.
 """
 
 from __future__ import annotations
@@ -37,14 +39,14 @@ MARK_BYTES = 320
 
 
 class DirectoryLock:
-    """An exclusive lock on the state directory; the kernel frees it when the process dies."""
+    """Exclusive lock on the outbox directory; the kernel releases it when the process dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Raises AlreadyRunningError when another process holds it, OSError when the directory cannot be written."""
+        """Take the lock. Raises AlreadyRunningError: another process has it; OSError: the directory is not writable."""
         if self._fd is not None:
             return
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -58,14 +60,14 @@ class DirectoryLock:
         self._fd = fd
 
     def release(self) -> None:
-        """Let others in; idempotent."""
+        """Release the lock; idempotent."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
 class BallastFile:
-    """A file of real blocks, given back in need and made again when there is plenty of room."""
+    """A file of allocated blocks, deleted when the disk is full and created again when there is enough space."""
 
     def __init__(self, path: Path, size: int = BALLAST_BYTES) -> None:
         self._path = path
@@ -73,21 +75,21 @@ class BallastFile:
 
     @property
     def present(self) -> bool:
-        """Whether there is something to release."""
+        """Whether the file exists in full size."""
         try:
             return self._path.stat().st_size >= self._size
         except OSError:
             return False
 
     def release(self) -> bool:
-        """Free the space; False when there was none."""
+        """Delete the file; whether that freed its space."""
         present = self.present
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
         return present
 
     def restore(self) -> bool:
-        """Make the file when it is missing and the disk has room for it twice over; False when that must wait."""
+        """Create the file if the disk has twice the space for it; whether it exists now."""
         if self.present:
             return True
         try:
@@ -107,7 +109,7 @@ class BallastFile:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The newest numbers known; ``next_seq`` is of ``boot_id``. ``open`` until the outbox was closed in order."""
+    """The newest numbers; ``next_seq`` is of ``boot_id``. ``open``: the outbox was not closed properly since."""
 
     boot_id: str
     next_seq: int
@@ -116,14 +118,14 @@ class Mark:
 
 
 class MarkFile:
-    """Reads and rewrites one fixed-size JSON line; never raises, because it is only a help."""
+    """The mark as one JSON line of fixed size. Never raises: the outbox works without it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
 
     def read(self) -> Mark | None:
-        """The mark of the previous run, or None when there is none that can be trusted."""
+        """The mark of the previous run; None when it is missing or damaged."""
         try:
             value = json.loads(self._path.read_bytes())
             counters = Counters(**{name: int(count) for name, count in value["counters"].items()})
@@ -140,7 +142,7 @@ class MarkFile:
             os.pwrite(self._fd, text, 0)
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -152,7 +154,7 @@ FILE = "outbox.db"
 
 
 class OutboxDirectory:
-    """One directory with one outbox in it."""
+    """The files of one outbox."""
 
     def __init__(self, directory: Path, origin: Origin) -> None:
         self._directory = directory
@@ -163,21 +165,21 @@ class OutboxDirectory:
         self.ballast = BallastFile(directory / "ballast")
 
     def lock(self) -> None:
-        """Take the directory. Raises AlreadyRunningError, or OSError when it cannot be written."""
+        """Create and lock the directory. Raises AlreadyRunningError; OSError: it is not writable."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock.acquire()
 
     def unlock(self) -> None:
-        """Leave the directory to others."""
+        """Unlock the directory."""
         self._mark.close()
         self._lock.release()
 
     def open(self) -> Store:
-        """The store in the file, salvaged if need be, with losses since the last mark accounted for.
+        """Open the store, salvage it if it is damaged, and count losses since the last mark.
 
         Raises:
             NewerSchemaError: the file belongs to a newer version.
-            StoreError, OSError: the file system does not let us, also not after giving up the ballast.
+            StoreError, OSError: the file system fails, even after the ballast file was deleted.
         """
         self.lock()
         mark = self._mark.read()
@@ -191,7 +193,7 @@ class OutboxDirectory:
         except StoreError:
             if not self.ballast.release():
                 raise
-            log.warning("outbox: gave up the ballast to open the database")
+            log.warning("outbox: deleted the ballast file to open the database")
             store = self._open()
         if mark is not None:
             reason = "write-ahead log lost" if wal_vanished else "not in the file any more"
@@ -200,7 +202,7 @@ class OutboxDirectory:
         return store
 
     def salvage(self, broken: Store, reason: str) -> Store:
-        """A new store with what can be read from the file that ``broken`` has open. Raises as :meth:`open`."""
+        """Move the damaged database of ``broken`` to quarantine and salvage it; raises as :meth:`open`."""
         counters, boot_id = broken.counters, self._origin.boot_id
         next_seq = broken.next_seq(boot_id)
         self._close_quietly(broken)
@@ -210,12 +212,12 @@ class OutboxDirectory:
         return store
 
     def mark(self, store: Store, *, still_open: bool = True) -> None:
-        """Note the newest numbers beside the database."""
+        """Write the newest numbers to the mark."""
         boot_id = self._origin.boot_id
         self._mark.write(Mark(boot_id, store.next_seq(boot_id), store.counters, still_open))
 
     def close(self, store: Store) -> None:
-        """Close the database in order and leave the directory."""
+        """Close the database properly and unlock the directory."""
         try:
             store.close()
             self.mark(store, still_open=False)
@@ -236,7 +238,7 @@ class OutboxDirectory:
 
     def _salvage(self, reason: str) -> Store:
         aside = recovery.quarantine(self._path)
-        log.error("outbox: damaged (%s): kept as %s, reading what is left of it", reason, aside.name)
+        log.error("outbox: damaged (%s): moved to %s, salvaging its messages", reason, aside.name)
         found = recovery.read(aside)
         store = Store(connect(self._path), self._origin)
         recovery.restore(store, found, self._origin.boot_id)
@@ -254,12 +256,15 @@ T = TypeVar("T")
 
 
 def figures(directory: Path) -> dict[str, Any]:
-    """Counters, what is pending, gaps and dead letters. Raises DeliveryError."""
+    """Counters, pending rows, gaps and number of dead letters; works beside a running agent. Raises DeliveryError."""
     return _read(directory, _figures)
 
 
 def export(directory: Path, *, dead: bool = False) -> Iterator[dict[str, Any]]:
-    """What is stored, oldest first, as ``{"kind", "topic", "payload"}``; dead letters say why. Raises DeliveryError."""
+    """Stored rows or dead letters, oldest first, as ``{"kind", "topic", "payload"}``. Raises DeliveryError.
+
+    Dead letters also have ``consumer`` and ``reason``. Works beside a running agent.
+    """
     columns = "kind, topic, payload, consumer, reason" if dead else "kind, topic, payload, NULL, NULL"
     table = "dead" if dead else "items"
     with closing(_connect(directory)) as db:
@@ -272,11 +277,11 @@ def export(directory: Path, *, dead: bool = False) -> Iterator[dict[str, Any]]:
 
 
 def purge(directory: Path, *, dead_only: bool = False) -> tuple[int, int]:
-    """Delete dead letters and, unless ``dead_only``, all pending rows (counted as dropped): how many of each.
+    """Delete dead letters and, unless ``dead_only``, all pending rows, counted as dropped; the number of each.
 
     Raises:
         AlreadyRunningError: an agent uses the outbox.
-        DeliveryError: there is none, or it cannot be written.
+        DeliveryError: there is no outbox, or it cannot be written.
     """
     if not (directory / FILE).exists():
         raise DeliveryError(f"{directory / FILE}: no outbox here")
@@ -294,12 +299,12 @@ def purge(directory: Path, *, dead_only: bool = False) -> tuple[int, int]:
 def _parsed(payload: Any) -> Any:
     try:
         return json.loads(payload)
-    except ValueError:  # damaged: as much as can be shown
+    except ValueError:  # damaged: show it as text
         return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else str(payload)
 
 
 def _no_merge(_first: Summary, _second: Summary) -> Summary:
-    raise DeliveryError("purging merges nothing")
+    raise DeliveryError("purge never merges")
 
 
 def _figures(db: sqlite3.Connection) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The outbox as the rest of delivery sees it: durable, bounded, thread-safe, and alive whatever the disk does.
+"""The durable outbox: a bounded, thread-safe queue of messages in SQLite that keeps working when the disk fails.
 
-The policy around :class:`~edge_agent.delivery.outbox.store.Store`: who has leased what, the byte cap (merge, then
-drop), relief on a full disk, salvage of a damaged file, and a bounded store in memory while the file system fails.
-It knows nothing of brokers. A consumer leases rows, and acks, nacks or buries each; a row goes when all consumers are
-done with it. Nothing here waits for space: :meth:`Outbox.put` always ends, at worst by dropping the oldest, counted.
+The policy around :class:`~edge_agent.delivery.outbox.store.Store`: leases, the byte cap (merge, then drop), space on a
+full disk, salvage of a damaged file, and a bounded store in memory while the file system fails. A consumer leases rows
+and acks, nacks or dead-letters each; a row is deleted when all consumers are done with it. Nothing waits for space:
+:meth:`Outbox.put` always returns, at worst after dropping the oldest rows, which are counted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from edge_agent.delivery.outbox.retention import Shrinker
 from edge_agent.delivery.outbox.store import Store
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeliveryError
+from edge_agent.domain.retry import BackOff
 from edge_agent.settings.schema import OutboxSettings
 
 log = logging.getLogger(__name__)
@@ -38,26 +39,27 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEMORY_BYTES = 2 << 20
-"""Cap of the store in memory while the file system fails: about a thousand rows."""
+"""Byte cap of the store in memory while the file system fails: about a thousand rows."""
 
-RETRY_S = (15.0, 600.0)
-"""First and longest pause between attempts to use the file again."""
+RETRY = BackOff(first=15.0, longest=600.0)
+"""Pauses between attempts to use the file again."""
 
 PUT_ROWS = 64
 """Most rows stored in one transaction."""
 
 ROW_BYTES = 2048
-"""What a row takes at most, as a rule: room for it is made before it is stored."""
+"""Typical upper bound of a row's size: this much space is made before it is stored."""
 
 STEADY_S = 600.0
-"""The wall clock must have kept pace with the monotonic one this long before anything is dropped for its age."""
+"""Rows expire only after the wall clock has kept pace with the monotonic clock for this long."""
 
 
 @dataclass(slots=True)
 class _Consumer:
-    """Where a consumer stands. Every row it waits for with an id up to ``at[skip]`` is in ``leased`` or of a kind in
-    ``skip``: what was looked through once is not looked through again. ``fresh``: ids of rows put lately that it has
-    not leased yet.
+    """Read positions and leases of one consumer.
+
+    Every row that waits for it with an id up to ``at[skip]`` is in ``leased`` or of a kind in ``skip``, so that no row
+    is read twice in the search for more. ``fresh``: ids of new rows that it has not leased yet.
     """
 
     bit: int = 0
@@ -67,13 +69,13 @@ class _Consumer:
 
 
 class Outbox:
-    """One outbox in one directory. ``consumers`` names those that every new row waits for, at least one."""
+    """The outbox in one directory. ``consumers`` names the consumers, at least one, that must take every new row."""
 
     def __init__(
         self, directory: Path, origin: Origin, clock: Clock, settings: OutboxSettings, consumers: Sequence[str]
     ) -> None:
         if not consumers:
-            raise ValueError("an outbox needs a consumer")
+            raise ValueError("an outbox needs at least one consumer")
         self._directory = directory
         self._files = OutboxDirectory(directory, origin)
         self._origin = origin
@@ -90,15 +92,15 @@ class Outbox:
         self._degraded: str | None = None
         self._base = OutboxStats(Counters(), 0, 0, 0)
         self._retry_at = 0.0
-        self._retry_s = RETRY_S[0]
+        self._attempts = 0
         self._ballast_at = 0.0
         self._offset = float("nan")
         self._steady_since = 0.0
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- lifecycle ----------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open or make the database; falls back to memory when the file system refuses.
+        """Open or create the database; fall back to memory when the file system fails.
 
         Raises:
             AlreadyRunningError: another process uses the directory.
@@ -114,7 +116,7 @@ class Outbox:
                 raise
 
     def close(self) -> None:
-        """Move everything into the file and free the directory; idempotent."""
+        """Write everything to the file and unlock the directory; idempotent."""
         with self._lock:
             if self._degraded:
                 self._recover()
@@ -123,7 +125,7 @@ class Outbox:
                 return
             if self._degraded:
                 if store.pending:
-                    log.error("outbox: %d messages held in memory are lost: %s", store.pending, self._degraded)
+                    log.error("outbox: %d messages in memory are lost: %s", store.pending, self._degraded)
                 self._files.unlock()
             else:
                 self._files.close(store)
@@ -131,7 +133,7 @@ class Outbox:
     # -- producing ----------------------------------------------------------------------------------------------------
 
     def put(self, drafts: Sequence[Draft]) -> None:
-        """Store ``drafts`` in order; when this returns they survive a power cut (unless degraded)."""
+        """Store ``drafts`` in order. When this returns they survive a power cut, unless the outbox is degraded."""
         with self._lock:
             ended: dict[int, float] = {}
             for k in range(0, len(drafts), PUT_ROWS):
@@ -147,16 +149,18 @@ class Outbox:
             if not self._degraded:
                 self._files.mark(self._store)
 
-    def miss(self, count: int, reason: str) -> None:
-        """Account for ``count`` messages that were produced but never reached the outbox."""
+    def count_lost(self, count: int, reason: str) -> None:
+        """Count ``count`` messages that were produced but never reached the outbox as dropped."""
         with self._lock:
-            self._run(lambda store: store.miss(count, reason))
+            self._run(lambda store: store.count_lost(count, reason))
 
     # -- consuming ----------------------------------------------------------------------------------------------------
 
     def lease(self, name: str, limit: int, live_s: float = 0.0, skip: Collection[str] = ()) -> list[Row]:
-        """Up to ``limit`` rows for consumer ``name``: those put lately whose time ended in the last ``live_s`` seconds
-        (marked ``live``), then the backlog, each in order. Backlog of the kinds in ``skip`` is left out.
+        """Lease up to ``limit`` rows to consumer ``name``: live rows first, then backlog, each in order.
+
+        Live rows are new ones whose window ended in the last ``live_s`` seconds. Backlog of the kinds in ``skip`` is
+        left out.
         """
         with self._lock:
             consumer = self._consumers[name]
@@ -166,17 +170,17 @@ class Outbox:
             return sorted(rows, key=lambda row: (not row.live, row.id))
 
     def ack(self, name: str, ids: Collection[int]) -> None:
-        """Consumer ``name`` has delivered ``ids``."""
+        """Acknowledge that consumer ``name`` delivered ``ids``."""
         if ids:
             self._finish(name, ids, lambda store, bit: store.settle(bit, ids))
 
-    def bury(self, name: str, ids: Collection[int], reason: str) -> None:
-        """Consumer ``name`` can never deliver ``ids``: they become dead letters."""
+    def dead_letter(self, name: str, ids: Collection[int], reason: str) -> None:
+        """Turn ``ids``, which consumer ``name`` can never deliver, into dead letters with a ``reason``."""
         if ids:
-            self._finish(name, ids, lambda store, bit: store.bury(bit, name, ids, reason))
+            self._finish(name, ids, lambda store, bit: store.dead_letter(bit, name, ids, reason))
 
     def nack(self, name: str, ids: Collection[int]) -> None:
-        """Consumer ``name`` did not deliver ``ids`` and will lease them again."""
+        """Give back the leases of ``ids``, which consumer ``name`` did not deliver and will lease again."""
         with self._lock:
             consumer = self._consumers[name]
             consumer.leased.difference_update(ids)
@@ -184,17 +188,17 @@ class Outbox:
             consumer.at = {skip: min(at, before) for skip, at in consumer.at.items()}
 
     def release(self, name: str) -> None:
-        """Consumer ``name`` gives all its leases back: its connection is gone."""
+        """Give back all leases of consumer ``name``, as after a lost connection."""
         with self._lock:
             consumer = self._consumers[name]
             consumer.leased.clear()
             consumer.at.clear()
             self._shrinker.restart()
 
-    # -- upkeep -------------------------------------------------------------------------------------------------------
+    # -- maintenance --------------------------------------------------------------------------------------------------
 
     def maintain(self) -> None:
-        """Whatever is due: from memory back to the file, ballast, clock repair, age. Cheap: call it each second."""
+        """Do what is due: return to the file, ballast file, clock repair, expiry. Cheap; to be called each second."""
         with self._lock:
             now = self._clock.monotonic()
             if self._degraded and now >= self._retry_at:
@@ -210,11 +214,11 @@ class Outbox:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used."""
+        """Whether the outbox is open."""
         return self._current is not None
 
     def stats(self) -> OutboxStats:
-        """The state of affairs now. Raises DeliveryError when it is not open."""
+        """Present counters and sizes. Raises DeliveryError when the outbox is not open."""
         with self._lock:
             size, oldest, gaps = self._run(lambda store: (store.used(), store.oldest(), store.gaps()))
             store, base = self._store, self._base
@@ -240,7 +244,7 @@ class Outbox:
         return self._current
 
     def _run(self, operation: Callable[[Store], T]) -> T:
-        """Do ``operation``, after relief, salvage or a move to memory if that is what it takes."""
+        """Run ``operation``; on an error free space, salvage the file or fall back to memory, and run it again."""
         try:
             return operation(self._store)
         except StoreFullError as error:
@@ -258,7 +262,7 @@ class Outbox:
         try:
             self._files.ballast.release()
             self._room = min(self._room, self._store.used())
-            log.warning("outbox: no space (%s): merging, then dropping the oldest", error)
+            log.warning("outbox: no space (%s): merging windows, then dropping the oldest", error)
             self._shrink(self._room * 0.9)
             return operation(self._store)
         except StoreError as again:
@@ -276,7 +280,7 @@ class Outbox:
         store.limit(self._limit())
 
     def _degrade(self, error: Exception) -> None:
-        """Go on in memory; the file's rows stay where they are until it works again."""
+        """Fall back to memory; the rows in the file stay there until it works again."""
         durable, self._current = self._current, None
         next_id, next_seq, boot_id = 1, 1, self._origin.boot_id
         if durable is not None:
@@ -287,7 +291,7 @@ class Outbox:
             except StoreError as again:
                 log.debug("outbox: closing: %s", again)
         self._degraded = explain(error, self._directory)
-        self._retry_at = self._clock.monotonic() + self._retry_s
+        self._retry_at = self._clock.monotonic() + RETRY.delay(self._attempts)
         log.error("outbox: cannot use the disk (%s): keeping the newest messages in memory only", self._degraded)
         memory = Store(connect(None), self._origin, next_id)
         recovery.catch_up(memory, boot_id, next_seq, Counters(), "")
@@ -297,8 +301,8 @@ class Outbox:
         try:
             store = self._files.open()
         except (OSError, StoreError, DeliveryError) as error:
-            self._retry_s = min(self._retry_s * 2, RETRY_S[1])
-            self._retry_at = self._clock.monotonic() + self._retry_s
+            self._attempts = max(self._attempts, 1) + 1
+            self._retry_at = self._clock.monotonic() + RETRY.delay(self._attempts)
             log.warning("outbox: still in memory: %s", error)
             return
         memory = self._store
@@ -306,18 +310,18 @@ class Outbox:
             store.consumers(list(self._consumers))
             recovery.adopt(store, memory)
         except StoreError as error:
-            self._retry_at = self._clock.monotonic() + self._retry_s
+            self._retry_at = self._clock.monotonic() + RETRY.delay(self._attempts)
             log.warning("outbox: still in memory: %s", error)
             return
-        self._degraded, self._retry_s = None, RETRY_S[0]
+        self._degraded, self._attempts = None, 0
         self._base = OutboxStats(Counters(), 0, 0, 0)
         leases = {name: set(c.leased) for name, c in self._consumers.items()}
         self._use(store)
-        for name, leased in leases.items():  # rows keep their ids, so what is being delivered stays leased
+        for name, leased in leases.items():  # rows keep their ids, so their leases stay valid
             self._consumers[name].leased |= leased
         memory.close()
         self._files.mark(store)
-        log.warning("outbox: the disk works again; messages moved there from memory")
+        log.warning("outbox: the disk works again; messages moved from memory to the file")
 
     def _salvage(self, error: StoreError) -> None:
         try:
@@ -343,7 +347,7 @@ class Outbox:
             return []
         rows, damaged = self._run(lambda store: store.fetch(consumer.bit, ids))
         consumer.leased.update(row.id for row in rows)
-        self.bury(name, damaged, "damaged")
+        self.dead_letter(name, damaged, "damaged")
         return [replace(row, live=True) for row in rows]
 
     def _lease_backlog(
@@ -358,8 +362,8 @@ class Outbox:
             rows, damaged = self._run(lambda s: s.select(consumer.bit, start, before, asked, skip))  # noqa: B023
             found += [row for row in rows if row.id not in consumer.leased]
             if damaged:
-                self.bury(name, damaged, "damaged")
-            if not rows and not damaged:  # looked through to the end
+                self.dead_letter(name, damaged, "damaged")
+            if not rows and not damaged:  # no more rows
                 after = max(after, (self._store.next_id if before is None else before) - 1)
                 break
             after = max([row.id for row in rows] + damaged)
@@ -390,7 +394,7 @@ class Outbox:
         return set().union(*(consumer.leased for consumer in self._consumers.values()))
 
     def _expire(self, now: float, offset: float) -> None:
-        """Drop what is too old, but only by a clock that has been steady for a while: no jump empties the outbox."""
+        """Drop expired rows once the clock has been steady, so that a clock jump never empties the outbox."""
         if not abs(offset - self._offset) < 60.0:
             self._offset, self._steady_since = offset, now
         if now - self._steady_since >= STEADY_S:

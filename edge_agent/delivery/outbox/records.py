@@ -1,7 +1,7 @@
-"""Rows of the table ``items`` as values: rendering drafts, merging summaries, and telling sound rows from damaged ones.
+"""Values of the outbox: drafts, rows, counters, gaps and stored records; rendering, merging and checksums of records.
 
-No SQL here. A row's checksum covers everything that is sent or merged, because SQLite notices a broken page structure
-but not a flipped bit in a value.
+No SQL here. A record's checksum covers everything that is sent or merged, because SQLite detects a broken page
+structure but not a flipped bit in a value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge_agent.domain.summary import ClockState, Summary, Window
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One thing to store. ``topic`` is relative; ``start`` is wall time; ``begin`` monotonic; all in seconds."""
+    """A summary or event to store. ``topic`` is relative; ``start`` is wall time, ``begin`` monotonic, in seconds."""
 
     kind: MessageKind
     topic: str
@@ -34,7 +34,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One stored message. ``live``: it is fresh enough for the live topics; ``merged``: how many rows it stands for."""
+    """A stored message as consumers see it.
+
+    ``live``: recent enough for the live topics; ``merged``: number of windows merged into it.
+    """
 
     id: int
     boot_id: str
@@ -49,13 +52,13 @@ class Row:
     live: bool = False
 
     def message(self) -> Message:
-        """The row as sinks get it."""
+        """The message that sinks get."""
         return Message(self.boot_id, self.seq, self.kind, self.topic, self.payload, not self.live)
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Fates of everything ever handed over: ``produced = acked + pending + merged_away + dropped + dead_lettered``."""
+    """Counters of messages: ``produced = acked + pending + merged_away + dropped + dead_lettered``."""
 
     produced: int = 0
     acked: int = 0
@@ -74,13 +77,13 @@ class Counters:
 
     @property
     def settled(self) -> int:
-        """What is no longer stored."""
+        """Number of messages that are no longer stored."""
         return self.acked + self.merged_away + self.dropped + self.dead_lettered
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A run of messages that will never be delivered, and why. Times are wall clock, 0 when unknown."""
+    """A run of lost messages and the reason. ``start`` and ``end`` are wall time, 0 when unknown."""
 
     boot_id: str
     first_seq: int
@@ -93,7 +96,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """``degraded`` says why rows are only held in memory, or is None. ``size`` and ``limit`` are bytes."""
+    """State of the outbox. ``degraded``: why rows are only in memory, or None. ``size`` and ``limit`` are bytes."""
 
     counters: Counters
     pending: int
@@ -113,7 +116,7 @@ class OutboxStats:
 
 @dataclass(frozen=True, slots=True)
 class MergeCandidate:
-    """What a decision needs of a stored window; ``begin`` and ``seconds`` on its boot's monotonic clock."""
+    """A stored window that may be merged; ``begin`` and ``seconds`` on its boot's monotonic clock."""
 
     id: int
     boot_id: str
@@ -124,14 +127,14 @@ class MergeCandidate:
 
 
 Merge = Callable[[Summary, Summary], Summary]
-"""Joins two neighbouring summaries exactly; raises ValueError when they are none."""
+"""Merges two neighbouring summaries exactly; raises ValueError when they are not neighbours."""
 
 _WINDOW: TypeAdapter[Window] = TypeAdapter(Window)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What every payload says about its sender, and how windows merge."""
+    """The sender's device id and boot id, part of every payload, and the function that merges summaries."""
 
     device: str
     boot_id: str
@@ -140,7 +143,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of ``items``, its fields in the order of the columns; see the schema for their meaning."""
+    """One row of the table ``items``, fields in the order of its columns; see the schema for their meaning."""
 
     id: int
     boot_id: str
@@ -160,7 +163,7 @@ class Record:
     crc: int = 0
 
     def sealed(self) -> Record:
-        """The record with its checksum right."""
+        """A copy with the right checksum."""
         return replace(self, crc=self._checksum())
 
     def columns(self) -> tuple[Any, ...]:
@@ -183,13 +186,13 @@ class Record:
         )
 
     def summary(self) -> Summary:
-        """The summary it was rendered from. Raises ValueError when there is none in it."""
+        """The summary it was rendered from. Raises ValueError for an event."""
         if self.window is None:
-            raise ValueError("an event has no sums")
+            raise ValueError("an event has no window")
         return Summary(self.start, _clock(self.synced), _WINDOW.validate_json(self.window))
 
     def restamped(self, start: float) -> Record:
-        """The record with a start that is now known."""
+        """A copy with the right ``start`` and a synced clock."""
         return replace(self, start=start, synced=1, payload=render.restamp(self.payload, start)).sealed()
 
     def _checksum(self) -> int:
@@ -201,7 +204,7 @@ COLUMNS = len(fields(Record))
 
 
 def load(columns: Sequence[Any]) -> Record | None:
-    """The record in a row of the table; None when its content is damaged."""
+    """The record of a row of the table; None when its checksum or types are wrong."""
     if len(columns) != COLUMNS:
         return None
     record = Record(*columns)
@@ -215,7 +218,7 @@ def load(columns: Sequence[Any]) -> Record | None:
 
 
 def from_draft(draft: Draft, origin: Origin, id_: int, seq: int, waiting: int) -> Record:
-    """A new record. Raises ValueError when the draft holds numbers that no payload can carry."""
+    """Render ``draft`` into a record. Raises ValueError for numbers that JSON cannot carry."""
     window = None
     if isinstance(draft.content, Summary):
         document = render.summary_document(draft.content, origin.device, origin.boot_id, seq)
@@ -242,10 +245,10 @@ def from_draft(draft: Draft, origin: Origin, id_: int, seq: int, waiting: int) -
 
 
 def merge(records: Sequence[Record], origin: Origin, seq: int) -> Record:
-    """One record for all of ``records`` (in order, of one boot), one tier up, in the place of the first.
+    """Merge ``records`` (in order, of one boot) into one of the next tier, with the id of the first.
 
-    It has a number of its own: with the key of a part that was already sent, a subscriber that drops duplicates would
-    drop the other parts with it. Raises ValueError when they do not merge.
+    It gets a sequence number of its own: with that of a part that was already sent, subscribers that drop duplicates
+    would drop the other parts too. Raises ValueError when they are not neighbours.
     """
     first = records[0]
     whole = reduce(origin.merge, (record.summary() for record in records))

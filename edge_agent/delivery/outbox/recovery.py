@@ -1,8 +1,9 @@
-"""Reading what can still be read from a damaged outbox. The damaged file is moved aside and kept.
+"""Recovery of an outbox: quarantine and salvage of a damaged database, and repair of the counters after a loss.
 
-Rows are read from both ends as far as the tree holds, then one by one between the holes. A destroyed first page
-(header and table of contents) is replaced by that of a new database, which is the same for every outbox of our schema;
-the original page is kept beside the file.
+Salvage reads rows from both ends of the table up to the first error, then one by one between the holes. A destroyed
+first page (header and table of contents) is replaced by that of a new database, which is the same for every outbox of
+our schema; the original page is kept beside the file. ``adopt``, ``restore`` and ``catch_up`` are each one transaction
+that leaves the counters balanced; they raise StoreError.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from edge_agent.delivery.outbox.records import Counters, Gap, Record, load
 from edge_agent.delivery.outbox.store import Store
 
 PROBES = 5_000
-"""Fruitless single look-ups after which the rest is given up; more than the rows below one inner page of the tree."""
+"""Failed look-ups in a row after which salvage ends; more than the rows below one inner page of the tree."""
 
 KEPT = 5
-"""Damaged databases kept."""
+"""Most damaged databases that are kept in quarantine."""
 
 SEQ_MARGIN = 1_000_000
-"""Numbers skipped when the table that knew the next one is lost: a key must never be used twice."""
+"""Sequence numbers skipped when the table of the next numbers is lost, so that no key is used twice."""
 
 
 @dataclass(slots=True)
 class Salvaged:
-    """What was read. ``rows`` are sound and in order; the rest is empty where it could not be read."""
+    """The salvaged content. ``rows`` have a right checksum and are in order; what could not be read is empty."""
 
     rows: list[Record] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
@@ -41,7 +42,7 @@ class Salvaged:
     dead: list[Sequence[Any]] = field(default_factory=list)
 
     def next_seqs(self) -> dict[str, int]:
-        """Next number of every boot that still has rows, also where the table of them is lost."""
+        """Next sequence number of every boot that has rows, even if the table of these numbers is lost."""
         result = dict(self.boots)
         for record in self.rows:
             if record.boot_id not in self.boots:
@@ -50,9 +51,9 @@ class Salvaged:
 
 
 def quarantine(path: Path) -> Path:
-    """Move the database at ``path`` and its WAL aside; the new path.
+    """Move the database at ``path`` and its write-ahead log aside and return the new path.
 
-    A disk that damages one file after the other must not be filled with them: beyond :data:`KEPT` the oldest goes.
+    Beyond :data:`KEPT` the oldest is deleted, so that a disk that damages every file is not filled with them.
     """
     damaged = {
         int(file.stem.rsplit("-", 1)[1]): file for file in path.parent.glob(f"{path.stem}.damaged-*{path.suffix}")
@@ -70,11 +71,11 @@ def quarantine(path: Path) -> Path:
 
 
 def read(damaged: Path) -> Salvaged:
-    """Whatever can be read from ``damaged``; repairs its first page if that is what it takes. Raises OSError only."""
+    """Salvage ``damaged``, if necessary after replacing its first page. Raises OSError only."""
     try:
         return _read(damaged)
     except sqlite3.Error:
-        pass  # not even the table of contents: try with a new one
+        pass  # the table of contents is lost: try with a new one
     try:
         _replace_first_page(damaged)
         return _read(damaged)
@@ -85,7 +86,7 @@ def read(damaged: Path) -> Salvaged:
 def _read(path: Path) -> Salvaged:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        db.execute("SELECT 1 FROM items LIMIT 0").fetchall()  # raises when there is no such table: nothing to read here
+        db.execute("SELECT 1 FROM items LIMIT 0").fetchall()  # raises when there is no such table
         found = Salvaged(rows=list(_rows(db)))
         counters = _table(db, "SELECT produced, acked, merged_away, dropped, dead_lettered, salvages FROM counters")
         if counters:
@@ -110,7 +111,7 @@ def _rows(db: sqlite3.Connection) -> Iterator[Record]:
     yield from filter(None, map(load, head))
     first_missing = head[-1][0] + 1 if head else 1
     tail = list(_run_of_rows(db, f"id >= {first_missing} AND id < ? ORDER BY id DESC", 1 << 62))[::-1]
-    # What lies between is looked up one by one: a lost page costs the rows on it and not those behind it.
+    # Rows between are looked up one by one: a lost page costs its own rows and not those after it.
     end = tail[0][0] if tail else 1 << 62
     failures, id_ = 0, first_missing
     while id_ < end and failures < PROBES:
@@ -122,7 +123,7 @@ def _rows(db: sqlite3.Connection) -> Iterator[Record]:
 
 
 def _run_of_rows(db: sqlite3.Connection, condition: str, start: int) -> Iterator[Sequence[Any]]:
-    """Rows in the order of ``condition`` from id ``start`` on, until the end or the first error."""
+    """Read rows in the order of ``condition`` from id ``start`` on, until the end or the first error."""
     while True:
         try:
             batch = db.execute(f"SELECT * FROM items WHERE {condition} LIMIT 32", (start,)).fetchall()
@@ -143,7 +144,7 @@ def _replace_first_page(damaged: Path) -> None:
         for suffix in ("", "-wal", "-shm"):
             pattern.with_name(pattern.name + suffix).unlink(missing_ok=True)
     page[28:32] = (damaged.stat().st_size // PAGE_BYTES).to_bytes(4, "big")  # size of the file in pages
-    page[32:40] = bytes(8)  # no free list: its pages are lost to this copy, which is only read
+    page[32:40] = bytes(8)  # no free list: this copy is only read
     with damaged.open("r+b") as file:
         original = file.read(PAGE_BYTES)
         damaged.with_name(damaged.name + ".page1").write_bytes(original)
@@ -152,11 +153,11 @@ def _replace_first_page(damaged: Path) -> None:
 
 
 EVERYONE = (1 << 62) - 1
-"""``waiting`` of rows whose consumers are not known any more; cut down to the real ones when these are named."""
+"""``waiting`` of rows whose consumers are unknown; reduced to the configured consumers when these are set."""
 
 
 def adopt(store: Store, other: Store) -> None:
-    """Move all rows and counters of ``other``, a store in memory whose ids and numbers continue those of ``store``."""
+    """Move all rows and counters of ``other``, a store in memory, to ``store``, whose ids and numbers it continues."""
     tables, memory = store.tables, other.tables
     ours: dict[str, int] = dict(tables.all("SELECT name, bit FROM consumers"))
     theirs: dict[str, int] = dict(memory.all("SELECT name, bit FROM consumers"))
@@ -176,7 +177,7 @@ def adopt(store: Store, other: Store) -> None:
 
 
 def restore(store: Store, found: Salvaged, boot_id: str) -> None:
-    """Fill the new ``store`` with what was read from a damaged one; what is missing is dropped, counted."""
+    """Fill the new ``store`` with the salvaged content; missing rows are counted as dropped."""
     tables = store.tables
     with tables.transaction() as work:
         for record in found.rows:
@@ -202,10 +203,10 @@ def restore(store: Store, found: Salvaged, boot_id: str) -> None:
 
 
 def catch_up(store: Store, boot_id: str, next_seq: int, known: Counters, reason: str) -> None:
-    """Believe another record (the mark, or the memory of a file that broke) that knows of more than the file.
+    """Raise the counters of ``store`` to ``known``, from the mark or from memory, where the file is behind.
 
-    Rows that record knew and the file has not are dropped, counted; rows that it knew as acked and that are back will
-    be delivered twice.
+    Rows that are counted in ``known`` and missing in the file are counted as dropped. Rows that were acknowledged and
+    are back in the file are delivered twice.
     """
     with store.tables.transaction() as work:
         if known.produced > store.counters.produced:

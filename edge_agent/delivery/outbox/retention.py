@@ -1,10 +1,10 @@
-"""Which windows are merged when space runs out. Pure policy: nothing here knows about SQL or files.
+"""Retention policy when space runs out: merge old windows into longer ones, and drop the oldest rows last.
 
 A window belongs to the 1-minute, 10-minute or 1-hour bucket in which it begins on its boot's monotonic clock. The
-oldest windows of the finest tier go first, so resolution is lost evenly and as late as possible. Only neighbours of one
-boot, one clock state and one set of waiting consumers may merge; a window alone in its bucket just moves up a tier.
-Windows with a hole between them are no neighbours: what lay there was delivered already or is being delivered, and a
-merged window that spans it would claim that time a second time.
+oldest windows of the finest tier are merged first, so resolution is lost evenly and as late as possible. Only
+neighbours of one boot, one clock state and one set of waiting consumers may merge; a window alone in its bucket moves
+up a tier. Windows with a hole between them are not merged: the part between was or is being delivered, and the merged
+window would count that time twice.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ TIERS = (60.0, 600.0, 3600.0)
 """Length in seconds of the buckets into which tier 0, 1 and 2 merge."""
 
 KEPT_FINE = 360
-"""This many of the newest rows keep their resolution while anything older can be merged: an hour of 10 s windows."""
+"""Newest rows that keep their resolution while older ones can be merged: an hour of 10 s windows."""
 
 HOLE_S = 1.0
-"""Neighbours are at most this many seconds apart: less than the shortest window, more than the pause at a cut."""
+"""Longest gap between neighbours in seconds: less than the shortest window, more than the pause at a window's cut."""
 
 
 def buckets(candidates: Sequence[MergeCandidate], tier: int) -> list[tuple[int, ...]]:
-    """Ids that become one row each, in order; ``candidates`` are ordered by id and all of ``tier``."""
+    """Group the ids of ``candidates`` (ordered by id, all of ``tier``) that may become one row, in order."""
     groups = [[candidate.id] for candidate in candidates[:1]]
     for before, after in pairwise(candidates):
         if _bucket(before, tier) == _bucket(after, tier) and after.begin - before.begin - before.seconds <= HOLE_S:
@@ -42,35 +42,35 @@ def _bucket(candidate: MergeCandidate, tier: int) -> tuple[str, int, int, int]:
 
 
 def complete(groups: Sequence[tuple[int, ...]], *, more: bool) -> Sequence[tuple[int, ...]]:
-    """The groups that can be merged now: the last one is left when ``more`` rows follow that could belong to it."""
+    """The groups that can be merged now: without the last one when ``more`` rows follow that may belong to it."""
     return groups[:-1] if more and len(groups) > 1 else groups
 
 
 MERGE_ROWS = 240
-"""Rows looked at in one merging transaction; keeps it, and the WAL, small."""
+"""Most rows of one merge transaction; keeps it, and the write-ahead log, small."""
 
 
 class Shrinker:
-    """Remembers up to which row each tier is done, so that no row is looked at twice."""
+    """Make room in a store. Remembers up to which row each tier is done, so that no row is examined twice."""
 
     def __init__(self) -> None:
         self._done = [0] * len(TIERS)
 
     def restart(self) -> None:
-        """Look at everything again: rows that were being delivered may be free now, or the store is another one."""
+        """Examine all rows again, after leases were given back or with another store."""
         self._done = [0] * len(TIERS)
 
-    def shrink(self, store: Store, target: float, spare: Collection[int]) -> None:
-        """Merge, then drop, until no more than ``target`` bytes are in use; rows in ``spare`` stay as they are."""
+    def shrink(self, store: Store, target: float, keep: Collection[int]) -> None:
+        """Merge, then drop, until at most ``target`` bytes are in use; the leased rows in ``keep`` are not touched."""
         while store.used() > target:
-            if not self._merge(store, spare) and not _drop(store, spare):
+            if not self._merge(store, keep) and not _drop(store, keep):
                 return
 
-    def _merge(self, store: Store, spare: Collection[int]) -> bool:
+    def _merge(self, store: Store, keep: Collection[int]) -> bool:
         for before in (store.next_id - KEPT_FINE, store.next_id):
             for tier in range(len(TIERS)):
                 found = store.candidates(tier, self._done[tier], before, MERGE_ROWS)
-                free = [candidate for candidate in found if candidate.id not in spare]
+                free = [candidate for candidate in found if candidate.id not in keep]
                 groups = complete(buckets(free, tier), more=len(found) == MERGE_ROWS)
                 if groups:
                     store.merge(groups, tier)
@@ -80,5 +80,5 @@ class Shrinker:
         return False
 
 
-def _drop(store: Store, spare: Collection[int]) -> bool:
-    return store.drop_oldest(max(16, store.pending // 50), spare, "no space") > 0
+def _drop(store: Store, keep: Collection[int]) -> bool:
+    return store.drop_oldest(max(16, store.pending // 50), keep, "no space") > 0

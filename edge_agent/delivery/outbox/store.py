@@ -1,7 +1,7 @@
-"""What can be done with stored messages; each method that writes is one transaction, counters included.
+"""Operations on the stored messages of one database; each method that writes is one transaction, counters included.
 
-Over one database, a file or (as a last resort) memory. Not thread-safe and without policy: who leases what, and when
-to merge or drop, is decided by :class:`~edge_agent.delivery.outbox.outbox.Outbox`. All methods raise StoreError.
+The database is a file or, as a fallback, in memory. Not thread-safe and without policy: leases, and when to merge or
+drop, are decided by :class:`~edge_agent.delivery.outbox.outbox.Outbox`. All methods raise StoreError.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ class Store:
         self.tables = Tables(connection, next_id)
         self._origin = origin
         self._unsynced = True
-        """Whether rows may be there whose time is unknown: looked for once and after each new one, not every second."""
+        """Whether there may be rows with an unsynced clock; they are searched once and after each new one only."""
 
     @property
     def counters(self) -> Counters:
-        """Fates of everything that was ever put."""
+        """Counters since the outbox was created."""
         return self.tables.counters
 
     @property
     def pending(self) -> int:
-        """Number of rows."""
+        """Number of stored rows."""
         return self.tables.pending
 
     @property
     def next_id(self) -> int:
-        """Id of the next row."""
+        """Id of the next new row."""
         return self.tables.next_id
 
     def next_seq(self, boot_id: str) -> int:
-        """Number of the next row of ``boot_id``."""
+        """Sequence number of the next row of ``boot_id``."""
         return self.tables.next_seqs.get(boot_id, 1)
 
     def limit(self, size: int) -> None:
-        """Never let the file grow beyond ``size`` bytes."""
+        """Cap the file at ``size`` bytes."""
         self.tables.all(f"PRAGMA max_page_count = {max(16, size // PAGE_BYTES)}")
 
     def consumers(self, names: Sequence[str]) -> dict[str, int]:
-        """The bit of each of ``names``; rows that waited for others only are dropped."""
+        """Set the consumers and return the bit of each; rows that wait only for removed consumers are dropped."""
         with self.tables.transaction() as work:
             stored: dict[str, int] = dict(self.tables.all("SELECT name, bit FROM consumers"))
             bits = {name: bit for name, bit in stored.items() if name in names}
@@ -68,7 +68,7 @@ class Store:
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def put(self, drafts: Iterable[Draft], waiting: int) -> dict[int, float]:
-        """Store ``drafts`` in order, each with the next number: when each ended (monotonic seconds), by its id.
+        """Store ``drafts`` in order, each with the next sequence number; the end of each (monotonic seconds) by row id.
 
         ``waiting``: the bits of the consumers. A draft that cannot be rendered is counted as dropped.
         """
@@ -90,7 +90,7 @@ class Store:
                 ended[record.id] = record.begin + record.seconds
         return ended
 
-    def miss(self, count: int, reason: str) -> None:
+    def count_lost(self, count: int, reason: str) -> None:
         """Count ``count`` messages as produced and dropped."""
         with self.tables.transaction() as work:
             work.count(produced=count, dropped=count)
@@ -101,7 +101,7 @@ class Store:
     def select(
         self, bit: int, after: int, before: int | None, limit: int, skip: Collection[str] = ()
     ) -> tuple[list[Row], list[int]]:
-        """Rows that consumer ``bit`` still waits for, ``after < id < before``, oldest first, without kinds in ``skip``.
+        """Rows that wait for consumer ``bit``, ``after < id < before``, oldest first, without the kinds in ``skip``.
 
         The second list holds the ids of rows whose content is damaged.
         """
@@ -112,16 +112,16 @@ class Store:
         )
 
     def fetch(self, bit: int, ids: Sequence[int]) -> tuple[list[Row], list[int]]:
-        """Those of ``ids`` that consumer ``bit`` still waits for; and the damaged ones, as :meth:`select`."""
+        """The rows of ``ids`` that wait for consumer ``bit``, and the damaged ones as in :meth:`select`."""
         return self._read(f"SELECT * FROM items WHERE {_among(ids)} AND waiting & ? ORDER BY id", (bit,))
 
     def settle(self, bit: int, ids: Collection[int]) -> None:
-        """Consumer ``bit`` is done with ``ids``; rows that nobody else waits for are deleted and counted."""
+        """Mark ``ids`` as taken by consumer ``bit``; rows that wait for no other consumer are deleted and counted."""
         with self.tables.transaction() as work:
             self.tables.settle(bit, ids, work)
 
-    def bury(self, bit: int, consumer: str, ids: Collection[int], reason: str) -> None:
-        """Consumer ``bit`` will never take ``ids``: keep a copy as dead letters, and :meth:`settle`."""
+    def dead_letter(self, bit: int, consumer: str, ids: Collection[int], reason: str) -> None:
+        """Copy ``ids``, which consumer ``bit`` can never take, to the dead letters, and :meth:`settle` them."""
         with self.tables.transaction() as work:
             for boot_id, seq, kind, topic, payload in self.tables.all(
                 f"SELECT boot_id, seq, kind, topic, payload FROM items WHERE {_among(ids)} AND waiting & ?", (bit,)
@@ -157,7 +157,7 @@ class Store:
         return [MergeCandidate(*row) for row in rows]
 
     def merge(self, groups: Iterable[Sequence[int]], tier: int) -> None:
-        """Make one row of each group of ids (ordered, of one boot) and lift it to the tier above ``tier``."""
+        """Merge each group of ids (ordered, of one boot) into one row of the tier above ``tier``."""
         with self.tables.transaction() as work:
             for group in groups:
                 if len(group) == 1 or not self._merge_group(group, work):
@@ -167,11 +167,11 @@ class Store:
         parts = [records.load(row) for row in self.tables.all(f"SELECT * FROM items WHERE {_among(group)} ORDER BY id")]
         sound = [part for part in parts if part is not None]
         if len(sound) < len(group):
-            return False  # a damaged part is found out when it is sent
+            return False  # damaged parts are detected when they are sent
         boot_id = sound[0].boot_id
         try:
             whole = records.merge(sound, self._origin, work.next_seq.get(boot_id) or self.next_seq(boot_id))
-        except ValueError:  # they overlap, as windows of a looping recording do: they stay as they are
+        except ValueError:  # windows that overlap, as those of a looping recording do, are not merged
             return False
         self.tables.take_seq(boot_id, work)
         self.tables.run(f"DELETE FROM items WHERE {_among(group[1:])}")
@@ -179,23 +179,23 @@ class Store:
         work.count(merged_away=len(group) - 1)
         return True
 
-    def drop_oldest(self, count: int, spare: Collection[int], reason: str) -> int:
-        """Give up the ``count`` oldest rows that are not in ``spare``; how many it were."""
-        oldest = self.tables.all("SELECT id FROM items ORDER BY id LIMIT ?", (count + len(spare),))
-        return self._drop([id_ for (id_,) in oldest if id_ not in spare][:count], reason)
+    def drop_oldest(self, count: int, keep: Collection[int], reason: str) -> int:
+        """Drop the ``count`` oldest rows that are not in ``keep``; the number dropped."""
+        oldest = self.tables.all("SELECT id FROM items ORDER BY id LIMIT ?", (count + len(keep),))
+        return self._drop([id_ for (id_,) in oldest if id_ not in keep][:count], reason)
 
-    def expire(self, cutoff: float, spare: Collection[int]) -> int:
-        """Give up rows at the head of the queue that ended before wall time ``cutoff``; only rows with a known time."""
+    def expire(self, cutoff: float, keep: Collection[int]) -> int:
+        """Drop the oldest rows with a synced clock that ended before wall time ``cutoff``; the number dropped."""
         ids = []
         for id_, end, synced in self.tables.all("SELECT id, start + seconds, synced FROM items ORDER BY id LIMIT 500"):
             if synced and end >= cutoff:
                 break
-            if synced and id_ not in spare:
+            if synced and id_ not in keep:
                 ids.append(id_)
         return self._drop(ids, "too old")
 
     def purge(self, *, dead_only: bool) -> tuple[int, int]:
-        """Delete the dead letters and, unless ``dead_only``, every row, counted as dropped: how many of each."""
+        """Delete the dead letters and, unless ``dead_only``, all rows, which count as dropped; the number of each."""
         with self.tables.transaction() as work:
             letters = self.tables.run("DELETE FROM dead")
             rows = 0 if dead_only else self.tables.drop("1", "purged", work)
@@ -207,10 +207,10 @@ class Store:
         with self.tables.transaction() as work:
             return self.tables.drop(_among(ids), reason, work)
 
-    # -- time and figures ---------------------------------------------------------------------------------------------
+    # -- clock and figures --------------------------------------------------------------------------------------------
 
     def repair_clock(self, offset: float, limit: int) -> int:
-        """Give rows of this boot their right start, ``begin + offset``, where it was unknown; how many it were."""
+        """Set the start of this boot's unsynced rows to ``begin + offset``; the number of rows repaired."""
         if not self._unsynced:
             return 0
         rows = self.tables.all(
@@ -220,7 +220,7 @@ class Store:
             with self.tables.transaction() as work:
                 for columns in rows:
                     record = records.load(columns)
-                    if record is None:  # damaged: found out when it is sent
+                    if record is None:  # damaged: detected when it is sent
                         self.tables.run("UPDATE items SET synced = 1 WHERE id = ?", (columns[0],))
                     else:
                         self.tables.insert(record.restamped(record.begin + offset), work)
@@ -228,11 +228,11 @@ class Store:
         return len(rows)
 
     def gaps(self) -> tuple[Gap, ...]:
-        """The last losses, oldest first."""
+        """The latest gaps, oldest first."""
         return tuple(Gap(*row) for row in self.tables.all(f"SELECT {GAP_COLUMNS} FROM gaps ORDER BY id"))
 
     def oldest(self) -> float | None:
-        """Wall time at which the oldest row starts."""
+        """Start of the oldest row, wall time; None when there is no row."""
         rows = self.tables.all("SELECT start FROM items ORDER BY id LIMIT 1")
         return float(rows[0][0]) if rows else None
 

@@ -98,7 +98,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def bury(self) -> None:
         row = self.leased.pop()
-        self.outbox.bury(MQTT, [row.id], "test")
+        self.outbox.dead_letter(MQTT, [row.id], "test")
         self._finish([row])
 
     @rule()

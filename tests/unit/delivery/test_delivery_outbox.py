@@ -116,7 +116,7 @@ def test_kinds_can_be_left_out_and_come_later(tmp_path: Path) -> None:
 def test_dead_letters_are_kept_and_counted(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0), summary_draft(10)])
-    outbox.bury(MQTT, [outbox.lease(MQTT, 1)[0].id], "packet too large")
+    outbox.dead_letter(MQTT, [outbox.lease(MQTT, 1)[0].id], "packet too large")
     counters = outbox.stats().counters
     assert (counters.dead_lettered, counters.acked) == (1, 0)
     assert seqs(outbox) == [2]
@@ -133,7 +133,7 @@ def test_a_row_goes_when_every_consumer_is_done_with_it(tmp_path: Path) -> None:
     assert outbox.stats().pending == 3
     assert [row.seq for row in outbox.lease("sink:jsonl", 2)] == [1, 2]
     outbox.ack("sink:jsonl", ids[:1])
-    outbox.bury("sink:jsonl", ids[1:2], "no")
+    outbox.dead_letter("sink:jsonl", ids[1:2], "no")
     counters = outbox.stats().counters
     assert (counters.acked, counters.dead_lettered, outbox.stats().pending) == (1, 1, 1)
     assert_balanced(outbox, tmp_path)
@@ -328,7 +328,7 @@ def test_what_cannot_be_rendered_is_dropped_and_counted_and_stops_nothing(tmp_pa
     )
     assert seqs(outbox) == [1, 3]
     assert outbox.stats().counters.dropped == 1
-    outbox.miss(7, "disk too slow")
+    outbox.count_lost(7, "disk too slow")
     stats = outbox.stats()
     assert (stats.counters.produced, stats.counters.dropped) == (10, 8)
     assert stats.balanced
@@ -354,7 +354,7 @@ def test_inspection_works_beside_a_running_agent_and_purging_does_not(tmp_path: 
         directory.figures(tmp_path)
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0.0), event_draft(1.0), event_draft(2.0)])
-    outbox.bury(MQTT, [outbox.lease(MQTT, 9)[2].id], "no")
+    outbox.dead_letter(MQTT, [outbox.lease(MQTT, 9)[2].id], "no")
     figures = directory.figures(tmp_path)
     assert (figures["pending"], figures["summaries"], figures["events"], figures["dead_letters"]) == (2, 1, 1, 1)
     assert [record["kind"] for record in directory.export(tmp_path)] == ["summary", "event"]

@@ -85,7 +85,7 @@ def test_the_bundle_holds_findings_and_no_canary(config: Path, tmp_path: Path) -
 def test_the_bundle_holds_the_figures_of_the_agents_outbox(tmp_path: Path) -> None:
     settings = Settings(device={"state_dir": str(tmp_path)})
     outbox = make_outbox(outbox_folder(settings))
-    outbox.miss(3, "disk too slow")
+    outbox.count_lost(3, "disk too slow")
     outbox.close()
     assert documents(settings, [])["outbox"]["produced"] == 3
 
