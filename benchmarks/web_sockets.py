@@ -74,14 +74,14 @@ def agent(state: str, port: int, rate: float) -> None:
     assembly = PipelineBuilder(config, settings)
     assembly.pull_missing(pull_quietly)
     assembly.activate()
-    board, web, stop = EventBus(), web_side(None, settings), Stop()
-    running = Agent(settings, assembly, board=board, companions=lambda found: [web(found)])
+    bus, web, stop = EventBus(), web_side(None, settings), Stop()
+    running = Agent(settings, assembly, bus=bus, companions=lambda *live: [web(*live)])
 
     def post() -> None:
         number = 0
         while not stop.wait(1.0 / rate):
             number += 1
-            board.post("stamp", {"at": time.monotonic(), "number": number, "padding": PADDING})
+            bus.publish("stamp", {"at": time.monotonic(), "number": number, "padding": PADDING})
 
     threading.Thread(target=post, daemon=True).start()
     with stop_on_signals(stop):

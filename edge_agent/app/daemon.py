@@ -17,8 +17,9 @@ from typing import TypeVar
 
 from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder, Pull, pull_quietly
+from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import EdgeAgentError
-from edge_agent.live.bus import EventBus
+from edge_agent.live import EventBus, Live
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Component
 from edge_agent.runtime.systemd import Notifier
@@ -42,7 +43,8 @@ T = TypeVar("T")
 SETTLE_S = 2.0
 """Seconds for which a config file was left alone before it is read again."""
 
-Web = Callable[[Settings], Callable[[Agent], Component]]
+MakeCompanion = Callable[[Live, CommandHandlers], Component]
+Web = Callable[[Settings], MakeCompanion]
 """Readies a web side for these settings, raising ConfigError, to be made once there is an agent. What it gives compares
 unequal when it is another one, as with another token in the same file."""
 
@@ -177,18 +179,18 @@ class Daemon:
             raise errors[0]
         return results[0] if results else None
 
-    def _web_of(self, settings: Settings) -> Callable[[Agent], Component] | None:
+    def _web_of(self, settings: Settings) -> MakeCompanion | None:
         return self._web(settings) if self._web is not None and settings.web.enabled else None
 
-    def _agent(self, settings: Settings, assembly: PipelineBuilder, web: Callable[[Agent], Component] | None) -> Agent:
+    def _agent(self, settings: Settings, assembly: PipelineBuilder, web: MakeCompanion | None) -> Agent:
         agent = Agent(
             settings,
             assembly,
             reload=self._hangup.set,
-            board=None if web is None else EventBus(),
-            companions=lambda agent: [] if web is None else [web(agent)],
+            bus=None if web is None else EventBus(),
+            companions=lambda *live: [] if web is None else [web(*live)],
         )
-        agent.notices = [f"privacy was loosened by the last config: {line}" for line in self._loosened]
+        agent.health.notices = [f"privacy was loosened by the last config: {line}" for line in self._loosened]
         return agent
 
     def _tick(self, agent: Agent, inner: Stop, settings: Settings, web: object) -> None:
@@ -206,9 +208,9 @@ class Daemon:
             web_then = self._web_of(candidate[1])
         except EdgeAgentError as error:
             log.error("config not reloaded, the old one stays in force: %s", error)
-            agent.config_problem = str(error)
+            agent.health.config_problem = str(error)
             return
-        agent.config_problem = ""
+        agent.health.config_problem = ""
         if (candidate[1], web_then) != (settings, web):
             log.info("config changed; reloading")
             self._loosened = loosened(settings, candidate[1])

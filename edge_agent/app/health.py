@@ -1,18 +1,40 @@
-"""The ``health`` topic: what works, what does not and why, as one JSON document. Pure; the agent gathers the parts."""
+"""The ``health`` topic: what works, what does not and why, as one JSON document.
+
+:func:`problems` and :func:`document` are pure; :class:`HealthReporter` gathers the parts and publishes.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.capture import SourceStatus
-from edge_agent.domain.summary import MISSING, OFF, PAUSED, PRIVACY, SCHEDULE, STARTING
+from edge_agent.control.mqtt import RemoteControl
+from edge_agent.control.sources import SourceController
+from edge_agent.control.state import Control
+from edge_agent.delivery import topics
+from edge_agent.delivery.service import DeliveryService
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.summary import MISSING, NONE, OFF, PAUSED, PRIVACY, SCHEDULE, STARTING
+from edge_agent.domain.text import Redactor
+from edge_agent.live import EventBus
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.plugin.running import Use
 from edge_agent.plugin.spec import Kind
-from edge_agent.runtime.process import ProcessUse
+from edge_agent.runtime.process import ProcessUse, process_use
 from edge_agent.runtime.supervisor import ComponentHealth
+from edge_agent.runtime.systemd import Notifier
+from edge_agent.settings import Settings
+from edge_agent.settings.secrets import known_secrets
+
+log = logging.getLogger(__name__)
+
+HEALTH_S = 30.0
+"""Longest time between two messages on the health topic."""
 
 PLUGIN = "plugin "
 """How a problem of a plugin begins."""
@@ -144,3 +166,111 @@ def document(vitals: Vitals) -> dict[str, Any]:
             "temperature_c": use.temperature_c,
         },
     }
+
+
+class HealthReporter:
+    """Publish the ``health`` document when it is due, when it was asked for, and at once when a source or the
+    connection changed; publish ``info`` when the status of an analyzer changed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        builder: PipelineBuilder,
+        control: Control,
+        remote: RemoteControl,
+        sources: Mapping[str, SourceController[Any]],
+        delivery: DeliveryService,
+        bus: EventBus | None,
+    ) -> None:
+        self._device = settings.device.id
+        self._clock = clock
+        self._builder = builder
+        self._control = control
+        self._remote = remote
+        self._sources = sources
+        self._delivery = delivery
+        self._bus = bus
+        self._redactor = Redactor(known_secrets("", settings))
+        self._started = clock.monotonic()
+        self._asked = threading.Event()
+        self._due = float("-inf")
+        self._before: object = None
+        self._last_problems: Sequence[str] = ()
+        self._statuses = self._analyzer_statuses()
+        self._config_problem = ""
+        self.notices: Sequence[str] = ()
+        """What the reader of the health topic must know though nothing is wrong."""
+
+    @property
+    def config_problem(self) -> str:
+        """Why the last reload was refused; empty when it was not. A change is published at once."""
+        return self._config_problem
+
+    @config_problem.setter
+    def config_problem(self, text: str) -> None:
+        if text != self._config_problem:
+            self._config_problem = text
+            self.request()
+
+    def request(self) -> None:
+        """Publish at the next tick; any thread may call it."""
+        self._asked.set()
+
+    def tick(self, components: Sequence[ComponentHealth], stale: Sequence[str], notifier: Notifier) -> None:
+        """Publish what is due; to be called about twice a second."""
+        self._publish_info()
+        now = self._clock.monotonic()
+        # Also on connecting: what was published before was true while there was no connection.
+        known = (self._remote.unknown(), self._delivery.connected)
+        due = now >= self._due or self._asked.is_set() or known != self._before
+        self._before = known
+        if not (due or self._bus is not None):
+            return
+        told = self._document(components, stale)
+        if self._bus is not None:
+            self._bus.publish(topics.HEALTH, told)
+        if due:
+            self._asked.clear()
+            self._due = now + HEALTH_S
+            self._publish(told, notifier)
+
+    def _document(self, components: Sequence[ComponentHealth], stale: Sequence[str]) -> dict[str, Any]:
+        vitals = Vitals(
+            uptime_s=self._clock.monotonic() - self._started,
+            components=components,
+            stale=stale,
+            sources={name: source.status for name, source in self._sources.items()},
+            plugins=self._builder.plugins.reports(),
+            process=process_use(),
+            delivery=asdict(self._delivery.stats()),
+            config_problem=self._config_problem,
+            notices=[*self.notices, *([] if self._clock.synced() else [NO_CLOCK])],
+            choice_problem=self._control.problem,
+            schedule_problem=self._control.schedule_problem,
+            unknown=self._remote.unknown(),
+            commands=self._remote.counts(),
+            analyzers=self._builder.timings(),
+        )
+        redacted: dict[str, Any] = self._redactor.texts(document(vitals))  # texts of plugins and brokers are not ours
+        return redacted
+
+    def _publish(self, told: Mapping[str, Any], notifier: Notifier) -> None:
+        self._delivery.publish_state(topics.HEALTH, told)
+        wrong = told["problems"]
+        why = self._remote.why_unknown("camera")
+        doing = "watching" if why in ("", NONE) else f"not watching ({why})"
+        notifier.status(wrong[0] if wrong else f"{doing} as {self._device}")
+        for line in wrong:
+            if line not in self._last_problems and not line.startswith(LOGGED):
+                log.warning("%s", line)
+        self._last_problems = wrong
+
+    def _publish_info(self) -> None:
+        statuses = self._analyzer_statuses()
+        if statuses != self._statuses:
+            self._statuses = statuses
+            self._delivery.update_info(self._builder.info())
+
+    def _analyzer_statuses(self) -> list[tuple[str, Status]]:
+        return [(report.name, report.status) for report in self._builder.plugins.reports()]

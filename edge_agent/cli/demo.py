@@ -132,7 +132,7 @@ def _agent(settings: Settings, builder: PipelineBuilder) -> Agent:
     if not settings.web.enabled:
         return Agent(settings, builder)
     web = web_side(None, settings)
-    return Agent(settings, builder, board=EventBus(), companions=lambda agent: [web(agent)])
+    return Agent(settings, builder, bus=EventBus(), companions=lambda *live: [web(*live)])
 
 
 def _with_web(settings: Settings) -> Settings:

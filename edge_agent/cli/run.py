@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from edge_agent.app import Agent, ConfigFile, Daemon
+from edge_agent.app import ConfigFile, Daemon
 from edge_agent.cli.common import ConfigOption, pull_showing_progress
+from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import Redactor
+from edge_agent.live import Live
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.runtime.supervisor import Component
@@ -47,12 +49,12 @@ class WebSide:
     config: Path | None
     token: str = field(repr=False)
 
-    def __call__(self, agent: Agent) -> Component:
-        """Make the web server of ``agent``, which must have a board."""
+    def __call__(self, live: Live, handlers: CommandHandlers) -> Component:
+        """Make the web server of the agent behind ``live``, whose commands go to ``handlers``."""
         from edge_agent.api import Session
         from edge_agent.web.server import component
 
-        return component(agent, self.token, partial(Session, config=self.config, pull=False))
+        return component(live, handlers, self.token, partial(Session, config=self.config, pull=False))
 
 
 def web_side(config: Path | None, settings: Settings) -> WebSide:

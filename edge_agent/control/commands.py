@@ -66,10 +66,14 @@ class CommandHandlers:
         """Every command there is."""
         return tuple(self._table)
 
+    def state(self) -> Mapping[str, Any]:
+        """The document of the ``state`` topic as it is now."""
+        return self._actions.state()
+
     def perform(self, command: Command) -> Outcome:
         """Do it. ``accepted``: a device is not released yet, or the result is seen elsewhere."""
         status = self._table[command.name](command.value)
-        return Outcome(status, {"state": dict(self._actions.state())})
+        return Outcome(status, {"state": dict(self.state())})
 
     def _choose(self, choose: Callable[[Any], None], expected: TypeAdapter[Any], value: object) -> Status:
         choose(_valid(expected, value))

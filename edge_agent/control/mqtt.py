@@ -1,6 +1,6 @@
-"""What the outside may see and do of a running agent: the ``state`` topic, commands and Home Assistant, put together.
+"""MQTT side of runtime control: the ``state`` topic, commands and Home Assistant discovery, put together.
 
-The panel owns no policy: choices are :class:`~edge_agent.control.state.Control`'s, checks of senders
+It owns no policy: overrides are :class:`~edge_agent.control.state.Control`'s, checks of senders
 :class:`~edge_agent.delivery.commands.CommandServer`'s. Nothing is subscribed unless the config enables it.
 """
 
@@ -23,7 +23,6 @@ from edge_agent.domain.summary import MISSING, NONE
 from edge_agent.runtime.process import process_use
 from edge_agent.settings import Settings
 
-Taps = Mapping[str, SourceController[Any]]
 DeviceState = Literal["on", "off", "pending", "missing", "none"]
 
 SENSES = {"camera": "people", "microphone": "sounds"}
@@ -31,9 +30,10 @@ SENSES = {"camera": "people", "microphone": "sounds"}
 
 
 class RemoteControl:
-    """Connects ``control`` and the ``taps`` to ``delivery``. ``analyzers`` names those that run.
+    """Connect ``control`` and the ``sources`` to MQTT through ``delivery``. ``analyzers`` names those that run.
 
-    ``report`` has health published now, ``resets`` begin things anew besides the streams, ``reload`` reads the config.
+    ``report`` has health published now, ``resets`` restart things besides the streams, ``reload`` reads the config.
+    :attr:`handlers` performs commands that arrive in other ways.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RemoteControl:
         settings: Settings,
         clock: Clock,
         control: Control,
-        taps: Taps,
+        sources: Mapping[str, SourceController[Any]],
         delivery: DeliveryService,
         analyzers: frozenset[str],
         report: Callable[[], None],
@@ -50,14 +50,14 @@ class RemoteControl:
     ) -> None:
         self._settings = settings
         self._control = control
-        self._taps = taps
+        self._sources = sources
         self._delivery = delivery
         self._shown: Mapping[str, Any] = {}
-        self.requests = CommandHandlers(
+        self.handlers = CommandHandlers(
             control, Actions(self.document, report, self._settle, {"stream": self._reset_stream} | dict(resets), reload)
         )
         self._commands = CommandServer(
-            settings.commands, delivery.topics, self.requests.names, self.requests.perform, delivery, clock
+            settings.commands, delivery.topics, self.handlers.names, self.handlers.perform, delivery, clock
         )
         self._announcer = Announcer(
             self._announcement(analyzers) if settings.home_assistant.enabled else {},
@@ -91,10 +91,14 @@ class RemoteControl:
     def why_unknown(self, device: str) -> str:
         """Why ``device`` (camera or microphone) tells nothing now: a reason of :mod:`edge_agent.domain.summary`, or
         empty when it does."""
-        tap = self._taps.get(device)
-        if tap is None:
+        source = self._sources.get(device)
+        if source is None:
             return NONE
-        return self._control.state.why_off("camera" if device == "camera" else "microphone") or tap.why_not
+        return self._control.state.why_off("camera" if device == "camera" else "microphone") or source.why_not
+
+    def unknown(self) -> dict[str, str]:
+        """By device, the reason of :meth:`why_unknown`."""
+        return {name: self.why_unknown(name) for name in SENSES}
 
     def document(self) -> dict[str, Any]:
         """The ``state`` topic: what is chosen, and what is really so."""
@@ -118,20 +122,20 @@ class RemoteControl:
         }
 
     def _device(self, name: str) -> DeviceState:
-        tap = self._taps.get(name)
-        if tap is None:
+        source = self._sources.get(name)
+        if source is None:
             return "none"
-        if tap.on:
-            return "missing" if tap.why_not == MISSING else "on"
-        return "off" if tap.released else "pending"
+        if source.on:
+            return "missing" if source.why_not == MISSING else "on"
+        return "off" if source.released else "pending"
 
     def _settle(self, seconds: float) -> bool:
         """Whether every device that is switched off was released, each within ``seconds``."""
-        return all(tap.wait_released(seconds) for tap in self._taps.values() if not tap.on)
+        return all(source.wait_released(seconds) for source in self._sources.values() if not source.on)
 
     def _reset_stream(self) -> None:
-        for tap in self._taps.values():
-            tap.cycle()
+        for source in self._sources.values():
+            source.cycle()
 
     def _announcement(self, analyzers: frozenset[str]) -> dict[str, bytes]:
         settings, limits = self._settings, self._control.limits
@@ -141,8 +145,8 @@ class RemoteControl:
             version=__version__,
             topics=self._delivery.topics,
             window_s=settings.summary.window_s,
-            camera="camera" in self._taps,
-            microphone="microphone" in self._taps,
+            camera="camera" in self._sources,
+            microphone="microphone" in self._sources,
             attention="attention" in analyzers,
             commands=settings.commands.allow if settings.commands.enabled else (),
             fps=(limits.least_fps, limits.most_fps),

@@ -20,7 +20,7 @@ from edge_agent.runtime.supervisor import Beat, Component
 T = TypeVar("T")
 
 IDLE_S = 1.0
-"""How often a shut tap beats."""
+"""Seconds between the heartbeats of a source that is switched off."""
 
 
 class SourceController(Generic[T]):
@@ -29,7 +29,7 @@ class SourceController(Generic[T]):
     def __init__(
         self, name: str, source: Reopening[T], into: Mailbox[T], on_open: Callable[[], None] = lambda: None
     ) -> None:
-        self._name = name
+        self.name = name
         self._source = source
         self._into = into
         self._on_open = on_open
@@ -91,7 +91,7 @@ class SourceController(Generic[T]):
 
     def component(self) -> Component:
         """The thread that reads the source."""
-        return Component(self._name, self._run, self._wake, stale_after=60.0)
+        return Component(self.name, self._run, self._wake, stale_after=60.0)
 
     def _wake(self) -> None:
         with self._changed:

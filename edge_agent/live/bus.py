@@ -1,7 +1,7 @@
-"""The latest of everything the agent has to say, for those who look at it on this machine; bounded, nothing durable.
+"""Event bus: the documents that the agent publishes, for readers on the same machine; bounded, in memory only.
 
-Documents have the shape they have on MQTT, and only what may be published there is posted here: what was withheld for
-privacy is not. ``seq`` of summaries and events counts from the agent's start; it is no key of a delivered message.
+Documents have the shape they have on MQTT, and only what may be published there is published here: what was withheld
+for privacy is not. ``seq`` of summaries and events counts from the agent's start; it is no key of a delivered message.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class BusMessage:
     document: Document
 
 
-Watcher = Callable[[BusMessage], None]
-"""Called on the poster's thread; must be quick and must not fail."""
+Subscriber = Callable[[BusMessage], None]
+"""Called on the publisher's thread; must be quick and must not fail."""
 
 
 class EventBus:
@@ -41,17 +41,17 @@ class EventBus:
         self._states: dict[str, Document] = {}
         self._summaries: deque[Document] = deque(maxlen=SUMMARIES)
         self._events: deque[Document] = deque(maxlen=EVENTS)
-        self._watchers: list[Watcher] = []
-        self._posted = 0
+        self._subscribers: list[Subscriber] = []
+        self._numbered = 0
 
     def next_seq(self) -> int:
-        """A number for the next summary or event."""
+        """The ``seq`` of the next summary or event."""
         with self._lock:
-            self._posted += 1
-            return self._posted
+            self._numbered += 1
+            return self._numbered
 
-    def post(self, kind: str, document: Document) -> None:
-        """Make ``document`` known."""
+    def publish(self, kind: str, document: Document) -> None:
+        """Keep ``document`` and hand it to every subscriber."""
         with self._lock:
             if kind == "summary":
                 self._summaries.append(document)
@@ -59,36 +59,36 @@ class EventBus:
                 self._events.append(document)
             else:
                 self._states[kind] = document
-            watchers = list(self._watchers)
-        for watcher in watchers:
+            subscribers = list(self._subscribers)
+        for subscriber in subscribers:
             try:
-                watcher(BusMessage(kind, document))
-            except Exception:  # who watches must not stop who posts
-                log.exception("board: a watcher failed")
+                subscriber(BusMessage(kind, document))
+            except Exception:  # a failing subscriber must not stop the publisher
+                log.exception("event bus: a subscriber failed")
 
-    def watch(self, watcher: Watcher) -> Callable[[], None]:
-        """Tell ``watcher`` of everything posted from now on; returns how to end that."""
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Hand everything published from now on to ``subscriber``; returns a function that ends it."""
         with self._lock:
-            self._watchers.append(watcher)
+            self._subscribers.append(subscriber)
 
         def leave() -> None:
             with self._lock:
-                if watcher in self._watchers:
-                    self._watchers.remove(watcher)
+                if subscriber in self._subscribers:
+                    self._subscribers.remove(subscriber)
 
         return leave
 
     def state(self, kind: str) -> Document | None:
-        """The latest document of that kind of state."""
+        """The latest document of that kind; None before the first."""
         with self._lock:
             return self._states.get(kind)
 
     def summaries(self, after: int = 0) -> list[Document]:
-        """Those with a ``seq`` above ``after``, oldest first."""
+        """Summaries with a ``seq`` above ``after``, oldest first."""
         with self._lock:
             return [document for document in self._summaries if document["seq"] > after]
 
     def events(self, after: int = 0) -> list[Document]:
-        """Likewise."""
+        """Events with a ``seq`` above ``after``, oldest first."""
         with self._lock:
             return [document for document in self._events if document["seq"] > after]

@@ -60,10 +60,10 @@ class Client:
 
 
 class Hub:
-    """Spreads the postings of ``board`` over the clients of one event loop; ``most`` clients at a time."""
+    """Distribute the messages of ``bus`` to the clients of one event loop; ``most`` clients at a time."""
 
-    def __init__(self, board: EventBus, most: int) -> None:
-        self.board = board
+    def __init__(self, bus: EventBus, most: int) -> None:
+        self.bus = bus
         self._most = most
         self._clients: set[Client] = set()
         self._leave: Callable[[], None] | None = None
@@ -75,7 +75,7 @@ class Hub:
             raise ProblemError(503, "too many live connections; try again later", {"retry-after": "30"})
         client = Client()
         if not self._clients:
-            self._leave = self.board.watch(self._handed_to(asyncio.get_running_loop()))
+            self._leave = self.bus.subscribe(self._handed_to(asyncio.get_running_loop()))
         self._clients.add(client)
         try:
             yield client
@@ -86,11 +86,11 @@ class Hub:
                 self._leave = None
 
     def _handed_to(self, loop: asyncio.AbstractEventLoop) -> Callable[[BusMessage], None]:
-        def watcher(posting: BusMessage) -> None:
+        def subscriber(posting: BusMessage) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._spread, posting)
 
-        return watcher
+        return subscriber
 
     def _spread(self, posting: BusMessage) -> None:
         text = message(posting.kind, posting.document)
@@ -104,8 +104,8 @@ class Hub:
 
     def now(self) -> list[str]:
         """What a new client is told first: the states and the latest summary."""
-        found = [(kind, self.board.state(kind)) for kind in ("state", "health", "pacing", "presence")]
-        latest = self.board.summaries()[-1:]
+        found = [(kind, self.bus.state(kind)) for kind in ("state", "health", "pacing", "presence")]
+        latest = self.bus.summaries()[-1:]
         return [message(k, d) for k, d in found if d is not None] + [message("summary", d) for d in latest]
 
 

@@ -1,4 +1,4 @@
-"""The agent's figures for Prometheus, read off the board when they are asked for."""
+"""The agent's figures for Prometheus, read from the event bus when they are asked for."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from prometheus_client.registry import Collector
 from edge_agent.live.bus import Document, EventBus
 
 
-class BoardCollector(Collector):
-    """Metrics of ``board``: of the latest summary, of the health document and of who is in view.
+class BusCollector(Collector):
+    """Metrics of ``bus``: of the latest summary, of the health document and of who is in view.
 
     What is not known has no sample: 0 would say that nobody is there. ``edge_agent_unknown_seconds`` says why.
     """
 
-    def __init__(self, board: EventBus) -> None:
-        self._board = board
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
 
     def collect(self) -> Iterable[Metric]:
         """All of them."""
-        summary = self._board.summaries()[-1:]
-        health = self._board.state("health")
+        summary = self._bus.summaries()[-1:]
+        health = self._bus.state("health")
         yield from _of_summary(summary[0]) if summary else ()
         yield from _of_health(health) if health is not None else ()
-        yield from _of_presence(self._board.state("presence") or {"count": None})
+        yield from _of_presence(self._bus.state("presence") or {"count": None})
 
 
-def render(board: EventBus) -> bytes:
+def render(bus: EventBus) -> bytes:
     """The exposition format."""
     registry = CollectorRegistry()
-    registry.register(BoardCollector(board))
+    registry.register(BusCollector(bus))
     return generate_latest(registry)
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from edge_agent.app import Agent
+from edge_agent.live import Live
 from edge_agent.plugin.imaging import jpeg
 from edge_agent.web.problems import ProblemError
 
@@ -17,7 +17,7 @@ LONGEST = 640
 _OWN = {"cross-origin-resource-policy": "same-origin"}
 
 
-def routes(agent: Agent) -> list[BaseRoute]:
+def routes(agent: Live) -> list[BaseRoute]:
     """The endpoint."""
 
     async def picture(_request: Request) -> Response:

@@ -16,9 +16,10 @@ from typing import Any, cast
 import uvicorn
 
 from edge_agent.api import Session
-from edge_agent.app import Agent
+from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.files import replace_durably
+from edge_agent.live import Live
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
@@ -75,16 +76,20 @@ def _made_up(path: Path) -> str:
     return token
 
 
-def component(agent: Agent, token: str, open_session: Callable[..., Session] = Session) -> Component:
-    """The web side of ``agent``, which must have a board; what is uploaded goes to an ``open_session`` of its own."""
-    server = WebServer(agent, token, open_session)
+def component(
+    agent: Live, handlers: CommandHandlers, token: str, open_session: Callable[..., Session] = Session
+) -> Component:
+    """The web side of ``agent``; commands go to ``handlers``, what is uploaded to an ``open_session`` of its own."""
+    server = WebServer(agent, handlers, token, open_session)
     return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
 
 
 class WebServer:
     """See the module."""
 
-    def __init__(self, agent: Agent, token: str, open_session: Callable[..., Session]) -> None:
+    def __init__(
+        self, agent: Live, handlers: CommandHandlers, token: str, open_session: Callable[..., Session]
+    ) -> None:
         self._open_session = open_session
         web = agent.settings.web
         self._address = (web.host, web.port)
@@ -92,6 +97,7 @@ class WebServer:
         hosts = (*LOOPBACK, *(name.lower() for name in (here, *web.allowed_hosts)))
         self._rules = Rules(token, hosts, roomy=ROOMY, origins=web.allowed_origins)
         self._agent = agent
+        self._handlers = handlers
 
     def run(self, beat: Beat, stop: Stop) -> None:
         """Serve until ``stop`` is requested."""
@@ -108,12 +114,10 @@ class WebServer:
                 _rest(beat, stop)
 
     async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
-        board, clients = self._agent.board, self._agent.settings.web.clients
-        if board is None:
-            raise ValueError("the agent of a web side needs a board")
-        hub, limits = Hub(board, clients), Connections(clients + SPARE, TALKATIVE)
+        clients = self._agent.settings.web.clients
+        hub, limits = Hub(self._agent.bus, clients), Connections(clients + SPARE, TALKATIVE)
         config = uvicorn.Config(
-            make_app(self._agent, hub, self._rules, self._open_session),
+            make_app(self._agent, self._handlers, hub, self._rules, self._open_session),
             http=limits.protocol(),
             log_config=None,
             log_level="error",  # what clients do wrong is no news

@@ -1,4 +1,4 @@
-"""The live API as it is asked for: ``/api/v1/…``, commands, metrics and probes. Reads the board, decides nothing.
+"""The live API as it is asked for: ``/api/v1/…``, commands, metrics and probes. Reads the event bus, decides nothing.
 
 Commands take the way of MQTT commands: :mod:`edge_agent.control.commands` refuses what the config forbids.
 """
@@ -16,12 +16,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from edge_agent import __version__
-from edge_agent.app import Agent
+from edge_agent.control.commands import CommandHandlers
 from edge_agent.delivery.commands import Command
 from edge_agent.delivery.payload import schema, timestamp
 from edge_agent.domain.errors import EdgeAgentError, RefusedError
 from edge_agent.domain.event import MessageKind
-from edge_agent.live.bus import EventBus
+from edge_agent.live import Live
 from edge_agent.live.people import KEEP_S
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview
@@ -34,15 +34,16 @@ DESCRIBED_ELSEWHERE: dict[str, MessageKind] = {"Summary": "summary", "Event": "e
 
 
 class Views:
-    """The endpoints over one ``agent`` and its ``board``.
+    """The endpoints over one ``agent``; commands go to ``handlers``.
 
     Those whose answers take a while are plain functions, which Starlette runs in a thread: the event loop serves live
     clients meanwhile.
     """
 
-    def __init__(self, agent: Agent, board: EventBus) -> None:
+    def __init__(self, agent: Live, handlers: CommandHandlers) -> None:
         self._agent = agent
-        self._board = board
+        self._bus = agent.bus
+        self._handlers = handlers
         self._looks: analytics.Looks = {}
         self._looking = threading.Lock()
 
@@ -72,13 +73,13 @@ class Views:
 
     async def ready(self, _request: Request) -> Response:
         """Whether the agent works without a known problem; nothing else, because this needs no token."""
-        health = self._board.state("health")
+        health = self._bus.state("health")
         status = health["status"] if health is not None else "starting"
         return JSONResponse({"status": status}, 200 if status == "ok" else 503)
 
     def metrics(self, _request: Request) -> Response:
         """Prometheus."""
-        return Response(metrics.render(self._board), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics.render(self._bus), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def openapi(self, _request: Request) -> Response:
         """What is described here."""
@@ -94,22 +95,22 @@ class Views:
             "control": self._agent.settings.web.control,
         }
         kinds = ("state", "health", "pacing", "presence")
-        return JSONResponse(document | {kind: self._board.state(kind) for kind in kinds})
+        return JSONResponse(document | {kind: self._bus.state(kind) for kind in kinds})
 
     async def summary(self, _request: Request) -> Response:
         """The latest."""
-        latest = self._board.summaries()[-1:]
+        latest = self._bus.summaries()[-1:]
         if not latest:
             raise ProblemError(404, "no window has ended yet; try again in a moment")
         return JSONResponse(latest[0])
 
     def summaries(self, request: Request) -> Response:
         """Those after ``since``."""
-        return JSONResponse({"summaries": self._board.summaries(_number(request, "since"))})
+        return JSONResponse({"summaries": self._bus.summaries(_number(request, "since"))})
 
     def events(self, request: Request) -> Response:
         """Likewise."""
-        return JSONResponse({"events": self._board.events(_number(request, "since"))})
+        return JSONResponse({"events": self._bus.events(_number(request, "since"))})
 
     def analytics(self, request: Request) -> Response:
         """A period of the device's history."""
@@ -137,7 +138,7 @@ class Views:
         wall, device = clock.wall(), self._agent.settings.device.id
         with self._looking:  # who asks meanwhile is told from what the first one had rendered
             people = analytics.people(known, device, wall - now, self._looks)
-        unknown = (self._board.state("presence") or {}).get("unknown")
+        unknown = (self._bus.state("presence") or {}).get("unknown")
         people = [person | {"here": person["here"] and not unknown} for person in people]
         return JSONResponse({"now": timestamp(wall), "unknown": unknown, "people": people})
 
@@ -161,18 +162,18 @@ class Views:
     async def _perform(self, name: str, value: object) -> Response:
         if not self._agent.settings.web.control:
             raise ProblemError(403, "web.control is off in this device's config", more=REFUSED)
-        requests = self._agent.panel.requests
-        if name not in requests.names:
+        handlers = self._handlers
+        if name not in handlers.names:
             raise ProblemError(
-                404, f"there is no command {name!r}; there are {', '.join(requests.names)}", more=REFUSED
+                404, f"there is no command {name!r}; there are {', '.join(handlers.names)}", more=REFUSED
             )
         try:
-            outcome = await anyio.to_thread.run_sync(requests.perform, Command(name, value=value))
+            outcome = await anyio.to_thread.run_sync(handlers.perform, Command(name, value=value))
         except RefusedError as error:
             raise ProblemError(409, str(error), more=REFUSED) from None
         except EdgeAgentError as error:
             raise ProblemError(500, str(error), more={"outcome": "failed"}) from None
-        self._board.post("state", self._agent.panel.document())  # who asks next sees it, and so do those who watch
+        self._bus.publish("state", handlers.state())  # the next reader sees it, and so do live clients
         return JSONResponse({"status": outcome.status, **outcome.details})
 
 

@@ -1,6 +1,7 @@
 """Hostile clients of the web side, by raw sockets: wrong names, no token, huge and slow bodies, who does not read.
 
-FAULTS row 33. The server is the agent's own, over an agent with a board; only what it has to tell is posted here.
+FAULTS row 33. The server is the agent's own, over an agent with an event bus; only the documents on the bus are made up
+here.
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatien
         good.settimeout(5)
         asked = _asks_without_end(lazy[2], head("GET", "/static/main.js", f"Host: 127.0.0.1:{web.port}"))
         for number in [*range(3000), -1]:
-            web.board.post("pacing", {"number": number, "padding": "x" * 8192})
+            web.bus.publish("pacing", {"number": number, "padding": "x" * 8192})
             next(asked, None)
             wanted = b'"number":%d,' % number
             while wanted not in received:
@@ -238,7 +239,7 @@ def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatien
         while any(_established(web.port, sock.getsockname()[1]) for sock in lazy):
             assert time.monotonic() < deadline, "one is still connected"
             time.sleep(0.1)
-        web.board.post("pacing", {"number": -2, "padding": ""})
+        web.bus.publish("pacing", {"number": -2, "padding": ""})
         assert b'"number":-2,' in good.recv(65536)
 
 
@@ -295,7 +296,7 @@ def test_a_crowd_that_comes_at_once_is_refused_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Forty where there are five places, as when all browsers come back at the same time."""
-    monkeypatch.setattr("edge_agent.web.server.Hub", lambda board, _most: Hub(board, 5))
+    monkeypatch.setattr("edge_agent.web.server.Hub", lambda bus, _most: Hub(bus, 5))
     few = Web(tmp_path)
     try:
         request = head("GET", "/stream-emotion-feed", f"Host: 127.0.0.1:{few.port}", BEARER)
@@ -338,7 +339,7 @@ def _established(server_port: int, client_port: int) -> bool:
 
 def test_what_nobody_foresaw_is_told_without_its_details(web: Web) -> None:
     """Row 33: A failure in the server: a problem document without its details, and it goes on."""
-    web.board.post("health", {"status": "ok"})  # metrics need more of it
+    web.bus.publish("health", {"status": "ok"})  # metrics need more of it
     status, body = web.ask("GET", "/metrics", BEARER)
     assert (status, json.loads(body)["status"]) == (500, 500)
     assert b"Traceback" not in body

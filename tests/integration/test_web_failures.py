@@ -30,6 +30,7 @@ from edge_agent.settings import ConfigText, Settings
 from edge_agent.web import echo, hume, server, upload
 from tests.support.cli import Cli
 from tests.support.mosquitto import free_port
+from tests.support.web_side import live_of
 
 TOKEN = "0123456789abcdef-right"
 ENABLED = "[web]\nenabled = true\n"
@@ -119,7 +120,9 @@ def test_a_state_folder_that_cannot_be_written_does_not_end_the_agent(
 def served(agent: Agent) -> Iterator[Beat]:
     """The web side of ``agent`` running."""
     stop, beat = Stop(), Beat(SystemClock(lambda: True))
-    thread = threading.Thread(target=server.component(agent, TOKEN).run, args=(beat, stop))
+    thread = threading.Thread(
+        target=server.component(live_of(agent), agent.remote.handlers, TOKEN).run, args=(beat, stop)
+    )
     thread.start()
     try:
         yield beat
@@ -129,11 +132,11 @@ def served(agent: Agent) -> Iterator[Beat]:
         assert not thread.is_alive()
 
 
-def an_agent(state: Path, port: int, board: EventBus | None, web: str = "") -> Agent:
+def an_agent(state: Path, port: int, bus: EventBus, web: str = "") -> Agent:
     device = f'[device]\nid = "kiosk-1"\nstate_dir = "{state}"\n[plugins]\nallow = []\n'
     config = ConfigText("test", f"{device}{ENABLED}port = {port}\n{web}")
     settings = config.settings()
-    return Agent(settings, PipelineBuilder(config, settings), board=board)
+    return Agent(settings, PipelineBuilder(config, settings), bus=bus)
 
 
 def asked(port: int, name: str, *headers: str, at: str = "127.0.0.1") -> int:
@@ -196,12 +199,12 @@ def test_it_answers_to_the_names_it_was_given_and_to_no_others(tmp_path: Path) -
 def test_a_failure_nobody_foresaw_is_logged_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here: an agent without a board, as only a mistake in the code could make it."""
     monkeypatch.setattr(server, "RETRY_S", 1.0)
-    with served(an_agent(tmp_path, free_port(), None)) as beat:
+    monkeypatch.setattr(server, "make_app", lambda *_args: 1 / 0)
+    with served(an_agent(tmp_path, free_port(), EventBus())) as beat:
         until(lambda: caplog.text.count("web: failed; trying again") >= 2)
         assert beat.age < 2.0
-    assert "needs a board" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def hear_out(live: client.ClientConnection) -> None:
@@ -211,16 +214,16 @@ def hear_out(live: client.ClientConnection) -> None:
 
 def test_clients_are_let_go_when_it_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Soon, with a word to those who listen, and without noise in the log."""
-    port, board = free_port(), EventBus()
+    port, bus = free_port(), EventBus()
     bearer = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     with ExitStack() as stack:
-        with served(an_agent(tmp_path, port, board)):
+        with served(an_agent(tmp_path, port, bus)):
             until(lambda: answers(port))
             feed = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
             feed.sendall(f"GET /stream-emotion-feed HTTP/1.1\r\n{bearer}".encode())
             address = f"ws://127.0.0.1:{port}/api/v1/live?token={TOKEN}"
             live = stack.enter_context(client.connect(address))
-            board.post("health", {"status": "ok"})
+            bus.publish("health", {"status": "ok"})
             assert "health" in live.recv(20)
             assert feed.recv(4096).startswith(b"HTTP/1.1 200")
             began = time.monotonic()

@@ -13,7 +13,7 @@ import httpx
 from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import connect
 
-from edge_agent.live.people import KEEP_S, MOST, STEP_S, People
+from edge_agent.live.people import KEEP_S, MOST, STEP_S
 from edge_agent.web.conversation import Conversation, Limits
 from tests.support.web import Server
 from tests.support.web_side import BEARER, Web
@@ -71,17 +71,17 @@ async def greet(address: str, everybody: asyncio.Barrier, seconds: float, ahead:
 
 def test_others_are_answered_while_a_large_answer_is_made(tmp_path: Path) -> None:
     """As many people as are remembered, for as long as they are: thousands of windows."""
-    people = People()
+    web = Web(tmp_path)
+    people = web.live.people
+    assert people is not None
     tracks = [f"t{k}" for k in range(MOST)]
     now = 0.0
     for step in range(int(KEEP_S / STEP_S) * 2):
         now = step * STEP_S / 2
         people.accept(look(now, *tracks, observations=tuple(reading(t, now, happiness=0.8) for t in tracks)))
-    web = Web(tmp_path)
     address = f"http://127.0.0.1:{web.port}"
     headers = dict([BEARER.split(": ")])
     try:
-        web.agent.people = people
         people.since = lambda _begin, _now, since=people.since: since(0.0, now)  # type: ignore[method-assign]
         took: list[float] = []
 

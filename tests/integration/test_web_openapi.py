@@ -26,11 +26,11 @@ WALL = 1_780_000_000.0
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     found = Web(tmp_path_factory.mktemp("state"))
     for k in range(20):
-        found.board.post("summary", summary_document(a_summary(10.0 * k), "kiosk-1", "b0071d00", 2 * k + 1))
+        found.bus.publish("summary", summary_document(a_summary(10.0 * k), "kiosk-1", "b0071d00", 2 * k + 1))
         event = Event(BURST, "cough", 0.97, 10.0 * k, 0.8)
-        found.board.post("event", event_document(event, WALL + 10.0 * k, "synced", "kiosk-1", "b0071d00", 2 * k + 2))
+        found.bus.publish("event", event_document(event, WALL + 10.0 * k, "synced", "kiosk-1", "b0071d00", 2 * k + 2))
     delivery = asdict(found.agent.delivery.stats())
-    found.board.post("health", health.document(Vitals(9.0, (), (), {}, (), process_use(), delivery)))
+    found.bus.publish("health", health.document(Vitals(9.0, (), (), {}, (), process_use(), delivery)))
     yield found
     found.stop()
 
@@ -43,7 +43,7 @@ NOT_IN_WORDS = {"GET /api/v1/analytics": [positive_data_acceptance]}
 
 
 def test_everything_that_is_served_is_described(web: Web) -> None:
-    served = {route.path for route in Views(web.agent, web.board).routes()}
+    served = {route.path for route in Views(web.live, web.agent.remote.handlers).routes()}
     assert served == {operation.path for operation in OPERATIONS.values()}
 
 

@@ -88,7 +88,7 @@ def told(browser: Browser, page: str, way: str, web: Web, token: str = TOKEN) ->
 
 def a_web(folder: Path, *origins: str) -> Web:
     web = Web(folder, f"allowed_origins = {list(origins)}")
-    web.board.post("health", {"status": "ok"})
+    web.bus.publish("health", {"status": "ok"})
     return web
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_agent.app import Agent
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.clock import SystemClock
-from edge_agent.live.bus import EventBus
+from edge_agent.live import EventBus, Live
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat
 from edge_agent.settings import ConfigText
@@ -23,8 +23,14 @@ TOKEN = "0123456789abcdef-right"
 BEARER = f"Authorization: Bearer {TOKEN}"
 
 
+def live_of(agent: Agent) -> Live:
+    """The view of an agent that was made with an event bus."""
+    assert agent.live is not None
+    return agent.live
+
+
 class Web:
-    """The web side of an agent without devices, on a free port; ``board`` is where it looks; ``more`` of ``[web]``
+    """The web side of an agent without devices, on a free port; ``bus`` is where it looks; ``more`` of ``[web]``
     and of ``[device]``."""
 
     def __init__(self, state: Path, more: str = "", device: str = "") -> None:
@@ -36,11 +42,12 @@ class Web:
         )
         config = ConfigText("test", text)
         settings = config.settings()
-        self.board = EventBus()
-        self.agent = Agent(settings, PipelineBuilder(config, settings), board=self.board)
+        self.bus = EventBus()
+        self.agent = Agent(settings, PipelineBuilder(config, settings), bus=self.bus)
+        self.live = live_of(self.agent)
         self._stop = Stop()
         self.beat = Beat(SystemClock(lambda: True))
-        run = server.component(self.agent, server.token_of(settings)).run
+        run = server.component(self.live, self.agent.remote.handlers, server.token_of(settings)).run
         self._thread = threading.Thread(target=run, args=(self.beat, self._stop))
         self._thread.start()
         deadline = time.monotonic() + 30

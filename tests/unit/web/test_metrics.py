@@ -14,10 +14,10 @@ from edge_agent.web import metrics
 
 
 def samples(window: Window, presence: Presence) -> dict[str, Any]:
-    board = EventBus()
-    board.post("summary", summary_document(Summary(0.0, "synced", window), "kiosk-1", "b", 1))
-    board.post("presence", presence_document(presence, "kiosk-1"))
-    text = metrics.render(board).decode()
+    bus = EventBus()
+    bus.publish("summary", summary_document(Summary(0.0, "synced", window), "kiosk-1", "b", 1))
+    bus.publish("presence", presence_document(presence, "kiosk-1"))
+    text = metrics.render(bus).decode()
     return {
         s.name + "".join(f" {label}" for label in s.labels.values()): s.value
         for family in text_string_to_metric_families(text)

@@ -1,0 +1,366 @@
+"""Pipeline of the daemon: vision, audio and summary stages, each with its thread and its bounded hand-off.
+
+Frames pass through a latest-only mailbox, sound through a bounded queue whose losses are counted; both lanes put their
+reports into the queue of the summary stage.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from edge_agent.analysis.lanes import AudioLane, VisionLane
+from edge_agent.analysis.pacing import Bounds
+from edge_agent.app.builder import PipelineBuilder
+from edge_agent.capture import ReplayGroup, make_audio, make_video
+from edge_agent.control.sources import SourceController
+from edge_agent.control.state import ControlState
+from edge_agent.delivery import topics
+from edge_agent.delivery.payload import event_document, presence_document, summary_document
+from edge_agent.delivery.service import DeliveryService
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.event import Event
+from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.observation import AudioReport, VisionReport
+from edge_agent.domain.summary import STOPPED, ClockState, Presence, Summary
+from edge_agent.live import EventBus, Live, People, Preview, history
+from edge_agent.live.history import HistoryFile
+from edge_agent.plugin.manager import PluginManager
+from edge_agent.runtime.mailbox import Closed, Mailbox
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Beat, Component
+from edge_agent.settings import Settings
+from edge_agent.summary.context import BASELINE_FILE, Baseline, BaselineFile
+from edge_agent.summary.rollup import RollUp
+from edge_agent.summary.summariser import Summariser
+
+log = logging.getLogger(__name__)
+
+REPORT_BACKLOG = 512
+SOUND_BACKLOG = 100
+STALE_S = 30.0
+"""Seconds without progress after which a lane counts as hung, at least; more on a machine that is slow."""
+EXPLAIN_EVERY_S = 1.0
+
+Reports = Mailbox[VisionReport | AudioReport]
+Unknown = Callable[[], Mapping[str, str]]
+"""Returns, by device (``camera``, ``microphone``), why it tells nothing now; an empty reason when it does."""
+
+
+class VisionStage:
+    """Run the vision lane on frames of the camera. ``source`` is None without a camera or a picture analyzer.
+
+    ``publish_pacing`` receives the document of the ``pacing`` topic, at most once a second; None: nobody reads it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        builder: PipelineBuilder,
+        lane: VisionLane,
+        replays: ReplayGroup,
+        reports: Reports,
+        publish_pacing: Callable[[Mapping[str, Any]], None] | None,
+    ) -> None:
+        self._clock = clock
+        self._lane = lane
+        self._reports = reports
+        self._publish_pacing = publish_pacing
+        self._explained = float("-inf")
+        self._frames: Mailbox[Frame] = Mailbox(1)
+        self._new_stream = threading.Event()
+        self._new_bounds: Bounds | None = None
+        self._expected_s = _expected_s(builder)
+        video = make_video(settings.camera, clock, builder.video_plugins(), replays) if lane.wanted else None
+        self.source = SourceController("camera", video, self._frames, self._new_stream.set) if video else None
+        self.preview = self._make_preview(settings)
+
+    def _make_preview(self, settings: Settings) -> Preview | None:
+        source = self.source
+        if source is None or not (settings.web.enabled and settings.web.preview):
+            return None
+        log.warning("web.preview is on: whoever knows the token of the web side can see what the camera sees")
+        return Preview(self._clock, lambda: source.on)
+
+    def apply(self, *, on: bool, bounds: Bounds) -> None:
+        """Open or release the camera, and work at ``bounds`` from the next frame on."""
+        if self.source is not None:
+            self.source.turn(on)
+        if self.preview is not None and not on:
+            self.preview.forget()
+        self._new_bounds = bounds
+
+    def components(self) -> list[Component]:
+        """The lane's thread and the camera's, downstream first."""
+        if self.source is None:
+            return []
+        lane = Component("vision", self._run, self._frames.close, STALE_S, expected=self._expected_s)
+        return [lane, self.source.component()]
+
+    def _run(self, beat: Beat, stop: Stop) -> None:
+        self._lane.on_step = beat
+        while not stop.requested:
+            beat()
+            try:
+                frame = self._frames.get(1.0)
+            except Closed:
+                return
+            if frame is None:
+                continue
+            self._adjust()
+            if self.preview is not None:
+                self.preview.show(frame)
+            report = self._lane.offer(frame, self._frames.take_lost())
+            if report is not None:
+                self._reports.put(replace(report, latency=max(0.0, self._clock.monotonic() - frame.time)))
+                self._explain(report.time)
+
+    def _adjust(self) -> None:
+        """Apply what other threads asked of the lane, on the lane's own thread."""
+        if self._new_stream.is_set():
+            self._new_stream.clear()
+            self._lane.reset()
+        bounds, self._new_bounds = self._new_bounds, None
+        if bounds is not None:
+            self._lane.repace(bounds)
+
+    def _explain(self, now: float) -> None:
+        """Publish the lane's decisions and their reasons."""
+        why = self._lane.why
+        if why is not None and self._publish_pacing is not None and now - self._explained >= EXPLAIN_EVERY_S:
+            self._explained = now
+            self._publish_pacing(why.document())
+
+
+class AudioStage:
+    """Run the audio lane on blocks of the microphone. ``source`` is None without a microphone or an audio analyzer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        builder: PipelineBuilder,
+        lane: AudioLane,
+        replays: ReplayGroup,
+        reports: Reports,
+    ) -> None:
+        self._lane = lane
+        self._reports = reports
+        self._blocks: Mailbox[AudioBlock] = Mailbox(SOUND_BACKLOG)
+        self._expected_s = _expected_s(builder)
+        audio = make_audio(settings.microphone, clock, builder.audio_plugins(), replays) if lane.wanted else None
+        self.source = SourceController("microphone", audio, self._blocks) if audio else None
+
+    def apply(self, *, on: bool) -> None:
+        """Open or release the microphone."""
+        if self.source is not None:
+            self.source.turn(on)
+
+    def components(self) -> list[Component]:
+        """The lane's thread and the microphone's, downstream first."""
+        if self.source is None:
+            return []
+        lane = Component("audio", self._run, self._blocks.close, STALE_S, expected=self._expected_s)
+        return [lane, self.source.component()]
+
+    def _run(self, beat: Beat, stop: Stop) -> None:
+        self._lane.on_step = beat
+        while not stop.requested:
+            beat()
+            try:
+                block = self._blocks.get(1.0)
+            except Closed:
+                break
+            if block is not None:
+                lost = self._blocks.take_lost() > 0  # blocks dropped from the queue are a gap like any other
+                self._reports.put(self._lane.offer(block, after_loss=lost))
+        self._reports.put(self._lane.finish())
+
+
+class SummaryStage:
+    """Turn reports into summaries, events and presence, and pass them to delivery, plugins and local readers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        reports: Reports,
+        delivery: DeliveryService,
+        hooks: PluginManager,
+        unknown: Unknown,
+        live: Live | None,
+        boot_id: str,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._reports = reports
+        self._delivery = delivery
+        self._hooks = hooks
+        self._unknown = unknown
+        self._live = live
+        self._boot_id = boot_id
+        self._rollup = RollUp(settings.summary.rollups)
+        self._summariser: Summariser | None = None
+        self._forget_baseline = threading.Event()
+        self._baseline_file = BaselineFile(settings.device.state_dir / BASELINE_FILE, clock)
+        self._history_file = _history_file(settings, clock)
+
+    def forget_baseline(self) -> None:
+        """Learn anew what is usual at this place, from the next step on."""
+        self._forget_baseline.set()
+
+    def components(self) -> list[Component]:
+        """The stage's thread."""
+        return [Component("summariser", self._run, self._reports.close)]
+
+    def _run(self, beat: Beat, _stop: Stop) -> None:
+        if self._summariser is None:  # kept over a restart of this component: its open window is not lost
+            self._summariser = self._make_summariser()
+        summariser = self._summariser
+        closed = False
+        while not closed:
+            beat()
+            wait = min(1.0, max(0.0, summariser.due - self._clock.monotonic()))
+            try:
+                report = self._reports.get(wait)
+            except Closed:
+                closed = True
+            else:
+                self._step(summariser, report)
+        summariser.flush()
+        self._on_presence(Presence(None, STOPPED))
+        self._baseline_file.keep(summariser.baseline, now=True)
+        if self._live is not None:
+            self._history_file.keep(self._live.history, now=True)
+
+    def _make_summariser(self) -> Summariser:
+        return Summariser(
+            self._clock,
+            self._settings.summary.window_s,
+            self._on_summary,
+            self._on_event,
+            self._baseline_file.read(),
+            self._settings.privacy.min_people,
+            self._on_presence,
+        )
+
+    def _step(self, summariser: Summariser, report: VisionReport | AudioReport | None) -> None:
+        people = self._live.people if self._live is not None else None
+        summariser.suspend(**self._unknown())
+        if report is not None:
+            summariser.accept(report)
+            if people is not None and isinstance(report, VisionReport):
+                people.accept(report, self._clock.monotonic())
+        summariser.tick()
+        if people is not None:
+            people.tick(self._clock.monotonic())
+        self._keep_baseline(summariser)
+
+    def _keep_baseline(self, summariser: Summariser) -> None:
+        if self._forget_baseline.is_set():
+            self._forget_baseline.clear()
+            summariser.baseline = Baseline()
+            self._baseline_file.keep(summariser.baseline, now=True)
+        else:
+            self._baseline_file.keep(summariser.baseline)
+
+    def _on_summary(self, summary: Summary) -> None:
+        self._delivery.submit_summary(summary)
+        if self._live is not None:
+            bus, device = self._live.bus, self._settings.device.id
+            bus.publish("summary", summary_document(summary, device, self._boot_id, bus.next_seq()))
+            self._live.history.add(summary)
+            self._history_file.keep(self._live.history)
+        for rolled in self._rollup.add(summary):
+            self._delivery.publish_rollup(rolled.summary, rolled.level, rolled.number)
+        self._hooks.on_summary(summary)
+
+    def _on_presence(self, presence: Presence) -> None:
+        document = presence_document(presence, self._settings.device.id)
+        self._delivery.publish_state(topics.PRESENCE, document)
+        if self._live is not None:
+            self._live.bus.publish(topics.PRESENCE, document)
+
+    def _on_event(self, event: Event, start: float, clock: ClockState) -> None:
+        self._delivery.submit_event(event, start, clock)
+        if self._live is not None:
+            bus, device = self._live.bus, self._settings.device.id
+            bus.publish("event", event_document(event, start, clock, device, self._boot_id, bus.next_seq()))
+        self._hooks.on_event(event)
+
+
+class Pipeline:
+    """The three stages of one agent and the sources that feed them.
+
+    ``bus`` is None where nobody reads on this machine; otherwise :attr:`live` is what the readers get.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        boot_id: str,
+        builder: PipelineBuilder,
+        delivery: DeliveryService,
+        unknown: Unknown,
+        bus: EventBus | None,
+    ) -> None:
+        vision, audio = builder.lanes(governor=builder.governor(clock))
+        replays = ReplayGroup(clock)
+        reports: Reports = Mailbox(REPORT_BACKLOG)
+        pacing = _pacing_publisher(settings, delivery, bus)
+        self.vision = VisionStage(settings, clock, builder, vision, replays, reports, pacing)
+        self.audio = AudioStage(settings, clock, builder, audio, replays, reports)
+        self.live = None if bus is None else _live(settings, clock, boot_id, builder, bus, self.vision.preview)
+        self.summary = SummaryStage(settings, clock, reports, delivery, builder.plugins, unknown, self.live, boot_id)
+
+    @property
+    def sources(self) -> Mapping[str, SourceController[Any]]:
+        """Camera and microphone by name, as far as there are any."""
+        return {s.name: s for s in (self.vision.source, self.audio.source) if s is not None}
+
+    def apply(self, state: ControlState, bounds: Bounds) -> None:
+        """Open and release devices as ``state`` says, and work at ``bounds``; returns quickly."""
+        self.vision.apply(on=state.watching, bounds=bounds)
+        self.audio.apply(on=state.listening)
+
+    def components(self) -> list[Component]:
+        """The threads of all stages, downstream first."""
+        return [*self.summary.components(), *self.audio.components(), *self.vision.components()]
+
+
+def _expected_s(builder: PipelineBuilder) -> float:
+    """Seconds that one analyzer may usually take: it may run its model several times, the self-check runs it once."""
+    return 4 * builder.slowest_check_s
+
+
+def _history_file(settings: Settings, clock: Clock) -> HistoryFile:
+    return HistoryFile(settings.device.state_dir / history.FILE, clock, settings.privacy.min_people)
+
+
+def _live(
+    settings: Settings, clock: Clock, boot_id: str, builder: PipelineBuilder, bus: EventBus, preview: Preview | None
+) -> Live:
+    people = People() if settings.privacy.min_people < 2 else None
+    past = _history_file(settings, clock).read()
+    return Live(settings, clock, boot_id, builder.info, bus, past, people, preview)
+
+
+def _pacing_publisher(
+    settings: Settings, delivery: DeliveryService, bus: EventBus | None
+) -> Callable[[Mapping[str, Any]], None] | None:
+    explain = settings.pacing.explain
+    if bus is None and not explain:
+        return None
+
+    def publish(document: Mapping[str, Any]) -> None:
+        if bus is not None:
+            bus.publish(topics.PACING, document)
+        if explain:
+            delivery.publish_state(topics.PACING, document, retain=False)
+
+    return publish
