@@ -11,9 +11,21 @@ from dataclasses import replace
 from math import inf
 from typing import Any, TypeVar
 
-from edge_agent.analysis import gate
-from edge_agent.analysis.gate import Change, MotionGate
-from edge_agent.analysis.pacing import Bounds, Decision, Governor, LookSchedule, Pace, Scene, Why, pace_of, plan_search
+from edge_agent.analysis.pacing import (
+    GATE_HEIGHT,
+    GATE_WIDTH,
+    Bounds,
+    Change,
+    Decision,
+    Governor,
+    LookSchedule,
+    MotionGate,
+    Pace,
+    Scene,
+    Why,
+    pace_of,
+    plan_search,
+)
 from edge_agent.analysis.reading import ReadingPlan
 from edge_agent.analysis.tracking import Departure, Tracker, Tracking
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
@@ -145,7 +157,7 @@ class VisionLane:
     def _glance(self, frame: Frame, blind: Sequence[str]) -> Change:
         if self._bounds.fixed or blind or self._detector is None:
             return Change(1.0, True)
-        change = self._gate.look(imaging.luma(frame, gate.WIDTH, gate.HEIGHT))
+        change = self._gate.look(imaging.luma(frame, GATE_WIDTH, GATE_HEIGHT))
         if change.moved:
             self._moved = frame.time
         return change

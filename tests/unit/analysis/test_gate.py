@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge_agent.analysis.gate import HEIGHT, WIDTH, MotionGate
+from edge_agent.analysis.pacing import GATE_HEIGHT as HEIGHT
+from edge_agent.analysis.pacing import GATE_WIDTH as WIDTH
+from edge_agent.analysis.pacing import MotionGate
 
 Picture = npt.NDArray[np.uint8]
 
