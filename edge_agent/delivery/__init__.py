@@ -1,4 +1,4 @@
-"""From a summary or event to a subscriber: payloads, the durable outbox, MQTT, and the service that joins them."""
+"""Deliver summaries and events: payloads, the durable outbox, MQTT and sinks, and the service that joins them."""
 
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.service import DeliveryService, DeliveryStats

@@ -1,4 +1,4 @@
-"""What passes between the sender and the connection to the broker, and what a broker's answers mean. Values only."""
+"""Messages and reports exchanged between the sender and the connection to the broker, and verdicts on reason codes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from enum import Enum
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A QoS 1 publish. ``token`` comes back in :class:`Published`; ``correlation`` answers a request (MQTT 5 only).
+    """A QoS 1 PUBLISH.
 
-    What is ``urgent`` goes before what is not. ``seen``: the refusals on this connection that the sender knew of.
-    ``expiry_s``: seconds for which brokers may keep the message for those who are not there (MQTT 5 only).
+    ``token`` identifies it in :class:`Published`. ``correlation`` is the correlation data of a response (MQTT 5 only).
+    ``urgent`` messages are sent before others. ``seen``: number of refusals on this connection that the sender knew of.
+    ``expiry_s``: the message expiry interval, seconds (MQTT 5 only).
     """
 
     token: int
@@ -27,9 +28,9 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
-    """A message from the broker. ``topic`` is the full topic, ``received`` monotonic seconds.
+    """A message from the broker. ``topic`` is the full topic; ``received`` is the monotonic time of its arrival.
 
-    ``retain`` is set when the broker kept it from before we subscribed: for a command that means stale.
+    ``retain``: the broker had kept it from before the subscription, so it may be stale.
     """
 
     topic: str
@@ -46,7 +47,10 @@ Handler = Callable[[InboundMessage], None]
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The broker accepted us. ``session`` numbers the connections; ``maximum_packet`` is in bytes, None: no limit."""
+    """The broker accepted a connection.
+
+    ``session`` is the connection's number; ``maximum_packet`` is in bytes, None: no limit.
+    """
 
     session: int
     protocol: str
@@ -56,10 +60,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """No connection any more, or another attempt failed; whatever was not acknowledged must be sent again.
+    """A connection ended or an attempt failed; unacknowledged messages must be sent again.
 
-    ``retry_in``: seconds until the next attempt. ``taken_over``: another client uses our id; ``flapping``: that
-    may be so, because connections keep breaking soon after they were accepted. ``refused``: the broker said no.
+    ``retry_in``: seconds until the next attempt. ``taken_over``: another client uses our client id; ``flapping``: it
+    may, because connections keep breaking soon after they were accepted. ``refused``: the broker gave a reason.
     """
 
     reason: str
@@ -71,10 +75,10 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Acknowledgements in their order: ``(token, reason code)``; codes below 0x80 are successes.
+    """Acknowledgements in order, ``(token, reason code)``; codes below 0x80 mean success.
 
-    ``unsent``: tokens that come back without having been sent, because the broker turned down another message on their
-    topic. ``refusals``: how many it turned down on this connection so far.
+    ``unsent``: tokens of messages returned unsent, because the broker refused another message on the same topic.
+    ``refusals``: number of refused messages on this connection so far.
     """
 
     acks: tuple[tuple[int, int], ...]
@@ -84,7 +88,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The broker's answers to subscriptions: ``(topic filter, reason code)``. What it refused is asked for again."""
+    """The broker's answers to subscriptions, ``(topic filter, reason code)``. Refused ones are requested again."""
 
     answers: tuple[tuple[str, int], ...]
 
@@ -93,7 +97,7 @@ Report = Connected | Disconnected | Published | Subscribed
 
 
 class Verdict(Enum):
-    """What becomes of a message after its acknowledgement."""
+    """What to do with a message after its acknowledgement."""
 
     DONE = "done"
     RETRY = "retry"
@@ -101,17 +105,17 @@ class Verdict(Enum):
 
 
 REFUSED = frozenset({0x90, 0x95, 0x99})
-"""Reason codes that will be the same for the same message however often it is sent."""
+"""Reason codes that a message gets every time it is sent."""
 
 
 def verdict(code: int) -> Verdict:
-    """The verdict of a PUBACK's reason code. Not authorised, quota exceeded and the like are the operator's to mend."""
+    """The verdict on a PUBACK's reason code. RETRY: the operator can fix it, as not authorised or quota exceeded."""
     if code < 0x80:
         return Verdict.DONE
     return Verdict.REFUSED if code in REFUSED else Verdict.RETRY
 
 
 def packet_size(topic: str, payload: bytes) -> int:
-    """Bytes of the QoS 1 PUBLISH packet (MQTT 5, no properties)."""
+    """Size in bytes of a QoS 1 PUBLISH packet (MQTT 5, no properties)."""
     remaining = 2 + len(topic.encode()) + 2 + 1 + len(payload)
     return 1 + sum(remaining >= limit for limit in (0, 1 << 7, 1 << 14, 1 << 21)) + remaining

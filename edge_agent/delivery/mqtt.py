@@ -1,8 +1,8 @@
-"""The connection to the broker kept up: one thread, one session after the other, and no memory of messages.
+"""MQTT client: keep a connection to the broker, reconnect with back-off, and dispatch inbound messages to handlers.
 
-All of a session runs on this thread, so a callback that raises ends one connection and not the client, and nothing is
-written from two threads. What must not be lost is kept by the outbox: whatever was not acknowledged when a connection
-ends is offered again by the sender. Connecting, waiting and backing off happen here and block nobody.
+Each connection is an :class:`~edge_agent.delivery.session.MqttSession` that runs on one thread, so a callback that
+raises ends one connection and not the client, and nothing is written from two threads. Messages are not kept here: the
+sender sends again what was not acknowledged. Connecting and back-off block no other thread.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from edge_agent.settings.mqtt import MqttSettings
 log = logging.getLogger(__name__)
 
 SUBSCRIBE_S = (5.0, 300.0)
-"""Pauses before a subscription that was refused is asked for again on the same connection."""
+"""First and longest pause before a refused subscription is requested again on the same connection."""
 
 
 class MqttLink:
-    """Keeps a connection to the broker of ``settings`` up.
+    """Client that keeps a connection to the broker of ``settings``.
 
-    ``report`` and ``inbound`` are called on the link's thread and must only enqueue.
+    ``report`` and ``inbound`` are called on the client's thread and must only enqueue.
     """
 
     def __init__(
@@ -65,39 +65,40 @@ class MqttLink:
         self._reconnection = Reconnection(random.Random())
         self._number = 0
         self.refused = 0
-        """Inbound messages that were not passed on."""
+        """Number of inbound messages that were discarded."""
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     # -- called from other threads ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Start the thread, which connects."""
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread.start()
 
     def publish(self, session: int, messages: Iterable[Outgoing]) -> None:
-        """Send on connection ``session``, as soon as the window allows; forgotten without a word when that is over."""
+        """Queue ``messages`` for connection ``session``; they are discarded when that connection is over."""
         self._send_queue.add(session, messages)
-        self._nudge()
+        self._wake_up()
 
     def subscribe(self, topic_filter: str, *, no_local: bool = False) -> None:
-        """Receive messages matching ``topic_filter``, now and after every reconnect; ``no_local``: with MQTT 5 none of
-        our own. What the broker says is reported as :class:`Subscribed`. Raises ValueError: it is no topic filter.
+        """Subscribe to ``topic_filter``, now and after every reconnect; the answer is reported as :class:`Subscribed`.
+
+        ``no_local``: without our own messages (MQTT 5 only). Raises ValueError: it is not a topic filter.
         """
         if check_filter(topic_filter) not in self._filters:
             self._filters[topic_filter] = no_local
             self._new_filters.append(topic_filter)
-            self._nudge()
+            self._wake_up()
 
     def drop(self, reason: str) -> None:
-        """Give the present connection up and make a new one."""
+        """Drop the present connection and make a new one."""
         self._drop = reason
-        self._nudge()
+        self._wake_up()
 
     def stop(self, timeout: float) -> bool:
-        """Say goodbye and end; False when the thread hangs (in name resolution, say) and was left behind."""
+        """Disconnect and end the thread; False when it hangs, as in name resolution, and was abandoned."""
         self._stopping.set()
-        self._nudge()
+        self._wake_up()
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._thread.is_alive():
@@ -107,7 +108,7 @@ class MqttLink:
             self._wake = -1
         return True
 
-    def _nudge(self) -> None:
+    def _wake_up(self) -> None:
         if self._wake >= 0:
             os.eventfd_write(self._wake, 1)
 
@@ -147,11 +148,11 @@ class MqttLink:
         except ConnectionFailed as error:
             if wanted != "auto" or not error.protocol or self._stopping.is_set():
                 raise
-            log.debug("mqtt: no luck with MQTT 5 (%s), trying 3.1.1", error)
+            log.debug("mqtt: MQTT 5 failed (%s), trying 3.1.1", error)
             self._serve("3.1.1", since)
 
     def _serve(self, protocol: str, since: list[float]) -> None:
-        """One connection from beginning to end; always ends with an exception, unless stopping."""
+        """Run one connection; always ends with an exception, unless stopping."""
         self._drop = None
         self._number += 1
         session = MqttSession(
@@ -177,7 +178,7 @@ class MqttLink:
             while (message := self._send_queue.next(len(session.sent))) is not None:
                 session.publish(message)
             if stopping:
-                session.goodbye()
+                session.disconnect()
                 return
             rc = session.step(1.0)
             acks, session.acks = session.acks, []
@@ -225,7 +226,10 @@ QUEUED = 64
 
 
 class Dispatcher:
-    """Calls handlers one message at a time. A handler that raises is logged; the next message comes all the same."""
+    """Call handlers of inbound messages on a thread of their own, one message at a time, from a bounded queue.
+
+    An exception of a handler is logged. ``dropped`` counts messages that found the queue full.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.Queue[InboundMessage | None] = queue.Queue(QUEUED)
@@ -234,21 +238,21 @@ class Dispatcher:
         self.dropped = 0
 
     def add(self, topic_filter: str, handler: Handler) -> None:
-        """Call ``handler`` for messages whose topic matches."""
+        """Call ``handler`` for messages whose topic matches ``topic_filter``."""
         self._handlers.append((topic_filter, handler))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="mqtt-inbound", daemon=True)
             self._thread.start()
 
     def offer(self, message: InboundMessage) -> None:
-        """Enqueue; never blocks."""
+        """Enqueue ``message``, or drop and count it; never blocks."""
         try:
             self._queue.put_nowait(message)
         except queue.Full:
             self.dropped += 1
 
     def stop(self, timeout: float) -> None:
-        """Finish the message in hand and end."""
+        """End the thread after the queued messages."""
         if self._thread is None:
             return
         try:
@@ -266,7 +270,7 @@ class Dispatcher:
     def _call(self, handler: Handler, message: InboundMessage) -> None:
         try:
             handler(message)
-        except Exception:  # whatever a message makes a handler do, the next message must be served
+        except Exception:  # whatever a handler raises, the next message must be handled
             log.exception("handling a message on %s", message.topic)
 
 
@@ -277,10 +281,10 @@ def listening(
     handler: Callable[[InboundMessage], None],
     on_trouble: Callable[[str], None] = lambda _reason: None,
 ) -> Iterator[None]:
-    """While inside, ``handler`` gets every message on ``topic_filter``, on a thread of its own.
+    """Subscribe to ``topic_filter`` in the context: ``handler`` gets every message, on a thread of its own.
 
-    Connects in the background and again whenever the connection is lost, under a random client id; ``on_trouble`` is
-    told why there is none.
+    Connects in the background with a random client id and reconnects; ``on_trouble`` gets the reason when there is no
+    connection.
     """
 
     def report(what: Report) -> None:

@@ -1,9 +1,9 @@
-"""Delivery as the rest of the agent sees it: hand over summaries and events, and forget about them.
+"""The delivery service: submit summaries, events and states to the outbox, the broker and the sinks without blocking.
 
-``submit_*`` only enqueue: neither a slow disk nor a missing broker is felt by the caller. One thread stores what was
-submitted and drives the sender; the connection to the broker and the handlers of inbound messages have threads of
-their own. Everything that subscribers see of the device's own state (``status``, ``info``, ``gaps`` and what others
-publish with :meth:`DeliveryService.publish_state`) is current-state: the latest value, again on every connection.
+``submit_*`` only enqueue, so that neither a slow disk nor a missing broker delays the caller. One thread stores what
+was submitted and drives the sender; the connection to the broker, the handlers of inbound messages and each sink have
+threads of their own. States (``status``, ``info``, ``gaps`` and those of :meth:`DeliveryService.publish_state`) are not
+stored: the latest value is published after every reconnect.
 """
 
 from __future__ import annotations
@@ -34,32 +34,35 @@ from edge_agent.settings.schema import Settings
 log = logging.getLogger(__name__)
 
 FOLDER = "outbox"
-"""Folder of the outbox in the state directory."""
+"""Name of the outbox directory in the state directory."""
 
 SUBMITTED = 4096
-"""Messages that may wait for the disk; beyond that the oldest are dropped, counted."""
+"""Most messages that wait to be stored; beyond that the oldest are dropped and counted."""
 
 LIVE_S = 15.0
-"""A message that is sent later than this after the time it tells of ended is late data."""
+"""A message that is sent later than this after the end of its window is late."""
 
 TICK_S = 0.25
-UPKEEP_S = 1.0
-GOODBYE_S = 0.7
-"""Part of the time to stop that is kept for saying ``offline``."""
+MAINTENANCE_S = 1.0
+OFFLINE_S = 0.7
+"""Time reserved for publishing ``offline`` when stopping."""
 
 SINK_S = 1.0
-"""Patience with each sink when stopping."""
+"""Timeout of each sink when stopping."""
 
 QUIET_S = 60.0
-"""Another agent that was not heard of for this long, or for three windows, does not publish as this device any more."""
+"""Another agent without messages for this long, or for three windows, no longer publishes as this device."""
 
 GAPS_SHOWN = 10
+"""Most gaps that are published."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStats:
-    """``outbox`` is None when it is not open. ``trouble``: why there is no connection. ``refusals``, ``namesakes``: one
-    line for whatever the broker turned down, and for every other agent that publishes as this device.
+    """State of delivery. ``outbox`` is None when it is not open.
+
+    ``trouble``: why there is no connection. ``refusals`` and ``namesakes``: one line for each refusal of the broker,
+    and for each other agent that publishes as this device.
     """
 
     enabled: bool
@@ -78,9 +81,9 @@ class DeliveryStats:
 
 
 class DeliveryService:
-    """One device's delivery. ``info`` is published, retained; ``merge`` joins neighbouring summaries exactly.
+    """Delivery of one device's messages to the broker and to ``sinks``, which are closed with the service.
 
-    ``sinks`` take delivery besides the broker; they are closed with the service.
+    ``info`` is published, retained; ``merge`` merges neighbouring summaries exactly.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class DeliveryService:
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stop_by: float | None = None
-        self._said_goodbye = False
+        self._offline_sent = False
         self._last_error = ""
         self._thread: threading.Thread | None = None
         mine = [CONSUMER] if settings.mqtt.enabled or not sinks else []
@@ -136,19 +139,21 @@ class DeliveryService:
             expiry_s=self._expiry_s,
         )
 
-        self._namesakes = Namesakes(self.topics, boot_id, max(QUIET_S, 3 * settings.summary.window_s), self._say_online)
+        self._namesakes = Namesakes(
+            self.topics, boot_id, max(QUIET_S, 3 * settings.summary.window_s), self._republish_online
+        )
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- lifecycle ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the outbox and begin to connect. Does nothing when ``mqtt.enabled`` is off.
+        """Open the outbox, and start the connection and the sinks. Does nothing without MQTT and sinks.
 
         Raises:
             AlreadyRunningError: another agent uses the state directory.
             NewerSchemaError: the outbox was written by a newer version.
         """
         if not self._enabled:
-            log.info("delivery: off, nothing leaves this device")
+            log.info("delivery: off: nothing leaves this device")
             return
         self._outbox.open()
         self._sender.publish_state(self.topics.full(topics.STATUS), topics.ONLINE, retain=True)
@@ -157,14 +162,14 @@ class DeliveryService:
         self._thread.start()
         if self._settings.mqtt.enabled:
             for topic_filter in self._namesakes.filters if self._settings.mqtt.detect_namesakes else ():
-                self._dispatcher.add(topic_filter, self._namesakes.heard)
+                self._dispatcher.add(topic_filter, self._namesakes.handle)
                 self._link.subscribe(topic_filter, no_local=True)
             self._link.start()
         for sink in self._sinks.values():
             sink.start()
 
     def stop(self, deadline_s: float = 5.0) -> None:
-        """Store what was submitted, send what is live, say ``offline`` and close, within ``deadline_s``; idempotent."""
+        """Store what was submitted, send live messages, publish ``offline`` and close within ``deadline_s``."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -173,73 +178,75 @@ class DeliveryService:
             self._wake.notify()
         thread.join(deadline_s + 2.0)
         if thread.is_alive():
-            log.error("delivery: did not stop within %.0f s; what was committed is kept", deadline_s)
+            log.error("delivery: did not stop within %.0f s; stored messages are kept", deadline_s)
 
-    # -- what the agent hands over ------------------------------------------------------------------------------------
+    # -- producing ----------------------------------------------------------------------------------------------------
 
     def submit_summary(self, summary: Summary) -> None:
-        """Deliver ``summary``; never blocks."""
+        """Submit ``summary`` for delivery; never blocks."""
         window = summary.window
         self._submit(
             Draft("summary", topics.SUMMARY, summary, summary.start, window.begin, summary.seconds, summary.clock)
         )
 
     def publish_rollup(self, summary: Summary, level: float, number: int) -> None:
-        """Publish ``summary``, the ``number``-th of ``level`` seconds, as current state: only the latest, retained.
+        """Publish ``summary``, the ``number``-th roll-up of ``level`` seconds, as a retained state. Never blocks.
 
-        It needs no outbox: all of it is in the windows that do. Never blocks.
+        It is not stored in the outbox: the windows it was made of are.
         """
         document = summary_document(summary, self._settings.device.id, self._boot_id, number)
         self.publish_state(topics.rollup(level), document)
 
     def update_info(self, info: Mapping[str, object]) -> None:
-        """Publish ``info``, retained, in place of what was published before. Never blocks."""
+        """Replace the published ``info`` of the device. Never blocks."""
         self._info = dict(info)
         self.publish_state(topics.INFO, self._info)
 
     def submit_event(self, event: Event, start: float, clock: ClockState) -> None:
-        """Deliver ``event``, which began at wall time ``start``; never blocks."""
+        """Submit ``event``, which began at wall time ``start``, for delivery; never blocks."""
         self._submit(Draft("event", topics.event(event.kind), event, start, event.start, event.seconds, clock))
 
     def publish_state(
         self, topic: str, payload: Mapping[str, object] | str | bytes, *, retain: bool = True, absolute: bool = False
     ) -> None:
-        """Publish the current value of ``topic`` (below the device's prefix, unless ``absolute``); again on every
-        connection, the latest only. Mappings become JSON. Never blocks.
+        """Publish the value of a state now, and the latest value after every reconnect. Never blocks.
+
+        ``topic`` is relative to the device's topics unless ``absolute``. Mappings become JSON.
         """
         full = topic if absolute else self.topics.full(topic)
         data = _bytes(payload)
         self._call(lambda: self._sender.publish_state(full, data, retain=retain))
 
     def refresh_state(self, topic: str) -> None:
-        """Publish the present value of the full ``topic`` once more. Never blocks."""
+        """Publish the value of the full ``topic`` again. Never blocks."""
         self._call(lambda: self._sender.refresh_state(topic))
 
     def forget_state(self, topic: str) -> None:
-        """Do not publish the full ``topic`` on the next connection any more. Never blocks."""
+        """Stop publishing the full ``topic`` after reconnects. Never blocks."""
         self._call(lambda: self._sender.forget_state(topic))
 
     def reply(self, request: InboundMessage, topic: str, payload: Mapping[str, object] | str | bytes) -> None:
-        """Answer ``request`` on its response topic, else on ``topic`` (below the prefix); lost when offline."""
+        """Publish the response to ``request`` on its response topic, else on the relative ``topic``.
+
+        The response is discarded when there is no connection. Never blocks.
+        """
         full = request.response_topic or self.topics.full(topic)
         data = _bytes(payload)
         self._call(lambda: self._sender.publish_once(full, data, request.correlation))
 
     def subscribe(self, topic_filter: str, handler: Handler) -> None:
-        """Call ``handler`` (on a thread of delivery's, one message at a time) for what arrives on the full
-        ``topic_filter``.
-        """
+        """Subscribe to the full ``topic_filter``; delivery's inbound thread calls ``handler`` for each message."""
         self._dispatcher.add(topic_filter, handler)
         if self._settings.mqtt.enabled:
             self._link.subscribe(topic_filter)
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection to the broker now."""
+        """Whether the broker is connected."""
         return self._sender.connected is not None
 
     def stats(self) -> DeliveryStats:
-        """The state of affairs now; may be called from any thread."""
+        """Present state and counters; may be called from any thread."""
         connected = self._sender.connected
         return DeliveryStats(
             enabled=self._enabled,
@@ -257,12 +264,12 @@ class DeliveryService:
             sinks={name: sink.health for name, sink in self._sinks.items()},
         )
 
-    def _say_online(self) -> None:
-        """Publish ``online`` once more: somebody else's last will, or our own that came late, says that we are not."""
-        if not self._said_goodbye:
+    def _republish_online(self) -> None:
+        """Publish ``online`` again after a last will, another agent's or our own that came late, overwrote it."""
+        if not self._offline_sent:
             self.refresh_state(self.topics.full(topics.STATUS))
 
-    # -- hand-offs ----------------------------------------------------------------------------------------------------
+    # -- queues to the thread -----------------------------------------------------------------------------------------
 
     def _submit(self, draft: Draft) -> None:
         if not self._enabled:
@@ -289,19 +296,19 @@ class DeliveryService:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        upkeep_due = 0.0
+        maintenance_due = 0.0
         while True:
             idle = self._wait()
-            # Read before the store: whatever was submitted before the stop is in it.
+            # Read before storing, so that everything submitted before the stop is stored.
             stop_by = self._stop_by
             self._guarded(self._store)
             self._guarded(self._react)
             if idle:
                 self._guarded(self._sender.flush)
             self._guarded(self._sender.send)
-            if time.monotonic() >= upkeep_due:
-                upkeep_due = time.monotonic() + UPKEEP_S
-                self._guarded(self._upkeep)
+            if time.monotonic() >= maintenance_due:
+                maintenance_due = time.monotonic() + MAINTENANCE_S
+                self._guarded(self._maintain)
             if stop_by is not None and self._may_end(stop_by):
                 break
         self._close()
@@ -309,18 +316,18 @@ class DeliveryService:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # a bug must cost one step, and not the delivery of the following days
+        except Exception as error:  # a bug must cost one step and not stop delivery
             if repr(error) != self._last_error:
                 log.exception("delivery: unexpected error")
             self._last_error = repr(error)
             time.sleep(0.5)
 
-    def _upkeep(self) -> None:
+    def _maintain(self) -> None:
         self._outbox.maintain()
         self._publish_gaps()
 
     def _wait(self) -> bool:
-        """Wait for work or a tick; whether there was none."""
+        """Wait for work, at most a tick; whether there is none."""
         with self._wake:
             if not (self._submitted or self._reports or self._calls):
                 self._wake.wait(0.05 if self._stop_by is not None else TICK_S)
@@ -359,15 +366,15 @@ class DeliveryService:
         self._sender.publish_state(self.topics.full(topics.GAPS), _bytes(document), retain=True)
 
     def _may_end(self, deadline: float) -> bool:
-        """Whether stopping has come to its end: nothing live left to send, ``offline`` acknowledged, or out of time."""
+        """Whether the thread may end: live messages sent and ``offline`` acknowledged, no connection, or time is up."""
         if time.monotonic() >= deadline or self._sender.connected is None:
             return True
-        if not self._said_goodbye and (self._sender.idle or time.monotonic() >= deadline - GOODBYE_S):
-            self._said_goodbye = True
+        if not self._offline_sent and (self._sender.idle or time.monotonic() >= deadline - OFFLINE_S):
+            self._offline_sent = True
             self._sender.hold_back()
             self._sender.publish_state(self.topics.full(topics.STATUS), topics.OFFLINE, retain=True)
             return False
-        return self._said_goodbye and self._sender.idle
+        return self._offline_sent and self._sender.idle
 
     def _close(self) -> None:
         self._link.stop(1.0)
@@ -382,7 +389,7 @@ class DeliveryService:
 
 
 def outbox_folder(settings: Settings) -> Path:
-    """Where the outbox of an agent with ``settings`` is."""
+    """The outbox directory of an agent with ``settings``."""
     return settings.device.state_dir / FOLDER
 
 

@@ -1,7 +1,8 @@
-"""One connection to the broker over paho, from the opening of the socket to its end.
+"""One connection to the broker over paho, from opening the socket to closing it, with its TLS context and password.
 
-The only module that knows paho. Callbacks note what happened and return; whoever owns the connection
-(:class:`~edge_agent.delivery.mqtt.MqttLink`) calls :meth:`MqttSession.step` and reads the notes. Nothing here retries.
+The only module that uses paho. Callbacks record what happened and return; the owner of the connection
+(:class:`~edge_agent.delivery.mqtt.MqttLink`) calls :meth:`MqttSession.step` and reads the records. Nothing is retried
+here, and no secret is part of an error or a log line.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from edge_agent.settings.files import read_secret
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 
 CONNECT_S = 10.0
-"""Patience with name resolution excepted: TCP, TLS and WebSocket, and then the broker's answer."""
+"""Timeout of TCP, TLS and WebSocket, and again of the broker's CONNACK; name resolution is not included."""
 
 ANSWER_S = 30.0
-"""A broker that answers pings but no subscription is left after this long."""
+"""The connection to a broker that answers pings but no subscription ends after this long."""
 
 INBOUND_BYTES = 64 * 1024
-"""Larger messages from the broker are not read."""
+"""Larger messages from the broker are discarded."""
 
 SESSION_TAKEN_OVER = 0x8E
 KEEP_ALIVE_TIMEOUT = 0x8D
@@ -42,22 +43,23 @@ UNSUPPORTED_VERSION = 0x84
 PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 Wait = Callable[[Any, float, bool], tuple[bool, bool]]
-"""Waits for a socket to be readable (or writable, if asked), so many seconds at most: which of both it is."""
+"""Waits until a socket is readable (or writable, if asked), at most so many seconds; whether it is each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the broker tells others (retained) when we vanish."""
+    """The last will: the retained message that the broker publishes when the connection breaks."""
 
     topic: str
     payload: bytes
 
 
 class MqttSession:
-    """One connection. ``number`` tells it from others; ``inbound`` is called with every message of the broker's.
+    """One connection. ``number`` identifies it; ``inbound`` is called with every message from the broker.
 
-    ``sent``: what waits for its acknowledgement; ``acks`` and ``answers``: what came since they were last taken, as
-    ``(message, reason code)`` and ``(topic filter, reason code)``; ``unread``: messages of the broker's not passed on.
+    ``sent``: messages that wait for an acknowledgement; ``acks`` and ``answers``: acknowledgements and answers to
+    subscriptions since the owner took them last, as ``(message, reason code)`` and ``(topic filter, reason code)``;
+    ``unread``: number of messages from the broker that were discarded.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class MqttSession:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_S
-        client.max_inflight_messages = 0  # the window is ours; paho's own would queue behind our back
+        client.max_inflight_messages = 0  # the send queue keeps the window; paho's own queue stays unused
         if settings.transport == "websockets":
             # paho writes IPv6 addresses into the header without their brackets.
             host = {"Host": f"[{settings.host}]:{settings.effective_port}"} if ":" in settings.host else None
@@ -156,7 +158,7 @@ class MqttSession:
 
     def _on_disconnect(self, _client: Client, _data: Any, flags: Any, code: Any, properties: Any) -> None:
         if self.ended is not None:
-            return  # paho tells of one ending twice; the first time it knows why
+            return  # paho reports one end twice; only the first report has the reason
         if not flags.is_disconnect_packet_from_server:
             text = "no answer to pings" if code.value == KEEP_ALIVE_TIMEOUT else "the broker closed the connection"
             self.ended = ConnectionFailed(tls_reason(self._socket_error) or text)
@@ -166,16 +168,16 @@ class MqttSession:
             text = f"the broker closed the connection: {reason(code.value)}{_reference(properties)}"
             self.ended = ConnectionFailed(text, refusal=code.value >= 0x80)
 
-    # -- what the owner does ------------------------------------------------------------------------------------------
+    # -- called by the owner ------------------------------------------------------------------------------------------
 
     def open(self, stopping: Callable[[], bool]) -> Connected:
-        """Connect and wait for the broker's answer.
+        """Connect and wait for the broker's CONNACK.
 
         Raises:
-            ConnectionFailed: it was refused, or did not come.
-            OSError: there is no way to the broker.
+            ConnectionFailed: the broker refused the connection or did not answer.
+            OSError: the broker cannot be reached.
         """
-        # paho notices a dead peer after two of its keepalives; three quarters make that one and a half of ours.
+        # paho detects a dead peer after two keepalives; with three quarters that is one and a half of the setting.
         keepalive = max(3, int(self._settings.keepalive_s * 0.75))
         properties = None
         if self._protocol == "5":
@@ -200,12 +202,12 @@ class MqttSession:
         if why:
             return ConnectionFailed(why)
         tls = self._settings.tls
-        # The alert that says so may be lost: a broker that closes at once resets the connection.
-        hint = "; does the broker demand a client certificate?" if tls.enabled and tls.cert_file is None else ""
-        return ConnectionFailed(f"closed before it was accepted{hint}", protocol=True)
+        # The TLS alert may be lost: a broker that closes at once resets the connection.
+        hint = "; does the broker require a client certificate?" if tls.enabled and tls.cert_file is None else ""
+        return ConnectionFailed(f"the broker closed the connection before accepting it{hint}", protocol=True)
 
     def subscribe(self, topic_filter: str, *, no_local: bool) -> None:
-        """Ask for messages; ``no_local``: not for our own, where MQTT 5 allows to say so."""
+        """Subscribe to ``topic_filter``; ``no_local``: without our own messages (MQTT 5 only)."""
         if self._protocol == "5":
             options = SubscribeOptions(qos=1, noLocal=no_local)
             _rc, mid = self._client.subscribe(topic_filter, options=options)
@@ -215,7 +217,7 @@ class MqttSession:
             self._asked[mid] = topic_filter, time.monotonic()
 
     def publish(self, message: Outgoing) -> None:
-        """Send ``message``; its acknowledgement will be in :attr:`acks`."""
+        """Send ``message``; its acknowledgement appears in :attr:`acks`."""
         properties = None
         if self._protocol == "5" and (message.correlation is not None or message.expiry_s is not None):
             properties = _properties(PacketTypes.PUBLISH)
@@ -225,13 +227,13 @@ class MqttSession:
                 properties.MessageExpiryInterval = message.expiry_s
         try:
             info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
-        except ValueError:  # a topic that paho will not send: one that a request asked to be answered on, say
+        except ValueError:  # paho refuses the topic, as an invalid response topic of a request
             self.acks.append((message, TOPIC_NAME_INVALID))
         else:
             self.sent[info.mid] = message
 
     def check(self, rc: int) -> None:
-        """Raises ConnectionFailed when the connection is over, ``rc`` being what the last step returned."""
+        """Raise ConnectionFailed when the connection is over; ``rc`` is the result of the last :meth:`step`."""
         if self.ended is not None or rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self.ended or ConnectionFailed(f"connection lost: {MQTTErrorCode(rc).name}")
         oldest = next(iter(self._asked.values()), None)
@@ -240,11 +242,11 @@ class MqttSession:
             raise ConnectionFailed(text, refusal=True)
 
     def step(self, timeout: float) -> int:
-        """Wait for the socket or a nudge, and let paho do its reading, writing and pinging; paho's return code."""
+        """Wait for the socket or a wake-up, and let paho read, write and ping; paho's return code."""
         sock = self._client.socket()
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
-        # Not only TLS sockets hold back what was read ahead, but also paho's WebSocket over TLS.
+        # TLS sockets and paho's WebSocket over TLS buffer what was read ahead.
         buffered = getattr(sock, "pending", _nothing)() > 0
         readable, writable = self._wait(sock, 0.0 if buffered else timeout, self._client.want_write())
         if buffered or readable:
@@ -257,8 +259,8 @@ class MqttSession:
                 return rc
         return self._client.loop_misc()
 
-    def goodbye(self) -> None:
-        """Tell the broker that this end is meant."""
+    def disconnect(self) -> None:
+        """Send DISCONNECT, so that the broker does not publish the last will."""
         self._client.disconnect()
         deadline = time.monotonic() + 1.0
         while self._client.want_write() and time.monotonic() < deadline:
@@ -266,7 +268,7 @@ class MqttSession:
                 return
 
     def close(self) -> None:
-        """Shut the socket whatever state it is in."""
+        """Close the socket in whatever state it is."""
         sock = self._client.socket()
         if sock is not None:
             sock.close()
@@ -281,14 +283,14 @@ def _properties(packet: int) -> Properties:
 
 
 def _reference(properties: Any) -> str:
-    """Where the broker says to go instead, or why it refuses, in its own words."""
+    """The broker's own reason string and server reference, in brackets."""
     said = [getattr(properties, name, None) for name in ("ReasonString", "ServerReference")]
     words = [str(text)[:100] for text in said if text]
     return f" ({'; '.join(words)})" if words else ""
 
 
 def _received(message: MQTTMessage) -> InboundMessage | None:
-    """The message as a value; None when it is too large, or its topic no UTF-8."""
+    """The message as a value; None when it is too large or its topic is not UTF-8."""
     if len(message.payload) > INBOUND_BYTES:
         return None
     try:
@@ -307,11 +309,14 @@ def _received(message: MQTTMessage) -> InboundMessage | None:
 
 
 CREDENTIAL = "mqtt-password"
-"""Name of the systemd credential."""
+"""Name of the systemd credential with the password."""
 
 
 def password(settings: MqttSettings) -> str | None:
-    """The password from the setting, its file or ``$CREDENTIALS_DIRECTORY``. Raises ConfigError: unreadable."""
+    """Read the password from the setting, its file or ``$CREDENTIALS_DIRECTORY``. Raises ConfigError.
+
+    It is read for every connection, as the certificates are, so that both can be rotated.
+    """
     if settings.password is not None:
         return settings.password.get_secret_value()
     path = settings.password_file
@@ -324,7 +329,7 @@ def password(settings: MqttSettings) -> str | None:
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
-    """A context that verifies the broker's certificate and name. Raises ConfigError for unusable files."""
+    """Make a TLS context that verifies the broker's certificate and name. Raises ConfigError for unusable files."""
     for path in (settings.ca_file, settings.cert_file, settings.key_file):
         if path is not None and not path.exists():
             raise ConfigError(f"{path}: no such file; see mqtt.tls")

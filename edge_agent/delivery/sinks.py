@@ -1,8 +1,8 @@
-"""Carries rows from the outbox to one sink plugin: the file's counterpart of the MQTT sender, with a cursor of its own.
+"""Write outbox rows to a sink plugin, in order, with acknowledgement and back-off.
 
-In order, oldest first; a row is acknowledged only after the sink has stored it, so a crash in between repeats it with
-the same key. A sink that fails is asked again after a growing pause while its rows wait in the outbox, within the
-outbox's cap; it never holds up the others.
+A row is acknowledged only after the sink has stored it; after a crash in between it is written again with the same key.
+A sink that fails is tried again with back-off while its rows wait in the outbox, within the outbox's cap; it never
+delays other consumers.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ TICK_S = 1.0
 PAUSE_S = (1.0, 60.0)
 
 LATE_S = 60.0
-"""What reaches the sink later than this after it ended was held up."""
+"""A message that is written later than this after the end of its window is late."""
 
 
 class MessageSink(Protocol):
-    """A delivery target; see :class:`edge_agent.plugin.spec.Sink`, which plugins implement."""
+    """A sink as delivery uses it; plugins implement :class:`edge_agent.plugin.spec.Sink`."""
 
     def write(self, messages: Sequence[Message]) -> None:
-        """Store all of ``messages`` durably, in order, or raise."""
+        """Store all ``messages`` durably, in order, or raise."""
         ...
 
     def close(self) -> None: ...
 
 
 MakeSink = Callable[[], MessageSink]
-"""Makes a sink; may fail, and is then asked again."""
+"""Makes a sink; if it raises, it is called again later."""
 
 
 def consumer(name: str) -> str:
-    """How the outbox knows the sink ``name``."""
+    """Name of the sink ``name`` as a consumer of the outbox."""
     return f"sink-{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class SinkHealth:
-    """``trouble``: why the sink takes nothing at present, or None. ``written`` counts messages since the start."""
+    """State of a sink. ``written``: messages since the start; ``trouble``: why it fails at present, or None."""
 
     written: int
     trouble: str | None
 
 
 class SinkSender:
-    """One sink and the thread that makes and calls it. ``boot_id`` tells what an earlier run left."""
+    """Write rows to one sink on a thread of its own. Rows of another ``boot_id`` are late."""
 
     def __init__(self, name: str, make: MakeSink, outbox: Outbox, clock: Clock, boot_id: str) -> None:
         self._name = name
@@ -75,15 +75,15 @@ class SinkSender:
 
     @property
     def health(self) -> SinkHealth:
-        """How it goes; from any thread."""
+        """State of the sink; may be read from any thread."""
         return self._health
 
     def start(self) -> None:
-        """Begin; the outbox must be open."""
+        """Start the thread; the outbox must be open."""
         self._thread.start()
 
     def stop(self, deadline_s: float) -> None:
-        """Hand over what is there and close the sink; one that hangs is left behind after ``deadline_s``."""
+        """Write what is pending and close the sink; a sink that hangs is abandoned after ``deadline_s``."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(deadline_s)
@@ -98,17 +98,17 @@ class SinkSender:
         try:
             if self._sink is not None:
                 self._sink.close()
-        except Exception:  # somebody else's sink may raise anything; the stop goes on
+        except Exception:  # a plugin may raise anything; stopping goes on
             log.exception("sink %s failed to close", self._name)
 
     def _step(self) -> float:
-        """Hand over everything that waits; seconds until the next step."""
+        """Write all pending rows; seconds until the next step."""
         try:
             if self._sink is None:
                 self._sink = self._make()
-            while self._hand_over(self._sink):
+            while self._write_batch(self._sink):
                 pass
-        except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything; its rows stay where they are
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; its rows stay in the outbox
             trouble = f"{type(error).__name__}: {error}"
             if trouble != self._health.trouble:
                 log.warning("sink %s: %s; trying again", self._name, trouble)
@@ -120,12 +120,12 @@ class SinkSender:
         self._backoff.reset()
         return TICK_S
 
-    def _hand_over(self, sink: MessageSink) -> bool:
-        """One batch; False when nothing waits."""
+    def _write_batch(self, sink: MessageSink) -> bool:
+        """Write one batch; False when nothing is pending."""
         who = consumer(self._name)
         try:
             rows = self._outbox.lease(who, BATCH)
-        except DeliveryError:  # closed under us: the agent stops
+        except DeliveryError:  # the outbox was closed: the agent stops
             return False
         if not rows:
             return False

@@ -1,6 +1,6 @@
-"""Topics and topic filters under ``<prefix>/<device>/``, and Home Assistant's; the only place that spells them.
+"""MQTT topics and topic filters under ``<prefix>/<device>/``, and Home Assistant's; the only place that defines them.
 
-Prefixes may be given as people write them, with a slash at the end.
+Prefixes may end in a slash.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ OFFLINE = b"offline"
 
 
 def event(kind: str) -> str:
-    """Relative topic of events of ``kind``; what MQTT does not allow inside a level becomes ``-``."""
+    """Relative topic of events of ``kind``; characters that are not allowed in a level become ``-``."""
     return f"event/{re.sub(r'[^A-Za-z0-9_.-]+', '-', kind) or '-'}"
 
 
 def rollup(seconds: float) -> str:
-    """Relative topic of the latest summary of that length."""
+    """Relative topic of the latest roll-up of ``seconds``."""
     return f"rollup/{seconds:g}"
 
 
 def backfill(kind: MessageKind) -> str:
-    """Relative topic of late data."""
+    """Relative topic of late messages of ``kind``."""
     return f"{BACKFILL}/{kind}"
 
 
 class Topics:
-    """Full topics of one device. Raises ValueError for a ``prefix`` that no topic can begin with."""
+    """Full topics of one device. Raises ValueError for an invalid ``prefix``."""
 
     def __init__(self, prefix: str, device: str) -> None:
         self._base = f"{topic_prefix(prefix)}/{device}"
@@ -57,10 +57,10 @@ class Topics:
 
 
 def of_device(prefix: str, device: str) -> str:
-    """Filter for everything of ``device``; ``+``: of every device.
+    """Topic filter for all topics of ``device``; ``+``: of every device.
 
     Raises:
-        ConfigError: ``device`` is no device id.
+        ConfigError: ``device`` is not a device id.
     """
     if device != "+" and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", device):
         raise ConfigError(f"{device!r} is no device id (letters, digits, - and _); + stands for all devices")
@@ -73,12 +73,12 @@ def discovery(prefix: str, *levels: str) -> str:
 
 
 def birth(prefix: str) -> str:
-    """Where Home Assistant says that it is there."""
+    """Topic of Home Assistant's birth message."""
     return f"{topic_prefix(prefix)}/{STATUS}"
 
 
 def check_filter(topic_filter: str) -> str:
-    """``topic_filter`` if brokers take it. Raises ValueError: a wildcard inside of a level, or # before the end."""
+    """Return ``topic_filter`` if it is valid. Raises ValueError: a wildcard inside a level, or # before the end."""
     levels = topic_filter.split("/")
     wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels)
     if not topic_filter or wild or "#" in levels[:-1] or "\0" in topic_filter or len(topic_filter.encode()) > 65_535:
@@ -87,7 +87,7 @@ def check_filter(topic_filter: str) -> str:
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """Whether an MQTT filter with ``+`` and ``#`` covers ``topic``."""
+    """Whether ``topic`` matches ``topic_filter`` with its wildcards ``+`` and ``#``."""
     wanted, levels = topic_filter.split("/"), topic.split("/")
     if topic.startswith("$") and wanted[0] in ("+", "#"):
         return False

@@ -71,7 +71,7 @@ def test_a_login_that_is_refused_is_told_after_it_is_granted(
     assert "Not authorized" in eventually(lambda: delivery.stats().trouble)
     file.write_text("right")
     eventually(lambda: delivery.stats().connected, timeout=60)
-    assert "lately refused this agent" in delivery.stats().refusals[0]
+    assert "recently refused the connection" in delivery.stats().refusals[0]
 
 
 def test_a_missing_client_certificate_is_called_so(
@@ -81,7 +81,7 @@ def test_a_missing_client_certificate_is_called_so(
     broker = make_broker(tls=authority.issue("127.0.0.1"), client_ca=authority.ca.cert)
     delivery = make_delivery(broker.port, tls={"enabled": True, "ca_file": str(authority.ca.cert)})
     trouble = eventually(lambda: delivery.stats().trouble)
-    assert re.search("demands? a client certificate", trouble)
+    assert re.search("requires? a client certificate", trouble)
     assert "user name" not in trouble
 
 

@@ -63,13 +63,13 @@ def test_only_fresh_messages_of_another_boot_tell_of_a_namesake() -> None:
         _said("status", b"online"),
         _said("status", b"offline", retain=True),
     ):
-        namesakes.heard(harmless)
+        namesakes.handle(harmless)
     assert (namesakes.lines(100.0), overwritten) == ((), [])
-    namesakes.heard(_said("summary", theirs))
+    namesakes.handle(_said("summary", theirs))
     assert "'theirs'" in namesakes.lines(159.0)[0]
     assert "device.id" in namesakes.lines(159.0)[0]
     assert namesakes.lines(161.0) == ()
-    namesakes.heard(_said("status", b"offline"))
+    namesakes.handle(_said("status", b"offline"))
     assert overwritten == ["status"]
 
 
