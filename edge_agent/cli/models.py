@@ -23,8 +23,8 @@ from edge_agent.cli.common import (
 )
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import Catalogue, ModelState, ModelStatus, ModelStore, default_dir
-from edge_agent.models.bench import BenchResult
-from edge_agent.models.bench import bench as time_model
+from edge_agent.models.tflite import BenchResult
+from edge_agent.models.tflite import bench as time_model
 
 app = typer.Typer(no_args_is_help=True, help="List, download, check and time the model files.")
 

@@ -1,11 +1,10 @@
-"""Finding out what is wrong with an installation: one check after the other, each with the command that mends it.
+"""Checks of an installation, each with the command that fixes what it finds.
 
-Policy is in pure functions (``judge_…``: readings in, :class:`CheckResult` out), looking at the machine in thin ones
-(``check_…``, ``read_…``). Nothing is changed on the machine; the only message sent is the broker's test message.
+Pure functions (``judge_…``) turn readings into a :class:`CheckResult`; thin ones (``check_…``, ``read_…``) read the
+machine. Nothing on the machine is changed; the only messages sent are the test messages to the broker.
 """
 
-from edge_agent.doctor.bundle import BundleError, documents, write_bundle
-from edge_agent.doctor.examination import Examination, examine
+from edge_agent.doctor.examination import BundleError, Examination, documents, examine, write_bundle
 from edge_agent.doctor.result import CheckResult, CheckStatus, worst
 
 __all__ = ["BundleError", "CheckResult", "CheckStatus", "Examination", "documents", "examine", "worst", "write_bundle"]

@@ -1,6 +1,6 @@
-"""Checks of what this process may touch: device nodes, the state directory, and who else may read the secrets.
+"""Checks of permissions: account, device nodes, state directory, files with secrets.
 
-They speak for the user that runs the doctor. For the service that is ``sudo -u edge-agent edge-agent doctor``.
+They hold for the user that runs the doctor; for the service, run ``sudo -u edge-agent edge-agent doctor``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_agent.doctor.disk import existing
+from edge_agent.doctor.host import existing
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.settings import Settings
 
@@ -22,12 +22,12 @@ SERVICE_USER = "edge-agent"
 
 _NODES = ("video*", "media*", "snd/pcm*c", "snd/control*")
 _PI_NODES = ("dma_heap/*",)
-"""What picamera2 needs besides; on other machines the heaps are root's and nobody's business."""
+"""Additional nodes that picamera2 needs; on other machines they belong to root and are not needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A device node and the group that owns it. ``allowed``: this process may read and write it."""
+    """A device node and its group. ``allowed``: this process may read and write it."""
 
     path: Path
     group: str
@@ -35,7 +35,7 @@ class Node:
 
 
 def check_account() -> CheckResult:
-    """Whether the doctor runs as the user that the service runs as."""
+    """Check that the doctor runs as the user of the service."""
     try:
         pwd.getpwnam(SERVICE_USER)
     except KeyError:
@@ -44,7 +44,7 @@ def check_account() -> CheckResult:
 
 
 def judge_account(user: str, *, service_user: bool) -> CheckResult:
-    """``service_user``: this machine has the service's account."""
+    """Judge the account. ``service_user``: this machine has the service's account."""
     if service_user and user != SERVICE_USER:
         detail = f"this is {user}; the service is {SERVICE_USER}, who may see other devices, models and secrets"
         return warn("account", detail, f"sudo -u {SERVICE_USER} edge-agent doctor")
@@ -52,23 +52,23 @@ def judge_account(user: str, *, service_user: bool) -> CheckResult:
 
 
 def check_devices() -> CheckResult:
-    """Whether this process may use the cameras and sound cards that are there."""
+    """Check access to the cameras and sound cards of this machine."""
     return judge_devices(_user(), list(read_nodes(Path("/dev"), picamera=find_spec("picamera2") is not None)))
 
 
 def read_nodes(dev: Path, may_use: Callable[[Path], bool] | None = None, *, picamera: bool = False) -> Iterable[Node]:
-    """The camera and sound nodes below ``dev``; with ``picamera`` also those of the Raspberry Pi's own camera."""
+    """Yield the camera and sound nodes in ``dev``; with ``picamera`` also those that picamera2 needs."""
     allowed = may_use or (lambda path: os.access(path, os.R_OK | os.W_OK))
     for path in sorted(path for pattern in _NODES + _PI_NODES * picamera for path in dev.glob(pattern)):
         yield Node(path, _group(path.stat().st_gid), allowed(path))
 
 
 def judge_devices(user: str, nodes: list[Node]) -> CheckResult:
-    """``nodes``: what is there, usable or not."""
+    """Judge access to ``nodes``, usable or not."""
     barred = [node for node in nodes if not node.allowed]
     if barred:
         names = ", ".join(str(node.path) for node in barred)
-        groups = sorted({node.group for node in barred} - {"root", "0"})  # a member of root could do anything
+        groups = sorted({node.group for node in barred} - {"root", "0"})  # members of group root could do anything
         join = f"sudo usermod -aG {','.join(groups)} {user}, then log in again"
         remedy = join if groups else f"ls -l {barred[0].path}; give it a group of its own with a udev rule"
         return fail("devices", f"{user} may not use {names}", remedy)
@@ -78,23 +78,23 @@ def judge_devices(user: str, nodes: list[Node]) -> CheckResult:
 
 
 def check_state(settings: Settings) -> CheckResult:
-    """Whether the state directory can be used."""
+    """Check that the state directory is writable."""
     state = settings.device.state_dir
     folder = existing(state)
     return judge_state(state, folder, folder.is_dir() and os.access(folder, os.W_OK | os.X_OK), _user())
 
 
 def judge_state(state: Path, folder: Path, writable: bool, user: str) -> CheckResult:
-    """``folder``: the state directory, or its closest parent that is there."""
+    """Judge the state directory. ``folder``: ``state``, or its closest parent that exists."""
     if not writable:
         remedy = f"sudo install -d -m 750 -o {user} {state}, or set device.state_dir"
-        purpose = "" if folder == state else f" to make {state}"
+        purpose = "" if folder == state else f" to create {state}"
         return fail("state", f"{user} cannot write to {folder}{purpose}", remedy)
-    return ok("state", f"{state}{'' if folder == state else ' will be made'}")
+    return ok("state", f"{state}{'' if folder == state else ' will be created'}")
 
 
 def check_secrets(settings: Settings, config: Path | None) -> list[CheckResult]:
-    """Files with secrets that others may read. ``config``: the config file, which may hold them itself."""
+    """Check the permissions of files with secrets. ``config``: the config file, which may hold secrets itself."""
     mqtt, web = settings.mqtt, settings.web
     told = {"EDGE_AGENT__MQTT__PASSWORD": mqtt.password, "EDGE_AGENT__WEB__TOKEN": web.token}
     in_config = any(secret is not None and name not in os.environ for name, secret in told.items())
@@ -104,9 +104,9 @@ def check_secrets(settings: Settings, config: Path | None) -> list[CheckResult]:
 
 
 def judge_secret(path: Path, mode: int | None) -> CheckResult:
-    """``mode``: the file's permission bits, None when it cannot be looked at."""
+    """Judge a file with secrets. ``mode``: its permission bits, None when it cannot be read."""
     if mode is None:
-        return fail("secrets", f"{path} is not there, or may not be read", f"ls -l {path}")
+        return fail("secrets", f"{path} does not exist, or may not be read", f"ls -l {path}")
     if mode & (stat.S_IRWXO):
         return warn("secrets", f"{path} can be read by everyone on this machine", f"sudo chmod o= {path}")
     return ok("secrets", f"{path} is private")

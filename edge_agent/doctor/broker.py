@@ -1,5 +1,7 @@
-"""Checks of the way to the broker in stages, so that the first one that fails names the cause: name, TCP, TLS, login,
-rights. The last two go over the agent's own connection code under a client id of their own, beside a running agent.
+"""Checks of the connection to the broker in stages: host name, TCP, TLS, login, permissions.
+
+The first stage that fails names the cause. Login and permissions use the agent's own connection code, under a client id
+of their own, so that a running agent is not disturbed.
 """
 
 from __future__ import annotations
@@ -21,17 +23,17 @@ from edge_agent.settings import MqttSettings, Settings
 
 CONNECT_S = 5.0
 LOGIN_S = 25.0
-"""Enough for MQTT 5 to be refused and 3.1.1 to be tried, each with the link's own patience."""
+"""Long enough for MQTT 5 to be refused and 3.1.1 to be tried, each with the link's own time limit."""
 
 PROBE_S = 3.0
 CLIENT_CERTIFICATE = "set mqtt.tls.cert_file and mqtt.tls.key_file to a pair that the broker's CA signed"
 
 ALERT_S = 1.0
-"""A broker that does not accept a client's certificate says so right after the handshake."""
+"""How long to wait for the broker's TLS alert, which follows the handshake when it refuses the client certificate."""
 
 
 def check_broker(settings: Settings) -> Iterator[CheckResult]:
-    """One result for each stage reached; the first failure is the last."""
+    """Yield one result per stage; a failure ends the checks."""
     mqtt = settings.mqtt
     if not mqtt.enabled:
         yield ok("broker", "off: mqtt.enabled = false")
@@ -63,7 +65,7 @@ def _connection(mqtt: MqttSettings) -> CheckResult:
         socket.create_connection((mqtt.host, mqtt.effective_port), CONNECT_S).close()
     except ConnectionRefusedError:
         remedy = "start the broker there (systemctl status mosquitto), or set mqtt.port"
-        return fail("broker connection", f"{where}: nothing listens", remedy)
+        return fail("broker connection", f"{where}: connection refused, nothing listens there", remedy)
     except OSError as error:
         reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
         return fail("broker connection", f"{where}: {reason}", f"ping -c 3 {mqtt.host}; look for a firewall between")
@@ -74,7 +76,7 @@ def _encryption(mqtt: MqttSettings) -> CheckResult | None:
     if not mqtt.tls.enabled:
         if _is_local(mqtt.host):
             return None
-        detail = "off: names, passwords and summaries travel readable"
+        detail = "off: user names, passwords and summaries are sent unencrypted"
         return warn("broker encryption", detail, "set mqtt.tls.enabled = true and open port 8883 on the broker")
     try:
         context = tls_context(mqtt.tls)
@@ -107,7 +109,11 @@ def _tls_failure(error: OSError) -> CheckResult:
 
 
 def _await_alert(tls: ssl.SSLSocket) -> None:
-    """Raises SSLError when the broker misses or refuses our certificate: TLS 1.3 tells that after the handshake."""
+    """Wait for a TLS alert: TLS 1.3 reports a missing or refused client certificate after the handshake.
+
+    Raises:
+        SSLError: the broker sent an alert.
+    """
     tls.settimeout(ALERT_S)
     with contextlib.suppress(TimeoutError, ConnectionError, ssl.SSLEOFError):
         tls.recv(1)
@@ -136,13 +142,13 @@ def _session(settings: Settings) -> Iterator[CheckResult]:
 
 
 def judge_login(reason: str, mqtt: MqttSettings) -> CheckResult:
-    """Why there was no connection, told apart by what the broker said, else by what the port speaks."""
+    """Judge a failed connection by the broker's reason, else by the protocol that the port speaks."""
     name = "broker login"
     said = reason.lower()
     if "client certificate" in said:
         return fail(name, reason, CLIENT_CERTIFICATE)
     if "identifier" in said:
-        return fail(name, reason, "set mqtt.client_id to one that the broker takes")
+        return fail(name, reason, "set mqtt.client_id to one that the broker accepts")
     if said.startswith("refused:"):
         remedy = "check mqtt.username and the password (password_file, or the credential mqtt-password)"
         return fail(name, reason, remedy)
@@ -156,7 +162,7 @@ def judge_login(reason: str, mqtt: MqttSettings) -> CheckResult:
 
 
 def port_speaks(mqtt: MqttSettings) -> tuple[str, str] | None:
-    """What the broker's port speaks other than what is configured, and the setting for that; None: not known."""
+    """Detect a protocol on the broker's port other than the configured one, and the setting for it; None: unknown."""
     tls = mqtt.tls.enabled
     if mqtt.transport == "websockets" and _answer(mqtt, _MQTT_CONNECT, tls=tls).startswith(b"\x20"):
         return "this port speaks plain MQTT", 'set mqtt.transport = "tcp"'
@@ -173,11 +179,11 @@ def port_speaks(mqtt: MqttSettings) -> tuple[str, str] | None:
 
 
 _MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x05\x00\x00"
-"""MQTT 3.1.1, a clean session, no client id: whatever a broker thinks of it, it answers with a CONNACK."""
+"""CONNECT of MQTT 3.1.1 with a clean session and no client id: every broker answers with a CONNACK."""
 
 
 def _answer(mqtt: MqttSettings, question: bytes, *, tls: bool) -> bytes:
-    """The first bytes that the port sends after ``question``; empty when there are none."""
+    """Send ``question`` and return the first bytes of the answer; empty when there is none."""
     try:
         with socket.create_connection((mqtt.host, mqtt.effective_port), PROBE_S) as plain:
             sock = tls_context(mqtt.tls).wrap_socket(plain, server_hostname=mqtt.host) if tls else plain
@@ -189,7 +195,7 @@ def _answer(mqtt: MqttSettings, question: bytes, *, tls: bool) -> bytes:
 
 
 def _speaks_tls(mqtt: MqttSettings) -> bool:
-    """Whether the port answers a TLS handshake. Nothing is sent over it, so its certificate does not matter."""
+    """Whether the port answers a TLS handshake. Nothing is sent, so the certificate is not verified."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

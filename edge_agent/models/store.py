@@ -1,8 +1,8 @@
-"""The folder of installed models: getting files in, checking them, and telling analyzers where they are.
+"""Store of installed models: install, verify and locate model files.
 
-A file is checked against the catalogue's sha256 before it is installed, once more after it was written, and each time
-it is located; what fails is refused. Installing is atomic: a good file stays until a good one replaces it. Bundled
-models are read from the package they come with and checked the same way.
+A file is checked against the catalogue's sha256 before it is installed, after it is written, and each time it is
+located. Installing is atomic: a valid file stays until another valid one replaces it. Bundled models are read from
+their package and checked in the same way.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from edge_agent.models.fetch import Progress, WheelCache, ignore_progress
 
 
 class ModelState(Enum):
-    """What is there under a model's name."""
+    """State of a model in the store."""
 
     INSTALLED = "installed"
-    """In the store, and the right file."""
+    """In the store and valid."""
     BUNDLED = "bundled"
-    """In an installed package, and the right file."""
+    """In an installed package and valid."""
     MISSING = "missing"
     """No file."""
     DAMAGED = "damaged"
-    """A file that is not the right one or cannot be read."""
+    """A file whose sha256 differs or that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model as found.
+    """State of a model.
 
-    ``path`` is where it is or would be (None: its package is not installed); ``problem`` is one line that says what is
+    ``path``: its file, existing or not (None: its package is not installed); ``problem``: one line that says what is
     wrong and what to do, None when the model can be loaded.
     """
 
@@ -52,7 +52,7 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A model that is in place after a pull, and where it came from."""
+    """A model that a pull installed or found, and where it came from."""
 
     name: str
     path: Path
@@ -60,7 +60,7 @@ class Pulled:
 
 
 def default_dir(configured: Path | None, state_dir: Path) -> Path | None:
-    """The store's folder: the configured one, else ``state_dir/models`` when writable, else :func:`cache_dir`."""
+    """Return the store's folder: the configured one, else ``state_dir/models`` if writable, else :func:`cache_dir`."""
     if configured is not None:
         return configured
     shared = state_dir / "models"
@@ -68,7 +68,7 @@ def default_dir(configured: Path | None, state_dir: Path) -> Path | None:
 
 
 def cache_dir() -> Path | None:
-    """The user's own folder for models, by the XDG base directory specification; None without a home folder."""
+    """Return the user's cache folder for models (XDG base directory); None without a home folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
         try:
@@ -85,10 +85,10 @@ def _writable(folder: Path) -> bool:
 
 
 class ModelStore:
-    """Models of ``catalogue`` in the folder ``directory``, which is made when the first one is installed.
+    """Models of ``catalogue`` in the folder ``directory``, which is created on the first install.
 
-    Implements :class:`edge_agent.plugin.spec.ModelLocator`. Several processes may use one folder. Without a folder
-    there are the bundled models only.
+    Implements :class:`edge_agent.plugin.spec.ModelLocator`. Several processes may share a folder. Without a folder
+    only the bundled models are available.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class ModelStore:
 
     @property
     def directory(self) -> Path | None:
-        """Where downloaded models are kept."""
+        """Folder of downloaded models."""
         return self._directory
 
     def locate(self, name: str) -> Path:
-        """Path of an installed or bundled model whose sha256 has just been checked.
+        """Return the path of an installed or bundled model, after checking its sha256.
 
         Raises:
             ModelError: unknown, not installed or damaged; says what to do.
@@ -227,12 +227,12 @@ class ModelStore:
         if entry.bundled is None:
             return self._folder() / f"{entry.name}.tflite"
         package, _, resource = entry.bundled.partition(":")
-        # Found, not imported: looking for a model must not run the code of a plugin that may not be allowed to load.
+        # Find the package without importing it: a plugin that is not allowed must not run.
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ModelError(
                 f"{entry.name} comes with the package {package}, which is not installed: "
-                "install the program again (docs/installation.md)"
+                "reinstall the program (docs/installation.md)"
             )
         return Path(spec.submodule_search_locations[0]) / resource
 
@@ -288,7 +288,7 @@ class ModelStore:
 
 
 def _sources(entry: ModelEntry, wheels: WheelCache, progress: Progress) -> list[tuple[str, Callable[[], bytes]]]:
-    """Where to try, in order: a name for people, and what gets the bytes."""
+    """List the sources in order: a name for messages, and the function that downloads."""
     sources: list[tuple[str, Callable[[], bytes]]] = []
     if entry.url is not None:
         sources.append((fetch.host_of(entry.url), partial(fetch.from_url, entry, entry.url, progress)))
@@ -299,5 +299,5 @@ def _sources(entry: ModelEntry, wheels: WheelCache, progress: Progress) -> list[
 
 def _remedy(entry: ModelEntry) -> str:
     if entry.bundled is not None:
-        return "install the program again (docs/installation.md)"
+        return "reinstall the program (docs/installation.md)"
     return f"run 'edge-agent models pull {entry.name}' (or with --from DIR on a machine without internet)"

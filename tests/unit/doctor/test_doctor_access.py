@@ -82,7 +82,7 @@ def test_state_directory() -> None:
     assert judge_state(state, state, True, "pi").status is CheckStatus.OK
     result = judge_state(state, state.parent, False, "pi")
     assert result.status is CheckStatus.FAIL
-    assert "to make /var/lib/edge-agent" in result.detail
+    assert "to create /var/lib/edge-agent" in result.detail
     assert "install -d" in result.remedy
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.delivery.service import outbox_folder
-from edge_agent.doctor.disk import Medium, Space, check_space, judge_space, judge_wear, read_medium
+from edge_agent.doctor.host import Medium, Space, check_space, judge_space, judge_wear, read_medium
 from edge_agent.doctor.result import CheckStatus
 from edge_agent.settings import Settings
 

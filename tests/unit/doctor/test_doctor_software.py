@@ -143,11 +143,11 @@ def test_a_damaged_model_fails_even_if_it_could_be_downloaded(tmp_path: Path) ->
 
 
 def test_a_right_model_is_named(tmp_path: Path) -> None:
-    assert statuses(tmp_path, "emotion") == [ok("models", "emotion: sha256 right")]
+    assert statuses(tmp_path, "emotion") == [ok("models", "emotion: sha256 verified")]
 
 
 def test_no_model_needed() -> None:
-    assert check_models([], auto_pull=True) == [ok("models", "none is needed")]
+    assert check_models([], auto_pull=True) == [ok("models", "no model is needed")]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from edge_agent.doctor.access import check_secrets
 from edge_agent.doctor.result import CheckResult, CheckStatus
-from edge_agent.doctor.web import NEEDED, check_web, judge_address, judge_needs
+from edge_agent.doctor.software import WEB_PACKAGES, check_web, judge_address, judge_needs
 from edge_agent.settings import Settings, WebSettings
 from tests.support.mosquitto import free_port
 
@@ -44,8 +44,8 @@ def test_what_is_missing_is_named() -> None:
 
 def test_what_it_needs_is_what_the_extra_brings(repository: Path) -> None:
     extra = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]["web"]
-    assert {Requirement(line).name for line in extra} == {name.replace("_", "-") for name in NEEDED}
-    for name in NEEDED:
+    assert {Requirement(line).name for line in extra} == {name.replace("_", "-") for name in WEB_PACKAGES}
+    for name in WEB_PACKAGES:
         assert importlib.util.find_spec(name) is not None
 
 
@@ -67,7 +67,7 @@ def test_a_port_that_is_taken_is_a_failure_unless_the_service_has_it(tmp_path: P
 
 def test_an_address_for_others_is_a_risk() -> None:
     result = judge_address(WebSettings(enabled=True, host="0.0.0.0", token_file="/x"), "")
-    assert (result.status, "encrypted" in result.detail) == (CheckStatus.WARN, True)
+    assert (result.status, "encryption" in result.detail) == (CheckStatus.WARN, True)
 
 
 @pytest.mark.parametrize("where", ["config", "file"])

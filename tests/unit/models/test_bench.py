@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.domain.errors import ModelError
-from edge_agent.models.bench import Spread, bench
+from edge_agent.models.tflite import Spread, bench
 from tests.unit.models.tiny_model import relu
 
 

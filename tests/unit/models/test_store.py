@@ -161,7 +161,7 @@ class TestBundled:
         """Row 27: a flipped bit in a model that comes with the package: refused."""
         bundle.write_bytes(flip_bit(OLD))
         for call in (lambda: store.locate("own"), lambda: store.pull(["own"])):
-            with pytest.raises(ModelError, match=r"own is refused .*; install the program again"):
+            with pytest.raises(ModelError, match=r"own is refused .*; reinstall the program"):
                 call()
 
     def test_is_not_added_by_hand(self, store: ModelStore, bundle: Path) -> None:
@@ -174,7 +174,7 @@ class TestBundled:
 
     def test_absent_file_is_named(self, store: ModelStore, bundle: Path) -> None:
         bundle.unlink()
-        with pytest.raises(ModelError, match="own is not installed: install the program again"):
+        with pytest.raises(ModelError, match="own is not installed: reinstall the program"):
             store.locate("own")
 
 
