@@ -102,7 +102,7 @@ class Stream:
     def _look(self, frame: Frame, since: float) -> VisionReport | None:
         """Look at a picture that comes ``since`` seconds after the last one."""
         if self._faces is None:
-            self._faces = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True, live=True)
+            self._faces = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True)
         self._last = self._last + since if since > 0 else max(self._now() - self._started, self._last + _STEP_S)
         report = self._faces.frame(frame.data, self._last)
         self._faces.take()

@@ -248,6 +248,17 @@ def test_a_phone_s_photograph_is_taken(ask: Ask) -> None:
         assert face["bbox"]["x"] + face["bbox"]["w"] / 2 == pytest.approx(12 + 3000 / 512 * 224, abs=150)
 
 
+def test_a_group_photo_has_as_many_faces_as_people(ask: Ask) -> None:
+    """Single pictures are looked at as closely as by `analyze`."""
+    head = Image.fromarray(pictures.astronaut()).crop((120, 0, 340, 250)).resize((180, 227))
+    room = Image.new("RGB", (1600, 900), (120, 120, 120))
+    for k in range(8):
+        room.paste(head, (k * 200 + 10, 336))
+    text = io.BytesIO()
+    room.save(text, "png")
+    assert len(ask(data=b64(text.getvalue()), models={"face": {}})["face"]["predictions"]) == 8
+
+
 # ---------------------------------------------------------------------- data in every form that clients send
 
 
