@@ -138,7 +138,6 @@ class DeliveryService:
             live_s=LIVE_S,
             expiry_s=self._expiry_s,
         )
-
         self._namesakes = Namesakes(
             self.topics, boot_id, max(QUIET_S, 3 * settings.summary.window_s), self._republish_online
         )

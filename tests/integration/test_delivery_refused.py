@@ -49,7 +49,7 @@ def test_a_subscription_without_an_answer_costs_the_connection(
         assert "no answer to the subscription to" in delivery.stats().refusals[0]
 
 
-@pytest.mark.parametrize(("code", "words"), [(0x97, "quota exceeded"), (0x98, "administrator")])
+@pytest.mark.parametrize(("code", "words"), [(0x97, "quota exceeded"), (0x98, "administrative action")])
 def test_a_connection_that_the_broker_ends_with_a_reason_is_told_after_it_is_back(
     make_delivery: MakeDelivery, eventually: Any, code: int, words: str
 ) -> None:
