@@ -19,7 +19,6 @@ from edge_agent.capture import ReplayGroup, make_audio, make_video
 from edge_agent.control.sources import SourceController
 from edge_agent.control.state import ControlState
 from edge_agent.delivery import topics
-from edge_agent.delivery.payload import event_document, presence_document, summary_document
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
@@ -28,6 +27,7 @@ from edge_agent.domain.observation import AudioReport, VisionReport
 from edge_agent.domain.summary import STOPPED, ClockState, Presence, Summary
 from edge_agent.live import EventBus, Live, People, Preview, history
 from edge_agent.live.history import HistoryFile
+from edge_agent.payloads.rendering import event_document, presence_document, summary_document
 from edge_agent.plugin.manager import PluginManager
 from edge_agent.runtime.mailbox import Closed, Mailbox
 from edge_agent.runtime.stop import Stop

@@ -34,11 +34,11 @@ from edge_agent.cli.common import (
     to_json,
 )
 from edge_agent.cli.report import page
-from edge_agent.delivery.payload import event_document, summary_document
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_emotion
 from edge_agent.domain.text import printable
+from edge_agent.payloads.rendering import event_document, summary_document
 from edge_agent.runtime.logs import configure
 
 BOOT_ID = "00000000"

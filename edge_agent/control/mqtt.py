@@ -16,10 +16,10 @@ from edge_agent.control.state import Control
 from edge_agent.delivery import home_assistant, topics
 from edge_agent.delivery.announcer import Announcer
 from edge_agent.delivery.commands import CommandServer
-from edge_agent.delivery.payload import timestamp
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.summary import MISSING, NONE
+from edge_agent.payloads.rendering import timestamp
 from edge_agent.runtime.process import process_use
 from edge_agent.settings import Settings
 

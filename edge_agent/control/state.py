@@ -18,11 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.analysis.pacing import Bounds, Profile
 from edge_agent.control.schedule import Schedule
-from edge_agent.delivery.payload import timestamp
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import RefusedError
 from edge_agent.domain.files import replace_durably
 from edge_agent.domain.summary import OFF, PAUSED, PRIVACY, SCHEDULE
+from edge_agent.payloads.rendering import timestamp
 from edge_agent.settings import PacingSettings, Settings
 
 log = logging.getLogger(__name__)

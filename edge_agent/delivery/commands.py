@@ -17,10 +17,10 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from edge_agent.delivery.link import InboundMessage
-from edge_agent.delivery.payload import timestamp
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import EdgeAgentError, RefusedError
+from edge_agent.payloads.rendering import timestamp
 from edge_agent.settings.schema import CommandSettings
 
 log = logging.getLogger(__name__)

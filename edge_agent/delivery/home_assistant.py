@@ -16,10 +16,10 @@ from typing import Any, Literal, get_args
 
 from edge_agent.delivery import topics
 from edge_agent.delivery.commands import COMMANDS, Status
-from edge_agent.delivery.payload import encode
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, PERSON
 from edge_agent.domain.observation import EMOTIONS
+from edge_agent.payloads.rendering import encode
 
 Entity = dict[str, Any]
 Style = Literal["device", "component"]

@@ -30,9 +30,9 @@ from edge_agent.delivery.link import (
 )
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.outbox.records import Row
-from edge_agent.delivery.payload import mark_replayed
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import MessageKind
+from edge_agent.payloads.rendering import mark_replayed
 
 log = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from edge_agent.delivery.link import Handler, InboundMessage, Report
 from edge_agent.delivery.mqtt import Dispatcher, MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
 from edge_agent.delivery.outbox.records import Draft, Gap, OutboxStats
-from edge_agent.delivery.payload import encode, summary_document, timestamp
 from edge_agent.delivery.sender import CONSUMER, Sender
 from edge_agent.delivery.session import Will
 from edge_agent.delivery.sinks import MakeSink, SinkHealth, SinkSender, consumer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import ClockState, Summary
+from edge_agent.payloads.rendering import encode, summary_document, timestamp
 from edge_agent.settings.schema import Settings
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
-from edge_agent.delivery.payload import summary_document, timestamp
 from edge_agent.domain.summary import Summary, Window, estimate_window
 from edge_agent.live.history import History
 from edge_agent.live.people import Person
+from edge_agent.payloads.rendering import summary_document, timestamp
 from edge_agent.summary.window import merge
 
 LONGEST_S = 60 * 86_400.0

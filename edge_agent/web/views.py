@@ -18,11 +18,12 @@ from starlette.routing import BaseRoute, Route
 from edge_agent import __version__
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.delivery.commands import Command
-from edge_agent.delivery.payload import schema, timestamp
 from edge_agent.domain.errors import EdgeAgentError, RefusedError
 from edge_agent.domain.event import MessageKind
 from edge_agent.live import Live
 from edge_agent.live.people import KEEP_S
+from edge_agent.payloads.rendering import timestamp
+from edge_agent.payloads.schemas import schema
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics, preview
 from edge_agent.web.problems import ProblemError

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from edge_agent.delivery.payload import schema
+from edge_agent.payloads.schemas import schema
 from tests.support.cli import Cli
 from tests.support.pictures import heic
 from tests.support.recordings import joined, tone, write

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.delivery.payload import summary_document
 from edge_agent.domain.summary import Summary
+from edge_agent.payloads.rendering import summary_document
 from tests.support.browser import MISSING, Browser
 from tests.support.web_side import TOKEN, Web
 from tests.support.windows import a_window

@@ -16,11 +16,11 @@ from edge_agent.analysis.pacing import LookSchedule
 from edge_agent.control.state import Control, OverridesFile
 from edge_agent.delivery.commands import Command, CommandServer, Outcome
 from edge_agent.delivery.link import InboundMessage
-from edge_agent.delivery.payload import timestamp
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.summary import Summary
 from edge_agent.live.people import People
+from edge_agent.payloads.rendering import timestamp
 from edge_agent.settings import CommandSettings, Settings
 from edge_agent.summary.rollup import RollUp, merge_summaries
 from edge_agent.summary.summariser import Summariser

@@ -19,7 +19,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edge_agent.delivery.payload import schema
+from edge_agent.payloads.schemas import schema
 from tests.support.cli import Cli
 from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.soak import NotifySocket

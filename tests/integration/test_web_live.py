@@ -25,8 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from skimage import data as pictures
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from edge_agent.delivery.payload import schema
 from edge_agent.live.history import FILE, History
+from edge_agent.payloads.schemas import schema
 from edge_agent.settings import Settings
 from tests.support.cli import Cli
 from tests.support.mosquitto import Mosquitto, free_port

@@ -12,8 +12,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from edge_agent.app import health
 from edge_agent.app.health import Vitals
-from edge_agent.delivery.payload import event_document, summary_document
 from edge_agent.domain.event import BURST, Event
+from edge_agent.payloads.rendering import event_document, summary_document
 from edge_agent.runtime.process import process_use
 from edge_agent.web.views import Views, openapi
 from tests.support.web_side import TOKEN, Web

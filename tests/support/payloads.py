@@ -8,19 +8,35 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from edge_agent.delivery import payload as render
-from edge_agent.domain.event import MessageKind
 from edge_agent.domain.observation import EMOTIONS
+from edge_agent.payloads.schemas import MESSAGES, schema
 
 
 def validated(payload: bytes) -> dict[str, Any]:
     """The summary or event in ``payload``, checked against its published schema and for numbers that add up."""
-    document: dict[str, Any] = json.loads(payload)
-    _validator("event" if "kind" in document else "summary").validate(document)
+    document = checked("event" if b'"kind"' in payload else "summary", payload)
     if document.get("emotion"):
         assert abs(sum(document["emotion"]["p"].values()) - 1) < 0.002
         assert list(document["emotion"]["p"]) == list(EMOTIONS)
     return document
+
+
+def checked(kind: str, payload: bytes) -> dict[str, Any]:
+    """The message in ``payload``, checked against the model and the schema of its ``kind``; it has no other fields."""
+    document: dict[str, Any] = json.loads(payload)
+    _validator(kind).validate(document)
+    dumped = MESSAGES[kind].model_validate(document, strict=True).model_dump(exclude_unset=True, by_alias=True)
+    assert json.loads(json.dumps(dumped)) == document
+    return document
+
+
+def kind_of(topic: str) -> str | None:
+    """The kind of message on ``topic`` (below the device's prefix); None for ``status`` and for commands."""
+    level, _, rest = topic.partition("/")
+    if level == "cmd":
+        return "response" if rest.endswith("/response") else None
+    kind = {"backfill": rest, "rollup": "summary"}.get(level, level)
+    return None if kind == "status" else kind
 
 
 def key(document: dict[str, Any]) -> tuple[str, str, int]:
@@ -29,7 +45,7 @@ def key(document: dict[str, Any]) -> tuple[str, str, int]:
 
 
 @cache
-def _validator(kind: MessageKind) -> Draft202012Validator:
-    schema = render.schema(kind, closed=True)
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+def _validator(kind: str) -> Draft202012Validator:
+    document = schema(kind, closed=True)
+    Draft202012Validator.check_schema(document)
+    return Draft202012Validator(document)

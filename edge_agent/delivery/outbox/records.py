@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from edge_agent.delivery import payload as render
 from edge_agent.domain.event import Event, Message, MessageKind
 from edge_agent.domain.summary import ClockState, Summary, Window
+from edge_agent.payloads import rendering as render
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edge_agent.cli.watch import health_line, presence_line, summary_line
-from edge_agent.delivery.payload import presence_document, summary_document
 from edge_agent.domain.summary import FaceSums, Presence, Summary, Window
+from edge_agent.payloads.rendering import presence_document, summary_document
 
 
 def line(window: Window) -> str:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.delivery import payload as render
 from edge_agent.domain.event import Event, MessageKind
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
@@ -27,6 +26,8 @@ from edge_agent.domain.summary import (
     Window,
     estimate_emotion,
 )
+from edge_agent.payloads import rendering as render
+from edge_agent.payloads.schemas import schema
 from edge_agent.summary.rollup import merge_summaries
 from tests.support.payloads import validated
 from tests.support.windows import a_summary, a_window, empty
@@ -255,10 +256,10 @@ def test_the_schema_is_open_for_fields_to_come_and_closed_for_our_own_tests(kind
     grown = document | {"field_to_come": {"x": 1}}
     if kind == "summary":
         grown |= {"faces": document["faces"] | {"smallest": 3}, "quality": document["quality"] | {"lux": 12}}
-    jsonschema.validate(grown, render.schema(kind))
-    jsonschema.validate(document, render.schema(kind, closed=True))
+    jsonschema.validate(grown, schema(kind))
+    jsonschema.validate(document, schema(kind, closed=True))
     with pytest.raises(jsonschema.ValidationError, match="field_to_come"):
-        jsonschema.validate(grown, render.schema(kind, closed=True))
+        jsonschema.validate(grown, schema(kind, closed=True))
 
 
 def test_what_has_not_changed_is_no_trend() -> None:

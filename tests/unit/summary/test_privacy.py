@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.delivery.payload import schema, summary_document
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, FUSION, Event
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.domain.observation import QUALITY_FLAGS, AudioReport, Observation
 from edge_agent.domain.summary import ClockState, FaceSums, StreamSums, Summary, Window, estimate_window
+from edge_agent.payloads.rendering import summary_document
+from edge_agent.payloads.schemas import schema
 from edge_agent.settings import Settings
 from edge_agent.summary.privacy import ALLOWED, ALLOWED_FACES, ALLOWED_STREAM, withhold
 from edge_agent.summary.rollup import RollUp, merge_summaries
@@ -35,7 +36,7 @@ TOLD_OF_FEW = {"v", "device", "boot_id", "seq", "start", "seconds", "clock", "fa
     "trend",  # of the number of people
     "unknown",  # seconds in which nobody could be watched, by reason
     "withheld",
-    "merged",
+    "merged",  # of the devices
 }
 """Everything that a payload may hold about fewer people than ``min_people``."""
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_agent.delivery.payload import presence_document, summary_document
 from edge_agent.domain.summary import FaceSums, Presence, Summary, Window
 from edge_agent.live.bus import EventBus
+from edge_agent.payloads.rendering import presence_document, summary_document
 from edge_agent.web import metrics
 
 

@@ -1,4 +1,4 @@
-"""Summaries and events as the JSON that subscribers read; the shapes are fixed by the schemas beside this module.
+"""Render summaries, events and presence as the JSON that subscribers read, in the shapes of the models of this package.
 
 Numbers carry at most three decimals, probabilities of one distribution add up to one, times are RFC 3339 in UTC with
 milliseconds. Everything published is derived from a window's sums here, and nowhere else. Nothing is sent from here.
@@ -10,10 +10,9 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import resources
 from typing import Any
 
-from edge_agent.domain.event import Event, MessageKind
+from edge_agent.domain.event import Event
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import (
     BurstSums,
@@ -123,21 +122,6 @@ def timestamp(wall: float) -> str:
     """RFC 3339 in UTC with milliseconds, of Unix seconds; clipped to the years 1970 to 9999."""
     moment = datetime.fromtimestamp(min(max(wall, 0.0), LATEST), UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def schema(kind: MessageKind, *, closed: bool = False) -> dict[str, Any]:
-    """The JSON Schema of payloads of ``kind``. It is open, since fields may be added within a version; ``closed``: it
-    refuses those that it does not know, for tests of what is published.
-    """
-    text = resources.files("edge_agent.delivery").joinpath(f"schema/{kind}-v{VERSION}.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text, object_hook=_closed if closed else None)
-    return document
-
-
-def _closed(part: dict[str, Any]) -> dict[str, Any]:
-    """``part`` of a schema; an object whose properties are listed has no others."""
-    listed = part.get("type") == "object" and isinstance(part.get("properties"), dict)
-    return {"additionalProperties": False} | part if listed else part
 
 
 def _identity(device: str, boot_id: str, seq: int) -> dict[str, Any]:
