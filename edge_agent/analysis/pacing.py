@@ -24,6 +24,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.domain.commands import Profile
+
 # ---------------------------------------------------------------------- load governor
 
 
@@ -90,7 +92,6 @@ class Governor:
         return self._allowance
 
 
-Profile = Literal["monitor", "standard", "detail"]
 Pace = Literal["idle", "busy", "burst"]
 
 BURST = 8.0

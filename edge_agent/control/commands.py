@@ -1,37 +1,33 @@
-"""Named commands as calls of the control: what each expects, and what it answers. MQTT and the web page share it."""
+"""Command handlers: validate the value of a named command, call the control, answer. MQTT and the web share them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from edge_agent.analysis.pacing import Profile
-from edge_agent.control.state import LONGEST_PAUSE_S, Control, LogLevel
+from edge_agent.control.state import Control
 from edge_agent.delivery.commands import Command, Outcome, Status
+from edge_agent.domain.commands import REGISTRY, CommandSpec
 from edge_agent.domain.errors import RefusedError
 
 RELEASE_S = 3.0
 """How long an answer waits for a device to be released."""
 
-DEFAULT_PAUSE_S = 900.0
-
-_SWITCH: TypeAdapter[bool] = TypeAdapter(bool)
-_PROFILE: TypeAdapter[Profile] = TypeAdapter(Profile)
-_FPS: TypeAdapter[float | None] = TypeAdapter(Annotated[float | None, Field(allow_inf_nan=False)])
-_PAUSE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, le=LONGEST_PAUSE_S, allow_inf_nan=False)])
-_LEVEL: TypeAdapter[LogLevel] = TypeAdapter(LogLevel)
+_VALUES: Mapping[str, TypeAdapter[Any]] = {
+    spec.name: TypeAdapter(spec.value) for spec in REGISTRY.values() if spec.value is not None
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """What is not a choice but is done once.
+    """What commands do that is no override.
 
-    ``state`` is the document of the ``state`` topic; ``report`` has health published now; ``settle`` waits until what
-    should be released is, at most so many seconds; ``resets`` are what can begin anew, by name; ``reload`` is None
-    where there is no config to read again.
+    ``state`` returns the document of the ``state`` topic; ``report`` publishes health now; ``settle`` waits, at most so
+    many seconds, until every device that is switched off is released, and returns whether it is; ``resets`` restart
+    things by name; ``reload`` is None where there is no config file to read again.
     """
 
     state: Callable[[], Mapping[str, Any]]
@@ -42,79 +38,75 @@ class Actions:
 
 
 class CommandHandlers:
-    """Performs commands by name; raises :class:`RefusedError` with what to do instead."""
+    """Perform commands by name; refuse with RefusedError, whose message says what to do instead."""
 
     def __init__(self, control: Control, actions: Actions) -> None:
         self._control = control
         self._actions = actions
-        self._table: dict[str, Callable[[object], Status]] = {
+        self._handlers: Mapping[str, Callable[[Any], Status]] = {
             "status": self._status,
-            "privacy": lambda value: self._device(control.set_privacy, value),
-            "camera": lambda value: self._device(control.set_camera, value),
-            "microphone": lambda value: self._device(control.set_microphone, value),
-            "profile": lambda value: self._choose(control.set_profile, _PROFILE, value),
-            "max_fps": lambda value: self._choose(control.set_max_fps, _FPS, None if value == "auto" else value),
             "pause": self._pause,
             "resume": self._resume,
             "reset": self._reset,
             "reload": self._reload,
-            "log_level": lambda value: self._choose(control.set_log_level, _LEVEL, value),
+            **{spec.name: self._setter(spec) for spec in REGISTRY.values() if spec.override},
         }
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every command there is."""
-        return tuple(self._table)
+        return tuple(REGISTRY)
 
     def state(self) -> Mapping[str, Any]:
         """The document of the ``state`` topic as it is now."""
         return self._actions.state()
 
     def perform(self, command: Command) -> Outcome:
-        """Do it. ``accepted``: a device is not released yet, or the result is seen elsewhere."""
-        status = self._table[command.name](command.value)
+        """Carry out a command of the registry. ``accepted``: a device is not released yet, or the result is published
+        elsewhere."""
+        spec = REGISTRY[command.name]
+        status = self._handlers[spec.name](_valid(spec, command.value))
+        if spec.releases and not self._actions.settle(RELEASE_S):
+            status = "accepted"
         return Outcome(status, {"state": dict(self.state())})
 
-    def _choose(self, choose: Callable[[Any], None], expected: TypeAdapter[Any], value: object) -> Status:
-        choose(_valid(expected, value))
-        return "done"
+    def _setter(self, spec: CommandSpec) -> Callable[[Any], Status]:
+        choose: Callable[[Any], None] = getattr(self._control, f"set_{spec.name}")
 
-    def _status(self, _value: object) -> Status:
+        def handle(value: Any) -> Status:
+            choose(value)
+            return "done"
+
+        return handle
+
+    def _status(self, _value: None) -> Status:
         self._actions.report()
         return "done"
 
-    def _device(self, switch: Callable[[bool], None], value: object) -> Status:
-        switch(_valid(_SWITCH, value))
-        return self._settled()
+    def _pause(self, seconds: float) -> Status:
+        self._control.pause(seconds)
+        return "done"
 
-    def _pause(self, value: object) -> Status:
-        self._control.pause(_valid(_PAUSE, DEFAULT_PAUSE_S if value is None else value))
-        return self._settled()
-
-    def _resume(self, _value: object) -> Status:
+    def _resume(self, _value: None) -> Status:
         self._control.resume()
         return "done"
 
-    def _settled(self) -> Status:
-        return "done" if self._actions.settle(RELEASE_S) else "accepted"
-
-    def _reset(self, value: object) -> Status:
-        reset = self._actions.resets.get(value) if isinstance(value, str) else None
-        if reset is None:
-            raise RefusedError(f"value: what to reset, one of: {', '.join(self._actions.resets)}")
-        reset()
+    def _reset(self, what: str) -> Status:
+        self._actions.resets[what]()
         return "accepted"
 
-    def _reload(self, _value: object) -> Status:
+    def _reload(self, _value: None) -> Status:
         if self._actions.reload is None:
             raise RefusedError("there is no config file to read again")
         self._actions.reload()
         return "accepted"
 
 
-def _valid(expected: TypeAdapter[Any], value: object) -> Any:
+def _valid(spec: CommandSpec, value: object) -> Any:
     """``value`` as the command needs it. Raises RefusedError."""
+    if spec.value is None:
+        return None
     try:
-        return expected.validate_python(value)
+        return _VALUES[spec.name].validate_python(spec.default if value is None else value)
     except ValidationError as error:
-        raise RefusedError(f"value: {error.errors()[0]['msg'].lower()}") from None
+        raise RefusedError(f"value: {spec.expects or error.errors()[0]['msg'].lower()}") from None

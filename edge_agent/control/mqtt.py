@@ -19,7 +19,6 @@ from edge_agent.delivery.commands import CommandServer
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.summary import MISSING, NONE
-from edge_agent.payloads.rendering import timestamp
 from edge_agent.runtime.process import process_use
 from edge_agent.settings import Settings
 
@@ -102,7 +101,7 @@ class RemoteControl:
 
     def document(self) -> dict[str, Any]:
         """The ``state`` topic: what is chosen, and what is really so."""
-        state, limits = self._control.state, self._control.limits
+        state = self._control.state
         devices = {name: self._device(name) for name in SENSES}
         released = all(value in ("off", "none") for value in devices.values())
         return {
@@ -111,12 +110,7 @@ class RemoteControl:
             "privacy": ("on" if released else "pending") if state.private else "off",
             "scheduled": state.scheduled,
             **devices,
-            "paused_until": None if state.paused_until is None else timestamp(state.paused_until),
-            "profile": state.profile,
-            "max_fps": state.max_fps,
-            "auto_fps": state.auto_fps,
-            "fps_limits": [limits.least_fps, limits.most_fps],
-            "log_level": state.log_level,
+            **self._control.document(),
             "unknown": {sense: self.why_unknown(name) or None for name, sense in SENSES.items()},
             "last_command": self._commands.last,
         }
@@ -149,7 +143,7 @@ class RemoteControl:
             microphone="microphone" in self._sources,
             attention="attention" in analyzers,
             commands=settings.commands.allow if settings.commands.enabled else (),
-            fps=(limits.least_fps, limits.most_fps),
+            ranges={"max_fps": (limits.least_fps, limits.most_fps)},
             temperature=process_use().temperature_c is not None,
             url=_dashboard(settings),
             area=settings.home_assistant.area,

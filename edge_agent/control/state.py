@@ -1,8 +1,9 @@
-"""The one place where choices made while running live: privacy, devices, rate, pause, log level.
+"""Runtime overrides of the config: privacy, devices, rate, pause, log level.
 
 MQTT commands, Home Assistant and the web page all go through :class:`Control`, so none of them can do what the config
-forbids, and all see the same state. Control decides; the agent, told by a listener, lets go of devices and changes
-rates. Overrides survive a restart (:mod:`edge_agent.control.state`).
+forbids, and all see the same state. Control decides; the agent, notified as a listener, releases devices and changes
+rates. Overrides are kept over a restart in one small file that is replaced as a whole. One that cannot be understood
+means privacy, because nobody knows any more what was asked for.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_agent.analysis.pacing import Bounds, Profile
+from edge_agent.analysis.pacing import Bounds
 from edge_agent.control.schedule import Schedule
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.commands import LEAST_FPS, LONGEST_PAUSE_S, MOST_FPS, LogLevel, Profile
 from edge_agent.domain.errors import RefusedError
 from edge_agent.domain.files import replace_durably
 from edge_agent.domain.summary import OFF, PAUSED, PRIVACY, SCHEDULE
@@ -29,8 +31,6 @@ log = logging.getLogger(__name__)
 
 FILE = "choices.json"
 """Name of the file in the state directory."""
-
-LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,11 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """``None``: as configured. ``over`` holds, by option, the configured value that was overridden."""
+    """What is overridden. ``None``: as configured.
+
+    ``over`` holds, by option, the configured value that was overridden: an override holds until that option is changed
+    in the config; then the newer word wins.
+    """
 
     privacy: bool = False
     camera: bool = True
@@ -59,14 +63,14 @@ _OVERRIDES: TypeAdapter[Overrides] = TypeAdapter(Overrides)
 
 
 class OverridesFile:
-    """The file ``path``. :attr:`problem` says what is wrong with it, or is empty."""
+    """File of the overrides. :attr:`problem` says what is wrong with it, or is empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.problem = ""
 
     def read(self) -> Overrides:
-        """What was chosen; the defaults when there is no file, privacy when it is unreadable."""
+        """Read the overrides: none when there is no file, privacy when it is unreadable."""
         try:
             return _OVERRIDES.validate_json(self._path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
@@ -77,10 +81,10 @@ class OverridesFile:
             log.error("%s", self.problem)
             return Overrides(privacy=True)
 
-    def write(self, choices: Overrides) -> None:
-        """Replace the file; survives a power cut. The choice holds also when that fails; see :attr:`problem`."""
+    def write(self, overrides: Overrides) -> None:
+        """Replace the file, durably. The override holds also when that fails; see :attr:`problem`."""
         try:
-            replace_durably(self._path, _OVERRIDES.dump_json(choices, exclude_defaults=True))
+            replace_durably(self._path, _OVERRIDES.dump_json(overrides, exclude_defaults=True))
         except OSError as error:
             self.problem = f"{self._path}: cannot be written ({error.strerror}): choices end with this process"
             log.warning("%s", self.problem)
@@ -88,13 +92,8 @@ class OverridesFile:
             self.problem = ""
 
 
-LONGEST_PAUSE_S = 86_400.0
-LEAST_FPS = 0.1
-MOST_FPS = 60.0
-
-
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ControlLimits:
     """What the config of this device forbids. ``camera`` and ``microphone`` say why it cannot be on, or are empty."""
 
     camera: str
@@ -103,7 +102,7 @@ class Limits:
     most_fps: float
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
+    def of(cls, settings: Settings) -> ControlLimits:
         """The limits in ``settings``."""
         pacing = settings.pacing
         return cls(
@@ -116,7 +115,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ControlState:
-    """What holds now. ``camera`` and ``microphone`` are choices, :attr:`watching` and :attr:`listening` what follows.
+    """State in force: ``camera`` and ``microphone`` as chosen, :attr:`watching` and :attr:`listening` as they follow.
 
     ``max_fps``: the most looks a second that can come of it, bursts included; ``auto_fps``: nobody bounds them, the
     profile does. ``paused_until`` is a wall time or None. ``scheduled``: the config's schedule wants privacy now.
@@ -160,7 +159,10 @@ Listener = Callable[[ControlState], None]
 
 
 class Control:
-    """Overrides within :class:`Limits`; may be called from any thread. Refused wishes raise :class:`RefusedError`."""
+    """Change overrides within :class:`ControlLimits`, from any thread. What is refused raises :class:`RefusedError`.
+
+    Each command of :mod:`edge_agent.domain.commands` that is an override has a method ``set_NAME`` here.
+    """
 
     def __init__(self, settings: Settings, clock: Clock, file: OverridesFile) -> None:
         self._pacing = settings.pacing
@@ -169,24 +171,24 @@ class Control:
         self._file = file
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        self.limits = Limits.of(settings)
-        self._choices = self._still_valid(file.read())
+        self.limits = ControlLimits.of(settings)
+        self._overrides = self._still_valid(file.read())
         self._schedule = Schedule(settings, clock)
         self._scheduled = self._schedule.private()
         self._usual = self._schedule.pacing()
         self._resume_at: float | None = None
-        if self._choices.pause is not None:
-            pause = self._choices.pause
+        if self._overrides.pause is not None:
+            pause = self._overrides.pause
             # A wall clock that jumped may end a pause early, never make it longer than it was to be.
             left = min(max(pause.until - clock.wall(), 0.0), pause.seconds)
             self._resume_at = clock.monotonic() + left
-        if self._choices != Overrides():
-            log.info("choices made earlier are in force: %s", self._choices)
+        if self._overrides != Overrides():
+            log.info("overrides of an earlier run are in force: %s", self._overrides)
 
     @property
     def state(self) -> ControlState:
         """What holds now."""
-        chosen, bounds = self._choices, self.bounds()
+        chosen, bounds = self._overrides, self.bounds()
         return ControlState(
             privacy=chosen.privacy,
             camera=chosen.camera and not self.limits.camera,
@@ -201,18 +203,30 @@ class Control:
 
     @property
     def problem(self) -> str:
-        """What is wrong with remembering choices, or empty."""
+        """What is wrong with the file of the overrides, or empty."""
         return self._file.problem
 
     @property
     def schedule_problem(self) -> str:
-        """Why the config's schedules cannot be kept to, or empty."""
+        """Why the config's schedules cannot be followed, or empty."""
         return self._schedule.problem
 
     def bounds(self) -> Bounds:
         """The rates to work at: as chosen, else as scheduled, else as configured."""
-        chosen, pacing = self._choices, self._usual
+        chosen, pacing = self._overrides, self._usual
         return Bounds.of(chosen.profile or pacing.profile, pacing.min_fps, chosen.max_fps or pacing.max_fps)
+
+    def document(self) -> dict[str, Any]:
+        """The part of the ``state`` topic that describes overrides."""
+        state, limits = self.state, self.limits
+        return {
+            "paused_until": None if state.paused_until is None else timestamp(state.paused_until),
+            "profile": state.profile,
+            "max_fps": state.max_fps,
+            "auto_fps": state.auto_fps,
+            "fps_limits": [limits.least_fps, limits.most_fps],
+            "log_level": state.log_level,
+        }
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` now and after every change, one call at a time; it must be quick."""
@@ -220,21 +234,21 @@ class Control:
             self._listeners.append(listener)
             listener(self.state)
 
-    # -- what can be chosen -------------------------------------------------------------------------------------------
+    # -- overrides -------------------------------------------------------------------------------------------
 
     def set_privacy(self, on: bool) -> None:
-        """Let go of camera and microphone, or take them up again. The schedule of the config cannot be overruled."""
+        """Release camera and microphone, or use them again. The schedule of the config cannot be overruled."""
         if not on and self._scheduled:
             raise RefusedError(f"{self._schedule.why}: this cannot be overruled from here")
         self._change(privacy=on)
 
     def set_camera(self, on: bool) -> None:
-        """Use the camera or let go of it."""
+        """Use the camera, or release it."""
         self._refuse_on(on, "camera", self.limits.camera)
         self._change(camera=on)
 
     def set_microphone(self, on: bool) -> None:
-        """Use the microphone or let go of it."""
+        """Use the microphone, or release it."""
         self._refuse_on(on, "microphone", self.limits.microphone)
         self._change(microphone=on)
 
@@ -250,7 +264,7 @@ class Control:
         self._change(max_fps=fps)
 
     def pause(self, seconds: float) -> None:
-        """Let go of both devices for ``seconds``."""
+        """Release both devices for ``seconds``."""
         if not 0 < seconds <= LONGEST_PAUSE_S:
             raise RefusedError(f"a pause lasts more than 0 and at most {LONGEST_PAUSE_S:g} seconds")
         with self._lock:
@@ -268,7 +282,7 @@ class Control:
         self._change(log_level=None if level == self._level else level)
 
     def tick(self) -> None:
-        """End a pause that is over, keep to the schedules; to be called about once a second."""
+        """End a pause that is over and follow the schedules; to be called about once a second."""
         with self._lock:
             scheduled = self._schedule.private()
             if scheduled != self._scheduled:
@@ -296,11 +310,11 @@ class Control:
 
     def _change(self, **changes: object) -> None:
         with self._lock:
-            chosen = replace(self._choices, **changes)  # type: ignore[arg-type]
+            chosen = replace(self._overrides, **changes)  # type: ignore[arg-type]
             chosen = replace(chosen, over=_overridden(chosen, self._configured()))
-            if chosen == self._choices and not self._file.problem:
+            if chosen == self._overrides and not self._file.problem:
                 return
-            self._choices = chosen
+            self._overrides = chosen
             self._file.write(chosen)
             log.info("chosen: %s", self.state)
             self._tell()

@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.commands import REGISTRY
 from edge_agent.domain.errors import EdgeAgentError, RefusedError
 from edge_agent.payloads.rendering import timestamp
 from edge_agent.settings.schema import CommandSettings
@@ -191,7 +192,7 @@ class CommandServer:
             return Outcome("failed", {"reason": f"internal error: {type(error).__name__}"})
 
     def _answer(self, message: InboundMessage, name: str, command: Command | None, outcome: Outcome) -> None:
-        if name != "status":
+        if name not in REGISTRY or REGISTRY[name].permission != "read":
             reason = outcome.details.get("reason")
             at = timestamp(self._clock.wall())
             self.last = {"command": name, "status": outcome.status, "reason": reason, "at": at}

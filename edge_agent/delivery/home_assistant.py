@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from edge_agent.delivery import topics
 from edge_agent.delivery.commands import COMMANDS, Status
 from edge_agent.delivery.topics import Topics
+from edge_agent.domain.commands import REGISTRY, CommandSpec, EntitySpec
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, PERSON
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.payloads.rendering import encode
@@ -28,13 +29,13 @@ BURST_LABELS = ("laughter", "crying", "scream", "sigh", "gasp", "groan", "cough"
 """Event types of bursts; labels of other plugins are told as ``other``."""
 
 OTHER = "other"
-PAUSE_S = 900
 HEALTH_EXPIRES_S = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the entities depend on. ``commands`` are those that are obeyed, ``fps`` the bounds of what may be set.
+    """What the entities depend on. ``commands`` are those that are obeyed, ``ranges`` the least and most value
+    of those that the config narrows.
 
     ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached.
     """
@@ -48,7 +49,7 @@ class Described:
     microphone: bool
     attention: bool
     commands: Collection[str]
-    fps: tuple[float, float]
+    ranges: Mapping[str, tuple[float, float]]
     temperature: bool = True
     url: str | None = None
     area: str | None = None
@@ -302,43 +303,44 @@ def _event(device: Described, name: str, icon: str, kind: str, types: list[str],
 
 
 def _controls(device: Described) -> dict[str, Entity]:
-    found: dict[str, Entity] = {}
-    switches = {"privacy": ("Privacy", "mdi:eye-off", True)}
-    switches["camera"] = ("Camera", "mdi:camera", device.camera)
-    switches["microphone"] = ("Microphone", "mdi:microphone", device.microphone)
-    for command, (name, icon, there) in switches.items():
-        if there and command in device.commands:
-            found[command] = _switch(device, command, name, icon)
-    if device.camera and "profile" in device.commands:
-        found["profile"] = _control(device, "select", "profile", "Profile", "mdi:speedometer") | {
-            "options": ["monitor", "standard", "detail"],
-            **_state(device, "{{ value_json.profile }}"),
-        }
-    if device.camera and "max_fps" in device.commands:
-        least, most = device.fps
-        found["max_fps"] = _control(device, "number", "max_fps", "Most frames per second", "mdi:speedometer") | {
-            "min": least,
-            "max": most,
-            "step": 0.1,
-            "mode": "box",
-            **_state(device, "{{ value_json.max_fps }}"),
-        }
-        automatic = _control(device, "button", "max_fps", "Frames per second automatic", "mdi:speedometer")
-        found["max_fps_auto"] = automatic | {"payload_press": "auto"}
-    return found | _buttons(device) | _outcomes(device)
+    found = {
+        entity.key or spec.name: _control(device, spec, entity)
+        for spec in REGISTRY.values()
+        if spec.name in device.commands
+        for entity in spec.entities
+        if entity.needs is None or getattr(device, entity.needs)
+    }
+    return found | _outcomes(device)
 
 
-def _switch(device: Described, command: str, name: str, icon: str) -> Entity:
+def _control(device: Described, spec: CommandSpec, entity: EntitySpec) -> Entity:
+    common: Entity = {
+        "platform": entity.platform,
+        "name": entity.name,
+        "icon": entity.icon,
+        "command_topic": device.topics.full(f"{COMMANDS}/{spec.name}"),
+        "entity_category": "config",
+    }
+    state = _state(device, f"{{{{ value_json.{spec.name} }}}}")
+    match entity.platform:
+        case "switch":
+            return common | _switch(device, spec.name)
+        case "button":
+            return common | {"payload_press": entity.press}
+        case "select":
+            return common | {"options": list(get_args(spec.value)), **state}
+        case "number":
+            least, most = device.ranges.get(spec.name) or spec.range or (None, None)
+            return common | {"min": least, "max": most, "step": 0.1, "mode": "box", **state}
+
+
+def _switch(device: Described, command: str) -> Entity:
     """Its state is what the device confirms: a switch that waits for a release, or whose device is missing, is neither
     on nor off."""
     confirmed = "{{ {'on': 'ON', 'off': 'OFF'}.get(value_json." + command + ", 'None') }}"
     sense = {"camera": "people", "microphone": "sounds"}.get(command)
     why = f"dict(unknown=value_json.unknown.{sense})" if sense else ""
-    return _control(device, "switch", command, name, icon) | {
-        "payload_on": "ON",
-        "payload_off": "OFF",
-        **_state(device, confirmed, why),
-    }
+    return {"payload_on": "ON", "payload_off": "OFF", **_state(device, confirmed, why)}
 
 
 def _outcomes(device: Described) -> dict[str, Entity]:
@@ -361,30 +363,6 @@ def _outcomes(device: Described) -> dict[str, Entity]:
             "entity_category": "diagnostic",
         }
     return found
-
-
-def _buttons(device: Described) -> dict[str, Entity]:
-    buttons = {
-        "pause": ("Pause for 15 minutes", "mdi:pause", str(PAUSE_S)),
-        "resume": ("End the pause", "mdi:play", "{}"),
-        "reset": ("Reopen camera and microphone", "mdi:restart", "stream"),
-        "reload": ("Reload the config", "mdi:file-refresh", "{}"),
-    }
-    return {
-        f"{command}_button": _control(device, "button", command, name, icon) | {"payload_press": payload}
-        for command, (name, icon, payload) in buttons.items()
-        if command in device.commands
-    }
-
-
-def _control(device: Described, platform: str, command: str, name: str, icon: str) -> Entity:
-    return {
-        "platform": platform,
-        "name": name,
-        "icon": icon,
-        "command_topic": device.topics.full(f"{COMMANDS}/{command}"),
-        "entity_category": "config",
-    }
 
 
 def _state(device: Described, template: str, attributes: str = "") -> dict[str, Any]:

@@ -5,7 +5,6 @@ from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 from edge_agent.settings.privacy import PrivacySettings, loosened
 from edge_agent.settings.schema import (
     CameraSettings,
-    CommandName,
     CommandSettings,
     DeviceSettings,
     HomeAssistantSettings,
@@ -23,7 +22,6 @@ from edge_agent.settings.web import WebSettings
 
 __all__ = [
     "CameraSettings",
-    "CommandName",
     "CommandSettings",
     "ConfigText",
     "DeviceSettings",

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_agent.domain.commands import CommandName, LogLevel, Profile
 from edge_agent.settings.mqtt import MqttSettings, TopicPrefix
 from edge_agent.settings.privacy import PrivacySettings
 from edge_agent.settings.schedule import parsable
@@ -127,7 +128,7 @@ class PaceSettings(Section):
     """Rates for some times of the week; what is not given is as in the table ``[pacing]``."""
 
     times: tuple[str, ...] = Field(min_length=1)
-    profile: Literal["monitor", "standard", "detail"] | None = None
+    profile: Profile | None = None
     min_fps: float | None = Field(default=None, gt=0, le=60)
     max_fps: float | None = Field(default=None, gt=0, le=60)
 
@@ -146,7 +147,7 @@ class PaceSettings(Section):
 class PacingSettings(Section):
     """How often the camera is looked at."""
 
-    profile: Literal["monitor", "standard", "detail"] = Field(
+    profile: Profile = Field(
         default="standard", description="monitor: 1-2, standard: 3, detail: 5-10 analysed frames per second."
     )
     min_fps: float | None = Field(default=None, gt=0, le=60, description="Lower bound, overrides the profile's.")
@@ -207,22 +208,6 @@ class SummarySettings(Section):
         return rollups
 
 
-CommandName = Literal[
-    "status",
-    "privacy",
-    "camera",
-    "microphone",
-    "profile",
-    "max_fps",
-    "pause",
-    "resume",
-    "reset",
-    "reload",
-    "log_level",
-]
-"""Everything that can be asked of a running agent."""
-
-
 class CommandSettings(Section):
     """What others may make this device do over MQTT. Whoever may publish to ``cmd/`` on the broker may do it."""
 
@@ -267,7 +252,7 @@ class OutboxSettings(Section):
 class LogSettings(Section):
     """What the agent says about itself."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe level shown.")
+    level: LogLevel = Field(default="info", description="Least severe level shown.")
     format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto: journald priorities under systemd, else text."
     )

@@ -18,12 +18,12 @@ from edge_agent.analysis.pacing import (
     Bounds,
     LookSchedule,
     Past,
-    Profile,
     Scene,
     pace_of,
     plan_reading,
     plan_search,
 )
+from edge_agent.domain.commands import Profile
 
 SCENES = st.builds(
     Scene,

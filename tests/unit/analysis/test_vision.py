@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.analysis.lanes import AudioLane, VisionLane
-from edge_agent.analysis.pacing import RECHECK, Bounds, Governor, Load, Profile
+from edge_agent.analysis.pacing import RECHECK, Bounds, Governor, Load
 from edge_agent.domain.clock import SystemClock
+from edge_agent.domain.commands import Profile
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
 from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import AudioBlock, Frame

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.control.state import LONGEST_PAUSE_S, Control, ControlState, OverridesFile
+from edge_agent.control.state import Control, ControlState, OverridesFile
 from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.commands import LONGEST_PAUSE_S
 from edge_agent.domain.errors import RefusedError
 from edge_agent.settings import Settings
 

@@ -15,7 +15,7 @@ from edge_agent.delivery.home_assistant import Described, entities, messages, tr
 from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import ManualClock
-from edge_agent.settings import CommandName
+from edge_agent.domain.commands import CommandName
 from tests.support.ha_rules import problems
 
 FULL = Described(
@@ -28,7 +28,7 @@ FULL = Described(
     microphone=True,
     attention=True,
     commands=get_args(CommandName),
-    fps=(0.1, 60.0),
+    ranges={"max_fps": (0.1, 60.0)},
 )
 TOPIC = "homeassistant/device/kiosk-1/config"
 
