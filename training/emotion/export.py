@@ -6,6 +6,8 @@ The network is rebuilt in Keras with explicit padding (PyTorch pads strided conv
 not), batch norm folded into the convolutions, and the fitted temperature folded into the last layer, so that the
 softmax of the int8 logits is calibrated as it is.
 
+The float weights are kept as ``training/emotion/shipped.npz``, to be committed with the file.
+
 Input: int8 [1, 48, 48, 1] for grey in [-1, 1]; output: int8 logits [1, 8].
 """
 
@@ -21,7 +23,7 @@ from training.emotion.augment import Augment
 from training.emotion.dataset import CLASSES, load
 from training.emotion.network import ConvBlock, EmotionNet
 from training.emotion.scoring import fit_temperature, predict
-from training.emotion.weights import load_weights
+from training.emotion.weights import keep, load_weights
 
 
 def folded(block: ConvBlock) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +100,7 @@ def main() -> None:
     error = float(np.abs(ours - reference).max())
     if error > 1e-3:
         raise SystemExit(f"the Keras copy differs from the PyTorch network by {error:.4f}")
+    keep(net)
     args.out.write_bytes(convert(model, calibration_set(load(args.data / "ferplus_train.npz").images)))
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 

@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
 from training.emotion import facenet, faceres, floating, network  # noqa: E402 - torch comes first
 from training.emotion.revive import revive  # noqa: E402
-from training.emotion.weights import LAYOUTS, PRETRAINED, load_weights  # noqa: E402
+from training.emotion.weights import LAYOUTS, PRETRAINED, keep, load_weights  # noqa: E402
+from training.emotion.weights import SHIPPED as KEPT  # noqa: E402
 
 SHIPPED = Path(__file__).resolve().parents[3] / "plugins" / "edge_agent_emotion" / "emotion.tflite"
 
@@ -32,6 +33,19 @@ def test_a_revived_network_answers_as_the_file_does(faces: torch.Tensor) -> None
         got = net(faces).numpy()
     np.testing.assert_allclose(got, floating.logits(SHIPPED, faces.permute(0, 2, 3, 1).numpy()), atol=1e-3)
     assert np.ptp(got, axis=0).min() > 0.1
+
+
+def test_the_float_weights_that_are_kept_are_those_of_the_file(faces: torch.Tensor, tmp_path: Path) -> None:
+    net = load_weights(KEPT)
+    assert isinstance(net, network.EmotionNet)
+    with torch.inference_mode():
+        got = net(faces).numpy()
+    expected = floating.logits(SHIPPED, faces.permute(0, 2, 3, 1).numpy())
+    temperature = (got * expected).sum() / (expected**2).sum()  # the file's last layer is divided by it
+    np.testing.assert_allclose(got / temperature, expected, atol=0.15 * expected.std())
+    keep(net, tmp_path / "again.npz")
+    with torch.inference_mode():
+        np.testing.assert_array_equal(load_weights(tmp_path / "again.npz")(faces).numpy(), got)
 
 
 def test_a_file_with_other_layers_is_refused(faces: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

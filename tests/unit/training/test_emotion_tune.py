@@ -1,0 +1,83 @@
+"""Tuning changes the last layers alone, on photographs and renders, and writes the mean with the start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+
+from training.emotion import tune  # noqa: E402 - torch comes first
+from training.emotion.network import EmotionNet  # noqa: E402
+from training.emotion.train import Renders  # noqa: E402
+from training.emotion.weights import load_weights  # noqa: E402
+
+COUNT = 48
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (COUNT, 48, 48), np.uint8)
+    labels = np.arange(COUNT) % 8
+    votes = np.zeros((COUNT, 10), int)
+    votes[np.arange(COUNT), labels] = 9
+    for split in ("train", "valid"):
+        np.savez(tmp_path / f"ferplus_{split}.npz", images=images, votes=votes)
+    np.savez(tmp_path / "faces.npz", images=images, targets=np.eye(8, dtype=np.float32)[labels], labels=labels)
+    torch.manual_seed(0)
+    torch.save({"layout": "student", "state": EmotionNet().state_dict()}, tmp_path / "start.pt")
+    return tmp_path
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> EmotionNet:
+    command = f"tune --data {folder} --start {folder}/start.pt --renders {folder}/faces.npz --check {folder}/faces.npz"
+    command += f" --out {folder}/new/tuned.pt --steps 4 --batch 16 --rate 0.01"
+    monkeypatch.setattr(sys, "argv", [*command.split(), *options])
+    tune.main()
+    net = load_weights(folder / "new" / "tuned.pt")
+    assert isinstance(net, EmotionNet)
+    return net
+
+
+def changed(net: EmotionNet, folder: Path) -> set[str]:
+    before = load_weights(folder / "start.pt").state_dict()
+    return {name for name, now in net.state_dict().items() if not torch.equal(now, before[name])}
+
+
+def test_the_last_layers_learn_and_nothing_else_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = changed(run(folder, monkeypatch, "--kept", "1"), folder)
+    assert {"head.weight", "features.7.conv.weight", "features.6.norm.weight"} <= names
+    assert not [name for name in names if name.startswith(tuple(f"features.{k}." for k in range(tune.FROZEN)))]
+    assert not [name for name in names if "running" in name]
+    rows = [line for line in capsys.readouterr().out.splitlines() if '"between"' in line]
+    assert [float(row.split()[0]) for row in rows] == list(tune.MEANS)
+
+
+def test_none_of_it_kept_is_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed(run(folder, monkeypatch, "--kept", "0"), folder) == set()
+
+
+def test_rendered_faces_join_a_batch_of_training(folder: Path) -> None:
+    renders = Renders([folder / "faces.npz", folder / "faces.npz"], seed=0)
+    faces, targets = renders(10)
+    assert faces.shape == (10, 1, 48, 48)
+    assert faces.min() >= -1
+    assert faces.max() <= 1
+    torch.testing.assert_close(targets.sum(1), torch.ones(10))
+    again = Renders([folder / "faces.npz", folder / "faces.npz"], seed=0)(10)
+    assert torch.equal(faces, again[0])
+
+
+def test_frozen_and_learning_layers_are_the_network() -> None:
+    torch.manual_seed(1)
+    net = EmotionNet().eval()
+    images = torch.randint(0, 256, (5, 48, 48), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = net(images[:, None].float() / 127.5 - 1)
+    torch.testing.assert_close(tune.answers(tune.Tail(net), tune.trunk(net, images)), expected, atol=2e-2, rtol=1e-2)
