@@ -20,6 +20,7 @@ from edge_agent.capture import iter_media, read_media
 from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.plugin.sound import dbfs
 from edge_agent.web.conversation import Conversation, Limits, from_base64
 from edge_agent.web.memory import in_memory, too_large
 
@@ -123,8 +124,8 @@ class SoundTalk:
             self._session, self._rate = self._open(["burst"]), rate
         self._session.sound(samples, rate)
         self._samples += len(samples)
-        power = float(np.mean(samples.astype(np.float64) ** 2))
-        return self._told(round(10 * math.log10(power), 1) if power > 0 else None, end=end)
+        loudness = dbfs(samples)
+        return self._told(round(loudness, 1) if math.isfinite(loudness) else None, end=end)
 
     def _told(self, loudness: float | None, *, end: bool = True) -> dict[str, Any]:
         """The answer; with ``end`` the sound so far is over."""

@@ -21,7 +21,7 @@ from edge_agent.domain.media import Frame
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext
 from edge_agent.plugin.testing import CHECKS, Subject
-from edge_agent.plugin.testing.rules import check_manners
+from edge_agent.plugin.testing.analyzers import check_manners
 from edge_agent.settings import ConfigText
 from tests.support.cli import Cli
 from tests.support.mosquitto import Mosquitto

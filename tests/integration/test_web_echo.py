@@ -76,8 +76,10 @@ def test_sound_in_chunks_is_answered_with_loudness_and_each_burst_once(
             told = ask(connection, json.dumps({"data": data, "rate": 16_000}) if as_json else data)
             bursts += told["bursts"]
             assert told["loudness"] is None or -100 < told["loudness"] <= 0
-        full = base64.b64encode(np.full(1600, -32768, "<i2").tobytes()).decode()
+        full = base64.b64encode(np.tile([-32768, 32767], 800).astype("<i2").tobytes()).decode()
         assert ask(connection, full)["loudness"] == 0
+        offset = base64.b64encode(np.full(1600, 600, "<i2").tobytes()).decode()
+        assert ask(connection, offset)["loudness"] is None
         assert ask(connection, base64.b64encode(bytes(3200)).decode())["loudness"] is None
     assert [b["label"] for b in bursts] == [event["label"]]
     assert bursts[0]["start"] == pytest.approx(2, abs=0.75)

@@ -1,4 +1,4 @@
-"""The contract of analyzers, as checks that a plugin's author can run; our own analyzers pass the same.
+"""Contract suites for analyzers, sinks and sources, for a plugin author's tests; our own pass the same.
 
 With pytest, one line of report for each rule::
 
@@ -6,11 +6,32 @@ With pytest, one line of report for each rule::
     def test_contract(check):
         check(Subject("my_plugin", my_plugin.edge_agent_register_analyzers()[0], context))
 
-A check raises :class:`ContractError` with what is wrong, or passes what the analyzer itself raised. The checks feed odd
-pictures and sound and watch what the analyzer does besides answering. They cannot tell whether an answer is right, and
-they see only what Python code does: a native library's own threads and files go unnoticed.
+Likewise :data:`SINK_CHECKS` with a :class:`SinkSubject` and :data:`SOURCE_CHECKS` with a :class:`SourceSubject`. A
+check raises :class:`ContractError` that says what is wrong, or passes on what the plugin itself raised. Each has a
+deadline, also for code that hangs. The checks cannot tell whether an answer is right, and they see only what Python
+code does: the threads and files of native libraries go unnoticed.
 """
 
-from edge_agent.plugin.testing.rules import CHECKS, ContractError, Subject, check_analyzer
+from edge_agent.plugin.testing.analyzers import CHECKS, Subject, check_analyzer
+from edge_agent.plugin.testing.endpoints import (
+    SINK_CHECKS,
+    SOURCE_CHECKS,
+    SinkSubject,
+    SourceSubject,
+    check_sink,
+    check_source,
+)
+from edge_agent.plugin.testing.harness import ContractError
 
-__all__ = ["CHECKS", "ContractError", "Subject", "check_analyzer"]
+__all__ = [
+    "CHECKS",
+    "SINK_CHECKS",
+    "SOURCE_CHECKS",
+    "ContractError",
+    "SinkSubject",
+    "SourceSubject",
+    "Subject",
+    "check_analyzer",
+    "check_sink",
+    "check_source",
+]

@@ -1,21 +1,12 @@
-"""The rules, one function each, and how an analyzer is asked."""
+"""Contract suite for analyzers: one function per rule."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import statistics
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 from edge_agent.domain.event import Event
@@ -25,20 +16,15 @@ from edge_agent.domain.observation import Observation
 from edge_agent.plugin.isolation import isolate
 from edge_agent.plugin.running import check_output
 from edge_agent.plugin.spec import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, Kind, isolation_of
+from edge_agent.plugin.testing.harness import (
+    in_time,
+    require,
+    require_cheap_import,
+    require_name,
+    require_settings,
+    watched,
+)
 from edge_agent.plugin.testing.inputs import Question, everyday, odd
-from edge_agent.plugin.testing.watch import watched
-
-HEAVY = (
-    "ai_edge_litert", "av", "cv2", "matplotlib", "onnxruntime", "pandas", "PIL", "scipy", "skimage", "sounddevice",
-    "tensorflow", "tflite_runtime", "torch",
-)  # fmt: skip
-"""Libraries that only a factory may import: plugins are loaded to list them, too."""
-
-_EXPECTED_OPTIONS = {"frozen": True, "extra": "forbid"}
-
-
-class ContractError(AssertionError):
-    """The analyzer breaks a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +60,17 @@ class Subject:
 
 
 def check_settings(subject: Subject) -> None:
-    """Settings are frozen, refuse unknown keys, explain every option and have a default for each."""
-    model = subject.spec.settings
-    _require(issubclass(model, AnalyzerSettings), f"{model.__name__} is no subclass of AnalyzerSettings")
-    for option, value in _EXPECTED_OPTIONS.items():
-        _require(model.model_config.get(option) == value, f"{model.__name__}: model_config needs {option}={value!r}")
-    silent = [name for name, field in model.model_fields.items() if not field.description]
-    _require(not silent, f"{model.__name__}: {', '.join(silent)} need Field(description=…)")
-    required = [name for name, field in model.model_fields.items() if field.is_required()]
-    _require(not required, f"{model.__name__}: {', '.join(required)} need a default, for who writes no table")
-    json.dumps(model().model_dump(mode="json"))
+    """Settings are frozen, refuse unknown keys, describe every option and have a default for each."""
+    require_settings(subject.spec.settings, AnalyzerSettings)
 
 
 def check_spec(subject: Subject) -> None:
     """The spec describes itself in one line, under a name that can be a table of the configuration."""
     spec = subject.spec
-    _require(re.fullmatch(r"[a-z][a-z0-9_]*", spec.name), f"name {spec.name!r}: use lower-case letters, digits and _")
-    _require(bool(spec.summary) and "\n" not in spec.summary, "summary must be one line")
-    _require(spec.max_fps is None or spec.max_fps > 0, f"max_fps is {spec.max_fps}")
+    require_name(spec.name, spec.summary)
+    require(spec.max_fps is None or spec.max_fps > 0, f"max_fps is {spec.max_fps}")
     models = spec.models(subject.settings or spec.settings())
-    _require(
+    require(
         not isinstance(models, str) and all(isinstance(name, str) for name in models),
         f"models(settings) gives {models!r}, not a sequence of names",
     )
@@ -101,21 +78,7 @@ def check_spec(subject: Subject) -> None:
 
 def check_cheap_import(subject: Subject) -> None:
     """Loading the plugin and reading its specs imports nothing heavy: that is the factory's job."""
-    code = _IMPORT.format(entry_point=subject.entry_point, heavy=HEAVY)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    _require(done.returncode == 0, f"loading {subject.entry_point} fails: {done.stderr.strip()}")
-    _require(done.stdout.strip() == "", f"loading the plugin imports {done.stdout.strip()}: do it in the factory")
-
-
-_IMPORT = """
-import importlib.metadata, sys
-plugin = importlib.metadata.EntryPoint("plugin", {entry_point!r}, "edge_agent").load()
-for spec in plugin.edge_agent_register_analyzers():
-    spec.models(spec.settings())
-print(*sorted(set({heavy!r}).intersection(sys.modules)), sep=", ")
-"""
+    require_cheap_import(subject.entry_point, "edge_agent_register_analyzers")
 
 
 def check_self_check(subject: Subject) -> None:
@@ -138,9 +101,9 @@ def check_finish(subject: Subject) -> None:
     with subject.analyzer() as analyzer, subject.analyzer() as fresh:
         _perform(Kind.AUDIO, analyzer)
         again = check_output(Kind.AUDIO, analyzer.finish())
-        _require(again == (), f"asked twice in a row what was still open, the second answer is {again}, not empty")
+        require(again == (), f"asked twice in a row what was still open, the second answer is {again}, not empty")
         later, first = _perform(Kind.AUDIO, analyzer), _perform(Kind.AUDIO, fresh)
-    _require(later == first, "after finish() the same sound is answered unlike at the start: forget the context")
+    require(later == first, "after finish() the same sound is answered unlike at the start: forget the context")
 
 
 def check_determinism(subject: Subject) -> None:
@@ -148,7 +111,7 @@ def check_determinism(subject: Subject) -> None:
     with subject.analyzer() as one, subject.analyzer() as other:
         first, second = _perform(subject.spec.kind, one), _perform(subject.spec.kind, other)
     for number, (a, b) in enumerate(zip(first, second, strict=True)):
-        _require(a == b, f"answer {number} differs between two analyzers given the same input: {a} and {b}")
+        require(a == b, f"answer {number} differs between two analyzers given the same input: {a} and {b}")
 
 
 def check_manners(subject: Subject) -> None:
@@ -159,7 +122,7 @@ def check_manners(subject: Subject) -> None:
     with watched() as deeds, subject.analyzer(here=True) as analyzer:
         analyzer.self_check()
         _perform(subject.spec.kind, analyzer)
-    _require(not deeds, f"an analyzer only answers, but this one {'; '.join(sorted(set(deeds)))}")
+    require(not deeds, f"an analyzer only answers, but this one {'; '.join(sorted(set(deeds)))}")
 
 
 def check_speed(subject: Subject) -> None:
@@ -172,7 +135,7 @@ def check_speed(subject: Subject) -> None:
             ask(question)
             times.append(time.perf_counter() - began)
     median = statistics.median(times[1:])
-    _require(median <= subject.patience, f"an answer takes {median:.2f} s, more than {subject.patience} s")
+    require(median <= subject.patience, f"an answer takes {median:.2f} s, more than {subject.patience} s")
 
 
 def check_close(subject: Subject) -> None:
@@ -183,32 +146,6 @@ def check_close(subject: Subject) -> None:
         ask = _asker(subject.spec.kind, analyzer)
         ask(everyday(subject.spec.kind)[0])
         analyzer.close()
-
-
-def _in_time(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
-    """``check`` in a thread of its own, which is left behind when it hangs: it cannot be ended."""
-
-    @wraps(check)
-    def run(subject: Subject) -> None:
-        done: Future[None] = Future()
-
-        def work() -> None:
-            try:
-                check(subject)
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the check was asked for
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        threading.Thread(target=work, name=check.__name__, daemon=True).start()
-        try:
-            done.result(subject.deadline)
-        except FutureTimeout:
-            if not done.done():
-                raise ContractError(f"{check.__name__} is not over after {subject.deadline:g} s") from None
-            raise
-
-    return run
 
 
 _ALL: tuple[Callable[[Subject], None], ...] = (
@@ -223,7 +160,7 @@ _ALL: tuple[Callable[[Subject], None], ...] = (
     check_speed,
     check_close,
 )
-CHECKS = tuple(map(_in_time, _ALL))
+CHECKS = tuple(map(in_time, _ALL))
 """All rules, each within the subject's deadline; the first three need no model."""
 
 
@@ -250,7 +187,7 @@ def _asker(kind: Kind, analyzer: Any) -> Callable[[Any], tuple[Any, ...]]:
             found = check_output(kind, analyzer.analyze(*question))
         else:
             found = check_output(kind, analyzer.analyze(question[0]))
-        _require(data.tobytes() == before, "the analyzer changed its input: others are given the same array")
+        require(data.tobytes() == before, "the analyzer changed its input: others are given the same array")
         _check_sense(found, question)
         return found
 
@@ -260,16 +197,16 @@ def _asker(kind: Kind, analyzer: Any) -> Callable[[Any], tuple[Any, ...]]:
 def _check_sense(found: Sequence[Any], question: Question) -> None:
     now = question.end if isinstance(question, AudioBlock) else question[0].time
     faces = [item for item in found if isinstance(item, Face)]
-    _require(faces == sorted(faces, key=lambda f: -f.score), "faces are not ordered by score, most certain first")
+    require(faces == sorted(faces, key=lambda f: -f.score), "faces are not ordered by score, most certain first")
     for item in found:
         if isinstance(item, Observation):
-            _require(item.time <= now + 0.1, f"observation {item.name!r} is of {item.time}, after its input ({now})")
+            require(item.time <= now + 0.1, f"observation {item.name!r} is of {item.time}, after its input ({now})")
             if item.track is not None and not isinstance(question, AudioBlock):
                 known = [tracked.track for tracked in question[1]]
-                _require(item.track in known, f"observation {item.name!r} is about {item.track!r}, who was not given")
+                require(item.track in known, f"observation {item.name!r} is about {item.track!r}, who was not given")
         elif isinstance(item, Event):
             end = item.start + item.seconds
-            _require(end <= now + 0.1, f"event {item.label!r} ends at {end:.2f}, after its input ({now:.2f})")
+            require(end <= now + 0.1, f"event {item.label!r} ends at {end:.2f}, after its input ({now:.2f})")
 
 
 def _perform(kind: Kind, analyzer: Any) -> list[tuple[Any, ...]]:
@@ -279,8 +216,3 @@ def _perform(kind: Kind, analyzer: Any) -> list[tuple[Any, ...]]:
     if kind is Kind.AUDIO:
         answers.append(check_output(kind, analyzer.finish()))
     return answers
-
-
-def _require(condition: object, message: str) -> None:
-    if not condition:
-        raise ContractError(message)
