@@ -158,6 +158,8 @@ def mask_addresses(text: str) -> str:
 
 def _masked(match: re.Match[str]) -> str:
     whole = match.group()
+    if whole.partition("://")[2] in ("", *_CLOSING):  # only a scheme, as in "use rtsp:// or http://"
+        return whole
     found = whole.rstrip(_CLOSING)
     try:
         address = parse_address(found)

@@ -1,4 +1,4 @@
-"""The one local config file: schema, and loading with errors that name the line and the likely intended key."""
+"""Configuration: settings models, and loading them from the config file and the environment."""
 
 from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings

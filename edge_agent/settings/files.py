@@ -1,4 +1,4 @@
-"""Reading text files that people write: configs, passwords, tokens. An editor's byte order mark is no part of them."""
+"""Read text files that people write: config, passwords, tokens. A byte order mark is ignored."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file.
+    """Read a UTF-8 file.
 
     Raises:
-        FileNotFoundError: there is no such file; the caller knows what it is for.
-        ConfigError: it cannot be read, or is no UTF-8; says how to convert it.
+        FileNotFoundError: there is no such file; the caller says what it is for.
+        ConfigError: it cannot be read, or is not UTF-8; says how to convert it.
     """
     try:
         content = path.read_bytes()
@@ -36,7 +36,7 @@ def read_text(path: Path) -> str:
 
 
 def read_secret(path: Path, what: str) -> str:
-    """The first line of a file that holds a secret; ``what`` names it in errors.
+    """Read the first line of a file that holds a secret; errors call it ``what``.
 
     Raises:
         ConfigError: it cannot be read.

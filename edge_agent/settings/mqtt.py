@@ -1,7 +1,7 @@
-"""The ``[mqtt]`` table: the broker's address, parsed once and strictly, and the topic prefix.
+"""The ``[mqtt]`` table: the broker's address, parsed strictly, TLS, and the topic prefix.
 
-Whoever takes a host from somewhere else than the config file (``watch --host``) goes through :func:`with_address`, so
-that there is one rule and one set of hints. Errors never repeat what could be a password.
+A host from the command line (``watch --host``) goes through :func:`with_address`, under the same rules. Errors never
+repeat what could be a password.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ SCHEMES = {
     "wss": (True, "websockets"),
     "https": (True, "websockets"),
 }
-"""What people write before ``://``: whether it means TLS, and the transport."""
+"""Schemes of broker URLs: whether they mean TLS, and the transport."""
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""What no topic, client id or user name may hold: brokers close the connection."""
+"""Characters not allowed in topics, client ids and user names: brokers close the connection."""
 
 LONGEST_PREFIX = 200
 
 
 def broker_host(text: str) -> str:
-    """``text`` if it is a bare IP address or host name (then in ASCII). Raises ValueError: what to write instead."""
+    """Return ``text`` if it is a bare IP address or host name (in ASCII). Raises ValueError that says what to write."""
     host = text if _ip(text) is not None else _ascii(text)
     if host is None:
         raise ValueError(_advice(text))
@@ -51,7 +51,7 @@ def _ip(text: str) -> str | None:
 
 
 def _ascii(text: str) -> str | None:
-    """The host name as it is looked up; None when it is none. A number alone would be taken for an old form of IPv4."""
+    """Return the host name in ASCII; None when it is not valid. A bare number would be taken for an IPv4 address."""
     try:
         name = text.encode("idna").decode("ascii")
     except UnicodeError:
@@ -63,7 +63,7 @@ def _ascii(text: str) -> str | None:
 
 
 def _advice(text: str) -> str:
-    """What to write instead of ``text``, which is no host."""
+    """Say what to write instead of ``text``, which is not a host."""
     if not text.strip():
         return "must be the broker's name or address, as broker.local or 192.0.2.7"
     scheme, rest = _split_scheme(text.strip())
@@ -73,9 +73,9 @@ def _advice(text: str) -> str:
     host, port = _split_port(authority)
     good = _host_in(host)
     if good is None:
-        # What stands before an @ may be a password, and so may anything that cannot be told apart from it.
+        # Text before an @ may be a password, and so may text after a =.
         shown = "" if at or "=" in text else f"{text[:80]!r} "
-        return f"{shown}is no host name or address: write a bare one, as broker.local, 192.0.2.7 or 2001:db8::7"
+        return f"{shown}is not a host name or address: write a bare one, as broker.local, 192.0.2.7 or 2001:db8::7"
     lines = [f"host = {_quoted(good)}"]
     if port:
         lines.append(f"port = {int(port)}" if _is_port(port) else "port = 1 to 65535")
@@ -89,7 +89,7 @@ def _advice(text: str) -> str:
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
-    """Scheme in lower case ("" if there is none) and the rest. ``mqtt:1883`` is a host called mqtt and a port."""
+    """Split into scheme in lower case ("" without one) and the rest. ``mqtt:1883`` is a host called mqtt and a port."""
     scheme, separator, rest = text.partition("://")
     if separator:
         return scheme.lower(), rest
@@ -104,7 +104,7 @@ def _is_port(text: str) -> bool:
 
 
 def _split_port(text: str) -> tuple[str, str]:
-    """Host and port of an authority; IPv6 addresses may stand in brackets or not."""
+    """Split into host and port; IPv6 addresses may be in brackets or not."""
     bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", text)
     if bracketed:
         return bracketed[1], bracketed[2] or ""
@@ -124,7 +124,7 @@ def _quoted(text: str) -> str:
 
 
 def topic_prefix(text: str) -> str:
-    """``text`` as the first levels of topics, slashes at its end dropped. Raises ValueError for what cannot be that."""
+    """Return ``text`` without slashes at its end, if it can begin topics. Raises ValueError."""
     prefix = text.rstrip("/")
     levels = prefix.split("/")
     if not prefix:
@@ -160,12 +160,14 @@ TopicPrefix = Annotated[str, AfterValidator(topic_prefix)]
 
 
 class TlsSettings(BaseModel):
-    """Encryption towards the broker; the server's certificate and name are always verified."""
+    """Encryption of the connection to the broker. The broker's certificate and host name are always verified."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=False, description="Use TLS.")
-    ca_file: HomePath | None = Field(default=None, description="CA certificates to trust instead of the system's.")
+    ca_file: HomePath | None = Field(
+        default=None, description="CA certificates (PEM) to trust instead of the system's."
+    )
     cert_file: HomePath | None = Field(default=None, description="Client certificate, PEM.")
     key_file: HomePath | None = Field(default=None, description="Key of the client certificate, PEM.")
 
@@ -177,50 +179,52 @@ class TlsSettings(BaseModel):
 
 
 class MqttSettings(BaseModel):
-    """The broker that receives summaries."""
+    """Connection to the MQTT broker."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(default=True, description="Publish over MQTT.")
     host: Annotated[str, AfterValidator(broker_host)] = Field(
-        default="localhost", description="Broker's host name or address, without mqtt:// and without a port."
+        default="localhost", description="Host name or IP address of the broker, without mqtt:// and without a port."
     )
     port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="Broker's port. Default: 1883, with TLS 8883; over websockets 80 and 443 (mosquitto: often 9001).",
+        description="Port of the broker. Default: 1883, TLS 8883; websockets 80, TLS 443 (mosquitto often uses 9001).",
     )
     transport: Literal["tcp", "websockets"] = Field(
-        default="tcp", description="websockets: MQTT inside of a WebSocket, for networks that let only the web through."
+        default="tcp", description="tcp, or websockets for networks that allow web traffic only."
     )
     websocket_path: Annotated[str, AfterValidator(_web_path)] = Field(
-        default="/mqtt", description='Path of the broker\'s WebSocket; only with transport = "websockets".'
+        default="/mqtt", description='Path of the WebSocket; only with transport = "websockets".'
     )
     protocol: Literal["auto", "5", "3.1.1"] = Field(
-        default="auto", description="auto tries MQTT 5 and falls back to 3.1.1 when the broker refuses it."
+        default="auto", description="MQTT version. auto: 5, or 3.1.1 when the broker refuses 5."
     )
-    username: Annotated[str, AfterValidator(_sendable)] | None = Field(default=None, description="User name.")
+    username: Annotated[str, AfterValidator(_sendable)] | None = Field(
+        default=None, description="User name at the broker."
+    )
     password: SecretStr | None = Field(
-        default=None, description="Password; better in password_file or a systemd credential called mqtt-password."
+        default=None, description="Password. Prefer password_file or a systemd credential called mqtt-password."
     )
     password_file: HomePath | None = Field(default=None, description="File whose first line is the password.")
     client_id: Annotated[str, AfterValidator(_sendable)] | None = Field(
-        default=None, max_length=64, description="Default: edge-agent-<device id>."
+        default=None, max_length=64, description="MQTT client id. Default: edge-agent-<device id>."
     )
     prefix: TopicPrefix = Field(default="edge-agent", description="First level or levels of every topic.")
-    keepalive_s: int = Field(default=30, ge=5, le=3600, description="Seconds between pings on an idle connection.")
-    in_flight: int = Field(default=20, ge=1, le=1000, description="Unacknowledged messages at a time.")
+    keepalive_s: int = Field(default=30, ge=5, le=3600, description="Keep-alive interval of the connection in seconds.")
+    in_flight: int = Field(default=20, ge=1, le=1000, description="Maximum number of unacknowledged messages.")
     detect_namesakes: bool = Field(
         default=True,
-        description="Read this device's own status, info and summary, to notice another agent with the same device.id; "
-        "the broker must allow that.",
+        description="Detect another agent with the same device.id, by subscribing to this device's own status, info "
+        "and summary; the broker must allow that.",
     )
     tls: TlsSettings = TlsSettings()
 
     @property
     def effective_port(self) -> int:
-        """The port, or the default of the protocol and transport."""
+        """The configured port, or the default of transport and TLS."""
         if self.port is not None:
             return self.port
         if self.transport == "websockets":
@@ -235,10 +239,10 @@ class MqttSettings(BaseModel):
 
 
 def with_address(settings: MqttSettings, host: str | None = None, port: int | None = None) -> MqttSettings:
-    """``settings`` for the broker that a command line names instead, under the same rules.
+    """Replace host and port of ``settings`` by those of a command line, under the same rules.
 
     Raises:
-        ConfigError: ``host`` or ``port`` is none.
+        ConfigError: ``host`` or ``port`` is not valid.
     """
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:

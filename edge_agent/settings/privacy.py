@@ -1,6 +1,7 @@
-"""The ``[privacy]`` table: where the device stands, and what the law says about that place. Nothing is looked up.
+"""The ``[privacy]`` table: deployment context, minimum number of people, private times; and what a reload loosens.
 
-The operator says it, nobody can check it: a wrong answer is a lie on record, published with the device's ``info``.
+The operator declares the context and the agent cannot verify it. It is published in the device's ``info``, so a false
+declaration is on record.
 """
 
 from __future__ import annotations
@@ -18,47 +19,47 @@ if TYPE_CHECKING:
 Context = Literal["undeclared", "home", "public", "exhibition", "retail", "research", "workplace", "education"]
 
 FORBIDDEN = ("workplace", "education")
-"""Where inferring emotions is prohibited in the European Union."""
+"""Contexts in which the European Union prohibits inferring emotions."""
 
 LAW = "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689), applied since 2 February 2025"
 
 LEAST_REASON = 20
-"""Characters of a reason worth the name."""
+"""Minimum length of override_reason."""
 
 
 class PrivacySettings(BaseModel):
-    """Where this device stands and how much it keeps to itself."""
+    """Deployment context, and what the device withholds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     context: Context = Field(
         default="undeclared",
-        description="Where the device stands: home, public, exhibition, retail, research, workplace or education. The "
-        "last two are refused without override_reason: inferring emotions there is forbidden in the EU.",
+        description="Where the device is used: home, public, exhibition, retail, research, workplace or education. The "
+        "last two are refused without override_reason: the EU prohibits inferring emotions there.",
     )
     override_reason: str | None = Field(
         default=None,
-        description="Why this device may run in a workplace or education institution all the same, e.g. that emotions "
-        f"are switched off; at least {LEAST_REASON} characters, published in info.",
+        description="Why this device may run in a workplace or education institution, e.g. because emotion analysis is "
+        f"off; at least {LEAST_REASON} characters, published in info.",
     )
 
     min_people: int = Field(
         default=0,
         ge=0,
         le=100,
-        description="Windows in which fewer people than this were seen together tell nothing about them: emotion, "
-        "attention, stays, measures and what was fused are withheld. 0 and 1 withhold nothing.",
+        description="Withhold emotion, attention, stays, measures and fused values of windows in which fewer people "
+        "than this were seen together. 0 and 1 withhold nothing.",
     )
 
     schedule: tuple[str, ...] = Field(
         default=(),
-        description='Times of the week in which camera and microphone are released, in device.timezone: ["mon-fri '
-        '18:00-08:00", "sat,sun 00:00-24:00"]. Times past midnight belong to the day they begin on.',
+        description='Times of the week in which camera and microphone are off, in device.timezone: ["mon-fri '
+        '18:00-08:00", "sat,sun 00:00-24:00"]. Times past midnight belong to the day on which they begin.',
     )
     without_clock: Literal["private", "trust"] = Field(
         default="private",
-        description="With a schedule, as long as the clock was not synchronised since the start. private: the devices "
-        "stay released. trust: whatever the clock says holds, for devices with a battery-backed clock.",
+        description="With a schedule, while the clock is not synchronised since boot. private: camera and microphone "
+        "stay off. trust: use the clock as it is, for devices with a battery-backed clock.",
     )
 
     @field_validator("schedule")
@@ -79,7 +80,7 @@ class PrivacySettings(BaseModel):
 
 
 def loosened(before: Settings, after: Settings) -> tuple[str, ...]:
-    """One line for everything that ``after`` allows and ``before`` did not: what more is watched, told or let out."""
+    """List what ``after`` loosens compared to ``before``, one line each: more is recorded, published or reachable."""
     return (*_told_more(before, after), *_watched_more(before, after), *_opened(before, after))
 
 

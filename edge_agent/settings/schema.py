@@ -1,7 +1,7 @@
-"""Every option of the agent, its default, its bounds and one sentence about it. Frozen; unknown keys are refused.
+"""Settings models: every option with its default, bounds and description. Frozen; unknown keys are refused.
 
-Options of analyzers, sources and sinks belong to their plugins: here their tables are carried as plain mappings and
-validated by the plugin manager against the plugin's own model.
+The tables of analyzers, sources and sinks are plain mappings here; the plugin manager validates them against the
+models of the plugins. The descriptions are the comments in ``config/edge-agent.toml`` and ``docs/configuration.md``.
 """
 
 from __future__ import annotations
@@ -39,24 +39,26 @@ def _host_id() -> str:
 
 
 class DeviceSettings(Section):
-    """Who this device is."""
+    """Identity of this device, its state directory and clock."""
 
     id: str = Field(
         default_factory=_host_id,
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
-        description="Name in every topic and payload; letters, digits, - and _. Default: the host name.",
+        description="Name in every topic and payload: letters, digits, - and _. Default: the host name.",
     )
-    name: str | None = Field(default=None, max_length=64, description="Name shown to people. Default: the id.")
+    name: str | None = Field(
+        default=None, max_length=64, description="Display name, e.g. in Home Assistant. Default: the id."
+    )
     state_dir: HomePath = Field(
-        default=Path("/var/lib/edge-agent"), description="Where the outbox and remembered choices are kept."
+        default=Path("/var/lib/edge-agent"), description="Folder of the outbox and of choices made while running."
     )
     trust_clock: bool = Field(
         default=False,
-        description="Take the machine's clock for right although nothing synchronises it, as with a real-time clock "
-        "and no network. Otherwise times are marked unsynced and nothing enters the history until it is.",
+        description="Trust the clock even if it is not synchronised: for a battery-backed clock without a network. "
+        "Otherwise times are marked unsynced, and nothing is added to the history, until it is synchronised.",
     )
     timezone: str | None = Field(
-        default=None, description="Of all schedules, e.g. Europe/Berlin. Default: the machine's time zone."
+        default=None, description="Time zone of all schedules, e.g. Europe/Berlin. Default: the machine's time zone."
     )
 
     @field_validator("timezone")
@@ -67,65 +69,67 @@ class DeviceSettings(Section):
                 ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError, IndexError, struct.error):
             raise ValueError(
-                f"{name!r} is no time zone of this machine; 'timedatectl list-timezones' lists them, the package "
-                "tzdata brings them"
+                f"{name!r} is not a time zone of this machine; 'timedatectl list-timezones' lists them, the package "
+                "tzdata installs them"
             ) from None
         return name
 
 
 class CameraSettings(Section):
-    """Where pictures come from."""
+    """Camera."""
 
     source: CameraSource = Field(
         default="auto",
         description="auto, none, demo, picamera, a V4L2 index or device path, a video file, an rtsp:// or http:// URL "
-        "(special characters in a password percent-encoded, @ as %40), or plugin:NAME.",
+        "(percent-encode special characters in a password, @ as %40), or plugin:NAME.",
     )
     width: int = Field(default=640, ge=64, le=4096, description="Requested width in pixels.")
     height: int = Field(default=480, ge=64, le=4096, description="Requested height in pixels.")
     fps: float = Field(default=15.0, gt=0, le=120, description="Requested capture rate in frames per second.")
-    loop: bool = Field(default=False, description="Start a video file again at its end.")
+    loop: bool = Field(default=False, description="Repeat a video file.")
     timeout_s: float = Field(
-        default=8.0, ge=1, le=60, description="A camera that gives no picture for this many seconds is opened again."
+        default=8.0, ge=1, le=60, description="Reopen the camera after this many seconds without a picture."
     )
 
 
 class MicrophoneSettings(Section):
-    """Where sound comes from."""
+    """Microphone."""
 
     source: MicrophoneSource = Field(
         default="auto",
         description="auto, none, demo, a device name (or part of it) or index, a media file, or plugin:NAME.",
     )
-    channel: int | None = Field(default=None, ge=0, description="Channel to use, from 0. Default: mean of all.")
-    loop: bool = Field(default=False, description="Start a media file again at its end.")
+    channel: int | None = Field(
+        default=None, ge=0, description="Channel to use, from 0. Default: the mean of all channels."
+    )
+    loop: bool = Field(default=False, description="Repeat a media file.")
     timeout_s: float = Field(
-        default=5.0, ge=1, le=60, description="A microphone that gives no sound for this many seconds is opened again."
+        default=5.0, ge=1, le=60, description="Reopen the microphone after this many seconds without sound."
     )
 
 
 class PluginSettings(Section):
-    """Which plugins may load."""
+    """Plugins that may load."""
 
     allow: tuple[str, ...] = Field(
         default=("face", "emotion", "burst", "attention", "quality", "jsonl"),
-        description='Entry points of group edge_agent that may be imported; "*" allows all that are installed.',
+        description='Plugins that may load: names of entry points in the group edge_agent; "*" allows all.',
     )
 
 
 class ModelSettings(Section):
-    """Where models are and how they run."""
+    """Model files, and how they run."""
 
     dir: HomePath | None = Field(
         default=None,
-        description="Model store. Default: <state_dir>/models, or the user's cache when that is not writable.",
+        description="Folder of the models. Default: <state_dir>/models, or the user's cache if that is not writable.",
     )
     auto_pull: bool = Field(default=True, description="Download missing models of enabled analyzers at start.")
-    threads: int = Field(default=1, ge=1, le=8, description="Threads per model.")
+    threads: int = Field(default=1, ge=1, le=8, description="Number of threads per model.")
 
 
 class PaceSettings(Section):
-    """Rates for some times of the week; what is not given is as in the table ``[pacing]``."""
+    """Analysis rates at times of the week; options not given are those of ``[pacing]``."""
 
     times: tuple[str, ...] = Field(min_length=1)
     profile: Profile | None = None
@@ -145,34 +149,42 @@ class PaceSettings(Section):
 
 
 class PacingSettings(Section):
-    """How often the camera is looked at."""
+    """Rate at which pictures are analysed."""
 
     profile: Profile = Field(
-        default="standard", description="monitor: 1-2, standard: 3, detail: 5-10 analysed frames per second."
+        default="standard", description="Analysed frames per second: monitor 1-2, standard 3, detail 5-10."
     )
-    min_fps: float | None = Field(default=None, gt=0, le=60, description="Lower bound, overrides the profile's.")
+    min_fps: float | None = Field(
+        default=None, gt=0, le=60, description="Lowest rate in frames per second. Default: the profile's."
+    )
     max_fps: float | None = Field(
-        default=None, gt=0, le=60, description="Most looks a second, whatever goes on; overrides the profile's."
+        default=None, gt=0, le=60, description="Highest rate in frames per second. Default: the profile's."
     )
     explain: bool = Field(
-        default=False, description="Publish once a second why the camera was looked at: for edge-agent watch --why."
+        default=False, description="Publish the reasons for the current rate once a second, for edge-agent watch --why."
     )
     max_cpu: float = Field(
-        default=0.5, gt=0, le=1, description="Share of all cores above which the rate falls towards its lower bound."
+        default=0.5,
+        gt=0,
+        le=1,
+        description="CPU load, as a share of all cores, above which the rate falls towards min_fps.",
     )
     max_celsius: float = Field(
-        default=75.0, ge=30, le=110, description="Temperature above which the rate falls towards its lower bound."
+        default=75.0,
+        ge=30,
+        le=110,
+        description="Temperature in degrees Celsius above which the rate falls towards min_fps.",
     )
 
     schedule: tuple[PaceSettings, ...] = Field(
         default=(),
-        description="Other rates at times of the week, in device.timezone; the first that holds counts: [{times = "
-        '["mon-fri 08:00-18:00"], profile = "detail", max_fps = 8}]. Keys: times, and profile, min_fps or max_fps. A '
-        "choice made while running outranks them. They hold once the clock was synchronised.",
+        description="Other rates at times of the week, in device.timezone; the first match counts: [{times = "
+        '["mon-fri 08:00-18:00"], profile = "detail", max_fps = 8}]. Keys: times, and profile, min_fps or max_fps. '
+        "Commands override them. They apply once the clock is synchronised.",
     )
 
     def during(self, pace: PaceSettings | None) -> PacingSettings:
-        """These settings while ``pace`` of the schedule holds; None: none of it."""
+        """Apply ``pace`` of the schedule to these settings; None: no change."""
         given = {} if pace is None else pace.model_dump(exclude={"times"}, exclude_none=True)
         return self.model_copy(update=given)
 
@@ -187,14 +199,14 @@ class PacingSettings(Section):
 
 
 class SummarySettings(Section):
-    """How observations become summaries."""
+    """Length of summaries."""
 
     window_s: float = Field(default=10.0, ge=1, le=3600, description="Length of a summary window in seconds.")
     rollups: tuple[int, ...] = Field(
         default=(60, 600, 3600),
         max_length=8,
-        description="Lengths in seconds of the longer summaries that are published too, retained, on rollup/<seconds>; "
-        "each a multiple of the one before. [] publishes none.",
+        description="Lengths in seconds of longer summaries, published retained on rollup/<seconds>; each a multiple "
+        "of the one before. [] publishes none.",
     )
 
     @field_validator("rollups")
@@ -202,59 +214,64 @@ class SummarySettings(Section):
     def _nested(cls, rollups: tuple[int, ...]) -> tuple[int, ...]:
         for shorter, longer in pairwise(rollups):
             if longer <= shorter or longer % shorter:
-                raise ValueError(f"{longer} is no multiple of {shorter}: give rising multiples, as [60, 600, 3600]")
+                raise ValueError(f"{longer} is not a multiple of {shorter}: give rising multiples, as [60, 600, 3600]")
         if any(not 2 <= length <= 86_400 for length in rollups):
             raise ValueError("a roll-up lasts 2 to 86400 seconds")
         return rollups
 
 
 class CommandSettings(Section):
-    """What others may make this device do over MQTT. Whoever may publish to ``cmd/`` on the broker may do it."""
+    """Commands over MQTT. Every client that may publish to ``cmd/`` on the broker can send them."""
 
-    enabled: bool = Field(default=False, description="Obey commands on <prefix>/<device>/cmd/<name>.")
+    enabled: bool = Field(default=False, description="Accept commands on <prefix>/<device>/cmd/<name>.")
     allow: tuple[CommandName, ...] = Field(
-        default=get_args(CommandName), description="Commands that are obeyed; the others are refused."
+        default=get_args(CommandName), description="Commands to accept; others are refused."
     )
-    per_minute: int = Field(default=60, ge=1, le=6000, description="Commands obeyed per minute; more are refused.")
+    per_minute: int = Field(
+        default=60, ge=1, le=6000, description="Maximum number of commands per minute; more are refused."
+    )
     max_age_s: float = Field(
-        default=30.0, ge=1, le=3600, description="A command that says it was sent longer ago than this is refused."
+        default=30.0, ge=1, le=3600, description="Refuse a command whose sent time is more than this many seconds ago."
     )
 
 
 class HomeAssistantSettings(Section):
-    """Making this device known to Home Assistant over the same broker."""
+    """Home Assistant discovery over the same broker."""
 
-    enabled: bool = Field(default=False, description="Announce the device; switching it off takes it away again.")
+    enabled: bool = Field(default=False, description="Announce the device to Home Assistant; false removes it again.")
     discovery: Literal["device", "component"] = Field(
-        default="device", description="device: one message for everything. component: for versions before 2024.12."
+        default="device",
+        description="device: one announcement. component: one per entity, for Home Assistant before 2024.12.",
     )
     prefix: TopicPrefix = Field(
         default="homeassistant",
-        description="Home Assistant's discovery prefix; its birth message is expected on <prefix>/status.",
+        description="Discovery prefix of Home Assistant, whose birth message is on <prefix>/status.",
     )
-    area: str | None = Field(default=None, max_length=64, description="Room that the device is suggested to be in.")
+    area: str | None = Field(default=None, max_length=64, description="Suggested area (room) of the device.")
     dashboard_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s/]+(/\S*)?$",
-        description="Where Home Assistant's users reach the dashboard. Default: web.host and web.port, if others can.",
+        description="URL of the dashboard, for a link. Default: from web.host and web.port, unless that is loopback.",
     )
 
 
 class OutboxSettings(Section):
-    """The durable buffer between the summariser and the broker."""
+    """Durable storage of messages until the broker has them."""
 
     max_mb: float = Field(
-        default=64.0, ge=2, le=65536, description="Cap of the outbox file in MB; older windows merge."
+        default=64.0, ge=2, le=65536, description="Maximum size in MB; above it, the oldest windows are merged."
     )
-    max_age_days: float = Field(default=60.0, gt=0, le=3650, description="Rows older than this are dropped, counted.")
+    max_age_days: float = Field(
+        default=60.0, gt=0, le=3650, description="Drop messages older than this many days; they are counted."
+    )
 
 
 class LogSettings(Section):
-    """What the agent says about itself."""
+    """Log output."""
 
-    level: LogLevel = Field(default="info", description="Least severe level shown.")
+    level: LogLevel = Field(default="info", description="Lowest level to log.")
     format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="auto: journald priorities under systemd, else text."
+        default="auto", description="auto: text, with priorities for journald under systemd."
     )
 
 
@@ -266,7 +283,7 @@ PLUGIN_TABLES = ("analyzers", "sources", "sinks")
 
 
 class _Environment(EnvSettingsSource):
-    """Reads lists and tables in a plugin's options from JSON too, though no type in this schema asks for it."""
+    """Environment source that parses JSON lists and tables in the options of plugins, too."""
 
     def explode_env_vars(self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]) -> dict[str, Any]:
         values = super().explode_env_vars(field_name, field, env_vars)
@@ -274,14 +291,14 @@ class _Environment(EnvSettingsSource):
 
 
 def _decoded(value: Any) -> Any:
-    """``value`` with every string in it that is a JSON list or object replaced by what it says."""
+    """Parse every string in ``value`` that is a JSON list or object."""
     if isinstance(value, dict):
         return {key: _decoded(inner) for key, inner in value.items()}
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
         except ValueError:
-            return value  # the plugin's model says what it wants instead
+            return value  # the plugin's model reports it
     return value
 
 
@@ -320,13 +337,15 @@ class Settings(BaseSettings):
     def _names(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name in tables:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise ValueError(f"{name!r} is no plugin name: use lower-case letters, digits and _")
+                raise ValueError(f"{name!r} is not a plugin name: use lower-case letters, digits and _")
         return tables
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.web.preview and self.privacy.min_people > 1:
-            raise ValueError("web.preview shows one person alone, too: it excludes privacy.min_people")
+            raise ValueError(
+                "web.preview and privacy.min_people exclude each other: a preview also shows a single person"
+            )
         return self
 
     @classmethod

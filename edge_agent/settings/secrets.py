@@ -1,7 +1,7 @@
-"""What of a configuration may be seen, and what in it is a secret.
+"""Mask secrets of the configuration, and find them, so that logs and errors can be redacted.
 
-:func:`shown_settings` is an allow-list: numbers, switches, choices and paths are harmless by their type, texts only
-where :data:`HARMLESS` says so. An option that somebody adds and forgets here is masked.
+:func:`shown_settings` is an allow-list: numbers, switches, choices and paths are shown by type, texts only if
+:data:`HARMLESS` lists them. A new option is masked until it is listed.
 """
 
 from __future__ import annotations
@@ -35,20 +35,19 @@ HARMLESS = frozenset(
         *("web.host", "web.allowed_hosts", "web.allowed_origins"),
     }
 )
-"""Options whose text may be shown. Not ``mqtt.username``: some brokers take an access token there."""
+"""Options whose text may be shown. Not ``mqtt.username``: some brokers use an access token as user name."""
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
-"""Environment variable in which systemd names the folder with a service's credentials."""
+"""Environment variable with the folder of the service's systemd credentials."""
 
 _ASSIGNMENT = re.compile(r"""(?m)^\s*["']?(?P<key>[\w.-]+)["']?\s*=\s*(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s#]+)""")
 _SOURCES = {"camera": parse_camera, "microphone": parse_microphone}
 
 
 def shown_settings(settings: Settings, plugins: Mapping[str, Mapping[str, BaseModel]] | None = None) -> dict[str, Any]:
-    """``settings`` as JSON-like tables with everything masked that is not known to be harmless.
+    """Convert ``settings`` to JSON-like tables in which everything not known to be harmless is masked.
 
-    ``plugins``: by table (``analyzers`` …) and name, the validated options of plugins, shown in place of what the
-    config says about them.
+    ``plugins``: validated options of plugins by table (``analyzers`` …) and name; they replace those in ``settings``.
     """
     tables = {name: _shown_option(settings, name, name) for name in type(settings).model_fields}
     for table, source in _SOURCES.items():
@@ -85,7 +84,7 @@ def _shown(value: Any, key: str, path: str, *, harmless: bool = False) -> Any:
 
 
 def _is_choice(annotation: Any) -> bool:
-    """Whether every text that an option of this type may hold is spelled out in the type."""
+    """Whether an option of this type accepts a fixed set of texts only."""
     if typing.get_origin(annotation) is Literal:
         return True
     parts = [part for part in typing.get_args(annotation) if part not in (type(None), ...)]
@@ -93,9 +92,7 @@ def _is_choice(annotation: Any) -> bool:
 
 
 def known_secrets(text: str, settings: Settings | None) -> Iterator[str]:
-    """Secrets in the config file's ``text`` (also one that does not parse), in the environment, and in the ``settings``
-    made from both.
-    """
+    """Yield the secrets in the config file's ``text`` (even if it does not parse), the environment and ``settings``."""
     for match in _ASSIGNMENT.finditer(text):
         if is_secret_key(match["key"]):
             yield match["value"].strip("\"'")
@@ -115,7 +112,7 @@ def known_secrets(text: str, settings: Settings | None) -> Iterator[str]:
     kept = [*Path(credentials).glob("*")] if credentials else []
     for file in (mqtt.password_file, web.token_file, settings.device.state_dir / TOKEN_FILE, *kept):
         if file is not None:
-            with contextlib.suppress(ConfigError):  # what cannot be read cannot leak either
+            with contextlib.suppress(ConfigError):  # a file that cannot be read cannot leak
                 yield read_secret(file, "secret")
 
 
@@ -127,7 +124,7 @@ def _json_or_text(value: str) -> Any:
 
 
 def _in_tree(value: Any, key: str = "") -> Iterator[str]:
-    """What stands under a secret's name, and what addresses hold."""
+    """Yield values of keys that name a secret, and the secret parts of addresses."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _in_tree(item, str(name) if not is_secret_key(key) else key)
@@ -143,7 +140,7 @@ def _in_tree(value: Any, key: str = "") -> Iterator[str]:
 def _in_address(text: str) -> Iterator[str]:
     try:
         yield from parse_address(text).secrets()
-    except ValueError:  # whatever it means: the whole, and each of its parts
+    except ValueError:  # not an address: treat the text and each of its parts as secret
         yield text
         yield from re.split(r"[/@:?&=#\s]+", text.partition("://")[2])
         login, at, _ = text.partition("://")[2].rpartition("@")

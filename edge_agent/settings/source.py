@@ -1,7 +1,7 @@
-"""What the text of ``camera.source`` and ``microphone.source`` means. Looks at no device and opens no file.
+"""Parse ``camera.source`` and ``microphone.source``, without opening devices or files.
 
-The settings parse both when they are loaded, so what cannot be understood is refused by every command alike. An error
-never repeats a source that looks like an address: it may hold a password.
+Both are parsed when the settings are loaded, so that every command refuses the same values. Errors never repeat a
+source that looks like an address: it may contain a password.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import did_you_mean, parse_address
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
-"""Network protocols a camera may be read from."""
+"""Protocols of network cameras."""
 
 MEDIA_SUFFIXES = (
     *("aac", "ac3", "aif", "aiff", "amr", "ape", "au", "caf", "flac", "m4a", "mka", "mp2", "mp3"),
@@ -27,7 +27,7 @@ MEDIA_SUFFIXES = (
     *("3gp", "asf", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf"),
     *("ogv", "ts", "vob", "webm", "wmv"),
 )
-"""File name endings that tell a media file from the name of a sound device."""
+"""File name extensions that tell media files from names of sound devices."""
 
 _PLUGIN = re.compile(r"[a-z][a-z0-9_]*")
 _PATHS = ("/", "./", "../", "~")
@@ -35,7 +35,7 @@ _LIKE_AN_ADDRESS = re.compile(r":.*@|//.*@|[?&]\w+=|^\w+:/", re.DOTALL)
 
 
 class SourceKind(Enum):
-    """Where pictures or sound come from."""
+    """Kinds of camera and microphone sources."""
 
     NONE = "none"
     AUTO = "auto"
@@ -49,14 +49,14 @@ class SourceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A parsed source. ``value`` is the device (path, index or name), URL, file or plugin name; else empty."""
+    """A parsed source. ``value``: device (path, index or name), URL, file or plugin name; else empty."""
 
     kind: SourceKind
     value: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:
-        """The source as it may be shown: an address without login, path and query."""
+        """The source for display: addresses without login, path and query."""
         if self.kind is SourceKind.STREAM:
             return str(parse_address(self.value))
         if self.kind is SourceKind.PLUGIN:
@@ -65,10 +65,10 @@ class Choice:
 
 
 def parse_camera(text: str) -> Choice:
-    """Meaning of ``camera.source``; a number is a V4L2 index.
+    """Parse ``camera.source``; a number is a V4L2 index.
 
     Raises:
-        ConfigError: empty, an unknown URL scheme, a malformed plugin name, or a lone word that names nothing.
+        ConfigError: empty, an unknown URL scheme, a malformed plugin name, or an unknown word.
     """
     option = "camera.source"
     text = _stripped(option, text)
@@ -83,11 +83,11 @@ def parse_camera(text: str) -> Choice:
     if "/" in text or "." in text or text.startswith("~"):
         return _file(option, text)
     hint = did_you_mean(text, (kind.value for kind in words), "use {}, a V4L2 index, /dev/video0, a URL or plugin:NAME")
-    raise ConfigError(f"{option}: {text!r} names no source{hint} (a file without ending is written ./{text})")
+    raise ConfigError(f"{option}: {text!r} is not a source{hint} (a file without ending is written ./{text})")
 
 
 def parse_microphone(text: str) -> Choice:
-    """Meaning of ``microphone.source``; anything that is neither word, file nor plugin is (part of) a device's name.
+    """Parse ``microphone.source``; what is no keyword, file or plugin is a device name or a part of it.
 
     Raises:
         ConfigError: empty, a URL, or a malformed plugin name.
@@ -109,7 +109,7 @@ def parse_microphone(text: str) -> Choice:
 def _stripped(option: str, text: str) -> str:
     text = text.strip()
     if not text:
-        raise ConfigError(f"{option}: is empty; use 'none' to go without")
+        raise ConfigError(f"{option}: must not be empty; 'none' switches it off")
     return text
 
 
@@ -122,7 +122,7 @@ def _plugin(option: str, text: str) -> Choice | None:
     if prefix.lower() != "plugin" or not colon:
         return None
     if not _PLUGIN.fullmatch(name):
-        raise ConfigError(f"{option}: what follows plugin: is no plugin name: use lower-case letters, digits and _")
+        raise ConfigError(f"{option}: after plugin: write the plugin's name: lower-case letters, digits and _")
     return Choice(SourceKind.PLUGIN, name)
 
 
@@ -137,7 +137,7 @@ def _url(option: str, text: str) -> Choice | None:
         return Choice(SourceKind.FILE, rest)
     if scheme not in STREAM_SCHEMES:
         known = ", ".join(s + "://" for s in STREAM_SCHEMES)
-        what = f"{scheme}:// is not supported" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "no such address"
+        what = f"{scheme}:// is not supported" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "not a valid address"
         raise ConfigError(f"{option}: {what}; use {known}")
     try:
         parse_address(text)
@@ -147,14 +147,14 @@ def _url(option: str, text: str) -> Choice | None:
 
 
 def _refuse_half_an_address(option: str, text: str) -> None:
-    """``admin:password@camera/live`` is no file to look for, and nothing to repeat in an error."""
+    """Refuse ``admin:password@camera/live``: it is not a file, and errors must not repeat it."""
     if not text.startswith(_PATHS) and _LIKE_AN_ADDRESS.search(text):
-        hint = "begin an address with rtsp:// or http://, the name of a file with ./"
+        hint = "write an address as rtsp://HOST/PATH or http://HOST/PATH, a file as ./NAME"
         raise ConfigError(f"{option}: looks like an address without its protocol; {hint}")
 
 
 def _file(option: str, text: str) -> Choice:
-    """A file, the home folder in its name looked up."""
+    """Make a file source, with ``~`` expanded."""
     try:
         return Choice(SourceKind.FILE, str(expand_home(Path(text))) if text.startswith("~") else text)
     except ValueError as error:
@@ -162,19 +162,19 @@ def _file(option: str, text: str) -> Choice:
 
 
 def expand_home(path: Path) -> Path:
-    """``path`` with ``~`` at its beginning looked up. Raises ValueError: there is no such home folder."""
+    """Expand ``~`` at the beginning of ``path``. Raises ValueError without such a home folder."""
     try:
         return path.expanduser() if str(path).startswith("~") else path
     except RuntimeError:
-        raise ValueError("there is no home folder that ~ could mean here; write the whole path") from None
+        raise ValueError("there is no home folder to use for ~; write the whole path") from None
 
 
 HomePath = Annotated[Path, AfterValidator(expand_home)]
-"""The type of an option that names a file or folder."""
+"""Type of options that name a file or folder."""
 
 
 def _as_text(value: object) -> object:
-    """A number is a device's index, in quotes or not."""
+    """Accept the index of a device without quotes."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -193,4 +193,4 @@ CameraSource = Annotated[str, BeforeValidator(_as_text), AfterValidator(_underst
 MicrophoneSource = Annotated[
     str, BeforeValidator(_as_text), AfterValidator(_understood("microphone.source", parse_microphone))
 ]
-"""The types of the two options: text, or the number of a device, that is understood."""
+"""Types of the two options: text, or the index of a device, that can be parsed."""

@@ -1,4 +1,4 @@
-"""The ``[web]`` table: the device's own web side, off unless asked for."""
+"""The ``[web]`` table: dashboard and web API, off by default."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from edge_agent.settings.source import HomePath
 
 TOKEN_FILE = "web-token"
-"""Where a token that the agent made up is kept, in the state folder."""
+"""File in the state directory with the token that the agent generates."""
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
-"""What can be sent in headers, in cookies and in addresses alike."""
+"""Tokens that can be sent in headers, cookies and URLs."""
 WANTED = "at least 16 letters and digits, e.g. from 'openssl rand -hex 16'"
 
 HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-"""A name or an address as browsers send it, without its port."""
+"""Host name or address as browsers send it, without port."""
 
 
 ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
-"""As browsers send it: scheme, host and port, of which they leave out the scheme's own."""
+"""Origin as browsers send it: scheme, host, and port unless it is the scheme's default."""
 _OWN_PORT = {"http": "80", "https": "443"}
 
 
 def _origin(text: str) -> str:
-    """``text`` as browsers write it. Raises ValueError that says what is wrong with it."""
+    """Normalise an origin to the form that browsers send. Raises ValueError."""
     if text in ("*", "null"):
         return text
     scheme, mark, rest = text.strip().lower().partition("://")
@@ -45,44 +45,44 @@ def _origin(text: str) -> str:
 
 
 class WebSettings(BaseModel):
-    """The device's own web side: dashboard, live API and compatible endpoints. Needs the extra ``web``."""
+    """Dashboard and web API of the device. Needs the extra ``web``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    enabled: bool = Field(default=False, description="Serve it.")
+    enabled: bool = Field(default=False, description="Serve dashboard and API.")
     host: str = Field(
         default="127.0.0.1",
         min_length=1,
-        description="Address to listen on. Other than loopback it needs a token of your own; use TLS in front of it.",
+        description="Address to listen on. Others than loopback need token_file; put a proxy with TLS in front.",
     )
     port: int = Field(default=8765, ge=1, le=65535, description="Port to listen on.")
     token: SecretStr | None = Field(
-        default=None, description="What clients must know; better in token_file. Default: made up at the first start."
+        default=None,
+        description="Token that clients must send. Prefer token_file. Default: generated at the first start.",
     )
     token_file: HomePath | None = Field(
         default=None, description="File whose first line is the token. Default: <state_dir>/web-token."
     )
     allowed_hosts: tuple[str, ...] = Field(
-        default=(), description="Names under which browsers may ask for it, besides those of this machine's loopback."
+        default=(), description="Host names that browsers may use for this device, besides those of loopback."
     )
     allowed_origins: tuple[str, ...] = Field(
         default=(),
-        description='Pages of other sites that may ask with the token, as in "https://kiosk.example"; "*": all, '
-        '"null": files.',
+        description='Origins of other web pages that may use the API with the token, as "https://kiosk.example"; "*": '
+        'all, "null": local files.',
     )
-    control: bool = Field(
-        default=True, description="Whether those who know the token may also switch and choose, as by MQTT commands."
-    )
+    control: bool = Field(default=True, description="Allow clients with the token to send commands, as over MQTT.")
     preview: bool = Field(
         default=False,
-        description="Whether those who know the token may also see the camera's latest picture. Not with "
-        "privacy.min_people.",
+        description="Allow clients with the token to see the camera's latest picture. Not with privacy.min_people.",
     )
-    clients: int = Field(default=128, ge=1, le=4096, description="Live connections at a time; more are refused.")
+    clients: int = Field(
+        default=128, ge=1, le=4096, description="Maximum number of live connections; more are refused."
+    )
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -106,6 +106,6 @@ class WebSettings(BaseModel):
                 )
         if self.enabled and not self.loopback and self.token is None and self.token_file is None:
             raise ValueError(
-                f"host = {self.host!r} can be reached by others: give a token_file, or listen on 127.0.0.1"
+                f"host = {self.host!r} can be reached from other machines: set token_file, or listen on 127.0.0.1"
             )
         return self

@@ -162,5 +162,5 @@ def test_a_user_without_a_name_and_a_home_is_one_line_away_from_working(cli: Cli
         assert result.stdout
     refused = as_number("run", EDGE_AGENT__CAMERA__SOURCE="~/x.mp4")
     assert refused.returncode == 2
-    assert "there is no home folder that ~ could mean here" in refused.stderr
+    assert "there is no home folder to use for ~" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1

@@ -145,7 +145,7 @@ def test_without_a_home_a_tilde_is_refused_in_one_line(monkeypatch: Env) -> None
     with pytest.raises(ConfigError) as raised:
         parse(text, "c.toml")
     assert [line.split(": ", 1)[0] for line in str(raised.value).splitlines()] == ["c.toml, line 2", "c.toml, line 4"]
-    assert str(raised.value).count("there is no home folder that ~ could mean here") == 2
+    assert str(raised.value).count("there is no home folder to use for ~") == 2
 
 
 def test_the_file_is_named_by_the_environment(monkeypatch: Env, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_file_cannot_reach_the_settings_library_itself(key: str) -> None:
         ("\ndevice = 3", "c.toml, line 2: device: must be a table"),
         ("[[mqtt]]\nhost = 'x'", "c.toml, line 1: mqtt: must be a table"),
         ("[analyzers]\nburst = 3", "c.toml, line 2: analyzers.burst: must be a table"),
-        ("[analyzers.Burst]", "c.toml, line 1: analyzers: 'Burst' is no plugin name"),
+        ("[analyzers.Burst]", "c.toml, line 1: analyzers: 'Burst' is not a plugin name"),
         ("[pacing]\nmin_fps = 5\nmax_fps = 2", "c.toml, line 1: pacing: min_fps (5.0) is above max_fps (2.0)"),
         ("mqtt.tls.cert_file = 'x'", "c.toml, line 1: mqtt.tls: cert_file and key_file belong together"),
     ],

@@ -60,10 +60,13 @@ def test_a_name_in_another_script_is_looked_up_in_ascii() -> None:
         ("", "name or address, as"),
         ("   ", "name or address, as"),
         *(
-            (bad, "is no host name or address")
+            (bad, "is not a host name or address")
             for bad in ("[", "a..b", "1883", "127.1", "0x7f000001", "300.1.1.1", "-a.b")
         ),
-        *((bad, "is no host name or address") for bad in ("a b", "h\0", "h,h2", "'h'", "\\\\h", "mqtt://", "a" * 64)),
+        *(
+            (bad, "is not a host name or address")
+            for bad in ("a b", "h\0", "h,h2", "'h'", "\\\\h", "mqtt://", 64 * "a")
+        ),
     ],
 )
 def test_whatever_else_people_write_is_refused_with_what_to_write_instead(host: str, advice: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.text import mask_addresses
 from edge_agent.settings.source import Choice, SourceKind, parse_camera, parse_microphone
 
 
@@ -34,16 +35,16 @@ def test_camera(text: str, choice: Choice) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is empty"),
-        ("  ", "is empty"),
+        ("", "must not be empty"),
+        ("  ", "must not be empty"),
         ("picamra", "did you mean 'picamera'"),
         ("webcam", "V4L2 index"),
-        ("-1", "names no source"),
-        ("²", "names no source"),
+        ("-1", "is not a source"),
+        ("²", "is not a source"),
         ("rtmp://cam/x", "rtmp:// is not supported"),
         ("rtsp:///x", "lacks a host"),
-        ("plugin:", "no plugin name"),
-        ("plugin:Bad-Name", "no plugin name"),
+        ("plugin:", "after plugin: write the plugin's name"),
+        ("plugin:Bad-Name", "after plugin: write the plugin's name"),
     ],
 )
 def test_camera_refused_in_one_line(text: str, words: str) -> None:
@@ -114,7 +115,7 @@ def test_a_shown_source_has_no_login_no_path_and_no_query() -> None:
         ("admin:NotTelling1@rtsp://cam/x", "rtsp://"),
         ("rtmp://admin:NotTelling1@cam/x", "rtmp:// is not supported"),
         ("file://admin:NotTelling1@cam/x", "rtsp://"),
-        ("plugin:NotTelling1", "no plugin name"),
+        ("plugin:NotTelling1", "after plugin: write the plugin's name"),
     ],
 )
 def test_an_address_that_is_not_clear_is_refused_with_what_to_write(url: str, says: str) -> None:
@@ -146,3 +147,24 @@ def test_refusal_does_not_repeat_credentials() -> None:
     with pytest.raises(ConfigError) as raised:
         parse_camera("rtsp://user:secret@/x")
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["rtsp:/admin:x@cam", "ftp://cam/live", "rtsp://a b@cam", "rtsp://a@b@cam", "rtsp://", "plugin:", "", "cam"],
+)
+def test_masking_leaves_the_hints_of_an_error_readable(source: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_camera(source)
+    assert mask_addresses(str(raised.value)) == str(raised.value)
+
+
+def test_masking_still_hides_what_follows_a_scheme() -> None:
+    for text in (
+        "rtsp:// user:secret@cam",
+        "rtsp://:secret@cam",
+        "rtsp://,:secret@cam",
+        "rtsp://]secret",
+        "http://.,secret",
+    ):
+        assert "secret" not in mask_addresses(f"cannot open {text}, {text}")
