@@ -12,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 from edge_agent import __version__
 from edge_agent.analysis.lanes import AudioLane, VisionLane
 from edge_agent.analysis.pacing import Bounds, Governor, LoadLimits
-from edge_agent.analysis.probes import machine_probe
 from edge_agent.analysis.tracking import Tracker
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
@@ -28,6 +27,7 @@ from edge_agent.plugin.spec import (
     SourceSpec,
     VideoSource,
 )
+from edge_agent.runtime.machine import machine_probe
 from edge_agent.settings import ConfigText, Settings
 
 log = logging.getLogger(__name__)

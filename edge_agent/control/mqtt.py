@@ -19,7 +19,7 @@ from edge_agent.delivery.commands import CommandServer
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.summary import MISSING, NONE
-from edge_agent.runtime.process import process_use
+from edge_agent.runtime.machine import process_use
 from edge_agent.settings import Settings
 
 DeviceState = Literal["on", "off", "pending", "missing", "none"]

@@ -18,7 +18,7 @@ from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.domain.media import AudioBlock, Frame, PixelFormat
 from edge_agent.plugin.sound import dbfs
 from edge_agent.plugin.spec import AudioSource, VideoSource
-from edge_agent.runtime.timesync import clock_is_synced
+from edge_agent.runtime.machine import clock_is_synced
 from edge_agent.settings import Settings
 
 WATCH_S = 2.0

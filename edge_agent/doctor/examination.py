@@ -33,7 +33,7 @@ from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError, EdgeAgentError
 from edge_agent.domain.text import Redactor
-from edge_agent.runtime.timesync import sync_probe
+from edge_agent.runtime.machine import sync_probe
 from edge_agent.settings import ConfigText, Settings, read
 from edge_agent.settings.secrets import known_secrets, shown_settings
 

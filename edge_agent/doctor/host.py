@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.analysis.probes import Throttling, hottest, read_throttling
 from edge_agent.delivery.service import outbox_folder
 from edge_agent.doctor.result import CheckResult, fail, ok, warn
-from edge_agent.runtime.timesync import clock_is_synced
+from edge_agent.runtime.machine import Throttling, clock_is_synced, hottest, read_throttling
 from edge_agent.settings import Settings
 
 OLDEST_PLAUSIBLE = 1_735_689_600.0

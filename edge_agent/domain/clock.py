@@ -51,7 +51,7 @@ class ManualClock:
 
 
 class SystemClock:
-    """The machine's clocks. ``probe`` (see :mod:`edge_agent.runtime.timesync`) is asked once a minute."""
+    """The machine's clocks. ``probe`` (see :mod:`edge_agent.runtime.machine`) is asked once a minute."""
 
     def __init__(self, probe: SyncProbe) -> None:
         self._probe = probe

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.runtime.process import process_use
+from edge_agent.runtime.machine import process_use
 from edge_agent.web import guard
 from edge_agent.web.live import Hub
 from edge_agent.web.server import SPARE

@@ -14,7 +14,7 @@ from edge_agent.app import health
 from edge_agent.app.health import Vitals
 from edge_agent.domain.event import BURST, Event
 from edge_agent.payloads.rendering import event_document, summary_document
-from edge_agent.runtime.process import process_use
+from edge_agent.runtime.machine import process_use
 from edge_agent.web.views import Views, openapi
 from tests.support.web_side import TOKEN, Web
 from tests.support.windows import a_summary

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.analysis.pacing import Allowance, Governor, Load, LoadLimits, next_allowance
-from edge_agent.analysis.probes import CpuShare, hottest, machine_probe, process_seconds, throttled
 from edge_agent.domain.clock import ManualClock
+from edge_agent.runtime.machine import CpuShare, hottest, machine_probe, process_seconds, throttled
 
 LIMITS = LoadLimits()
 COOL = Load(cpu=0.1, celsius=50.0, throttled=False)

@@ -11,7 +11,7 @@ from edge_agent.capture import SourceStatus
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.plugin.running import Use
 from edge_agent.plugin.spec import Kind
-from edge_agent.runtime.process import ProcessUse, process_use
+from edge_agent.runtime.machine import ProcessUse, process_use
 from edge_agent.runtime.supervisor import ComponentHealth
 
 FINE: dict[str, Any] = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.analysis.probes import Throttling, read_throttling, throttled
 from edge_agent.doctor.host import check_swap, judge_clock, judge_heat
 from edge_agent.doctor.result import CheckStatus
+from edge_agent.runtime.machine import Throttling, read_throttling, throttled
 
 NOW = 1_790_000_000.0
 

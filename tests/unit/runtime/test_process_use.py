@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.analysis.probes import machine_probe
 from edge_agent.capture.cameras import list_cameras
 from edge_agent.domain.clock import ManualClock
-from edge_agent.runtime.process import process_use
+from edge_agent.runtime.machine import machine_probe, process_use
 
 
 def test_this_process() -> None:

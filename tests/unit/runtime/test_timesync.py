@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from edge_agent.domain.clock import SystemClock
-from edge_agent.runtime.timesync import clock_is_synced
+from edge_agent.runtime.machine import clock_is_synced
 
 SYS_ADJTIMEX = {"x86_64": 159, "aarch64": 171}
 

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.domain.summary import FaceSums, StreamSums, Summary, Window
 from edge_agent.live.history import History
-from edge_agent.runtime.timesync import clock_is_synced
+from edge_agent.runtime.machine import clock_is_synced
 from edge_agent.web.analytics import report, streaming
 from tests.support.web_side import BEARER, Web
 
