@@ -84,7 +84,7 @@ def _fill(disk: Path, leave: int = 0) -> Path:
 
 
 def test_a_hundred_kills_lose_no_committed_row(repository: Path, record_property: RecordProperty) -> None:
-    """Row 1: SIGKILL at a random moment, 100 times: nothing committed is lost, and it works again at once."""
+    """Row 1: SIGKILL at a random moment, 100 times: no committed row is lost, and the next start works at once."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.torture", "--kills", "100"],
         cwd=repository,
@@ -105,8 +105,8 @@ def test_a_hundred_kills_lose_no_committed_row(repository: Path, record_property
 def test_kills_while_delivering_lose_nothing_on_the_way(
     make_broker: MakeBroker, tmp_path: Path, repository: Path, eventually: Any, record_property: RecordProperty
 ) -> None:
-    """Row 1: the whole delivery killed five times while it talks to a broker: every number it gave out is with the
-    subscriber or still in the outbox.
+    """Row 1: SIGKILL five times while delivery publishes to a broker: every sequence number is with the subscriber or
+    still in the outbox.
     """
     broker = make_broker()
     rng = random.Random(3)
@@ -134,7 +134,7 @@ def test_kills_while_delivering_lose_nothing_on_the_way(
 def test_a_kill_between_puback_and_delete_repeats_the_same_key(
     make_broker: MakeBroker, make_delivery: MakeDelivery, tmp_path: Path, repository: Path, eventually: Any
 ) -> None:
-    """Row 2: killed after the broker's acknowledgement and before the row is deleted: a duplicate with the same key."""
+    """Row 2: SIGKILL after the broker's acknowledgement and before the row is deleted: a duplicate with the same key."""
     broker = make_broker()
     with Subscriber(broker.port, BASE + "#") as subscriber:
         agent = _python(
@@ -153,7 +153,7 @@ def test_a_kill_between_puback_and_delete_repeats_the_same_key(
 
 @pytest.mark.parametrize("chance", [False, True], ids=["nothing unsynced survives", "random blocks survive"])
 def test_a_power_cut_loses_no_committed_row(tmp_path: Path, chance: bool, record_property: RecordProperty) -> None:
-    """Row 3: the power goes: unsynced writes vanish, wholly or block by block; what a commit promised is there."""
+    """Row 3: a power cut loses unsynced writes, wholly or block by block; every committed row is kept."""
     if not PowerCut.available():
         pytest.skip("needs a C compiler for the library that forgets unsynced writes")
     folder = tmp_path / "outbox"
@@ -197,7 +197,7 @@ def _killed_outbox(folder: Path, rows: int = 300) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_torn_write_ahead_log_costs_its_tail_and_is_counted(tmp_path: Path, seed: int) -> None:
-    """Row 4: the WAL ends in the middle of a write: the rows before are there, the rest is counted as lost."""
+    """Row 4: the write-ahead log ends in the middle of a write: earlier rows are kept, the rest is counted as dropped."""
     folder = tmp_path / "outbox"
     _killed_outbox(folder)
     wal = folder / "outbox.db-wal"
@@ -214,7 +214,7 @@ def test_a_torn_write_ahead_log_costs_its_tail_and_is_counted(tmp_path: Path, se
 
 
 def test_a_torn_last_page_is_salvaged(tmp_path: Path) -> None:
-    """Row 4: the database file ends in the middle of a page."""
+    """Row 4: the database file ends in the middle of a page: its rows are salvaged."""
     make = make_outbox(tmp_path)
     make.put([summary_draft(10.0 * k) for k in range(300)])
     make.close()
@@ -229,7 +229,9 @@ def test_a_torn_last_page_is_salvaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["header", "first page", "middle", "counters", "everything"])
 def test_a_damaged_database_is_salvaged_moved_aside_and_the_loss_counted(tmp_path: Path, what: str) -> None:
-    """Row 8: overwritten bytes or a zeroed header: what reads is kept, the file is set aside, the rest is counted."""
+    """Row 8: overwritten bytes or a zeroed header: readable rows are salvaged, the file is quarantined, the rest is
+    counted.
+    """
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(10.0 * k) for k in range(400)])
     outbox.ack(MQTT, [row.id for row in outbox.lease(MQTT, 100)])
@@ -270,7 +272,7 @@ def test_a_damaged_database_is_salvaged_moved_aside_and_the_loss_counted(tmp_pat
 
 
 def test_damage_while_running_is_salvaged_too_and_numbers_go_on(tmp_path: Path) -> None:
-    """Row 8: the file is overwritten under a running agent, which goes on with the next number."""
+    """Row 8: the file is overwritten under a running agent, which continues with the next sequence number."""
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(10.0 * k) for k in range(200)])
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
@@ -293,7 +295,7 @@ def test_damage_while_running_is_salvaged_too_and_numbers_go_on(tmp_path: Path) 
 def test_a_deleted_wal_or_shm_leaves_a_consistent_outbox_and_the_loss_is_counted(
     tmp_path: Path, gone: list[str]
 ) -> None:
-    """Row 9: files beside the database vanish while the agent is not running."""
+    """Row 9: the WAL or shm file is deleted while the agent is stopped: the outbox is consistent and the loss counted."""
     folder = tmp_path / "outbox"
     _killed_outbox(folder, rows=100)
     (folder / "outbox.db-shm").touch()
@@ -316,7 +318,7 @@ def test_a_deleted_wal_or_shm_leaves_a_consistent_outbox_and_the_loss_is_counted
 
 
 def test_a_full_disk_merges_then_drops_the_oldest_and_recovers(small_disk: Path) -> None:
-    """Row 5: the disk fills while the agent runs."""
+    """Row 5: the disk fills while the agent runs: windows are merged, then the oldest rows dropped and counted."""
     clock = ManualClock()
     folder = small_disk / "outbox"
     outbox = make_outbox(folder, clock=clock)
@@ -351,7 +353,7 @@ def test_a_full_disk_merges_then_drops_the_oldest_and_recovers(small_disk: Path)
 
 
 def test_a_cold_start_on_a_full_disk_gives_up_the_ballast_and_works(small_disk: Path) -> None:
-    """Row 6: nothing is free when the agent starts."""
+    """Row 6: no space is free when the agent starts: the ballast file is deleted and the outbox works."""
     folder = small_disk / "outbox"
     outbox = make_outbox(folder)
     outbox.maintain()
@@ -370,7 +372,7 @@ def test_a_cold_start_on_a_full_disk_gives_up_the_ballast_and_works(small_disk: 
 
 
 def test_a_full_disk_without_ballast_is_survived_in_memory(small_disk: Path) -> None:
-    """Row 6: not even a ballast to give up: memory, and the disk again when there is room."""
+    """Row 6: no space and no ballast file: the outbox works in memory, and on the disk again once there is space."""
     clock = ManualClock()
     filler = _fill(small_disk)
     outbox = make_outbox(small_disk / "outbox", clock=clock)
@@ -399,8 +401,8 @@ def _no_write_succeeds() -> Iterator[None]:
 
 
 def test_a_disk_that_fails_while_running_means_memory_and_back(tmp_path: Path) -> None:
-    """Row 7: writes fail from one moment to the next: bounded memory, degraded, no spinning; and back without a gap in
-    the numbers.
+    """Row 7: writes begin to fail: degraded, in bounded memory, without busy loop; later back to the file without a gap
+    in the sequence numbers.
     """
     clock = ManualClock()
     outbox = make_outbox(tmp_path, clock=clock)
@@ -437,7 +439,9 @@ def test_a_disk_that_fails_while_running_means_memory_and_back(tmp_path: Path) -
 
 
 def test_a_start_on_a_read_only_file_system_means_memory_and_back(small_disk: Path) -> None:
-    """Row 7: mounted read-only, as a failing SD card is after a while."""
+    """Row 7: the file system is mounted read-only, as that of a failing SD card: the outbox works in memory until it
+    recovers.
+    """
     folder = small_disk / "outbox"
     first = make_outbox(folder)
     first.put([summary_draft(0.0)])
@@ -462,7 +466,7 @@ def test_a_start_on_a_read_only_file_system_means_memory_and_back(small_disk: Pa
 def test_a_directory_that_cannot_be_made_means_memory_and_delivery_goes_on(
     make_broker: MakeBroker, make_delivery: MakeDelivery, tmp_path: Path
 ) -> None:
-    """Row 7: the state directory is a file: live data still reaches the broker."""
+    """Row 7: the state directory is a file: live messages still reach the broker."""
     (tmp_path / "state").write_text("in the way", encoding="utf-8")
     broker = make_broker()
     with Subscriber(broker.port) as subscriber:
@@ -479,7 +483,7 @@ def test_a_directory_that_cannot_be_made_means_memory_and_delivery_goes_on(
 def test_a_folder_of_somebody_else_means_memory_and_the_remedy_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Row 7: the agent's user may not write there, may not even look."""
+    """Row 7: the agent's user has no access to the state directory: the outbox works in memory and says what to do."""
     state, user = tmp_path / "state", os.geteuid()
     state.mkdir(mode=0o500)
     if user == 0:  # may write everywhere: be somebody else for a moment
@@ -501,7 +505,7 @@ def test_a_folder_of_somebody_else_means_memory_and_the_remedy_is_told(
 
 
 def test_a_second_agent_on_the_same_state_is_refused(tmp_path: Path, make_delivery: MakeDelivery) -> None:
-    """Row 10: refused with its own exit code and a text that says what to do; the first is not disturbed."""
+    """Row 10: a second instance is refused with its own exit code and a remedy; the first is not disturbed."""
     first = make_delivery(1)
     with pytest.raises(AlreadyRunningError, match="stop it") as refusal:
         make_delivery(1)
@@ -511,7 +515,7 @@ def test_a_second_agent_on_the_same_state_is_refused(tmp_path: Path, make_delive
 
 
 def test_an_outbox_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """Row 11: refused, and the data is as it was."""
+    """Row 11: the database of a newer version is refused and left unchanged."""
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0.0)])
     outbox.close()

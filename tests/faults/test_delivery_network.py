@@ -52,7 +52,7 @@ def _settled(delivery: Any, produced: int) -> bool:
 
 
 def test_a_day_without_broker_drains_whole_and_in_order(broker: Mosquitto, tmp_path: Path) -> None:
-    """Row 12: a day of windows is all there and arrives in order. ``benchmarks/drain.py`` tells how fast, beside plain
+    """Row 12: the windows of a day all arrive, in order. ``benchmarks/drain.py`` measures the rate, compared with plain
     paho; ``scripts/torture week`` does seven days.
     """
     outcome = measure(tmp_path, broker.port, 8_640, max_mb=64.0)
@@ -63,7 +63,7 @@ def test_a_day_without_broker_drains_whole_and_in_order(broker: Mosquitto, tmp_p
 def test_a_long_outage_with_little_space_is_merged_and_all_of_it_arrives(
     broker: Mosquitto, subscriber: Subscriber, tmp_path: Path
 ) -> None:
-    """Row 12: 4,320 windows (half a day) in a 2 MB outbox: coarser, in order, and every second of it accounted for."""
+    """Row 12: 4,320 windows (half a day) in a 2 MB outbox arrive merged, in order, and every second is accounted for."""
     waiting = fill(tmp_path / "state", 4_320, max_mb=2.0)
     assert len(waiting) < 2_000
     drain(tmp_path / "state", broker.port, max_mb=2.0)
@@ -83,7 +83,7 @@ def test_a_broker_that_restarts_while_draining_loses_nothing(
     quick_retries: None,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Row 13: three restarts, one of them a kill, in the middle of 6,000 rows: every one is acknowledged in the end."""
+    """Row 13: three broker restarts, one by SIGKILL, while 6,000 rows are sent: all are acknowledged in the end."""
     broker = make_broker()
     fill(tmp_path / "state", 6_000, max_mb=64.0)
     delivery = make_delivery(broker.port)
@@ -107,7 +107,7 @@ def test_connections_cut_while_draining_lose_nothing_at_the_subscriber(
     quick_retries: None,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Row 13: six times the connection is cut or reset in the middle of 3,000 rows: every key arrives."""
+    """Row 13: the connection is closed or reset six times while 3,000 rows are sent: every key arrives."""
     fill(tmp_path / "state", 3_000, max_mb=64.0)
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port, BASE + "#") as subscriber:
         delivery = make_delivery(proxy.port)
@@ -131,7 +131,7 @@ def test_connections_cut_while_draining_lose_nothing_at_the_subscriber(
 def test_a_half_open_connection_is_noticed_within_one_and_a_half_keepalives(
     broker: Mosquitto, make_delivery: MakeDelivery, eventually: Any, quick_retries: None
 ) -> None:
-    """Row 14: bytes vanish and the connection stays open; then the line comes back."""
+    """Row 14: packets are lost on an open connection, which ends within 1.5 keepalives; then the network recovers."""
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port, BASE + "#") as subscriber:
         delivery = make_delivery(proxy.port, keepalive_s=5)
         subscriber.wait_for(BASE + "status", b"online")
@@ -150,7 +150,9 @@ def test_a_half_open_connection_is_noticed_within_one_and_a_half_keepalives(
 def test_sliced_bytes_and_two_seconds_of_latency_only_slow_things_down(
     broker: Mosquitto, make_delivery: MakeDelivery, eventually: Any
 ) -> None:
-    """Row 14: one to three bytes at a time; then 2 s each way. Submitting stays quick."""
+    """Row 14: one to three bytes at a time, then a latency of 2 s each way: delivery is slower, submitting never
+    blocks.
+    """
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port, BASE + "#") as subscriber:
         proxy.slice = 3
         delivery = make_delivery(proxy.port)
@@ -171,7 +173,7 @@ def test_sliced_bytes_and_two_seconds_of_latency_only_slow_things_down(
 
 
 def test_a_name_that_cannot_be_resolved_is_said_and_data_kept(make_delivery: MakeDelivery, eventually: Any) -> None:
-    """Row 15: a name that cannot be resolved: said, and data kept."""
+    """Row 15: a host name that cannot be resolved: reported on health, and rows are kept."""
     delivery = make_delivery(1883, host="no-such-broker.invalid")
     delivery.submit_summary(a_summary(0.0))
     eventually(lambda: "cannot be resolved" in (delivery.stats().trouble or ""))
@@ -181,7 +183,7 @@ def test_a_name_that_cannot_be_resolved_is_said_and_data_kept(make_delivery: Mak
 def test_a_wrong_password_is_said_data_kept_and_nothing_hammers_the_broker(
     make_broker: MakeBroker, make_delivery: MakeDelivery, eventually: Any
 ) -> None:
-    """Row 15: bad credentials: a pause that grows, with jitter."""
+    """Row 15: a wrong password: reported on health, back-off with jitter, and rows are kept."""
     broker = make_broker(password="right")
     delivery = make_delivery(broker.port, username="agent", password="wrong")
     delivery.submit_summary(a_summary(0.0))
@@ -196,7 +198,7 @@ def test_a_wrong_password_is_said_data_kept_and_nothing_hammers_the_broker(
 def test_a_certificate_that_is_not_right_is_refused(
     problem: str, make_broker: MakeBroker, make_delivery: MakeDelivery, tmp_path: Path, eventually: Any
 ) -> None:
-    """Row 15: an expired certificate, one for another host, and one nobody we trust has signed."""
+    """Row 15: an expired certificate, one for another host, and one of an untrusted authority are refused."""
     authority = Authority(tmp_path / "ca")
     certificate = authority.issue(
         "broker.example" if problem == "another host" else "127.0.0.1", expired=problem == "expired"
@@ -219,7 +221,7 @@ def test_the_password_is_nowhere_but_in_its_file(
     caplog: pytest.LogCaptureFixture,
     eventually: Any,
 ) -> None:
-    """Row 34: a canary password, accepted or refused, everything logged: not in logs, outbox, payloads or stats."""
+    """Row 34: a canary password, accepted or refused, with full logging: not in logs, outbox, payloads or stats."""
     caplog.set_level(logging.DEBUG)
     broker = make_broker(password=CANARY if right else "another")
     secret = tmp_path / "password"
@@ -242,7 +244,7 @@ def test_the_password_is_nowhere_but_in_its_file(
 
 @pytest.mark.parametrize("code", [0x87, 0x97, 0x80, 0x83])
 def test_a_refused_row_is_kept_and_tried_again_later(code: int, make_delivery: MakeDelivery, eventually: Any) -> None:
-    """Row 16: not authorised, quota exceeded and the like: the row is kept, other topics go on, nothing storms."""
+    """Row 16: not authorised, quota exceeded and the like: the row is kept, its topic backs off, other topics go on."""
     refusing = True
 
     def puback(publish: Publish) -> int:
@@ -277,7 +279,7 @@ def test_a_refused_row_is_kept_and_tried_again_later(code: int, make_delivery: M
 
 
 def test_receive_maximum_is_honoured(make_delivery: MakeDelivery, tmp_path: Path, eventually: Any) -> None:
-    """Row 16: Receive Maximum 1 and 3: at most that many unacknowledged messages, and the window is used in full."""
+    """Row 16: Receive Maximum 1 and 3: never more unacknowledged messages, and the in-flight window is used in full."""
     produced = 0
     for maximum in (1, 3):
         produced += 15
@@ -293,7 +295,7 @@ def test_receive_maximum_is_honoured(make_delivery: MakeDelivery, tmp_path: Path
 def test_a_packet_too_large_becomes_a_dead_letter_and_the_queue_moves(
     make_delivery: MakeDelivery, tmp_path: Path, eventually: Any
 ) -> None:
-    """Row 16: the broker's maximum packet size is smaller than a summary and larger than an empty one."""
+    """Row 16: a packet above the broker's Maximum Packet Size becomes a dead letter, and the next rows are sent."""
     with ScriptedBroker(maximum_packet=480) as broker:
         delivery = make_delivery(broker.port)
         for k in range(6):
@@ -309,7 +311,7 @@ def test_a_packet_too_large_becomes_a_dead_letter_and_the_queue_moves(
 def test_a_message_refused_for_good_becomes_a_dead_letter(
     code: int, reason: str, make_delivery: MakeDelivery, tmp_path: Path, eventually: Any
 ) -> None:
-    """Row 16: reason codes that will be the same every time: a dead letter, and the queue moves."""
+    """Row 16: reason codes that mean refused for good: the row becomes a dead letter, and the next rows are sent."""
 
     def puback(publish: Publish) -> int:
         return code if publish.topic.endswith("/summary") and b'"seq":2,' in publish.payload else 0
@@ -327,7 +329,9 @@ def test_a_message_refused_for_good_becomes_a_dead_letter(
 def test_a_message_on_which_the_broker_hangs_up_becomes_a_dead_letter(
     make_delivery: MakeDelivery, tmp_path: Path, eventually: Any, quick_retries: None
 ) -> None:
-    """Row 16: a broker of MQTT 3.1.1 can only hang up: after a few times the message that does it is put aside."""
+    """Row 16: an MQTT 3.1.1 broker closes the connection on a poison message, which becomes a dead letter after four
+    times.
+    """
 
     def puback(publish: Publish) -> int:
         if b'"seq":5,' in publish.payload:
@@ -347,7 +351,7 @@ def test_a_message_on_which_the_broker_hangs_up_becomes_a_dead_letter(
 def test_a_broker_that_never_acknowledges_is_left(
     make_delivery: MakeDelivery, eventually: Any, quick_retries: None
 ) -> None:
-    """Row 16: pings answered, publishes never: another connection is tried, the row kept."""
+    """Row 16: the broker answers pings but acknowledges nothing: a new connection is made, the row kept."""
     clock = ManualClock()
     with ScriptedBroker(puback=lambda publish: None if "summary" in publish.topic else 0) as broker:
         delivery = make_delivery(broker.port, clock=clock)
@@ -362,7 +366,7 @@ def test_a_broker_that_never_acknowledges_is_left(
 
 
 def test_a_session_taken_over_is_an_alarm_and_no_storm(make_delivery: MakeDelivery, eventually: Any) -> None:
-    """Row 17: the broker says that another client took our id: the agent waits at least half a minute."""
+    """Row 17: the broker reports a session taken over: an alarm, and the agent waits at least 30 s."""
     with ScriptedBroker() as broker:
         delivery = make_delivery(broker.port, client_id="twins")
         eventually(lambda: delivery.stats().connected)
@@ -378,7 +382,7 @@ def test_a_session_taken_over_is_an_alarm_and_no_storm(make_delivery: MakeDelive
 def test_a_rival_with_our_id_is_an_alarm_also_when_the_broker_says_nothing(
     broker: Mosquitto, make_delivery: MakeDelivery, eventually: Any, quick_retries: None
 ) -> None:
-    """Row 17: mosquitto 2.0 just closes the older connection; a second client that insists is suspected in the end."""
+    """Row 17: mosquitto 2.0 closes the older connection without a reason: flapping connections raise the alarm."""
     delivery = make_delivery(broker.port, client_id="twins")
     eventually(lambda: delivery.stats().connected)
     rival = Client(CallbackAPIVersion.VERSION2, client_id="twins", protocol=MQTTProtocolVersion.MQTTv5)
@@ -394,7 +398,7 @@ def test_a_rival_with_our_id_is_an_alarm_also_when_the_broker_says_nothing(
 
 
 def test_connections_that_break_at_once_do_not_become_a_storm(make_delivery: MakeDelivery) -> None:
-    """Row 17: without MQTT 5 a taken-over session just ends; short connections do not reset the back-off."""
+    """Row 17: short connections, as of a session taken over without MQTT 5, do not reset the back-off."""
     with ScriptedBroker(puback=lambda _: (_ for _ in ()).throw(ConnectionAbortedError())) as broker:
         make_delivery(broker.port)
         time.sleep(5.0)
@@ -404,7 +408,7 @@ def test_connections_that_break_at_once_do_not_become_a_storm(make_delivery: Mak
 def test_a_callback_that_raises_costs_one_connection(
     broker: Mosquitto, make_delivery: MakeDelivery, monkeypatch: pytest.MonkeyPatch, quick_retries: None
 ) -> None:
-    """Row 19: an exception on the network thread: reconnected, and delivery goes on."""
+    """Row 19: an exception in a callback on the network thread costs one connection; delivery goes on."""
     failed: list[int] = []
     offer = Dispatcher.offer
 
@@ -438,7 +442,7 @@ def test_a_callback_that_raises_costs_one_connection(
 
 @pytest.mark.parametrize("silent", [False, True], ids=["killed", "line dead as well"])
 def test_the_last_will_says_offline_in_time(broker: Mosquitto, tmp_path: Path, repository: Path, silent: bool) -> None:
-    """Row 20: SIGKILL: retained ``offline`` at once; with a dead line on top, within 1.5 keepalives."""
+    """Row 20: SIGKILL: the last will, a retained ``offline``, at once; with a silent network, within 1.5 keepalives."""
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port, BASE + "status") as subscriber:
         agent = subprocess.Popen(
             [sys.executable, "-m", "tests.support.agent_process", "--state", str(tmp_path / "state"), "--port",
@@ -463,8 +467,8 @@ def test_the_last_will_says_offline_in_time(broker: Mosquitto, tmp_path: Path, r
 def test_a_boot_before_time_is_known_is_repaired_before_delivery(
     broker: Mosquitto, subscriber: Subscriber, make_delivery: MakeDelivery, eventually: Any, quick_retries: None
 ) -> None:
-    """Row 28: stored in 1970, marked; the time server answers before the broker does: delivered with the right start.
-    A jump of ten years forward and one day back afterwards loses nothing.
+    """Row 28: rows stored in 1970 are unsynced; once the clock is set, before the broker is reached, they get the right
+    start. A jump of ten years forward and one day back afterwards loses nothing.
     """
     with FaultProxy(broker.port) as proxy:
         proxy.away = True

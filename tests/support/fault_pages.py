@@ -21,14 +21,14 @@ RELIABILITY = Page(
         9: "WAL or shm deleted",
         10: "second instance",
         11: "database of a newer version",
-        12: "broker away for long",
+        12: "long broker outage",
         13: "broker restarts while draining",
-        14: "half-open, slow or broken line",
-        15: "no name, no access, no trust",
+        14: "half-open, slow or broken connection",
+        15: "name resolution, credentials, certificates",
         16: "refusals and limits of the broker",
         17: "client id used twice",
         18: "hostile or stale command",
-        19: "callback raises",
+        19: "exception in a callback",
         20: "last will",
         28: "clock jumps, or is not set yet",
         30: "SIGTERM offline or under load",
@@ -46,18 +46,18 @@ RELIABILITY = Page(
     intro="""<!-- made by scripts/reliability: edit the tests' docstrings there -->
 # Reliability
 
-What delivery promises is tested by breaking it: real processes that are killed, real brokers, real files and disks.
-Every line of the first table is a test that also runs in CI, made by `scripts/reliability`, which runs them all. `lost`
-counts messages that were committed to the outbox and then neither delivered nor kept nor counted as dropped: the
-promise is 0, and every test fails when it sees another figure. Where a fault destroys data (a torn or overwritten
-file), what is missing must be counted, and is not "lost" in this sense. A fault that cannot be injected on the machine
-that made the table says so instead. Faults of cameras, microphones, plugins and models are on [a page of their
+The guarantees of delivery are tested by injecting faults: real processes that are killed, real brokers, real files and
+disks. Every row of the first table is a test that also runs in CI; `scripts/reliability` runs them all and writes the
+table. `lost` counts messages that were committed to the outbox and then neither delivered nor kept nor counted as
+dropped. The guarantee is 0, and a test fails at any other figure. Where a fault destroys data (a torn or overwritten
+file), the missing messages must be counted and are not "lost" in this sense. A fault that cannot be injected on the
+machine that wrote the table says so instead. Faults of cameras, microphones, plugins and models are on [a page of their
 own](faults.md).
 
 """,
     long_intro="""\
-Too long for CI: the runs of `scripts/torture`, put here by `scripts/reliability --long`. The rates are those of one
-machine; the ratio to plain paho on the same broker in the same run carries over.
+Runs of `scripts/torture` that are too long for CI, written by `scripts/reliability --long`. The rates are those of one
+machine; the ratio to plain paho, on the same broker in the same run, holds elsewhere.
 """,
 )
 
