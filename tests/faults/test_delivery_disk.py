@@ -102,7 +102,7 @@ def test_a_hundred_kills_lose_no_committed_row(repository: Path, record_property
     assert outcome["slowest_open_s"] < 10
 
 
-def test_kills_while_delivering_lose_nothing_on_the_way(
+def test_kills_while_delivering_lose_no_message(
     make_broker: MakeBroker, tmp_path: Path, repository: Path, eventually: Any, record_property: RecordProperty
 ) -> None:
     """Row 1: SIGKILL five times while delivery publishes to a broker: every sequence number is with the subscriber or
@@ -134,7 +134,9 @@ def test_kills_while_delivering_lose_nothing_on_the_way(
 def test_a_kill_between_puback_and_delete_repeats_the_same_key(
     make_broker: MakeBroker, make_delivery: MakeDelivery, tmp_path: Path, repository: Path, eventually: Any
 ) -> None:
-    """Row 2: SIGKILL after the broker's acknowledgement and before the row is deleted: a duplicate with the same key."""
+    """Row 2: SIGKILL after the broker's acknowledgement and before the row is deleted: a duplicate with
+    the same key.
+    """
     broker = make_broker()
     with Subscriber(broker.port, BASE + "#") as subscriber:
         agent = _python(
@@ -197,7 +199,9 @@ def _killed_outbox(folder: Path, rows: int = 300) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_torn_write_ahead_log_costs_its_tail_and_is_counted(tmp_path: Path, seed: int) -> None:
-    """Row 4: the write-ahead log ends in the middle of a write: earlier rows are kept, the rest is counted as dropped."""
+    """Row 4: the write-ahead log ends in the middle of a write: earlier rows are kept, the rest is counted
+    as dropped.
+    """
     folder = tmp_path / "outbox"
     _killed_outbox(folder)
     wal = folder / "outbox.db-wal"
@@ -295,7 +299,9 @@ def test_damage_while_running_is_salvaged_too_and_numbers_go_on(tmp_path: Path) 
 def test_a_deleted_wal_or_shm_leaves_a_consistent_outbox_and_the_loss_is_counted(
     tmp_path: Path, gone: list[str]
 ) -> None:
-    """Row 9: the WAL or shm file is deleted while the agent is stopped: the outbox is consistent and the loss counted."""
+    """Row 9: the WAL or shm file is deleted while the agent is stopped: the outbox is consistent and the
+    loss counted.
+    """
     folder = tmp_path / "outbox"
     _killed_outbox(folder, rows=100)
     (folder / "outbox.db-shm").touch()
@@ -480,9 +486,7 @@ def test_a_directory_that_cannot_be_made_means_memory_and_delivery_goes_on(
         assert stats.balanced
 
 
-def test_a_folder_of_somebody_else_means_memory_and_the_remedy_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_directory_without_access_means_memory_and_a_remedy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Row 7: the agent's user has no access to the state directory: the outbox works in memory and says what to do."""
     state, user = tmp_path / "state", os.geteuid()
     state.mkdir(mode=0o500)

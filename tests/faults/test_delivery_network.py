@@ -63,7 +63,9 @@ def test_a_day_without_broker_drains_whole_and_in_order(broker: Mosquitto, tmp_p
 def test_a_long_outage_with_little_space_is_merged_and_all_of_it_arrives(
     broker: Mosquitto, subscriber: Subscriber, tmp_path: Path
 ) -> None:
-    """Row 12: 4,320 windows (half a day) in a 2 MB outbox arrive merged, in order, and every second is accounted for."""
+    """Row 12: 4,320 windows (half a day) in a 2 MB outbox arrive merged, in order, and every second is
+    accounted for.
+    """
     waiting = fill(tmp_path / "state", 4_320, max_mb=2.0)
     assert len(waiting) < 2_000
     drain(tmp_path / "state", broker.port, max_mb=2.0)
@@ -172,7 +174,9 @@ def test_sliced_bytes_and_two_seconds_of_latency_only_slow_things_down(
 # -- row 15: names, passwords, certificates; row 34: secrets ----------------------------------------------------------
 
 
-def test_a_name_that_cannot_be_resolved_is_said_and_data_kept(make_delivery: MakeDelivery, eventually: Any) -> None:
+def test_a_host_name_that_cannot_be_resolved_is_reported_and_rows_are_kept(
+    make_delivery: MakeDelivery, eventually: Any
+) -> None:
     """Row 15: a host name that cannot be resolved: reported on health, and rows are kept."""
     delivery = make_delivery(1883, host="no-such-broker.invalid")
     delivery.submit_summary(a_summary(0.0))
@@ -180,7 +184,7 @@ def test_a_name_that_cannot_be_resolved_is_said_and_data_kept(make_delivery: Mak
     eventually(lambda: delivery.stats().outbox.pending == 1)
 
 
-def test_a_wrong_password_is_said_data_kept_and_nothing_hammers_the_broker(
+def test_a_wrong_password_is_reported_with_back_off_and_rows_are_kept(
     make_broker: MakeBroker, make_delivery: MakeDelivery, eventually: Any
 ) -> None:
     """Row 15: a wrong password: reported on health, back-off with jitter, and rows are kept."""
@@ -195,7 +199,7 @@ def test_a_wrong_password_is_said_data_kept_and_nothing_hammers_the_broker(
 
 
 @pytest.mark.parametrize("problem", ["expired", "another host", "another authority"])
-def test_a_certificate_that_is_not_right_is_refused(
+def test_an_invalid_certificate_is_refused(
     problem: str, make_broker: MakeBroker, make_delivery: MakeDelivery, tmp_path: Path, eventually: Any
 ) -> None:
     """Row 15: an expired certificate, one for another host, and one of an untrusted authority are refused."""
@@ -326,7 +330,7 @@ def test_a_message_refused_for_good_becomes_a_dead_letter(
     assert query(tmp_path / "state" / "outbox", "SELECT seq, reason FROM dead") == [(2, f"{reason} (0x{code:02x})")]
 
 
-def test_a_message_on_which_the_broker_hangs_up_becomes_a_dead_letter(
+def test_a_poison_message_becomes_a_dead_letter(
     make_delivery: MakeDelivery, tmp_path: Path, eventually: Any, quick_retries: None
 ) -> None:
     """Row 16: an MQTT 3.1.1 broker closes the connection on a poison message, which becomes a dead letter after four
@@ -348,7 +352,7 @@ def test_a_message_on_which_the_broker_hangs_up_becomes_a_dead_letter(
     assert query(tmp_path / "state" / "outbox", "SELECT seq FROM dead") == [(5,)]
 
 
-def test_a_broker_that_never_acknowledges_is_left(
+def test_the_connection_to_a_broker_that_never_acknowledges_is_dropped(
     make_delivery: MakeDelivery, eventually: Any, quick_retries: None
 ) -> None:
     """Row 16: the broker answers pings but acknowledges nothing: a new connection is made, the row kept."""
@@ -365,7 +369,7 @@ def test_a_broker_that_never_acknowledges_is_left(
 # -- rows 17 to 20 ----------------------------------------------------------------------------------------------------
 
 
-def test_a_session_taken_over_is_an_alarm_and_no_storm(make_delivery: MakeDelivery, eventually: Any) -> None:
+def test_a_session_taken_over_raises_an_alarm_and_backs_off(make_delivery: MakeDelivery, eventually: Any) -> None:
     """Row 17: the broker reports a session taken over: an alarm, and the agent waits at least 30 s."""
     with ScriptedBroker() as broker:
         delivery = make_delivery(broker.port, client_id="twins")
@@ -379,7 +383,7 @@ def test_a_session_taken_over_is_an_alarm_and_no_storm(make_delivery: MakeDelive
         assert delivery.stats().outbox.pending == 1
 
 
-def test_a_rival_with_our_id_is_an_alarm_also_when_the_broker_says_nothing(
+def test_a_second_client_with_our_id_raises_the_alarm_without_a_reason_code(
     broker: Mosquitto, make_delivery: MakeDelivery, eventually: Any, quick_retries: None
 ) -> None:
     """Row 17: mosquitto 2.0 closes the older connection without a reason: flapping connections raise the alarm."""
@@ -397,7 +401,7 @@ def test_a_rival_with_our_id_is_an_alarm_also_when_the_broker_says_nothing(
     eventually(lambda: delivery.stats().connected)
 
 
-def test_connections_that_break_at_once_do_not_become_a_storm(make_delivery: MakeDelivery) -> None:
+def test_short_connections_do_not_reset_the_back_off(make_delivery: MakeDelivery) -> None:
     """Row 17: short connections, as of a session taken over without MQTT 5, do not reset the back-off."""
     with ScriptedBroker(puback=lambda _: (_ for _ in ()).throw(ConnectionAbortedError())) as broker:
         make_delivery(broker.port)
@@ -441,7 +445,7 @@ def test_a_callback_that_raises_costs_one_connection(
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["killed", "line dead as well"])
-def test_the_last_will_says_offline_in_time(broker: Mosquitto, tmp_path: Path, repository: Path, silent: bool) -> None:
+def test_the_last_will_is_published_in_time(broker: Mosquitto, tmp_path: Path, repository: Path, silent: bool) -> None:
     """Row 20: SIGKILL: the last will, a retained ``offline``, at once; with a silent network, within 1.5 keepalives."""
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port, BASE + "status") as subscriber:
         agent = subprocess.Popen(

@@ -1,7 +1,7 @@
-"""How fast a backlog drains through the whole of delivery, beside what plain paho does with the same payloads.
+"""Measure the rate at which delivery sends a backlog, compared with plain paho and the same payloads.
 
 Both publish QoS 1 with the same in-flight window to the same broker in one process: paho half of the payloads before
-our delivery publishes all of them, and half of them after it, so that a machine that grows busy slows both.
+delivery publishes all of them, and half of them after it, so that a machine that becomes busy slows both.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ IN_FLIGHT = 20
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """An outage of ``windows`` windows left ``rows`` rows, which drained in ``seconds``; plain paho took
-    ``paho_seconds`` for the same payloads. ``in_order``: a subscriber got every row once and in order. ``cpu`` and
-    ``paho_cpu`` are the seconds of processor time that went into it.
+    """Result: ``windows`` windows became ``rows`` rows, sent in ``seconds``; plain paho took ``paho_seconds``.
+
+    ``in_order``: a subscriber got every row once and in order. ``cpu`` and ``paho_cpu``: processor time in seconds.
     """
 
     windows: int
@@ -45,17 +45,17 @@ class Drain:
 
     @property
     def cpu_ratio(self) -> float:
-        """Paho's processor time over ours: the same as :attr:`ratio` on a machine that does nothing else."""
+        """Paho's processor time divided by ours: the same as :attr:`ratio` on an idle machine."""
         return self.paho_cpu / self.cpu
 
     @property
     def ratio(self) -> float:
-        """Our rate over paho's."""
+        """Our rate divided by paho's."""
         return self.paho_seconds / self.seconds
 
 
 def measure(folder: Path, port: int, windows: int, max_mb: float) -> Drain:
-    """Fill an outbox, let plain paho and our delivery publish its content, each with a subscriber listening."""
+    """Fill an outbox, and publish its content with plain paho and with delivery, each to a subscriber."""
     payloads = fill(folder / "state", windows, max_mb)
     half = len(payloads) // 2
     began = time.process_time()
@@ -77,7 +77,7 @@ def measure(folder: Path, port: int, windows: int, max_mb: float) -> Drain:
 
 @contextmanager
 def recording(port: int, topic: str, count: int, file: Path) -> Iterator[None]:
-    """Let mosquitto_sub write what arrives on ``topic`` to ``file``; leaves when ``count`` messages have."""
+    """Let mosquitto_sub write messages on ``topic`` to ``file``; ends after ``count`` messages."""
     command = ["mosquitto_sub", "-p", str(port), "-t", topic, "-q", "1", "-C", str(count), "-W", "300"]
     with file.open("wb") as out, subprocess.Popen(command, stdout=out) as process:
         time.sleep(0.3)  # it does not tell when it has subscribed
@@ -89,7 +89,7 @@ def recording(port: int, topic: str, count: int, file: Path) -> Iterator[None]:
 
 
 def fill(state: Path, windows: int, max_mb: float) -> list[bytes]:
-    """Make an outbox below ``state`` as after an outage; the payloads that wait in it."""
+    """Make an outbox below ``state`` as after an outage; its pending payloads."""
     outbox = make_outbox(state / "outbox", max_mb=max_mb, boot_id="outage", clock=SystemClock(lambda: False))
     for k in range(0, windows, 60):
         outbox.put([summary_draft(10.0 * i) for i in range(k, min(k + 60, windows))])
@@ -99,7 +99,7 @@ def fill(state: Path, windows: int, max_mb: float) -> list[bytes]:
 
 
 def drain(state: Path, port: int, max_mb: float, timeout: float = 120.0) -> tuple[int, float]:
-    """Deliver everything below ``state`` to the broker on ``port``: rows, and seconds from the start on."""
+    """Deliver the outbox below ``state`` to the broker on ``port``; the number of rows, and seconds since the start."""
     settings = Settings(
         device={"id": "kiosk-1", "state_dir": str(state)},
         mqtt={"host": "127.0.0.1", "port": port, "in_flight": IN_FLIGHT},

@@ -1,4 +1,4 @@
-"""Opening an outbox the way the delivery service does, and looking behind its back."""
+"""Open an outbox as the delivery service does, and query its database directly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_outbox(
     max_age_days: float = 60.0,
     consumers: Sequence[str] = (MQTT,),
 ) -> Outbox:
-    """An open outbox in ``folder``."""
+    """Make and open an outbox in ``folder``."""
     outbox = Outbox(
         folder,
         Origin("kiosk-1", boot_id, merge_summaries),
@@ -38,13 +38,13 @@ def make_outbox(
 
 
 def query(folder: Path, statement: str) -> list[tuple[Any, ...]]:
-    """Rows of ``statement`` on the file itself."""
+    """Run ``statement`` on the database file."""
     with closing(sqlite3.connect(folder / "outbox.db")) as db:
         return db.execute(statement).fetchall()
 
 
 def assert_balanced(outbox: Outbox, folder: Path | None = None) -> None:
-    """The counters add up, and (with ``folder``) agree with the rows in the file."""
+    """Assert that the counters add up and, with ``folder``, agree with the rows in the file."""
     stats = outbox.stats()
     assert stats.balanced, stats
     if folder is not None and stats.degraded is None:

@@ -1,4 +1,4 @@
-"""A power cut for files: what was written but not synced is gone, wholly or in random blocks.
+"""Simulate a power cut: writes that were not synced are lost, wholly or in random blocks.
 
 A small library, preloaded into the process under test, copies a file to a mirror at every fsync or fdatasync of it. The
 mirror is then what a disk that keeps nothing unsynced would hold; :meth:`PowerCut.strike` makes of it, and of what was
@@ -98,7 +98,7 @@ class PowerCut:
         }
 
     def begin(self) -> None:
-        """The power is on, and what is in the folder now is on the disk."""
+        """Begin with the present content of the folder as synced."""
         for file in self._mirror.iterdir():
             file.unlink()
         for file in self._folder.iterdir():
@@ -109,7 +109,7 @@ class PowerCut:
         return sorted(file.name for file in self._mirror.iterdir())
 
     def strike(self, rng: random.Random | None = None) -> None:
-        """The process is dead: leave in the folder what a power cut would have left.
+        """Leave in the folder, after the process has ended, what a power cut would have left.
 
         With ``rng`` every 4 KiB block written since the last sync survives or not by chance; without, none does. Files
         that were never synced are empty.

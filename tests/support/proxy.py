@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that treats its connections badly on request."""
+"""TCP proxy on loopback that injects faults: latency, slicing, silence, closed and reset connections."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class FaultProxy:
     """Forwards to ``upstream`` (a loopback port) until told otherwise. Use as a context manager.
 
     ``latency`` seconds are added each way; ``slice`` is the most bytes written at a time (0: no limit); while ``hole``
-    is set connections stay open and every byte is swallowed, also on new ones; while ``away`` is set new connections
-    are ended at once, as by a broker that is down, so that a test's subscriber can be there before the agent.
+    is set connections stay open and every byte is discarded, also on new ones; while ``away`` is set new connections
+    are closed at once, as if the broker were down, so that a test's subscriber can connect before the agent.
     """
 
     def __init__(self, upstream: int) -> None:

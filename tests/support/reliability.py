@@ -1,4 +1,4 @@
-"""The long runs behind ``docs/reliability.md``, as rows of its table: ``scripts/torture`` is their command line."""
+"""Long fault runs as rows of ``docs/reliability.md``; ``scripts/torture`` is their command line."""
 
 from __future__ import annotations
 

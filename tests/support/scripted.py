@@ -1,4 +1,4 @@
-"""A broker in a hundred lines that does what mosquitto will not: refuses, limits and misbehaves as scripted."""
+"""Scripted MQTT broker that refuses, limits and misbehaves as mosquitto cannot be configured to."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ScriptedBroker:
         return [publish for publish in list(self.publishes) if publish.topic.endswith(topic)]
 
     def disconnect(self, reason: int) -> None:
-        """Send DISCONNECT with a reason code to whoever is connected, and hang up."""
+        """Send DISCONNECT with a reason code to whoever is connected, and close the connection."""
         for sock in self._open:
             with contextlib.suppress(OSError):
                 sock.sendall(bytes([0xE0, 2, reason, 0]))

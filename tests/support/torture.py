@@ -1,8 +1,8 @@
-"""A kill loop: processes that use an outbox die at random moments, and what was committed must be kept.
+"""Kill loop: SIGKILL processes that use an outbox at random moments, and check that every committed row is kept.
 
 ``python -m tests.support.torture --kills 1000`` runs the outbox loop alone (``scripts/torture`` wraps it). The parent
-forks a child that puts, leases, acks and buries as fast as it can and says on a pipe what was committed; it kills the
-child after a random time, opens the outbox as a restarted agent would and compares.
+forks a child that puts, leases, acks and dead-letters as fast as it can and writes committed keys to a pipe; it kills
+the child after a random time, opens the outbox as a restarted agent would and compares.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.support.outboxes import MQTT, make_outbox
 from tests.support.windows import event_draft, summary_draft
 
 LARGEST = 500
-"""An outbox with more rows is emptied between two kills: a check looks at every row."""
+"""An outbox with more rows is emptied between two kills, because the check reads every row."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a loop found. ``lost``: committed and neither stored nor finished; ``doubled``: keys stored twice."""
+    """Result of a loop. ``lost``: committed and neither stored nor finished; ``doubled``: keys stored twice."""
 
     kills: int = 0
     committed: int = 0
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def clean(self) -> bool:
-        """Whether the promise was kept."""
+        """Whether the guarantees held."""
         return not (self.lost or self.doubled or self.unbalanced or self.stuck)
 
 
@@ -61,7 +61,7 @@ class KillLoop:
         self.outcome = Outcome()
 
     def run(self, kills: int) -> Outcome:
-        """Do it; the outcome."""
+        """Run the loop."""
         for number in range(1, kills + 1):
             self._one(f"k{number}")
             self._check()
@@ -117,7 +117,7 @@ class KillLoop:
 
 
 def work(folder: Path, boot_id: str, pipe: int, seed: int) -> None:
-    """The child: uses the outbox until it is killed."""
+    """Use the outbox in a child process until it is killed."""
     rng = random.Random(seed)
     outbox = make_outbox(folder, boot_id=boot_id, clock=SystemClock(lambda: False))
     begin, seq = 0.0, 1

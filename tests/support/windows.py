@@ -1,4 +1,4 @@
-"""Summaries and events to deliver."""
+"""Make summaries and events for delivery tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passwords and certificates: read anew each time, and what is wrong with them is said without repeating them."""
+"""Passwords and TLS certificates: read for every connection, and errors that do not repeat a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the broker refused and who else publishes as this device, and when to connect again: the rules alone."""
+"""Diagnostics of refusals, duplicate device ids and TLS errors; back-off of reconnections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.topics import Topics
 
 
-def test_a_refusal_stands_until_it_is_taken_back() -> None:
+def test_a_refusal_is_shown_until_it_ends() -> None:
     refusals = Refusals()
     refusals.publish("a/b", 0x87)
     refusals.subscription("a/cmd/+", 0x87)
@@ -27,7 +27,7 @@ def test_a_refusal_stands_until_it_is_taken_back() -> None:
     assert refusals.lines(0.0) == ()
 
 
-def test_what_happened_once_is_told_for_a_while_and_told_once() -> None:
+def test_a_refusal_that_nothing_ends_is_shown_once_and_for_a_limited_time() -> None:
     refusals = Refusals()
     for second in range(3):
         refusals.connection("quota exceeded (0x97)", float(second))
@@ -40,7 +40,7 @@ def test_what_happened_once_is_told_for_a_while_and_told_once() -> None:
 
 
 @pytest.mark.parametrize("code", range(0x80, 0x100))
-def test_every_refusal_has_words_and_its_code(code: int) -> None:
+def test_every_reason_code_has_a_meaning(code: int) -> None:
     assert f"0x{code:02x}" in reason(code)
     assert REASONS.get(code, "refused") in reason(code)
 
@@ -49,7 +49,7 @@ def _said(topic: str, payload: bytes, *, retain: bool = False, at: float = 100.0
     return InboundMessage(f"edge-agent/kiosk-1/{topic}", payload, retain, at)
 
 
-def test_only_fresh_messages_of_another_boot_tell_of_a_namesake() -> None:
+def test_only_live_messages_of_another_boot_reveal_a_duplicate_device_id() -> None:
     overwritten: list[str] = []
     namesakes = Namesakes(Topics("edge-agent", "kiosk-1"), "mine", 60.0, lambda: overwritten.append("status"))
     theirs, ours = (json.dumps({"boot_id": boot_id}).encode() for boot_id in ("theirs", "mine"))
@@ -73,8 +73,8 @@ def test_only_fresh_messages_of_another_boot_tell_of_a_namesake() -> None:
     assert overwritten == ["status"]
 
 
-def test_a_fleet_is_back_within_half_a_minute_of_an_outage_and_not_in_step() -> None:
-    """Fifty agents, injected time: an outage of 90 s, and an attempt at once fails."""
+def test_a_fleet_reconnects_within_30_s_of_an_outage_spread_by_jitter() -> None:
+    """Fifty agents with injected time: an outage of 90 s in which the first attempt fails."""
     back = []
     for seed in range(50):
         policy = Reconnection(random.Random(seed))
@@ -87,7 +87,7 @@ def test_a_fleet_is_back_within_half_a_minute_of_an_outage_and_not_in_step() -> 
     assert len({round(moment) for moment in back}) > 10
 
 
-def test_a_broker_never_reached_is_asked_less_and_a_rival_leaves_room() -> None:
+def test_the_back_off_is_longer_for_a_broker_never_reached_and_after_a_takeover() -> None:
     policy = Reconnection(random.Random(1))
     waits = [policy.delay(None) for _ in range(200)]
     assert REACHED_S < max(waits) <= NEVER_REACHED_S
@@ -107,10 +107,10 @@ def test_a_broker_never_reached_is_asked_less_and_a_rival_leaves_room() -> None:
         ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "expired"),
     ],
 )
-def test_what_tls_says_is_told_in_words(said: str, meaning: str) -> None:
+def test_tls_errors_are_explained(said: str, meaning: str) -> None:
     assert meaning in (tls_reason(said) or "")
 
 
-def test_what_is_not_known_of_tls_is_not_guessed() -> None:
+def test_unknown_tls_errors_are_not_explained() -> None:
     assert tls_reason("") is None
     assert tls_reason("failed to receive on socket: [Errno 104] Connection reset by peer") is None

@@ -1,4 +1,4 @@
-"""The files beside the database: lock, ballast, mark; and the buckets of the retention policy."""
+"""Files of the outbox directory (lock, ballast, mark, quarantine) and buckets of the retention policy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     DirectoryLock(tmp_path / "lock").acquire()
 
 
-def test_the_ballast_is_real_blocks_and_can_be_given_back_and_made_again(tmp_path: Path) -> None:
+def test_the_ballast_file_has_allocated_blocks_and_can_be_deleted_and_restored(tmp_path: Path) -> None:
     ballast = BallastFile(tmp_path / "ballast")
     assert not ballast.present
     assert not ballast.release()
@@ -48,13 +48,13 @@ def test_the_ballast_is_real_blocks_and_can_be_given_back_and_made_again(tmp_pat
     assert not (tmp_path / "ballast").exists()
 
 
-def test_the_ballast_waits_where_there_is_no_room_or_no_way(tmp_path: Path) -> None:
+def test_the_ballast_file_is_not_made_without_space_or_directory(tmp_path: Path) -> None:
     assert not BallastFile(tmp_path / "missing" / "ballast").restore()
     assert not BallastFile(tmp_path / "huge", size=1 << 60).restore()
     assert not (tmp_path / "huge").exists()
 
 
-def test_the_mark_survives_and_nonsense_is_no_mark(tmp_path: Path) -> None:
+def test_the_mark_is_kept_and_a_damaged_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "mark"
     assert MarkFile(path).read() is None
     mark = MarkFile(path)
@@ -70,7 +70,7 @@ def test_the_mark_survives_and_nonsense_is_no_mark(tmp_path: Path) -> None:
     MarkFile(tmp_path / "missing" / "mark").write(value)
 
 
-def test_a_few_damaged_files_are_kept_and_no_more(tmp_path: Path) -> None:
+def test_quarantine_keeps_a_bounded_number_of_damaged_files(tmp_path: Path) -> None:
     for number in range(1, KEPT + 3):
         (tmp_path / "outbox.db").write_text(str(number))
         (tmp_path / "outbox.db-wal").write_text(str(number))
@@ -81,7 +81,7 @@ def test_a_few_damaged_files_are_kept_and_no_more(tmp_path: Path) -> None:
     assert f"outbox.damaged-{KEPT + 2}.db-wal" in kept
 
 
-def test_only_neighbours_of_one_boot_clock_and_audience_share_a_bucket() -> None:
+def test_only_neighbours_of_one_boot_clock_state_and_consumers_share_a_bucket() -> None:
     def candidate(
         id_: int, begin: float, end: float, boot: str = "b", clock: int = 1, waiting: int = 1
     ) -> MergeCandidate:
@@ -106,7 +106,7 @@ def test_only_neighbours_of_one_boot_clock_and_audience_share_a_bucket() -> None
     assert complete([(1, 2)], more=True) == [(1, 2)], "one bucket larger than what is looked at: better in parts"
 
 
-def test_windows_with_a_hole_between_them_are_no_neighbours() -> None:
+def test_windows_with_a_hole_between_them_are_not_merged() -> None:
     rows = [MergeCandidate(k, "b", 1, 1, 10.0 * k, 10.0) for k in (0, 1, 3, 4)]
     assert buckets(rows, 0) == [(0, 1), (3, 4)]
     nearly = [MergeCandidate(0, "b", 1, 1, 0.0, 10.0), MergeCandidate(1, "b", 1, 1, 10.02, 10.0)]

@@ -1,4 +1,4 @@
-"""The outbox against a model of it: any sequence of use, age, crashes, lack of space and damage keeps its promises."""
+"""Property test of the outbox: any sequence of use, age, crashes, lack of space and damage keeps its guarantees."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def little_space(self) -> None:
-        """Enough at once to make it merge, and drop when that is not enough."""
+        """Put enough rows to cause merging, and dropping when that is not enough."""
         for _ in range(6):
             self.put(60, 0.5)
 
@@ -122,7 +122,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(clean=st.booleans(), new_boot=st.booleans())
     def restart(self, clean: bool, new_boot: bool) -> None:
-        """Closed in order, or as SIGKILL leaves the files."""
+        """Close properly, or leave the files as SIGKILL does, and open again."""
         counters = self.outbox.stats().counters
         if clean:
             self.outbox.close()
@@ -141,7 +141,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 1000), size=st.integers(1, 6000))
     def damage(self, seed: int, size: int) -> None:
-        """Some bytes of the file are overwritten while the agent is not running."""
+        """Overwrite some bytes of the file while it is closed."""
         self.outbox.close()
         file = self.folder / "outbox.db"
         data = bytearray(file.read_bytes())

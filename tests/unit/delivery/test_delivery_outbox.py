@@ -1,4 +1,4 @@
-"""The outbox on a sound disk: order, leases, counting, merging, dropping, ageing, clock repair."""
+"""The outbox on a working disk: order, leases, counters, merging, dropping, expiry, clock repair."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_rows_come_out_in_order_and_valid_with_the_key_in_every_payload(tmp_path
     assert_balanced(outbox, tmp_path)
 
 
-def test_acked_rows_go_nacked_ones_come_back_in_order(tmp_path: Path) -> None:
+def test_acked_rows_are_deleted_and_nacked_rows_leased_again_in_order(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(10 * k) for k in range(6)])
     rows = outbox.lease(MQTT, 4)
@@ -61,7 +61,7 @@ def test_acked_rows_go_nacked_ones_come_back_in_order(tmp_path: Path) -> None:
     assert_balanced(outbox, tmp_path)
 
 
-def test_everything_is_there_after_reopening_and_numbers_go_on(tmp_path: Path) -> None:
+def test_rows_and_sequence_numbers_survive_reopening(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0), summary_draft(10)])
     outbox.ack(MQTT, [outbox.lease(MQTT, 1)[0].id])
@@ -95,8 +95,8 @@ def test_live_rows_are_leased_before_the_backlog_and_age_into_it(tmp_path: Path)
     assert [(row.seq, row.live) for row in outbox.lease(MQTT, 9, live_s=15.0)] == [(4, False), (5, False)]
 
 
-def test_what_is_stored_long_after_its_time_is_late_though_it_was_just_stored(tmp_path: Path) -> None:
-    """A disk that blocks for a minute, a process that was stopped: the way to the broker was never broken."""
+def test_a_row_stored_long_after_its_window_is_not_live(tmp_path: Path) -> None:
+    """As after a disk that blocked for a minute or a stopped process, with the broker connected all the time."""
     clock = ManualClock(monotonic=100.0)
     outbox = make_outbox(tmp_path, clock=clock)
     outbox.put([summary_draft(20), event_draft(98), summary_draft(30), summary_draft(89)])
@@ -105,7 +105,7 @@ def test_what_is_stored_long_after_its_time_is_late_though_it_was_just_stored(tm
     assert outbox.lease(MQTT, 9, live_s=15.0) == []
 
 
-def test_kinds_can_be_left_out_and_come_later(tmp_path: Path) -> None:
+def test_kinds_can_be_skipped_and_leased_later(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0), event_draft(1), summary_draft(10), event_draft(11)])
     assert seqs(outbox, skip=["summary"], limit=1) == [2]
@@ -125,7 +125,7 @@ def test_dead_letters_are_kept_and_counted(tmp_path: Path) -> None:
     assert [(letter["payload"]["seq"], letter["reason"]) for letter in letters] == [(1, "packet too large")]
 
 
-def test_a_row_goes_when_every_consumer_is_done_with_it(tmp_path: Path) -> None:
+def test_a_row_is_deleted_when_every_consumer_has_taken_it(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path, consumers=("mqtt", "sink:jsonl"))
     outbox.put([summary_draft(0), summary_draft(10), summary_draft(20)])
     ids = [row.id for row in outbox.lease("mqtt", 9)]
@@ -148,7 +148,7 @@ def test_a_row_goes_when_every_consumer_is_done_with_it(tmp_path: Path) -> None:
     assert [row.seq for row in more.lease("new", 9)] == [4]
 
 
-def test_rows_of_a_consumer_that_is_no_more_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_rows_of_a_removed_consumer_are_dropped_and_counted(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path, consumers=("mqtt", "gone"))
     outbox.put([summary_draft(0), summary_draft(10)])
     outbox.ack("mqtt", [row.id for row in outbox.lease("mqtt", 1)])
@@ -202,7 +202,7 @@ def test_merged_rows_lie_in_one_bucket_of_one_boot(tmp_path: Path) -> None:
         assert math.floor(begin / lengths[tier]) == math.floor((begin + seconds - 0.001) / lengths[tier])
 
 
-def test_rows_being_delivered_are_not_merged_away_under_the_consumer(tmp_path: Path) -> None:
+def test_leased_rows_are_not_merged(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path, max_mb=2)
     outbox.put([summary_draft(10.0 * k) for k in range(100)])
     leased = outbox.lease(MQTT, 20)
@@ -215,8 +215,8 @@ def test_rows_being_delivered_are_not_merged_away_under_the_consumer(tmp_path: P
     assert_balanced(outbox, tmp_path)
 
 
-def test_no_merged_row_spans_what_was_delivered_already(tmp_path: Path) -> None:
-    """Acknowledgements come out of order: a merged row must not claim the time of a row that is gone."""
+def test_no_merged_row_spans_delivered_windows(tmp_path: Path) -> None:
+    """Acknowledgements come out of order: a merged row must not include the time of a deleted row."""
     outbox = make_outbox(tmp_path, max_mb=2)
     outbox.put([summary_draft(10.0 * k) for k in range(100)])
     leased = outbox.lease(MQTT, 100)
@@ -232,7 +232,7 @@ def test_no_merged_row_spans_what_was_delivered_already(tmp_path: Path) -> None:
     assert_balanced(outbox, tmp_path)
 
 
-def test_when_merging_is_not_enough_the_oldest_are_dropped_and_the_gap_is_known(tmp_path: Path) -> None:
+def test_when_merging_is_not_enough_the_oldest_are_dropped_and_the_gap_is_recorded(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path, max_mb=2)
     for k in range(0, 3000, 50):
         outbox.put([event_draft(float(i)) for i in range(k, k + 50)])
@@ -289,7 +289,7 @@ def test_old_rows_expire_by_a_steady_clock_only(tmp_path: Path) -> None:
     assert stats.balanced
 
 
-def test_unsynced_rows_of_this_boot_are_repaired_when_the_time_is_known(tmp_path: Path) -> None:
+def test_unsynced_rows_of_this_boot_are_repaired_once_the_clock_is_synced(tmp_path: Path) -> None:
     """Row 28: messages of two boots stored before the time is known: those of this boot get their right start when it
     is, the others stay marked.
     """
@@ -316,7 +316,7 @@ def test_unsynced_rows_of_this_boot_are_repaired_when_the_time_is_known(tmp_path
     assert "clock" not in validated(rows[2].payload)
 
 
-def test_what_cannot_be_rendered_is_dropped_and_counted_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_draft_that_cannot_be_rendered_is_dropped_and_counted(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
     bad = Window(0.0, 10.0, measures={"x": MeasureSums(1, math.inf, 0.0, 0.0)})
     outbox.put(
@@ -334,7 +334,7 @@ def test_what_cannot_be_rendered_is_dropped_and_counted_and_stops_nothing(tmp_pa
     assert stats.balanced
 
 
-def test_a_flipped_bit_in_a_payload_is_noticed_and_never_sent(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_payload_is_detected_and_never_sent(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
     outbox.put([summary_draft(0.0), summary_draft(10.0), summary_draft(20.0)])
     outbox.close()
@@ -378,7 +378,7 @@ def test_an_outbox_needs_a_consumer(tmp_path: Path) -> None:
 
 
 def _work(outbox: Outbox, step: Callable[[], object]) -> int:
-    """Thousands of steps that SQLite's machine takes for ``step``: what a scan costs on any machine, however busy."""
+    """Thousands of SQLite virtual machine steps of ``step``: the cost of a scan, independent of the load."""
     count = 0
 
     def tick() -> int:
@@ -395,7 +395,7 @@ def _work(outbox: Outbox, step: Callable[[], object]) -> int:
     return count
 
 
-def test_upkeep_and_refused_backlog_do_not_look_through_everything_again_and_again(tmp_path: Path) -> None:
+def test_maintenance_and_skipped_backlog_do_not_scan_all_rows_again(tmp_path: Path) -> None:
     """B11: 9 to 14 ms a second under the lock with 20 000 rows; figures in benchmarks/outbox.py."""
     clock = ManualClock(wall=1_780_000_000.0)
     outbox = make_outbox(tmp_path, clock=clock)
@@ -419,7 +419,7 @@ def test_upkeep_and_refused_backlog_do_not_look_through_everything_again_and_aga
     assert_balanced(outbox, tmp_path)
 
 
-def test_rows_of_unknown_time_are_found_after_a_look_that_found_none(tmp_path: Path) -> None:
+def test_new_unsynced_rows_are_found_after_a_search_without_result(tmp_path: Path) -> None:
     clock = ManualClock(wall=1_780_000_000.0)
     outbox = make_outbox(tmp_path, clock=clock)
     outbox.maintain()

@@ -1,4 +1,4 @@
-"""Current-state topics over a real broker: again on each connection, on request, and not once forgotten."""
+"""State topics over a real broker: published after reconnects and on refresh, and not once forgotten."""
 
 from __future__ import annotations
 

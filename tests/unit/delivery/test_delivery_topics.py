@@ -1,4 +1,4 @@
-"""Topic names and filters."""
+"""MQTT topics and topic filters."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def test_prefixes_may_end_in_a_slash_wherever_topics_are_built() -> None:
 
 
 @pytest.mark.parametrize("device", ["#", "", "a/b", "++", "a+", "ä", "a" * 65, "a\n"])
-def test_what_is_no_device_is_refused_in_one_line(device: str) -> None:
+def test_an_invalid_device_id_is_refused_in_one_line(device: str) -> None:
     with pytest.raises(ConfigError, match="no device id"):
         topics.of_device("edge-agent", device)
 
 
 @pytest.mark.parametrize("topic_filter", ["", "a/#/b", "a#", "+a", "a/b+/c", "##", "a\0"])
-def test_filters_that_no_broker_takes_are_refused_before_they_are_sent(topic_filter: str) -> None:
+def test_invalid_topic_filters_are_refused(topic_filter: str) -> None:
     with pytest.raises(ValueError, match="no topic filter"):
         topics.check_filter(topic_filter)
 
 
-def test_filters_with_wildcards_in_their_places_are_taken() -> None:
+def test_valid_topic_filters_are_accepted() -> None:
     for topic_filter in ("#", "+", "a/+/b/#", "+/+", "$SYS/#", "/"):
         assert topics.check_filter(topic_filter) == topic_filter

@@ -1,4 +1,4 @@
-"""Sinks beside the broker: everything, in order, at least once; and a broken one harms nobody."""
+"""Sinks: at-least-once delivery in order, independent of the broker and of other sinks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOCK = SystemClock(lambda: True)
 
 
 class Shelf:
-    """A sink that fails on demand."""
+    """Sink that fails on demand."""
 
     def __init__(self) -> None:
         self.stored: list[Message] = []
@@ -45,7 +45,7 @@ class Shelf:
 
 
 class MakeService:
-    """Starts services that end with the test."""
+    """Make services that end with the test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,7 +109,7 @@ def test_broker_and_sink_each_get_everything(make: MakeService, broker: Mosquitt
     assert shelf.tries < 10
 
 
-def test_what_a_sink_missed_comes_first_after_a_restart(make: MakeService, eventually: Eventually) -> None:
+def test_a_restarted_sink_first_gets_what_it_missed(make: MakeService, eventually: Eventually) -> None:
     broken = Shelf()
     broken.broken.set()
     service = make(broken, enabled=False)
@@ -127,7 +127,7 @@ def test_what_a_sink_missed_comes_first_after_a_restart(make: MakeService, event
     ]
 
 
-def test_a_sink_that_is_taken_away_leaves_nothing_waiting(make: MakeService, tmp_path: Path) -> None:
+def test_removing_a_sink_drops_its_pending_rows(make: MakeService, tmp_path: Path) -> None:
     broken = Shelf()
     broken.broken.set()
     service = make(broken, enabled=False)
@@ -149,7 +149,7 @@ def test_a_file_holds_what_was_submitted(make: MakeService, eventually: Eventual
     assert [document["seq"] for document in found] == list(range(1, 301))
 
 
-def test_a_sink_that_cannot_be_made_yet_is_asked_again(tmp_path: Path, eventually: Eventually) -> None:
+def test_a_sink_that_cannot_be_made_yet_is_made_later(tmp_path: Path, eventually: Eventually) -> None:
     shelf, attempts = Shelf(), []
 
     def make_late() -> Shelf:
