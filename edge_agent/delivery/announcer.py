@@ -1,7 +1,7 @@
-"""Keeps Home Assistant told: announces on every connection and on its birth message, and takes back what is no more.
+"""Publish and remove Home Assistant discovery: after every reconnect, and again on Home Assistant's birth message.
 
-What was announced is remembered in the state directory, so that entities which a changed config no longer has (another
-discovery style, another id, ``enabled = false``) are removed by the next start instead of lingering as unavailable.
+The topics of discovery messages are kept in the state directory, so that the next start removes the entities that a
+changed config no longer has (another discovery style, another device id, ``enabled = false``).
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ FILE = "home-assistant.json"
 BIRTH = b"online"
 
 SPREAD_S = 5.0
-"""After a birth message devices answer within this time, not all at once."""
+"""After a birth message devices publish at a random moment within this time, so that not all publish at once."""
 
 SETTLED_S = 60.0
-"""Connected for this long, the broker has taken what was to be taken back."""
+"""After this long on one connection the broker has deleted the withdrawn topics."""
 
 
 class Publisher(Protocol):
-    """What announcing asks of delivery; topics are full ones."""
+    """Delivery as the announcer uses it; topics are full topics."""
 
     def publish_state(self, topic: str, payload: bytes, *, retain: bool = True, absolute: bool = False) -> None:
-        """Publish now or when connected, and again on every connection."""
+        """Publish now, and again after every reconnect."""
         ...
 
     def refresh_state(self, topic: str) -> None:
-        """Publish the present value once more."""
+        """Publish the present value again."""
         ...
 
     def forget_state(self, topic: str) -> None:
-        """Do not publish it on the next connection any more."""
+        """Stop publishing ``topic`` after reconnects."""
         ...
 
     def subscribe(self, topic_filter: str, handler: Handler) -> None:
-        """Receive."""
+        """Subscribe to ``topic_filter``."""
         ...
 
 
 class Announcer:
-    """Publishes ``messages`` (by full topic; empty: nothing is to be announced) until the process ends."""
+    """Publisher of the discovery ``messages``, payloads by full topic; without any it only removes earlier ones."""
 
     def __init__(
         self, messages: Mapping[str, bytes], birth_topic: str, publisher: Publisher, folder: Path, clock: Clock
@@ -65,7 +65,7 @@ class Announcer:
         self._connected_since: float | None = None
 
     def start(self) -> None:
-        """Announce, and withdraw what an earlier run announced."""
+        """Publish the discovery messages, and remove those of an earlier run that are no longer among them."""
         earlier = self._remembered()
         self._withdrawn = [topic for topic in earlier if topic not in self._messages]
         for topic in self._withdrawn:
@@ -77,7 +77,7 @@ class Announcer:
         self._remember([*self._messages, *self._withdrawn], earlier)
 
     def tick(self, *, connected: bool) -> None:
-        """Do what is due; to be called about once a second."""
+        """Publish again after a birth message, and forget removed topics; to be called about once a second."""
         now = self._clock.monotonic()
         if self._again_at is not None and now >= self._again_at:
             self._again_at = None
@@ -86,12 +86,12 @@ class Announcer:
         self._settle(now, connected)
 
     def _on_birth(self, message: InboundMessage) -> None:
-        # A retained one came with our own connection, on which everything is announced anyway.
+        # A retained birth message arrives after our own connect, when everything is published anyway.
         if message.payload == BIRTH and not message.retain:
             self._again_at = self._clock.monotonic() + random.uniform(0.0, SPREAD_S)
 
     def _settle(self, now: float, connected: bool) -> None:
-        """Forget withdrawn topics once the broker surely has: another device may use them one day."""
+        """Forget removed topics once the broker has deleted them: another device may use them later."""
         if not self._withdrawn:
             return
         if not connected:

@@ -1,8 +1,8 @@
-"""Commands from the broker: who sent what is checked here, what it does is decided by whoever performs it.
+"""Receive commands over MQTT: parse, check, pass them to their handlers, and publish the response.
 
 ``cmd/<name>`` with a bare value or a JSON object is answered on the request's response topic (MQTT 5), else on
-``cmd/<name>/response``. A command is obeyed at once or never: retained, old and repeated ones are refused, so nothing
-that waited somewhere takes effect later. Every outcome is answered and counted.
+``cmd/<name>/response``. Retained, old and repeated commands are refused, so that no command takes effect later than it
+was meant. Every command is answered and counted.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ COMMANDS = "cmd"
 FILTER = f"{COMMANDS}/+"
 
 MOST_BYTES = 4096
-"""Larger payloads are refused unread."""
+"""Larger payloads are refused without parsing."""
 
 MOST_ID = 64
 BURST = 10
-"""Commands that may come at once, however few are allowed a minute."""
+"""Burst size of the rate limit, however few commands are allowed a minute."""
 
 REMEMBERED = 256
-"""Ids kept to recognise a command that comes twice."""
+"""Most ids kept to detect repeated commands."""
 
 MOST_TOPIC = 256
 
 Status = Literal["done", "accepted", "refused", "failed"]
-"""``accepted``: it will be done, the result is seen elsewhere. ``refused``: it was not tried. ``failed``: it was."""
+"""``accepted``: under way, the result is published elsewhere. ``refused``: not tried. ``failed``: tried in vain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request as it was sent. ``value`` is any JSON value, None when there was none."""
+    """A parsed command. ``value`` is any JSON value, None when there was none; ``sent`` is wall time."""
 
     name: str
     id: str | None = None
@@ -57,7 +57,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a command; ``details`` are added to the answer."""
+    """Result of a command; ``details`` are added to the response."""
 
     status: Status
     details: Mapping[str, object]
@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Tally:
-    """Commands by what became of them; ``done`` counts those accepted, too, and ``refused`` the malformed."""
+    """Counters of commands by outcome; ``done`` includes accepted and ``refused`` includes malformed ones."""
 
     done: int = 0
     failed: int = 0
@@ -74,28 +74,28 @@ class Tally:
 
 
 class Responder(Protocol):
-    """What commands ask of delivery."""
+    """Delivery as the command server uses it."""
 
     def reply(self, request: InboundMessage, topic: str, payload: Mapping[str, object] | str | bytes) -> None:
-        """Answer ``request`` on its response topic, else on ``topic`` below the device's prefix."""
+        """Publish the response to ``request`` on its response topic, else on the relative ``topic``."""
         ...
 
 
 Perform = Callable[[Command], Outcome]
-"""Carries a command out. Raises RefusedError with the reason when it is not to be tried, and other EdgeAgentErrors when
-it was tried in vain."""
+"""Performs a command. Raises RefusedError when the command is not tried, another EdgeAgentError when it fails; the
+message is the reason in the response."""
 
 
-class RefusedCommand(Exception):  # noqa: N818 - an answer, not a failure
-    """The command is not tried; the message is the answer."""
+class RefusedCommand(Exception):  # noqa: N818 - a response, not an error of the agent
+    """The command is refused; the message is the reason in the response."""
 
 
 class MalformedCommand(RefusedCommand):
-    """It is not a command at all."""
+    """The payload is not a command."""
 
 
 class CommandServer:
-    """Receives, checks, has performed and answers. One thread calls :meth:`handle`."""
+    """Command server: check each message, perform its command and publish the response. Not thread-safe."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class CommandServer:
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._tally = Tally()
         self.last: Mapping[str, object] | None = None
-        """The command dealt with last, other than a question for the status: what became of it, when, and why."""
+        """The latest command other than ``status``: its name, outcome, time and reason."""
 
     @property
     def filter(self) -> str:
@@ -124,11 +124,11 @@ class CommandServer:
         return self._names.full(FILTER)
 
     def counts(self) -> dict[str, int]:
-        """Commands so far by outcome."""
+        """Number of commands by outcome."""
         return asdict(self._tally)
 
     def handle(self, message: InboundMessage) -> None:
-        """Deal with one message and answer it."""
+        """Handle one message and publish the response."""
         name, command = self._name(message.topic), None
         try:
             self._check_message(message)
@@ -148,7 +148,7 @@ class CommandServer:
         self._answer(message, name, command, outcome)
 
     def _name(self, topic: str) -> str:
-        """The last level when it could be a command's name; what strangers put there is not repeated."""
+        """The last level of the topic if it is a valid name, else ``unknown``: foreign text is not repeated."""
         name = (self._names.relative(topic) or "").removeprefix(f"{COMMANDS}/")
         return name if re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) else "unknown"
 
@@ -187,7 +187,7 @@ class CommandServer:
             return Outcome("refused", {"reason": str(error)})
         except EdgeAgentError as error:
             return Outcome("failed", {"reason": str(error)})
-        except Exception as error:  # a bug in one command is told to its sender and does not end the others
+        except Exception as error:  # a bug in one command must not end the others
             log.exception("command %s", command.name)
             return Outcome("failed", {"reason": f"internal error: {type(error).__name__}"})
 
@@ -202,7 +202,7 @@ class CommandServer:
 
 
 class Bucket:
-    """``capacity`` tokens at first, ``per_second`` more as time goes by."""
+    """Token bucket: ``capacity`` tokens, refilled at ``per_second``."""
 
     def __init__(self, capacity: int, per_second: float, now: float) -> None:
         self._capacity = float(capacity)
@@ -211,7 +211,7 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Whether there was one left."""
+        """Take a token; False when there is none."""
         self._tokens = min(self._capacity, self._tokens + max(0.0, now - self._at) * self._per_second)
         self._at = now
         if self._tokens < 1.0:
@@ -221,16 +221,16 @@ class Bucket:
 
 
 def parse(name: str, payload: bytes) -> Command:
-    """The command in ``payload``: a bare word, a JSON value, or an object with ``id``, ``value`` and ``sent``.
+    """Parse ``payload``: a bare word, a JSON value, or an object with ``id``, ``value`` and ``sent``.
 
     Raises:
-        MalformedCommand: none of these.
+        MalformedCommand: it is none of these.
     """
     try:
         text = payload.decode("utf-8").strip()
     except UnicodeDecodeError:
         raise MalformedCommand("not UTF-8") from None
-    if not text:  # what deleting a retained message looks like
+    if not text:  # also what deletes a retained message
         raise MalformedCommand("empty: a command without a value is sent as {}")
     try:
         value = json.loads(text, parse_constant=_no_constant)
@@ -242,7 +242,7 @@ def parse(name: str, payload: bytes) -> Command:
 
 
 def usable_topic(topic: str | None) -> str | None:
-    """``topic`` when one may publish to it, else None; a requester's wish must not break the connection."""
+    """Return ``topic`` if it is a valid topic to publish to, else None: a request must not break the connection."""
     if topic is None or not 0 < len(topic) <= MOST_TOPIC or topic.startswith("$") or re.search(r"[+#\0]", topic):
         return None
     return topic

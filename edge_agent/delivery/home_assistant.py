@@ -2,8 +2,8 @@
 
 Pure: from a description of the device to topics and payloads. ``device`` discovery is one message for everything
 (Home Assistant 2024.12 and later), ``component`` discovery one message per entity. Entities read the same topics as
-every other subscriber; only controls that the config allows are offered. What is not known is ``unknown`` there, with
-the reason as an attribute of that name. Sending is :mod:`..delivery.announcer`'s.
+other subscribers; only controls that the config allows are offered. Missing values have the state ``unknown`` and an
+attribute ``unknown`` with the reason. :mod:`edge_agent.delivery.announcer` publishes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Entity = dict[str, Any]
 Style = Literal["device", "component"]
 
 BURST_LABELS = ("laughter", "crying", "scream", "sigh", "gasp", "groan", "cough", "throat_clearing", "sneeze")
-"""Event types of bursts; labels of other plugins are told as ``other``."""
+"""Event types of bursts; labels of other plugins become ``other``."""
 
 OTHER = "other"
 HEALTH_EXPIRES_S = 120
@@ -34,8 +34,7 @@ HEALTH_EXPIRES_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the entities depend on. ``commands`` are those that are obeyed, ``ranges`` the least and most value
-    of those that the config narrows.
+    """Description of the device. ``commands``: allowed commands; ``ranges``: value ranges that the config narrows.
 
     ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached.
     """
@@ -56,7 +55,7 @@ class Described:
 
 
 def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
-    """Discovery payloads by full topic, to be published retained; an empty payload there takes the entity away."""
+    """Discovery payloads by full topic, to be published retained; an empty payload removes the entity."""
     about = {"device": _device(device), "origin": {"name": "edge-agent", "sw_version": device.version}}
     found = entities(device) | triggers(device)
     if style == "device":
@@ -65,7 +64,7 @@ def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
     result = {}
     for key, entity in found.items():
         rest = {name: value for name, value in entity.items() if name not in ("platform", "default_entity_id")}
-        # Versions before 2025 know this hint for the entity's id under its old name.
+        # Home Assistant before 2025 reads this hint for the entity id under its old name.
         if "default_entity_id" in entity:
             rest["object_id"] = entity["default_entity_id"].split(".", 1)[1]
         topic = topics.discovery(prefix, entity["platform"], device.id, key)
@@ -74,7 +73,7 @@ def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
 
 
 def entities(device: Described) -> dict[str, Entity]:
-    """Every entity by its key, with its platform; device and availability are told once for all."""
+    """Every entity by its key, with its platform; without device and availability, which all share."""
     found = _figures(device) | _events(device) | _controls(device)
     for key, entity in found.items():
         entity["unique_id"] = f"edge_agent_{device.id}_{key}"
@@ -84,7 +83,7 @@ def entities(device: Described) -> dict[str, Entity]:
 
 
 def triggers(device: Described) -> dict[str, Entity]:
-    """Device triggers by key. They fire on a message as it comes, so not when Home Assistant or the agent starts."""
+    """Device triggers by key. They fire on messages as they arrive, not when Home Assistant or the agent starts."""
     found: dict[str, Entity] = {}
     if device.microphone:
         found["on_burst"] = _trigger(device, BURST, "any", "{{ value_json.kind }}", BURST)
@@ -204,12 +203,12 @@ def _sight(device: Described) -> dict[str, Entity]:
 
 
 def _reasons(sense: str) -> str:
-    """Expression: why nobody could be seen (``people``) or nothing be heard (``sounds``) for a part of the window."""
+    """Template: why people or sounds are unknown for a part of the window."""
     return f"value_json.get('unknown', {{}}).get('{sense}', {{}})"
 
 
 def _named(device: str, sense: str) -> str:
-    """Expression: the reasons of ``device``, without those that are flags, and not that the config does not use it."""
+    """Template: the reasons of ``device``, without the flags and without ``none``, a device that the config omits."""
     rest = f"{_reasons(sense)} | reject('in', value_json.quality.flags) | reject('eq', 'none')"
     return f"({rest} | map('regex_replace', '^', '{device}: ') | list)"
 
@@ -221,7 +220,7 @@ _QUALITY = (
 
 
 def _why_none(known: str) -> str:
-    """Expression: why there is no figure of people; none when it is ``known``."""
+    """Template: why the number of people is unknown; none when it is ``known``."""
     return (
         f"(none if {known} else 'withheld' if value_json.get('withheld')"
         f" else ({_reasons('people')} | join(', ')) if value_json.faces.max is none"
@@ -242,7 +241,7 @@ def _from_summary(device: Described, template: str) -> dict[str, Any]:
 
 
 def _from_presence(device: Described, template: str) -> dict[str, Any]:
-    """Told when it changes, so it never expires: availability says when it is out of date."""
+    """Published on changes, so it never expires; availability tells when it is out of date."""
     topic = device.topics.full(topics.PRESENCE)
     return {
         "state_topic": topic,
@@ -285,7 +284,7 @@ def _events(device: Described) -> dict[str, Entity]:
 
 
 def _event(device: Described, name: str, icon: str, kind: str, types: list[str], event_type: str) -> Entity:
-    """Live events only: they are not retained, and what was delayed goes to a topic that no entity reads."""
+    """Live events only: they are not retained, and late ones go to a topic that no entity reads."""
     return {
         "platform": "event",
         "name": name,
@@ -335,8 +334,7 @@ def _control(device: Described, spec: CommandSpec, entity: EntitySpec) -> Entity
 
 
 def _switch(device: Described, command: str) -> Entity:
-    """Its state is what the device confirms: a switch that waits for a release, or whose device is missing, is neither
-    on nor off."""
+    """Switch whose state is confirmed by the device: neither on nor off while it waits for a release or is missing."""
     confirmed = "{{ {'on': 'ON', 'off': 'OFF'}.get(value_json." + command + ", 'None') }}"
     sense = {"camera": "people", "microphone": "sounds"}.get(command)
     why = f"dict(unknown=value_json.unknown.{sense})" if sense else ""
@@ -344,7 +342,7 @@ def _switch(device: Described, command: str) -> Entity:
 
 
 def _outcomes(device: Described) -> dict[str, Entity]:
-    """What became of commands: whether there is a pause now, and what was said to the last command."""
+    """Entities of commands: whether the device is paused, and the response to the last command."""
     found: dict[str, Entity] = {}
     if "pause" in device.commands:
         found["paused"] = {
