@@ -1,1 +1,1 @@
-"""From frames and sound to observations: motion, tracking, pacing and the two lanes. Runs no threads of its own."""
+"""Analysis stage: pacing, tracking and the vision and audio lanes, from frames and sound to reports. No threads."""

@@ -40,7 +40,7 @@ from edge_agent.plugin.spec import Kind
 
 
 def split_flags(observations: Iterable[Observation]) -> tuple[list[Observation], frozenset[str]]:
-    """The observations that are none, and the names of the flags that are up (value above one half)."""
+    """Separate observations named ``flag`` from the others: the others, and the names of raised flags (above 0.5)."""
     others: list[Observation] = []
     flags: set[str] = set()
     for observation in observations:
@@ -55,9 +55,9 @@ T = TypeVar("T")
 
 
 class VisionLane:
-    """Owns the gate, the tracker, the schedules and the picture analyzers of one camera.
+    """Run one camera's motion gate, tracker, schedules and picture analyzers.
 
-    ``governor`` limits the rate under load and heat; without one, load does not matter (recordings).
+    ``governor`` lowers the rate under load and heat; None for recordings, where load does not matter.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class VisionLane:
         self._schedules = {a.spec.name: LookSchedule(a.spec.max_fps) for a in self._others}
         self._schedule = LookSchedule(bounds.most)
         self.on_step: Callable[[], None] = lambda: None
-        """Called before each analyzer is asked: the lane makes progress."""
+        """Progress callback, called before each analyzer runs."""
         self._emotional: set[str] = set()
         self._flags: dict[str, frozenset[str]] = {}
         self._governor = governor
@@ -97,17 +97,17 @@ class VisionLane:
         self._lost: tuple[Departure, ...] = ()
         self._searched = self._moved = -inf
         self.why: Why | None = None
-        """The decisions of the last look."""
+        """Decisions of the last look, for ``edge-agent watch --why``; None before the first."""
 
     @property
     def wanted(self) -> bool:
-        """Whether any picture analyzer is active."""
+        """Whether any picture analyzer is active, so that frames are of use."""
         return self._detector is not None or bool(self._others)
 
     def offer(self, frame: Frame, overwritten: int = 0) -> VisionReport | None:
-        """Look at ``frame`` if it is time to; None when it was passed over.
+        """Analyse ``frame`` if a look is due; None when it is skipped.
 
-        ``overwritten`` counts frames that were captured since the last call but replaced before they got here.
+        ``overwritten`` counts frames captured since the last call and replaced in the mailbox by later ones.
         """
         self._count(frame, overwritten)
         if not self._schedule.due(frame.time):
@@ -123,7 +123,7 @@ class VisionLane:
         return self._report(frame, tracking, [*observations, *found])
 
     def reset(self) -> None:
-        """The stream was interrupted: forget tracks and due times."""
+        """Drop tracks, flags and due times after an interruption of the stream."""
         self._tracker.reset()
         self._gate.reset()
         self._flags.clear()
@@ -133,7 +133,7 @@ class VisionLane:
         self._start(self._bounds)
 
     def repace(self, bounds: Bounds) -> None:
-        """Change the rates while running: people keep their identities."""
+        """Change the rates while running; tracks keep their identities."""
         self._bounds = bounds
         self._plan = ReadingPlan(bounds)
         self._schedule.restart(bounds.most)
@@ -181,7 +181,7 @@ class VisionLane:
         if search.go:
             faces = self._call(detector, lambda a: a.detect(frame))
             self._unsearched = not detector.answered
-            if self._unsearched:  # that nothing was found does not mean that nobody is there
+            if self._unsearched:  # no answer does not mean that nobody is there
                 return self._see_nobody(frame.time)
             self._searched = frame.time
             found = self._tracker.update(faces, frame.time)
@@ -194,7 +194,7 @@ class VisionLane:
         return self._tracking
 
     def _see_nobody(self, now: float) -> Tracking:
-        """Nobody could be searched for. Who is lost meanwhile is told once somebody looked: not seen is not gone."""
+        """Clear the view while no search is possible; departures are held back until the next search confirms them."""
         self._lost += self._tracker.update((), now).departed
         self._searched = -inf  # so the next look searches
         self._tracking = Tracking()
@@ -203,10 +203,9 @@ class VisionLane:
     # ------------------------------------------------------------------ reading faces
 
     def _read(self, frame: Frame, tracking: Tracking) -> tuple[dict[str, Decision], list[Observation]]:
-        """Ask the face analyzers; those that tell emotions only about the faces whose answer is open.
+        """Run the face analyzers; those that report emotions only on faces whose evidence is insufficient.
 
-        For a distribution it is known when it is settled. Other analyzers are asked about everyone who is seen, as
-        often as their ``max_fps`` allows.
+        Other analyzers get every detected face, as often as their ``max_fps`` allows.
         """
         seen = [face for face in tracking.faces if face.track in tracking.seen]
         plan = dict(self._plan.decide(frame, tracking.faces, tracking.seen)) if self._readers else {}
@@ -226,7 +225,7 @@ class VisionLane:
         return observations
 
     def _call(self, active: ActiveAnalyzer, use: Callable[[Any], Sequence[T]]) -> Sequence[T]:
-        """What it found; events are put aside for the report."""
+        """Call an analyzer and return its observations; its events are queued for the report."""
         self.on_step()
         found = active.call(use, ())
         self._events += [item for item in found if isinstance(item, Event)]
@@ -290,22 +289,22 @@ def _departure(departure: Departure) -> Event:
 
 
 class AudioLane:
-    """Owns the audio analyzers of one microphone."""
+    """Run one microphone's audio analyzers on every block, in order."""
 
     def __init__(self, analyzers: Sequence[ActiveAnalyzer]) -> None:
         self._analyzers = [a for a in analyzers if a.spec.kind is Kind.AUDIO]
         self._flags: dict[str, frozenset[str]] = {}
         self._end: float | None = None
         self.on_step: Callable[[], None] = lambda: None
-        """Called before each analyzer is asked: the lane makes progress."""
+        """Progress callback, called before each analyzer runs."""
 
     @property
     def wanted(self) -> bool:
-        """Whether any audio analyzer is active."""
+        """Whether any audio analyzer is active, so that sound is of use."""
         return bool(self._analyzers)
 
     def offer(self, block: AudioBlock, *, after_loss: bool = False) -> AudioReport:
-        """Analyse the next block. ``after_loss``: blocks before it never got here, which is a gap."""
+        """Analyse the next block. ``after_loss``: blocks before it were dropped, which makes a gap."""
         if after_loss and self._end is not None:
             block = replace(block, gap=max(block.gap, block.time - self._end))
         found: list[Observation | Event] = []
@@ -316,7 +315,7 @@ class AudioLane:
         return self._report(block.time, block.seconds, block.gap, found)
 
     def finish(self) -> AudioReport:
-        """The stream ended: what was still open becomes final."""
+        """End the stream: analyzers report what was still open."""
         found: list[Observation | Event] = []
         for active in self._analyzers:
             self.on_step()
@@ -324,7 +323,7 @@ class AudioLane:
         return self._report(self._end or 0.0, 0.0, 0.0, found)
 
     def _settle(self, active: ActiveAnalyzer, found: Sequence[Observation | Event]) -> Sequence[Observation | Event]:
-        """``found`` without flags; those stand until the analyzer's next answer about them, or until it is gone."""
+        """Take the flags out of ``found``; they stay raised until the analyzer reports flags again or stops."""
         if not active.alive:
             self._flags.pop(active.spec.name, None)
         observations = [item for item in found if isinstance(item, Observation)]

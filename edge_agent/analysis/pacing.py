@@ -31,7 +31,7 @@ from edge_agent.domain.commands import Profile
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the machine says; None where it does not. ``cpu``: our share of all cores since the last question, 0 to 1.
+    """Load of the machine; None where unknown. ``cpu``: our share of all cores since the last probe, 0 to 1.
     ``celsius``: the hottest zone. ``throttled``: the firmware has lowered the clock or the voltage is too low."""
 
     cpu: float | None = None
@@ -41,7 +41,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class LoadLimits:
-    """``cpu`` is a share of all cores; ``increase`` and ``decrease`` are per question."""
+    """Limits of the governor: ``cpu`` as a share of all cores; ``increase`` and ``decrease`` per probe."""
 
     cpu: float = 0.5
     celsius: float = 75.0
@@ -52,14 +52,14 @@ class LoadLimits:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """``value`` in 0..1 is the part of the rate above the lower bound that may be used."""
+    """Part of the rate above the lower bound that may be used, ``value`` in 0..1, and why."""
 
     value: float = 1.0
     reason: str = "no limit"
 
 
 def next_allowance(last: Allowance, load: Load, limits: LoadLimits) -> Allowance:
-    """One step: halve on any excess, else recover a tenth."""
+    """Take one step: halve the allowance on any excess, else recover a tenth."""
     excess = []
     if load.throttled:
         excess.append("the firmware throttles")
@@ -75,7 +75,7 @@ def next_allowance(last: Allowance, load: Load, limits: LoadLimits) -> Allowance
 
 
 class Governor:
-    """Asks ``probe`` every ``every`` seconds of the caller's time and remembers the allowance in between."""
+    """Load governor: calls ``probe`` every ``every`` seconds and keeps the allowance in between."""
 
     def __init__(self, probe: Callable[[], Load], limits: LoadLimits | None = None, every: float = 5.0) -> None:
         self._probe = probe
@@ -85,7 +85,7 @@ class Governor:
         self._allowance = Allowance()
 
     def allowance(self, now: float) -> Allowance:
-        """The allowance at ``now``, monotonic seconds."""
+        """Return the allowance at ``now``, monotonic seconds."""
         if self._asked is None or now - self._asked >= self._every or now < self._asked:
             self._asked = now
             self._allowance = next_allowance(self._allowance, self._probe(), self._limits)
@@ -95,41 +95,41 @@ class Governor:
 Pace = Literal["idle", "busy", "burst"]
 
 BURST = 8.0
-"""Looks a second while it shows whether somebody came, unless the operator bounds the rate."""
+"""Looks a second while it is open whether somebody arrived, unless the operator bounds the rate."""
 
 PROFILES: Mapping[str, tuple[float, float, float, float]] = {
     "monitor": (1.0, 2.0, 0.5, 1.5),
     "standard": (2.0, 3.0, 0.5, 1.0),
     "detail": (5.0, 10.0, 4.0, 0.2),
 }
-"""Looks a second while nobody is there, and while somebody is; the evidence that settles how a look
-reads; and the least seconds between two readings, for each person in view."""
+"""Looks a second without and with people; the evidence that makes a reading unnecessary; and the least seconds between
+two readings, for each person in view."""
 
 RECHECK = 5.0
-"""Seconds after which an unmoving picture without people is searched all the same."""
+"""Seconds after which an unchanged picture without people is searched again."""
 
 RECHECK_PEOPLE = 1.0
-"""Likewise with people in view."""
+"""The same with people in view."""
 
 FIRST = 3
-"""Readings a new face gets at once: it may not stay, and one reading is none."""
+"""Readings of a new face without waiting: it may not stay, and a single reading is too little evidence."""
 
 ALERT = 1.5
-"""The evidence that settles a look grows with this power of how much the face's readings surprise: effort goes to
-the faces whose windows it makes better."""
+"""Exponent by which the required evidence grows with the prediction error of a face's readings, so that the model runs
+most on faces where it improves the window most."""
 
 MAX_AGE = 3.0
-"""Seconds after which a face is read again whatever is remembered of it: a window of ten has three readings."""
+"""Seconds after which a face is read again in any case: a window of ten seconds has at least three readings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """``idle`` and ``busy`` looks per second, ``idle <= busy``.
 
-    ``burst`` is the rate for the moments in which it shows whether somebody came. ``evidence``: readings of similar
-    looks that settle a look (:mod:`edge_agent.analysis.reading`). ``least``: what load and heat may slow looks down
-    to, ``idle`` unless given. ``most``: looks a second that are never exceeded, by the operator's word. ``fixed``:
-    nothing adapts, every look searches and reads everybody; recordings are analysed so.
+    ``burst`` is the rate while it is open whether somebody arrived. ``evidence``: readings of similar appearance that
+    make another one unnecessary (:mod:`edge_agent.analysis.reading`). ``spacing``: least seconds between two readings
+    of a person. ``least``: lowest rate under load and heat, ``idle`` unless given. ``most``: the operator's limit,
+    never exceeded. ``fixed``: nothing adapts, and every look searches and reads everybody, as for recordings.
     """
 
     idle: float
@@ -149,7 +149,7 @@ class Bounds:
         max_fps: float | None = None,
         evidence: float | None = None,
     ) -> Bounds:
-        """The profile's bounds, overridden by the operator's, however low: they bound looks and switch nothing off."""
+        """Combine a profile with the operator's limits, which bound the rate of looks and switch nothing off."""
         idle, busy, usual, spacing = PROFILES[profile]
         if min_fps is not None:
             idle, busy = min_fps, max(busy, min_fps)
@@ -162,16 +162,16 @@ class Bounds:
 
     @classmethod
     def at(cls, fps: float) -> Bounds:
-        """A fixed rate: every look searches and reads everybody, whatever moves and however busy the machine is."""
+        """Fix the rate: every look searches and reads everybody, regardless of motion and load."""
         return cls(fps, fps, burst=fps, fixed=True)
 
     @property
     def top(self) -> float:
-        """The most looks a second that can come of these bounds."""
+        """Highest possible rate in looks a second."""
         return max(self.busy, self.burst) if self.most is None else self.most
 
     def interval(self, pace: Pace, allowance: float = 1.0) -> float:
-        """Seconds to the next look; ``allowance`` (0 to 1) is the part of the rate above the least that load leaves."""
+        """Return the seconds to the next look; ``allowance`` (0 to 1) scales the rate above the least."""
         if self.fixed:
             return 1.0 / self.idle
         wanted = {"idle": self.idle, "busy": self.busy, "burst": max(self.busy, self.burst)}[pace]
@@ -180,7 +180,7 @@ class Bounds:
 
 
 def pace_of(scene: Scene, since_motion: float) -> Pace:
-    """How fast to look on. Something that moved where nobody was may be a person who is gone in two seconds."""
+    """Choose the pace. Motion without people may be a person who is gone in two seconds, so it calls for a burst."""
     if scene.blind:
         return "idle"
     if scene.tentative or (not scene.people and since_motion < 0.5):
@@ -198,7 +198,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Every decision of one look, for ``edge-agent watch --why``. ``reading`` is by track; ``wait`` is seconds to the
+    """All decisions of one look, for ``edge-agent watch --why``. ``reading`` is by track; ``wait`` is seconds to the
     next look at ``pace``, under the governor's ``limit``."""
 
     time: float
@@ -209,7 +209,7 @@ class Why:
     limit: str = "no limit"
 
     def document(self) -> dict[str, object]:
-        """The decisions in words, as published on the ``pacing`` topic. Tracks are counted, not named."""
+        """Return the payload of the ``pacing`` topic. Tracks are counted, not named."""
         read = [decision.reason for decision in self.reading.values() if decision.go]
         return {
             "v": 1,
@@ -226,9 +226,9 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is known at a look. ``searched``: seconds since the last search; ``people`` in view; ``missed``: some of
-    them were not detected then; ``tentative``: a face waits to be confirmed; ``share`` of the picture that
-    changed."""
+    """Input of the decisions at a look. ``searched``: seconds since the last search; ``people`` in view; ``missed``:
+    some of them were not detected then; ``tentative``: a face is not confirmed yet; ``share`` of the picture that
+    changed; ``blind``: why the picture shows nobody, empty when it can."""
 
     searched: float
     moved: bool = True
@@ -241,9 +241,8 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of a face: it was read ``count`` times, last ``age`` seconds ago; those readings are worth
-    ``evidence`` for how it looks now; it is one of ``people`` in view. ``surprise``: how far its readings usually lie
-    from what was recalled, 1 for a usual face."""
+    """Reading history of a face: read ``count`` times, last ``age`` seconds ago, worth ``evidence`` readings for its
+    appearance now; one of ``people`` in view. ``surprise``: prediction error of its readings, 1 for a usual face."""
 
     count: int = 0
     age: float = math.inf
@@ -253,7 +252,7 @@ class Past:
 
 
 def plan_search(scene: Scene, bounds: Bounds) -> Decision:
-    """Whether this look searches for faces."""
+    """Decide whether this look searches for faces."""
     if scene.blind:
         return Decision(False, f"the camera is {scene.blind}")
     limit = RECHECK_PEOPLE if scene.people else RECHECK
@@ -268,7 +267,7 @@ def plan_search(scene: Scene, bounds: Bounds) -> Decision:
 
 
 def plan_reading(past: Past, bounds: Bounds) -> Decision:
-    """Whether a face is read now."""
+    """Decide whether a face is read now."""
     if bounds.fixed:
         return Decision(True, "fixed rate")
     if past.count < FIRST:
@@ -287,9 +286,9 @@ def plan_reading(past: Past, bounds: Bounds) -> Decision:
 
 
 class LookSchedule:
-    """Turns an interval into due times without drift and without bursts after a pause.
+    """Turn intervals into due times without drift, and without bursts after a pause.
 
-    ``most``: looks a second that are never exceeded, but for one at the edge of a second, also when frames come late,
+    ``most``: limit in looks a second that holds (but for one at the edge of a second) also when frames come late,
     intervals change or the stream is interrupted.
     """
 
@@ -299,21 +298,21 @@ class LookSchedule:
         self._latest: deque[float] = deque(maxlen=1 if most is None else math.floor(most) + 1)
 
     def due(self, now: float) -> bool:
-        """Whether it is time to look."""
-        if self._latest and now < self._latest[-1]:  # another stream, whose time begins anew
+        """Return whether a look is due at ``now``."""
+        if self._latest and now < self._latest[-1]:  # another stream, whose time starts over
             self._due = -math.inf
             self._latest.clear()
         full = self._most is not None and len(self._latest) == self._latest.maxlen
         return now >= self._due - 1e-6 and not (full and now - self._latest[0] < 1.0 - 1e-6)
 
     def looked(self, now: float, interval: float) -> None:
-        """A look was taken at ``now``; the next is due one interval after the last due time, or after now if late."""
+        """Record a look at ``now``; the next is due one interval after the last due time, or after now if late."""
         due = self._due + interval
         self._due = due if now < due <= now + interval else now + interval
         self._latest.append(now)
 
     def restart(self, most: float | None = None) -> None:
-        """Look as soon as ``most`` allows, from now on the most; what was looked at before still counts."""
+        """Make a look due as soon as the new limit ``most`` allows; earlier looks still count against it."""
         self._due = self._latest[-1] + 1.0 / most if most and self._latest else -math.inf
         self._most = most
         self._latest = deque(self._latest, maxlen=1 if most is None else math.floor(most) + 1)
@@ -323,7 +322,7 @@ class LookSchedule:
 
 
 GATE_WIDTH, GATE_HEIGHT = 48, 36
-"""Size of the picture the gate wants, whatever the camera's shape."""
+"""Size of the gate's picture, whatever the camera's shape."""
 
 _START_NOISE = 2.0
 _LEARN = 0.25
@@ -331,8 +330,8 @@ _LEARN = 0.25
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """A cell has changed when it differs by ``floor`` grey levels or ``factor`` times its noise, but at most
-    ``ceiling`` is asked of it; something has moved when ``cells`` cells have."""
+    """Thresholds of the motion gate: a cell has changed when it differs by ``factor`` times its noise, clipped to
+    ``floor`` and ``ceiling`` grey levels; there is motion when ``cells`` cells have changed."""
 
     floor: float = 8.0
     factor: float = 4.5
@@ -342,14 +341,14 @@ class GateRules:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """``share`` of the picture's cells that changed, 0 to 1; ``moved`` is the verdict."""
+    """Result of the motion gate: ``share`` of the cells that changed, 0 to 1, and whether that is motion."""
 
     share: float
     moved: bool
 
 
 class MotionGate:
-    """Call :meth:`look` for every picture and :meth:`searched` after each search of the latest one."""
+    """Motion gate: call :meth:`look` for every picture and :meth:`searched` after each search of the latest one."""
 
     def __init__(self, rules: GateRules | None = None) -> None:
         self._rules = rules or GateRules()
@@ -371,20 +370,20 @@ class MotionGate:
         return Change(changed / picture.size, changed >= self._rules.cells)
 
     def searched(self, *, nobody: bool) -> None:
-        """The detector has searched the latest picture; ``nobody`` if it found no face."""
+        """Record a search of the latest picture; ``nobody``: it found no face, so the difference was noise."""
         if nobody and self._difference is not None:
-            # The root of the mean would be the textbook's noise; the mean of the size resists single passers-by.
+            # Mean absolute difference rather than standard deviation: it resists a single passer-by.
             self._noise += np.float32(_LEARN) * (self._difference - self._noise)
             self._limit = self._limits()
         self._reference = self._latest
 
     def reset(self) -> None:
-        """Forget the picture, keep the noise: the same camera is back."""
+        """Forget the picture and keep the noise, for the same camera after an interruption."""
         self._reference = None
 
     def _limits(self) -> npt.NDArray[np.float32]:
         rules = self._rules
-        # No cell is quieter than most: a few differences are a poor measure of the noise of one.
+        # The median is the lower bound: a few differences estimate the noise of a single cell poorly.
         noise = np.maximum(self._noise, np.median(self._noise))
         limits: npt.NDArray[np.float32] = np.clip(noise * np.float32(rules.factor), rules.floor, rules.ceiling)
         return limits

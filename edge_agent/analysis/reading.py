@@ -29,18 +29,18 @@ from edge_agent.plugin import imaging
 SIDE = 16
 
 Look = npt.NDArray[np.float32]
-"""float32 [SIDE, SIDE], mean 0 and standard deviation 1 where there is contrast. Lives as long as its track."""
+"""Normalised thumbnail of a face: float32 [SIDE, SIDE], mean 0, standard deviation 1 where there is contrast."""
 
 
 def look_of(frame: Frame, face: Face) -> Look:
-    """The face as the emotion models see it, but tiny, and free of brightness and contrast."""
+    """Crop the face as the emotion models see it, shrink it to a thumbnail and normalise brightness and contrast."""
     angle = imaging.roll(face, frame)
     crop = imaging.crop_gray(frame, imaging.expression_box(face.box, frame, angle), SIDE, angle).astype(np.float32)
     return np.asarray((crop - crop.mean()) / (crop.std() + np.float32(4.0)), np.float32)
 
 
 def difference(a: Look, b: Look) -> float:
-    """Mean absolute difference: about 0.05 for sensor noise, 0.1 to 0.2 for a small movement, 0.5 for another pose."""
+    """Return the mean absolute difference: 0.05 for noise, 0.1 to 0.2 for a small movement, 0.5 for another pose."""
     return float(np.abs(a - b).mean())
 
 
@@ -48,23 +48,23 @@ def difference(a: Look, b: Look) -> float:
 
 
 MEMORY = 32
-"""Readings remembered of a face."""
+"""Most readings remembered for a face."""
 
 USUAL_SURPRISE = 0.2
-"""Distance between a reading and what was recalled for its look: what is expected of a face nothing is known of."""
+"""Expected distance between a reading and its prediction, for a face without history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How much a reading says about another look: a Gaussian of their difference in appearance with the standard
-    deviation ``alike``, nothing beyond ``apart``; and 1/e of it after ``fade`` seconds."""
+    """Kernel of the regression: a Gaussian of the difference in appearance with standard deviation ``alike``, zero
+    beyond ``apart``, and decaying to 1/e in ``fade`` seconds."""
 
     alike: float = 0.15
     apart: float = 0.7
     fade: float = 30.0
 
     def weight(self, distance: float, age: float) -> float:
-        """0 to 1."""
+        """Return the weight of a reading, 0 to 1."""
         if distance > self.apart:
             return 0.0
         return math.exp(-((distance / self.alike) ** 2) / 2 - max(0.0, age) / self.fade)
@@ -72,7 +72,7 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmotionReading:
-    """A distribution over the emotions, read at ``time`` of a face that looked like ``look``."""
+    """Distribution over the emotions, read at ``time`` from a face with the thumbnail ``look``."""
 
     time: float
     p: tuple[float, ...]
@@ -81,7 +81,7 @@ class EmotionReading:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the past says: a distribution (None: nothing) and how many full readings' worth of evidence it rests on."""
+    """Prediction from past readings: a distribution (None: unknown) and its evidence in full readings."""
 
     p: tuple[float, ...] | None
     evidence: float
@@ -89,25 +89,24 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Surprise:
-    """How far one face's readings lie from what was recalled for their looks: ``weight`` readings' worth of squared
-    Euclidean distances that add up to ``total``. Begins with two readings of the usual surprise; the last ten or so
-    count."""
+    """Prediction error of one face's readings: squared Euclidean distances of ``weight`` readings that add up to
+    ``total``. Starts with two readings of the usual error; about the last ten count."""
 
     weight: float = 2.0
     total: float = 2.0 * USUAL_SURPRISE**2
 
     def after(self, read: Sequence[float], recalled: Sequence[float]) -> Surprise:
-        """With one more reading, of which ``recalled`` was expected."""
+        """Add a reading for which ``recalled`` was predicted."""
         return Surprise(0.9 * self.weight + 1, 0.9 * self.total + math.dist(read, recalled) ** 2)
 
     @property
     def relative(self) -> float:
-        """1 for a usual face, 0.4 (a face that hardly changes) to 2.5 (one whose readings scatter)."""
+        """Error relative to a usual face: 0.4 (a face that hardly changes) to 2.5 (one whose readings scatter)."""
         return min(max(math.sqrt(self.total / self.weight) / USUAL_SURPRISE, 0.4), 2.5)
 
 
 def recall(readings: Sequence[EmotionReading], look: Look, now: float, likeness: Likeness) -> Answer:
-    """Answer ``look`` from ``readings``."""
+    """Predict the reading of ``look`` from ``readings``, by kernel regression."""
     weights = [likeness.weight(difference(r.look, look), now - r.time) for r in readings]
     total = sum(weights)
     if total <= 1e-6:
@@ -118,12 +117,12 @@ def recall(readings: Sequence[EmotionReading], look: Look, now: float, likeness:
 
 
 def remember(readings: Sequence[EmotionReading], reading: EmotionReading) -> tuple[EmotionReading, ...]:
-    """``readings`` and one more, without the oldest when there are too many."""
+    """Append a reading, dropping the oldest beyond :data:`MEMORY`."""
     return (*readings, reading)[-MEMORY:]
 
 
 class ReadingPlan:
-    """Decides about the faces of a frame, then learns what was read. Forgets a track as soon as it is out of view."""
+    """Reading memory of one camera: decides which faces to read, then learns the readings; forgets ended tracks."""
 
     def __init__(self, bounds: Bounds, likeness: Likeness | None = None) -> None:
         self._bounds = bounds
@@ -134,7 +133,7 @@ class ReadingPlan:
         self._answers: dict[str, Answer] = {}
 
     def decide(self, frame: Frame, faces: Sequence[TrackedFace], seen: frozenset[str]) -> Mapping[str, Decision]:
-        """A decision for every face in ``faces``, which is everyone in view; those not in ``seen`` cannot be read."""
+        """Decide about every face in view; those not in ``seen`` were not detected in this frame and cannot be read."""
         present = {face.track for face in faces}
         self._readings = {track: r for track, r in self._readings.items() if track in present}
         self._surprise = {track: s for track, s in self._surprise.items() if track in present}
@@ -142,7 +141,7 @@ class ReadingPlan:
         return {face.track: self._decide(frame, face, face.track in seen, len(faces)) for face in faces}
 
     def learn(self, observations: Sequence[Observation], now: float) -> list[Observation]:
-        """Account for what was read of the frame last decided on; returns what is recalled about the other faces."""
+        """Learn the readings of the frame last decided on; return predictions for the faces that were not read."""
         for observation in observations:
             track = observation.track
             if observation.name == EMOTION and track is not None:

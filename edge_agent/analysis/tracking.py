@@ -25,11 +25,11 @@ from edge_agent.domain.face import Box, Face, TrackedFace
 
 
 FORBIDDEN = 1e6
-"""Cost of a pair that must not be assigned; anything at or above it is left unassigned."""
+"""Cost from which a pair is never assigned."""
 
 
 def assign(costs: Sequence[Sequence[float]]) -> dict[int, int]:
-    """Row index to column index such that as many allowed pairs as possible are made, at the least total cost.
+    """Assign rows to columns: as many allowed pairs as possible, at the least total cost.
 
     ``costs`` is a rectangle of finite numbers; pairs at :data:`FORBIDDEN` or above are never made. Allowed costs must
     be small against it. This is the Hungarian method in its shortest-augmenting-path form (Jonker and Volgenant,
@@ -46,7 +46,7 @@ def assign(costs: Sequence[Sequence[float]]) -> dict[int, int]:
 
 
 def _augment_all(costs: Sequence[Sequence[float]], rows: int, columns: int) -> list[int]:
-    """The row that owns each column, both counted from 1; 0 for none. Needs ``rows <= columns``."""
+    """Return the row of each column, both counted from 1; 0 for none. Needs ``rows <= columns``."""
     of_row, of_column = [0.0] * (rows + 1), [0.0] * (columns + 1)
     owner = [0] * (columns + 1)
     for row in range(1, rows + 1):
@@ -81,9 +81,9 @@ def _augment_all(costs: Sequence[Sequence[float]], rows: int, columns: int) -> l
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """In face widths: ``measure`` is the detector's jitter, ``drive`` how fast a head changes its speed (widths per
-    second to the 3/2), ``start`` the spread of the unknown first speed (widths a second). ``fade``: seconds after which
-    a speed that nothing confirms has dropped to a third."""
+    """Noise of the filter in face widths: ``measure`` is the detector's jitter, ``drive`` how fast a head changes its
+    speed (widths per second to the 3/2), ``start`` the spread of the unknown first speed (widths a second). ``fade``:
+    seconds after which a speed that nothing confirms has dropped to a third."""
 
     measure: float = 0.05
     drive: float = 1.0
@@ -93,7 +93,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Coordinate:
-    """Position ``x`` and velocity ``v`` with their covariance."""
+    """Kalman state of one coordinate: position ``x`` and velocity ``v`` with their covariance."""
 
     x: float
     v: float
@@ -102,7 +102,7 @@ class Coordinate:
     vv: float
 
     def predict(self, dt: float, drive: float, fade: float) -> Coordinate:
-        """After ``dt`` seconds; ``drive`` in units of the coordinate."""
+        """Predict the state after ``dt`` seconds; ``drive`` in units of the coordinate."""
         keep = math.exp(-dt / fade)
         reach = fade * (1 - keep)
         q = drive * drive
@@ -115,7 +115,7 @@ class Coordinate:
         )
 
     def correct(self, measured: float, sigma: float) -> Coordinate:
-        """With a measurement whose standard deviation is ``sigma``."""
+        """Update the state by a measurement with standard deviation ``sigma``."""
         total = self.xx + sigma * sigma
         kx, kv = self.xx / total, self.xv / total
         error = measured - self.x
@@ -126,7 +126,11 @@ class Coordinate:
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Centre and size of a face box in fractions of the frame; the size has a velocity too, as people walk up."""
+    """Kalman state of a face box, centre and size in fractions of the frame; the size has a velocity as people walk up.
+
+    With diagonal noise the usual eight-state box filter separates into independent pairs of position and velocity, so
+    scalar arithmetic does what a matrix library would.
+    """
 
     x: Coordinate
     y: Coordinate
@@ -135,7 +139,7 @@ class Motion:
 
     @classmethod
     def begin(cls, box: Box, noise: Noise) -> Motion:
-        """A face seen once: its speed is unknown."""
+        """Start from one detection, with unknown speed."""
 
         def start(value: float, size: float, restless: float = 1.0) -> Coordinate:
             return Coordinate(value, 0.0, (noise.measure * size) ** 2, 0.0, (restless * noise.start * size) ** 2)
@@ -144,7 +148,7 @@ class Motion:
         return cls(start(centre.x, box.w), start(centre.y, box.h), start(box.w, box.w, 0.3), start(box.h, box.h, 0.3))
 
     def predict(self, dt: float, noise: Noise) -> Motion:
-        """After ``dt`` seconds without a detection."""
+        """Predict the state after ``dt`` seconds without a detection."""
         w, h = max(self.w.x, 1e-3), max(self.h.x, 1e-3)
         return Motion(
             self.x.predict(dt, noise.drive * w, noise.fade),
@@ -154,7 +158,7 @@ class Motion:
         )
 
     def correct(self, box: Box, noise: Noise, score: float) -> Motion:
-        """With a detection; the less certain it is, the less it counts (as in NSA Kalman of StrongSORT)."""
+        """Update by a detection; the less certain it is, the less it counts (NSA Kalman filter of StrongSORT)."""
         sigma = noise.measure * (2.0 - min(max(score, 0.0), 1.0))
         centre = box.centre
         return Motion(
@@ -166,7 +170,7 @@ class Motion:
 
     @property
     def box(self) -> Box:
-        """Where the face is believed to be."""
+        """Estimated box."""
         w, h = max(self.w.x, 1e-3), max(self.h.x, 1e-3)
         return Box(self.x.x - w / 2, self.y.x - h / 2, w, h)
 
@@ -181,7 +185,7 @@ class Motion:
 
 @dataclass(frozen=True, slots=True)
 class TrackingRules:
-    """``strong``: least score to begin a track; ``weak``: to continue one. Times in seconds.
+    """Thresholds of the tracker. ``strong``: least score to begin a track; ``weak``: to continue one. Times in seconds.
 
     A detection may lie up to ``step`` face sizes from where its track is expected, plus twice the filter's doubt, and
     never more than ``reach``; and be up to ``growth`` times larger or smaller. Who is confirmed within ``jump`` of
@@ -202,7 +206,7 @@ class TrackingRules:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A person who was in view from ``since`` until ``until`` (monotonic seconds); ``score``: the best detection's."""
+    """Ended track: in view from ``since`` until ``until`` (monotonic seconds); ``score`` of its best detection."""
 
     track: str
     since: float
@@ -212,10 +216,10 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """What a search amounted to.
+    """Result of the tracker for one frame.
 
-    ``faces`` are the people in view; those not in ``seen`` were missed now, and their boxes are expectations.
-    ``tentative``: a face is there that has yet to be confirmed.
+    ``faces`` are the people in view; those not in ``seen`` were not detected now, and their boxes are predictions.
+    ``tentative``: there is a face that is not confirmed yet.
     """
 
     faces: tuple[TrackedFace, ...] = ()
@@ -239,12 +243,12 @@ class _Track:
 
 
 def random_id() -> str:
-    """Eight hexadecimal digits that mean nothing outside of this track's life."""
+    """Return a random identity of eight hexadecimal digits."""
     return secrets.token_hex(4)
 
 
 class Tracker:
-    """Assigns detections to tracks. ``new_id`` makes identities."""
+    """Multi-object tracker of faces. ``new_id`` makes identities."""
 
     def __init__(self, rules: TrackingRules | None = None, new_id: Callable[[], str] = random_id) -> None:
         self._rules = rules or TrackingRules()
@@ -254,7 +258,7 @@ class Tracker:
         self._updated = -math.inf
 
     def update(self, faces: Sequence[Face], time: float) -> Tracking:
-        """Account for everything the detector found at ``time`` (monotonic seconds, not decreasing)."""
+        """Update the tracks by all detections of a search at ``time`` (monotonic seconds, not decreasing)."""
         expected = [_expect(track, time, self._rules.noise) for track in self._tracks]
         found = self._associate(expected, faces, time)
         hit = [self._hit(track, faces[found[i]], time) for i, track in enumerate(expected) if i in found]
@@ -269,7 +273,7 @@ class Tracker:
         return self._outcome(arrived, time)
 
     def hold(self, time: float) -> Tracking:
-        """Nothing has moved since the last search: everyone is where they were, and time passes for those lost."""
+        """Keep everyone in place when nothing moved since the last search; lost tracks age."""
         confirm, last = self._rules.confirm, self._updated
         there = [replace(t, seen=time, at=time) for t in self._tracks if t.seen == last and t.hits >= confirm]
         away = [t for t in self._tracks if not (t.seen == last and t.hits >= confirm) and self._survives(t, time)]
@@ -277,7 +281,7 @@ class Tracker:
         return self._outcome([], time)
 
     def reset(self) -> None:
-        """The stream broke off: everyone is gone, which the next update will tell."""
+        """End all tracks after an interruption; the next update reports the departures."""
         for track in self._tracks:
             self._leave(track)
         self._tracks = []
@@ -285,7 +289,7 @@ class Tracker:
     # ------------------------------------------------------------------ association
 
     def _associate(self, tracks: Sequence[_Track], faces: Sequence[Face], time: float) -> dict[int, int]:
-        """Track index to face index."""
+        """Assign faces to tracks: track index to face index."""
         rules = self._rules
         current = [i for i, t in enumerate(tracks) if t.hits >= rules.confirm and self._coasts(t, time)]
         lost = [i for i, t in enumerate(tracks) if t.hits >= rules.confirm and not self._coasts(t, time)]
@@ -310,9 +314,9 @@ class Tracker:
     def _recognise(
         self, hit: Sequence[_Track], missed: Sequence[_Track]
     ) -> tuple[list[_Track], list[_Track], list[TrackedFace]]:
-        """Give those who are confirmed now the identity of a missed person nearby: a jump or a gap is no new arrival.
+        """Give newly confirmed tracks the identity of a missing one nearby: a jump or a gap is no new arrival.
 
-        Returns the tracks detected now, those still missed, and who really arrived.
+        Returns the tracks detected now, those still missing, and the true arrivals.
         """
         new = [i for i, t in enumerate(hit) if t.hits == self._rules.confirm]
         old = [j for j, t in enumerate(missed) if t.hits >= self._rules.confirm]
@@ -341,7 +345,7 @@ class Tracker:
         return distance / limit + growth / math.log(rules.growth) / 2 + track.face.pose_change(face) / 2
 
     def _births(self, tracks: Sequence[_Track], faces: Sequence[Face], time: float) -> list[_Track]:
-        """New tracks for certain detections that are not second looks at somebody already followed."""
+        """Begin tracks for certain detections that do not overlap an existing track."""
         taken = [t.face.box for t in tracks if t.seen == time]
         born = []
         for face in faces:
@@ -351,7 +355,7 @@ class Tracker:
                 taken.append(face.box)
         return born
 
-    # ------------------------------------------------------------------ life and death
+    # ------------------------------------------------------------------ life cycle
 
     def _hit(self, track: _Track, face: Face, time: float) -> _Track:
         motion = track.motion.correct(face.box, self._rules.noise, face.score)
@@ -359,14 +363,14 @@ class Tracker:
         return replace(track, face=face, motion=motion, seen=time, hits=track.hits + 1, misses=0, best=best)
 
     def _coasts(self, track: _Track, time: float) -> bool:
-        """Whether a track counts as in view although it may be missed: one miss, or several in a short time."""
+        """Return whether a track counts as in view: detected, or missed once or for a short time."""
         missed = time - track.seen
         centre = track.motion.box.centre
         inside = 0 <= centre.x <= 1 and 0 <= centre.y <= 1
         return missed <= 0 or (inside and (missed <= self._rules.coast or (track.misses == 0 and missed <= 1.1)))
 
     def _survives(self, track: _Track, time: float) -> bool:
-        """Whether a track that was missed is kept; a confirmed one's end is noted."""
+        """Return whether a missed track is kept; the end of a confirmed one is recorded."""
         if track.hits < self._rules.confirm:
             return time - track.seen <= self._rules.coast
         if time - track.seen <= self._rules.remember:
@@ -382,7 +386,7 @@ class Tracker:
         confirmed = [t for t in self._tracks if t.hits >= self._rules.confirm]
         seen = [t for t in confirmed if t.seen == time]
         boxes = [t.face.box for t in seen]
-        # The missed are in view unless somebody is now where they should be: then they are behind, or that is them.
+        # A missed track is in view unless a detected face overlaps its prediction: hidden behind it, or the same face.
         held = [
             t
             for t in confirmed
