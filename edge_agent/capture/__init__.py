@@ -1,4 +1,4 @@
-"""Cameras, microphones and recordings: the one place where pictures and sound come from."""
+"""Capture stage: cameras, microphones, network streams and recordings as sources of frames and audio blocks."""
 
 from edge_agent.capture.media import AudioInfo, MediaInfo, VideoInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.reopening import Reopening, SourceStatus

@@ -34,15 +34,15 @@ from edge_agent.domain.text import parse_address
 log = logging.getLogger(__name__)
 
 _NOT_CAMERAS = ("bcm2835-codec", "bcm2835-isp", "rpivid", "rpi-hevc", "pispbe", "rp1-cfe", "unicam")
-"""Video nodes of a Raspberry Pi that are codecs, image processors or raw sensors (the last need picamera2)."""
+"""Video nodes of a Raspberry Pi that are codecs, image processors or raw sensors (which need picamera2)."""
 
 _YUYV_BYTES_PER_S = 10e6
 _FAILED_READS = 10
-"""Reads that may fail in a row: a damaged JPEG is dropped, a camera that is gone is not waited for."""
+"""Consecutive failed reads after which the camera counts as lost; a single damaged JPEG is dropped."""
 
 
 def list_cameras(sysfs: Path = Path("/sys/class/video4linux")) -> list[str]:
-    """Device paths of the V4L2 nodes that may be cameras, by number; none when they cannot be listed now."""
+    """List the device paths of V4L2 cameras, by number; empty when they cannot be listed."""
     found = []
     for node in _nodes(sysfs):
         number = re.fullmatch(r"video(\d+)", node.name)
@@ -56,18 +56,18 @@ def list_cameras(sysfs: Path = Path("/sys/class/video4linux")) -> list[str]:
 def _nodes(sysfs: Path) -> list[Path]:
     try:
         return list(sysfs.glob("video*"))
-    except OSError as error:  # no descriptor left, for instance
+    except OSError as error:  # e.g. no file descriptor left
         log.warning("cameras cannot be listed: %s", error)
         return []
 
 
 def preferred_formats(width: int, height: int, fps: float) -> tuple[str, str]:
-    """FourCC codes to ask for, best first."""
+    """Return the FourCC codes to request, best first."""
     return ("YUYV", "MJPG") if width * height * 2 * fps <= _YUYV_BYTES_PER_S else ("MJPG", "YUYV")
 
 
 class V4l2Camera:
-    """The camera at ``device`` (``/dev/video0`` or a link to it), BGR, as near to the size and rate as it can."""
+    """V4L2 camera at ``device`` (``/dev/video0`` or a link to it): BGR, at the nearest supported size and rate."""
 
     def __init__(self, device: str, clock: Clock, width: int, height: int, fps: float) -> None:
         self._device = device
@@ -89,7 +89,7 @@ class V4l2Camera:
             raise DeviceUnavailableError(f"camera {self._device} may not be opened: {denial(error)}") from None
         except OSError as error:
             raise DeviceUnavailableError(f"camera {self._device} cannot be opened: {error.strerror}") from error
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own errors say it, in the log
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own errors are logged instead
         capture = cv2.VideoCapture(self._device, cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()
@@ -101,7 +101,7 @@ class V4l2Camera:
         self._capture, self._index, self._thinner = capture, 0, Thinner(self._fps)
 
     def read(self) -> Frame | None:
-        """The next frame. Raises DeviceUnavailableError when the camera is gone."""
+        """Wait for the next frame. Raises DeviceUnavailableError when the camera is lost."""
         if self._capture is None:
             return None
         for _ in range(_FAILED_READS):
@@ -112,7 +112,7 @@ class V4l2Camera:
         raise DeviceUnavailableError(f"camera {self._device} is lost")
 
     def _grab_due(self, capture: cv2.VideoCapture) -> npt.NDArray[np.uint8] | None:
-        """Take frames from the driver, decoding none before the next one is due; None when that failed."""
+        """Grab frames and decode the first that is due; None when that failed."""
         while capture.grab():
             if not self._thinner.wants(self._clock.monotonic()):
                 continue
@@ -130,7 +130,7 @@ class V4l2Camera:
 
 
 def negotiate(capture: cv2.VideoCapture, width: int, height: int, fps: float) -> str:
-    """Ask for format, size, rate and a short queue; the FourCC that the camera settled on."""
+    """Request format, size, rate and a short queue; return the FourCC that the camera accepted."""
     settled = ""
     for code in preferred_formats(width, height, fps):
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*code))
@@ -142,7 +142,7 @@ def negotiate(capture: cv2.VideoCapture, width: int, height: int, fps: float) ->
             break
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     got = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
-    log.info("camera settled on %s, %d x %d, %g fps", settled, *got, capture.get(cv2.CAP_PROP_FPS))
+    log.info("camera format: %s, %d x %d, %g fps", settled, *got, capture.get(cv2.CAP_PROP_FPS))
     return settled
 
 
@@ -162,7 +162,7 @@ _RTSP = {"rtsp_transport": "tcp"}
 
 
 class StreamCamera:
-    """The pictures behind ``url``, BGR, whatever size they have, at most ``fps`` of them a second.
+    """Network camera at ``url``: BGR at its own size, at most ``fps`` frames a second.
 
     ``open_s`` bounds connecting, ``read_s`` the wait for each picture.
     """
@@ -190,12 +190,12 @@ class StreamCamera:
         self._skipped, self._thinner = 0, Thinner(self._fps)
 
     def read(self) -> Frame | None:
-        """The next frame that is due. Raises DeviceUnavailableError when the stream ends or stalls."""
+        """Wait for the next frame that is due. Raises DeviceUnavailableError when the stream ends or stalls."""
         try:
             for picture in self._pictures:
                 now = self._clock.monotonic()
                 if not self._thinner.wants(now):
-                    # Sent faster than asked for: left out on purpose, so not counted as dropped.
+                    # Thinned on purpose, so not counted as dropped.
                     self._skipped += 1
                     continue
                 picture.index -= self._skipped

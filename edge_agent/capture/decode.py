@@ -1,4 +1,4 @@
-"""From an open container to pictures and sound: the part of PyAV's work that files and network streams share.
+"""Decode pictures and sound of an open PyAV container, for files and network streams.
 
 PyAV belongs to this module and to :mod:`edge_agent.capture.media`, which opens files.
 """
@@ -27,7 +27,7 @@ BLOCK = AUDIO_RATE // 10
 """Samples in a block of sound: 0.1 s."""
 
 GAP_S = 0.05
-"""Time stamps of sound that jump forward by more than this mean lost sound."""
+"""Forward jumps of audio time stamps above this are lost sound."""
 
 LENIENT: Mapping[str, str] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 """Titles and names in old encodings are no reason to refuse a file; PyAV 19 always replaces what it cannot decode."""
@@ -38,7 +38,7 @@ _INTRA = frozenset({"mjpeg", "mjpegb", "jpegls", "png", "apng", "gif", "bmp", "w
 
 @contextmanager
 def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: float) -> Iterator[Any]:
-    """An open container of a network stream that has a picture.
+    """Open a network stream that has a picture.
 
     Raises:
         MediaError: cannot be reached or understood in ``open_s`` seconds. The text never holds the URL.
@@ -46,7 +46,7 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
     try:
         container = av.open(url, options=dict(options), timeout=(open_s, read_s), **LENIENT)
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(str(error.strerror)) from None  # the cause's own text holds the URL, as a traceback shows
+        raise MediaError(str(error.strerror)) from None  # the cause's text holds the URL, and a traceback would show it
     with container:
         if video_of(container) is None:
             raise MediaError("the stream has no picture")
@@ -54,7 +54,7 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
 
 
 def decode_pictures(container: Any) -> Iterator[Picture]:
-    """Pictures of an open network stream; those that do not decode are skipped, but counted by ``index``.
+    """Decode the pictures of an open network stream; damaged ones are skipped but counted in ``index``.
 
     Raises:
         MediaError: the container cannot be read further (its end is no error).
@@ -66,8 +66,8 @@ def decode_pictures(container: Any) -> Iterator[Picture]:
 def decode(
     container: Any, stream: Any, packets: Iterator[Any], turn: Turn | None = None, far: float = FAR_RESTARTING_S
 ) -> Iterator[Picture]:
-    """Pictures of ``packets``. ``turn``: how they become upright; None when each tells it itself. ``far``: the longest
-    pause in seconds that is believed.
+    """Decode the pictures of ``packets``. ``turn``: their orientation; None to read it from each picture. ``far``: the
+    longest plausible pause in seconds.
     """
     intra = stream.codec_context.name in _INTRA
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if intra else {})}
@@ -92,7 +92,7 @@ def decode(
 
 
 def _render(frame: Any, aspect: float | None = None) -> Image:
-    """A decoded frame as BGR with square pixels. Raises ValueError."""
+    """Convert a decoded frame to BGR with square pixels. Raises ValueError."""
     width, height = square_size(frame.width, frame.height, aspect)
     try:
         image: Image = frame.to_ndarray(format="bgr24", width=width, height=height)
@@ -106,10 +106,10 @@ def _same(turn: Turn) -> Turn:
 
 
 def _turn(frame: Any) -> Turn:
-    """How a frame becomes upright, by its display matrix."""
+    """Read a frame's orientation from its display matrix."""
     try:
         told = frame.side_data.get(SideData.DISPLAYMATRIX)
-    except ValueError:  # PyAV 18 does not know all that FFmpeg 8 tells; the angle is there nevertheless
+    except ValueError:  # PyAV 18 cannot read all side data of FFmpeg 8; the angle is available nevertheless
         turn = Turn()
         for _ in range(round(frame.rotation / 90) % 4):
             turn = turn.then(Turn(swap=True, flip=True))
@@ -121,18 +121,18 @@ def _turn(frame: Any) -> Turn:
 
 
 def _aspect(stream: Any) -> float | None:
-    """Width of a pixel over its height; None when nothing is told."""
+    """Return the sample aspect ratio, width over height; None when unknown."""
     for told in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
         try:
             if told:
                 return float(told)
         except (ArithmeticError, ValueError):
-            log.debug("%s is no shape of a pixel", told)
+            log.debug("invalid sample aspect ratio %s", told)
     return None
 
 
 def assemble(container: Any, grid: Grid, turn: Turn) -> Picture:
-    """A picture in tiles, whole. Raises MediaError when a tile is missing, damaged or of another size."""
+    """Assemble a tiled picture. Raises MediaError when a tile is missing, damaged or of another size."""
     places = {number: divmod(k, grid.columns) for k, number in enumerate(grid.tiles)}
     streams = [stream for stream in container.streams.video if stream.id in places]
     whole, missing = np.zeros((grid.height, grid.width, 3), np.uint8), set(places)
@@ -155,7 +155,7 @@ def assemble(container: Any, grid: Grid, turn: Turn) -> Picture:
 
 
 def decode_blocks(packets: Iterator[Any], start: float, channel: int | None, far: float) -> Iterator[AudioBlock]:
-    """Sound of packets, cut into blocks whose times count from ``start``; a pause in the stamps becomes a gap."""
+    """Decode audio packets into blocks with times relative to ``start``; a pause in the stamps becomes a gap."""
     mixer, steps = Mixer(channel), Steps(far)
     cutter: _Cutter | None = None
     for packet in packets:
@@ -172,7 +172,7 @@ def decode_blocks(packets: Iterator[Any], start: float, channel: int | None, far
             if cutter is None or cutter.rate != frame.sample_rate or abs(time - expected) > GAP_S:
                 if cutter:
                     yield from cutter.finish()
-                # Stamps that jump back are damage, not time travel: the sound goes on where it was.
+                # Stamps that jump back are damage: the sound continues where it was.
                 cutter = _Cutter(
                     frame.sample_rate, max(time, expected), gap=max(0.0, time - expected) if cutter else 0.0
                 )
@@ -182,12 +182,12 @@ def decode_blocks(packets: Iterator[Any], start: float, channel: int | None, far
 
 
 class _Cutter:
-    """Resamples one unbroken stretch of sound and cuts it into blocks."""
+    """Resample one continuous stretch of sound and cut it into blocks."""
 
     def __init__(self, rate: int, time: float, gap: float) -> None:
         self.rate = rate
         self.expected = time
-        """When the next input sample is due."""
+        """Time of the next input sample."""
         self._resampler = Resampler(rate)
         self._time = time
         self._gap = gap
@@ -195,7 +195,7 @@ class _Cutter:
         self._rest: Samples = np.zeros(0, np.float32)
 
     def push(self, samples: Samples) -> Iterator[AudioBlock]:
-        """Blocks that became complete."""
+        """Append samples; yield the completed blocks."""
         self.expected += len(samples) / self.rate
         samples, _bad = replace_bad(samples)
         self._rest = np.concatenate([self._rest, self._resampler.push(samples)])
@@ -203,7 +203,7 @@ class _Cutter:
             yield self._cut(BLOCK)
 
     def finish(self) -> Iterator[AudioBlock]:
-        """What is left."""
+        """Flush the resampler and yield the last blocks."""
         self._rest = np.concatenate([self._rest, self._resampler.push(np.zeros(0, np.float32), last=True)])
         while len(self._rest):
             yield self._cut(min(BLOCK, len(self._rest)))
@@ -224,18 +224,18 @@ def demux(container: Any, *streams: Any) -> Iterator[Any]:
 
 
 def _low(frame: Any) -> int | None:
-    """Which channel holds low frequencies only, and so is none to listen to."""
+    """Return the index of the LFE channel, which holds low frequencies only and is left out of the mix."""
     return next((k for k, channel in enumerate(frame.layout.channels) if channel.name == "LFE"), None)
 
 
 def _samples(frame: Any) -> Samples:
-    """float32 [n, channels] of a sound frame in any layout."""
+    """Convert an audio frame of any layout to float32 [n, channels]."""
     data = to_float(frame.to_ndarray())
     return data.T if frame.format.is_planar else data.reshape(-1, frame.layout.nb_channels)
 
 
 def video_of(container: Any) -> Any:
-    """The first stream that is a picture and not a cover."""
+    """Return the first video stream that is no cover art."""
     cover = av.stream.Disposition.attached_pic
     return next((s for s in container.streams.video if not s.disposition & cover and s.codec_context), None)
 
@@ -249,5 +249,5 @@ def fps_of(stream: Any) -> float | None:
 
 
 def start_of(container: Any) -> float:
-    """The container's first time stamp in seconds: the moment all times of the recording count from."""
+    """Return the container's first time stamp in seconds, which all times of the recording are relative to."""
     return container.start_time / av.time_base if container.start_time is not None else 0.0

@@ -1,4 +1,4 @@
-"""A camera and a microphone for machines without: a public-domain portrait that moves a little, and a quiet room.
+"""Demo camera and microphone for machines without either: a moving public-domain portrait and a quiet room.
 
 The picture is a NASA portrait of an astronaut as scikit-image's wheel ships it (extra ``demo``); pan, zoom, roll,
 brightness and noise make it look like a person in front of a camera. The face is about 0.4 of the picture's height, all
@@ -30,7 +30,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class DemoCamera:
-    """The moving portrait, ``width`` x ``height`` BGR at ``fps``."""
+    """Demo camera: a moving portrait, ``width`` x ``height`` BGR at ``fps``."""
 
     def __init__(self, clock: Clock, width: int = 640, height: int = 480, fps: float = 15.0) -> None:
         self._clock = clock
@@ -51,7 +51,7 @@ class DemoCamera:
         self._pacer = Pacer(self._clock)
 
     def read(self) -> Frame | None:
-        """The next frame at its time; frames that are late are skipped. None after :meth:`close`."""
+        """Wait for the next frame's time and return it; late frames are skipped. None after :meth:`close`."""
         pacer = self._pacer
         if pacer is None:
             return None
@@ -80,14 +80,14 @@ class DemoCamera:
             borderMode=cv2.BORDER_REFLECT,
         )
         image = cv2.convertScaleAbs(image, alpha=gain)
-        # A camera's noise never repeats from frame to frame; a window that wanders over fixed noise looks the same.
+        # Camera noise never repeats; a crop that moves over a fixed noise picture is a cheap stand-in.
         x, y = self._index * 37 % width, self._index * 61 % height
         noisy: Image = cv2.add(image, np.repeat(self._noise[y : y + height, x : x + width], 3, axis=2)).astype(np.uint8)
         return noisy
 
 
 def view(t: float, width: int, height: int) -> npt.NDArray[np.float64]:
-    """The 2 x 3 matrix from portrait to picture at ``t`` seconds: slow pan, zoom and roll, incommensurable periods."""
+    """Return the 2 x 3 matrix from portrait to picture at ``t`` seconds: pan, zoom and roll of unrelated periods."""
     scale = height / _VIEW * (1.0 + 0.10 * math.sin(t / 2.7))
     roll = math.radians(4.0 * math.sin(t / 1.9))
     x = width * (0.5 + 0.08 * math.sin(t / 3.3))
@@ -103,7 +103,7 @@ def view(t: float, width: int, height: int) -> npt.NDArray[np.float64]:
 
 
 class DemoMicrophone:
-    """The quiet room, in blocks of 0.1 s."""
+    """Demo microphone: a quiet room, in blocks of 0.1 s."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -118,7 +118,7 @@ class DemoMicrophone:
         self._pacer = Pacer(self._clock)
 
     def read(self) -> AudioBlock | None:
-        """The next block, once it has sounded; None after :meth:`close`."""
+        """Wait until the next block is over and return it; None after :meth:`close`."""
         pacer = self._pacer
         if pacer is None:
             return None
@@ -138,7 +138,7 @@ class DemoMicrophone:
 
 
 def sound(t: float, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """The room in the block that begins at ``t`` seconds: hiss at -60 dBFS, and a knock now and then."""
+    """Synthesise the block that begins at ``t`` seconds: noise at -60 dBFS, and a knock every few seconds."""
     since = (t + np.arange(BLOCK) / AUDIO_RATE) % _KNOCK_S
     knock = 0.2 * np.exp(-since * 40.0) * np.sin(2 * np.pi * 180.0 * since)
     return (knock + random.normal(0.0, 0.001, BLOCK)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The one table of media formats that are read, recognised by what a file begins with, never by its name.
+"""Media formats that are read, recognised by a file's first bytes and never by its name.
 
 The command line, uploads and sockets all ask :func:`sniff`, and the decoder is told which format to expect: text is
 never "played", a playlist is never followed, and raw samples are never taken for music. Pure.
@@ -14,12 +14,12 @@ from typing import BinaryIO, Literal
 Medium = Literal["picture", "film", "sound"]
 
 _HEAD = 8192
-"""Bytes that are enough to recognise any of the formats."""
+"""Bytes that suffice to recognise any format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """``demuxer``: what libavformat calls it. ``restarts``: a format of broadcasts, whose clock may begin anew."""
+    """A media format. ``demuxer``: libavformat's name. ``restarts``: a broadcast format, whose clock can restart."""
 
     name: str
     medium: Medium
@@ -104,20 +104,20 @@ TABLE: tuple[Format, ...] = (
 
 
 def names(medium: Medium) -> str:
-    """The names of all formats of a medium, as a list to read."""
+    """List the names of all formats of a medium, separated by commas."""
     return ", ".join(dict.fromkeys(form.name for form in TABLE if form.medium == medium))
 
 
 ACCEPTED = f"pictures ({names('picture')}), films ({names('film')}) and sounds ({names('sound')})"
-"""What may be given, for those whose file was refused."""
+"""Accepted formats, for the error when a file is refused."""
 
 
 def sniff(file: BinaryIO) -> Format | None:
-    """The format of an open file, by its contents; None when it is none of :data:`TABLE`. Moves the position."""
+    """Recognise the format of an open file by its contents; None when unknown. Moves the position."""
     start = 0
     file.seek(0)
     head = file.read(_HEAD)
-    while (tag := _tag_size(head)) and tag < 1 << 28:  # a title, a cover: the sound comes behind
+    while (tag := _tag_size(head)) and tag < 1 << 28:  # ID3 tag (title, cover): the sound follows
         start += tag
         file.seek(start)
         head = file.read(_HEAD)
@@ -131,7 +131,7 @@ def sniff(file: BinaryIO) -> Format | None:
 
 
 def sniff_bytes(content: bytes) -> Format | None:
-    """As :func:`sniff`, of a file in memory."""
+    """Recognise a file in memory, as :func:`sniff`."""
     return sniff(io.BytesIO(content))
 
 
@@ -152,7 +152,7 @@ def _match(head: bytes) -> Format | None:
 
 
 def _boxed(head: bytes) -> Format | None:
-    """MP4 and its kin: boxes, the first of them told by its name."""
+    """Recognise MP4, QuickTime, HEIC and AVIF by the name of the first box."""
     if head[4:8] == b"ftyp":
         size = int.from_bytes(head[:4], "big")
         brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(size, len(head)), 4))}
@@ -163,7 +163,7 @@ def _boxed(head: bytes) -> Format | None:
 
 
 def _transport(head: bytes) -> Format | None:
-    """A transport stream: its sync byte at equal distances, from the first packet on or a part of one later."""
+    """Recognise a transport stream by sync bytes at equal distances, from any offset within a packet."""
     for stride in (188, 192, 204):
         count = min(5, len(head) // stride)
         if count >= 2 and any(
@@ -175,7 +175,7 @@ def _transport(head: bytes) -> Format | None:
 
 
 def _raw_video(head: bytes) -> Format | None:
-    """H.264 and H.265 as encoders give them (``rpicam-vid -o film.h264``), told by the first unit's type."""
+    """Recognise raw H.264 and H.265 (``rpicam-vid -o film.h264``) by the type of the first unit."""
     start = head.find(b"\0\0\x01", 0, 8)
     if start < 0 or head[:start].strip(b"\0") or len(head) < start + 5:
         return None
@@ -185,10 +185,10 @@ def _raw_video(head: bytes) -> Format | None:
     return _H265 if unit & 0x81 == 0 and (unit >> 1) in (32, 33, 35) and head[start + 4] == 1 else None
 
 
-# ---------------------------------------------------------------------- sound whose frames follow on one another
+# ---------------------------------------------------------------------- sound in chained frames: MP3, AAC, AC-3
 
 _FRAMES = 3
-"""Frames that must follow on one another: one alone is found in any noise."""
+"""Consecutive frames that are required: a single header occurs in any noise."""
 _REACH = 4096
 _L3 = ((0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), (0, *range(8, 64, 8), *range(64, 161, 16)))
 _MPEG_KBPS: dict[tuple[bool, int], tuple[int, ...]] = {
@@ -199,13 +199,13 @@ _MPEG_KBPS: dict[tuple[bool, int], tuple[int, ...]] = {
     (False, 2): _L3[1],
     (False, 3): _L3[1],
 }
-"""By whether it is MPEG 1, and the layer."""
+"""Bit rates by (MPEG 1 or not, layer)."""
 _MPEG_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 
 
 def _chained(head: bytes) -> Format | None:
-    """MP3, AAC or AC-3, which have no beginning of their own: frames of one kind, each as long as its header says."""
+    """Recognise MP3, AAC or AC-3, which have no file header: consecutive frames of one kind and the announced length."""
     at = -1
     while (at := _next_sync(head, at + 1)) >= 0:
         for read, form in _FRAMED:
@@ -220,7 +220,7 @@ def _next_sync(head: bytes, start: int) -> int:
 
 
 def _follow(head: bytes, at: int, read: Callable[[bytes], tuple[int, int]]) -> bool:
-    """Whether frames follow on one another from ``at`` on, or to the end of a short file."""
+    """Return whether frames are chained from ``at`` on, or to the end of a short file."""
     first = None
     for count in range(_FRAMES):
         if at + 8 > len(head):
@@ -233,7 +233,7 @@ def _follow(head: bytes, at: int, read: Callable[[bytes], tuple[int, int]]) -> b
 
 
 def _mpeg_frame(head: bytes) -> tuple[int, int]:
-    """Length of an MPEG audio frame in bytes, 0 when this is no header of one; and what all frames have in common."""
+    """Parse an MPEG audio header: length of the frame in bytes (0: no header), and the fields that all frames share."""
     version, layer, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 2 & 3
     if head[0] != 0xFF or head[1] & 0xE0 != 0xE0 or version == 1 or layer == 4 or rate == 3 or head[2] >> 4 in (0, 15):
         return 0, 0
@@ -245,14 +245,14 @@ def _mpeg_frame(head: bytes) -> tuple[int, int]:
 
 
 def _adts_frame(head: bytes) -> tuple[int, int]:
-    """The same of an AAC frame with its header."""
+    """Parse an ADTS (AAC) header, likewise."""
     length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
     known = head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] >> 2 & 15 < 13 and length > 7
     return (length, int.from_bytes(head[1:4], "big") >> 6) if known else (0, 0)
 
 
 def _ac3_frame(head: bytes) -> tuple[int, int]:
-    """The same of an AC-3 frame."""
+    """Parse an AC-3 header, likewise."""
     rate, code = head[4] >> 6, head[4] & 63
     if head[:2] != b"\x0b\x77" or rate == 3 or code >= 38:
         return 0, 0
@@ -268,7 +268,7 @@ _FRAMED: tuple[tuple[Callable[[bytes], tuple[int, int]], Format], ...] = (
 
 
 def _tag_size(head: bytes) -> int:
-    """Bytes of an ID3 tag at the beginning; 0: there is none."""
+    """Return the length of an ID3 tag at the beginning; 0 without one."""
     if head[:3] != b"ID3" or len(head) < 10:
         return 0
     size = 0
@@ -277,11 +277,11 @@ def _tag_size(head: bytes) -> int:
     return 10 + size + (10 if head[5] & 0x10 else 0)
 
 
-# ---------------------------------------------------------------------- pictures that move
+# ---------------------------------------------------------------------- animated pictures
 
 
 def _refine(form: Format, head: bytes, file: BinaryIO) -> Format:
-    """Pictures that move are read by another demuxer than still ones of the same format."""
+    """Choose the demuxer for animated pictures, which differs from that for still ones of the same format."""
     if form is PNG and b"acTL" in head:
         return replace(form, demuxer="apng")
     if form is WEBP and head[12:16] == b"VP8X" and head[20] & 2:
@@ -292,7 +292,7 @@ def _refine(form: Format, head: bytes, file: BinaryIO) -> Format:
 
 
 def _is_motion_jpeg(file: BinaryIO) -> bool:
-    """Whether a JPEG follows on the first one that is no second rendering of it, as phones append (MPF)."""
+    """Return whether another JPEG follows that is no second rendering of the first, as phones append (MPF)."""
     content = file.read(1 << 24)
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA:

@@ -1,4 +1,4 @@
-"""Recordings, opened and read with PyAV, which this module and :mod:`edge_agent.capture.decode` own.
+"""Read recordings and pictures with PyAV, which this module and :mod:`edge_agent.capture.decode` own.
 
 PyAV rather than the ffmpeg binary or OpenCV: it has wheels with all codecs for x86-64 and aarch64, so nothing outside
 of pip is needed; it decodes sound as well as pictures, in one time base; and it tells a damaged frame from a good one.
@@ -41,14 +41,14 @@ from edge_agent.domain.media import AudioBlock, Frame
 log = logging.getLogger(__name__)
 
 _ALONE = {"protocol_whitelist": "none"}
-"""A file is read by itself: nothing that it names is opened."""
+"""Forbid all protocols: nothing that a file names is opened."""
 _REORDERED_S = 3.0
-"""Pictures are stored at most so long before they are shown."""
+"""Longest plausible time between decoding and showing a picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """The picture stream of a file. ``fps`` is the average rate, None when unknown; size as stored, before rotation."""
+    """Video stream of a file. ``fps`` is the average rate, None when unknown; size as stored, before rotation."""
 
     width: int
     height: int
@@ -58,7 +58,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """The sound stream of a file as stored."""
+    """Audio stream of a file as stored."""
 
     rate: int
     channels: int
@@ -67,10 +67,10 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a media file holds. ``duration`` in seconds, 0 for a still picture.
+    """Contents of a media file. ``duration`` in seconds, 0 for a still picture.
 
-    ``still``: there is just one picture. ``jumps`` of the time stamps, where the file was read whole: the times of what
-    is decoded go on over them, and so does the duration.
+    ``still``: there is just one picture. ``jumps`` of the time stamps, when the file was read whole: decoded times and
+    the duration continue across them.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class MediaInfo:
     jumps: tuple[Jump, ...] = ()
 
     def warnings(self) -> Iterator[str]:
-        """What was odd in the file, a line each."""
+        """Yield one line for each irregularity of the file."""
         for jump in self.jumps[:3]:
             told = f"jump {'ahead' if jump.by > 0 else 'back'} by {abs(jump.by):.1f} s at {jump.time:.1f} s"
             yield f"{self.path}: the time stamps {told}; times go on as if they did not"
@@ -90,7 +90,7 @@ class MediaInfo:
 
 
 def read_media(path: Path, *, whole: bool = False) -> MediaInfo:
-    """What ``path`` holds. ``whole``: all of it is read, nothing decoded, for its jumps and a duration true to them.
+    """Inspect a media file. ``whole``: read all packets, undecoded, for jumps of the stamps and the true duration.
 
     Raises:
         MediaError: no such file, a directory, a pipe or a device, not readable, empty, in no known format, or neither
@@ -102,7 +102,7 @@ def read_media(path: Path, *, whole: bool = False) -> MediaInfo:
 
 
 def _survey(file: _File, found: MediaInfo, whole: bool) -> MediaInfo:
-    """What the header does not tell, or not truly: how many pictures there are, and when the last one ends."""
+    """Count pictures and measure the duration from the packets, where the header lacks or misstates them."""
     told = file.container.duration
     duration = None if told is None else told / av.time_base
     times, video, pictures = file.timeline(), file.video, 0
@@ -123,7 +123,7 @@ def _survey(file: _File, found: MediaInfo, whole: bool) -> MediaInfo:
 
 
 def iter_media(path: Path, channel: int | None = None) -> Generator[Frame | AudioBlock]:
-    """Every picture, and all sound in blocks of about 0.1 s, of a file in the order of their times, as fast as it goes.
+    """Yield a file's pictures and sound (in blocks of about 0.1 s) in order of time, as fast as decoding goes.
 
     Times count from the start of the recording. Pictures that do not decode are missing, their indices skipped.
 
@@ -132,7 +132,7 @@ def iter_media(path: Path, channel: int | None = None) -> Generator[Frame | Audi
     """
     info = read_media(path)
     found = False
-    # One container each: the order of packets inside a file then bounds neither memory nor the order of what comes out.
+    # One container per stream: interleaving in the file then affects neither memory nor the order of the output.
     with closing(iter_frames(path)) as frames, closing(iter_blocks(path, channel)) as blocks:
         streams: list[Iterator[Frame | AudioBlock]] = []
         streams += [frames] if info.video else []
@@ -145,7 +145,7 @@ def iter_media(path: Path, channel: int | None = None) -> Generator[Frame | Audi
 
 
 def iter_frames(path: Path) -> Generator[Frame]:
-    """All pictures of a file as BGR frames. Raises MediaError as :func:`read_media`."""
+    """Yield a file's pictures as BGR frames. Raises MediaError as :func:`read_media`."""
     with closing(iter_pictures(path)) as pictures:
         for picture in pictures:
             frame = picture.to_frame(picture.time)
@@ -154,7 +154,7 @@ def iter_frames(path: Path) -> Generator[Frame]:
 
 
 def iter_pictures(path: Path) -> Generator[Picture]:
-    """All pictures of a file, not yet converted; damage in the middle ends it early. Raises as :func:`read_media`."""
+    """Yield a file's pictures, not yet converted; damage ends the file early. Raises as :func:`read_media`."""
     with _open(path) as file:
         if file.video is None:
             raise MediaError(f"{path}: holds no picture")
@@ -165,7 +165,7 @@ def iter_pictures(path: Path) -> Generator[Picture]:
 
 
 def iter_blocks(path: Path, channel: int | None = None) -> Generator[AudioBlock]:
-    """All sound of a file in blocks of 0.1 s (the last one may be shorter). Raises as :func:`read_media`."""
+    """Yield a file's sound in blocks of 0.1 s (the last may be shorter). Raises as :func:`read_media`."""
     with _open(path) as file:
         if file.audio is None:
             raise MediaError(f"{path}: holds no sound")
@@ -177,7 +177,7 @@ def iter_blocks(path: Path, channel: int | None = None) -> Generator[AudioBlock]
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """An open file. ``layout`` of a picture that stands still."""
+    """Open media file. ``layout``: metadata of a still picture."""
 
     path: Path
     container: Any
@@ -186,22 +186,22 @@ class _File:
 
     @property
     def is_picture(self) -> bool:
-        """Whether the format holds one picture that stands still, or one of them that counts."""
+        """Whether the file holds a single still picture, or several of which the first counts."""
         return self.layout is not None and (self.form.demuxer.endswith("_pipe") or self.form.demuxer == "mov")
 
     @property
     def video(self) -> Any:
-        """The stream of the picture; of a picture in tiles, that of the first one."""
+        """Video stream; of a tiled picture, that of the first tile."""
         if self.layout is not None and (self.layout.grid or self.layout.item is not None):
             wanted = self.layout.grid.tiles[0] if self.layout.grid else self.layout.item
             return next((s for s in self.container.streams.video if s.id == wanted and s.codec_context), None)
-        if self.form.medium == "picture":  # beside its pictures in motion an AVIF holds one of them as a still
+        if self.form.medium == "picture":  # an animated AVIF also holds one of its pictures as a still
             return max(self.container.streams.video, key=lambda stream: stream.frames, default=None)
         return video_of(self.container)
 
     @property
     def audio(self) -> Any:
-        """The stream of the sound."""
+        """Audio stream."""
         return audio_of(self.container)
 
     def video_info(self) -> VideoInfo | None:
@@ -218,16 +218,16 @@ class _File:
         return AudioInfo(audio.rate, audio.codec_context.layout.nb_channels, audio.codec_context.name)
 
     def timeline(self) -> Timeline:
-        """The times of one pass over the file."""
+        """Start a timeline for one pass over the file."""
         return Timeline(start_of(self.container), self.far)
 
     @property
     def far(self) -> float:
-        """The longest pause in seconds that is believed."""
+        """Longest plausible pause in seconds."""
         return FAR_RESTARTING_S if self.form.restarts else FAR_S
 
     def packets(self, wanted: Any = None, times: Timeline | None = None) -> Iterator[Any]:
-        """Packets of picture and sound, or of the ``wanted`` one, whose stamps go on where they jump.
+        """Yield packets of all streams, or of the ``wanted`` one, with jumps of the stamps removed.
 
         Raises:
             MediaError: it cannot be read further.
@@ -243,7 +243,7 @@ class _File:
                 yield packet
 
     def pictures(self) -> Iterator[Picture]:
-        """All pictures; of a format for stills the first one only: what follows is a thumbnail or a map of it."""
+        """Yield all pictures; of still formats the first only, as thumbnails or depth maps follow."""
         if self.layout is not None and self.layout.grid:
             yield assemble(self.container, self.layout.grid, self.layout.turn)
             return
@@ -255,7 +255,7 @@ class _File:
 
 
 def _stamp(packet: Any) -> tuple[float | None, bool]:
-    """When a packet is decoded; when that is not told, or made up by whoever wrote the file, when it is shown."""
+    """Return the decoding time and True; the presentation time and False where the former is missing or implausible."""
     shown, decoded = (None if ticks is None else float(ticks * packet.time_base) for ticks in (packet.pts, packet.dts))
     known = decoded is not None and (shown is None or abs(shown - decoded) < _REORDERED_S)
     return (decoded, True) if known else (shown, False)
@@ -269,7 +269,7 @@ def _move(packet: Any, ticks: int) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[_File]:
-    """A file with at least one picture or sound stream. Raises as :func:`read_media`."""
+    """Open a file with at least one video or audio stream. Raises as :func:`read_media`."""
     with _open_bytes(path) as file:
         form = sniff(file)
         if form is None:
@@ -290,26 +290,26 @@ def _open(path: Path) -> Iterator[_File]:
             if not (opened.video or opened.audio):
                 raise MediaError(f"{path}: holds no picture and no sound that can be decoded")
             if opened.video and not (layout and layout.grid):
-                # Threads that work on several pictures at once are fastest, but hold them back: not for live streams.
+                # Frame threads are fastest but delay pictures, so they are used for files only.
                 opened.video.thread_type = "AUTO"
             yield opened
 
 
 @contextmanager
 def _open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """A regular file that is not empty. Raises MediaError."""
+    """Open a regular file that is not empty. Raises MediaError."""
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
-            # It is read more than once, and a film does not fit into the memory of a small machine.
+            # A file is read more than once, and a film does not fit into a small machine's memory.
             what = "a pipe" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else "a device"
-            raise MediaError(f"{path}: is {what}; save what comes from it to a file and name that")
+            raise MediaError(f"{path}: is {what}; save its data to a file and pass that")
         file = path.open("rb")
     except FileNotFoundError:
         if str(path) == "-":
-            raise MediaError("-: standard input is not read; save it to a file and name that") from None
+            raise MediaError("-: standard input is not read; save it to a file and pass that") from None
         raise MediaError(f"{path}: no such file") from None
     except IsADirectoryError:
-        raise MediaError(f"{path}: is a directory; name a media file in it") from None
+        raise MediaError(f"{path}: is a directory; pass a media file in it") from None
     except PermissionError:
         raise MediaError(f"{path}: may not be read; check its permissions") from None
     except OSError as error:

@@ -1,8 +1,9 @@
-"""Microphones through PortAudio; owner of sounddevice.
+"""Read microphones through PortAudio; owns sounddevice.
 
 The device is looked up by name at every opening, after PortAudio has scanned anew, so a microphone that was unplugged,
-moved to another port or renumbered is found again. It runs at its own rate; mixing, resampling and repair happen on
-the reading thread. PortAudio's calls may hang in a driver: use it inside :class:`~edge_agent.capture.watched.Watched`.
+moved to another port or renumbered is found again. The device runs at its own rate; mixing, resampling and repair
+happen on the reading thread. PortAudio's calls may hang in a driver: use it inside
+:class:`~edge_agent.capture.watched.Watched`.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from edge_agent.domain.native import native_lines
 log = logging.getLogger(__name__)
 
 BUFFER_S = 5.0
-"""How much sound waits for a late reader before new sound is lost."""
+"""Seconds of sound that the ring buffer holds for a late reader."""
 
 BLOCK_S = 0.1
 _MIX_CHANNELS = 8
-"""A device with more channels than this is a sound server's stand-in for any device: two are asked for."""
+"""A device with more channels is a virtual device of a sound server: two are opened."""
 
 Device = Mapping[str, Any]
 
 
 def stable_name(name: str) -> str:
-    """A device's name without ALSA's numbers, which change with the order of plugging: ``USB Mic: Audio (hw:2,0)``."""
+    """Strip ALSA's numbers, which change with the order of plugging, from a name: ``USB Mic: Audio (hw:2,0)``."""
     return re.sub(r"\s*\((plug)?hw:\d+,\d+\)$", "", name)
 
 
 def choose_device(devices: Sequence[Device], wanted: str, default: int = -1, known: str | None = None) -> int:
-    """Index of the input device meant by ``wanted``: ``auto``, an index, or a name or part of it in any case.
+    """Choose the input device for ``wanted``: ``auto``, an index, or a name or part of it in any case.
 
-    ``devices`` is PortAudio's list and ``default`` its default input. ``known`` is the stable name that an index stood
-    for when it was first used; a device of that name is preferred to whatever has the index now.
+    ``devices`` is PortAudio's list and ``default`` its default input. ``known`` is the stable name that an index had
+    when it was first used; a device of that name is preferred to the one at the index now.
 
     Raises:
         DeviceUnavailableError: no such device now.
@@ -69,26 +70,26 @@ def choose_device(devices: Sequence[Device], wanted: str, default: int = -1, kno
 
 
 def _why_none(cards: Path) -> str:
-    """What keeps this process from the sound cards that are there; empty when nothing does."""
+    """Explain why existing sound cards cannot be opened; empty when they can, or when there are none."""
     for card in sorted(cards.glob("controlC*")):
         try:
             os.close(os.open(card, os.O_RDWR | os.O_NONBLOCK))
         except PermissionError as error:
             return f"{card} may not be opened: {denial(error)}"
         except OSError:
-            continue  # gone meanwhile, or busy: not a matter of permission
+            continue  # gone meanwhile, or busy: no lack of permission
     return ""
 
 
 def channels_for(available: int, channel: int | None) -> int:
-    """How many channels to open: up to the wanted one, or those worth mixing."""
+    """Return how many channels to open: up to the wanted one, or those worth mixing."""
     if channel is not None:
         return channel + 1
     return available if available <= _MIX_CHANNELS else 2
 
 
 class DeviceMemory:
-    """What one opening of a microphone leaves for the next: the name behind an index, and how PortAudio was left."""
+    """State that outlives one opening of a microphone: the name behind an index, and PortAudio's open streams."""
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -97,10 +98,10 @@ class DeviceMemory:
 
 
 class Microphone:
-    """The input device meant by ``wanted`` (see :func:`choose_device`), in blocks of about 0.1 s.
+    """Microphone: the input device chosen by :func:`choose_device`, in blocks of about 0.1 s.
 
-    Gives one opening's sound; make a new one with the same ``memory`` to open again. ``stall_s``: a device that gives
-    no samples for this long is lost. ``bad_samples`` counts the NaN and infinities that were replaced by silence.
+    For one opening; make a new one with the same ``memory`` to open again. ``stall_s``: a device that delivers no
+    samples for this long is lost. ``bad_samples`` counts NaN and infinities that were replaced by silence.
     """
 
     def __init__(
@@ -142,20 +143,23 @@ class Microphone:
             raise DeviceUnavailableError(f"{self._label} cannot be opened: {error}") from error
 
     def _scan(self, portaudio: Any) -> None:
-        """Let PortAudio look for devices anew, which it does only when initialised."""
+        """Make PortAudio scan for devices again, which it does only when initialised."""
         if self._memory.openings and not self._memory.streams:
             portaudio._terminate()
             portaudio._initialize()
         self._memory.openings += 1
 
     def _warn_of_twins(self, devices: Sequence[Device], number: int) -> None:
-        """Say once that another device has the same name: which of the two it is depends on the order of plugging."""
+        """Warn once when several devices share the name, since the order of plugging decides which one is opened."""
         name = stable_name(devices[number]["name"])
         twins = [str(d["name"]) for d in devices if d["max_input_channels"] > 0 and stable_name(d["name"]) == name]
         if len(twins) > 1 and self._memory.openings == 1 and self._wanted not in twins:
             names = ", ".join(map(repr, twins))
             log.warning(
-                "%d microphones are called %r; for a certain one set microphone.source to: %s", len(twins), name, names
+                "%d microphones are called %r; to choose one, set microphone.source to one of: %s",
+                len(twins),
+                name,
+                names,
             )
 
     def _start(self, portaudio: Any) -> None:
@@ -193,7 +197,7 @@ class Microphone:
         log.info("%s: %d channel(s) at %g Hz", self._label, channels, rate)
 
     def read(self) -> AudioBlock | None:
-        """The next block. Raises DeviceUnavailableError when the device stopped or stalls."""
+        """Wait for the next block. Raises DeviceUnavailableError when the device stopped or stalls."""
         if self._pacer is None or self._assembler is None:
             return None
         heard = self._clock.monotonic()
@@ -204,7 +208,7 @@ class Microphone:
             if not self._stream.active:
                 raise DeviceUnavailableError(f"{self._label} is gone; plug it in again")
             if self._clock.monotonic() - heard > self._stall_s:
-                raise DeviceUnavailableError(f"{self._label} has given no sound for {self._stall_s:g} s")
+                raise DeviceUnavailableError(f"{self._label} has delivered no sound for {self._stall_s:g} s")
             if not self._pacer.wait(BLOCK_S / 2):
                 return None
 
@@ -226,7 +230,7 @@ class Microphone:
 
 
 class Assembler:
-    """Turns what is in a ring into blocks of mono sound at :data:`AUDIO_RATE` with their times and gaps."""
+    """Assemble blocks of mono sound at :data:`AUDIO_RATE`, with times and gaps, from a ring buffer."""
 
     def __init__(self, ring: SampleRing, rate: float, channel: int | None, latency: float = 0.0) -> None:
         self._ring = ring
@@ -235,16 +239,16 @@ class Assembler:
         self._times = SampleClock(rate, latency)
         self._resampler = Resampler(rate)
         self._position = 0
-        """Where the next chunk begins, in frames of the device since it was started, lost ones included."""
+        """Position of the next chunk in frames since the start, lost ones included."""
         self._begin = 0
-        """Where the current unbroken stretch began, likewise."""
+        """Position at which the current continuous stretch began."""
         self._made = 0
-        """Samples given out of that stretch."""
+        """Samples of that stretch already delivered."""
         self._gap = 0.0
         self.bad_samples = 0
 
     def take(self) -> AudioBlock | None:
-        """The next block; None when there is not enough sound yet."""
+        """Return the next block; None when there is not enough sound yet."""
         size = round(self._rate * BLOCK_S)
         while self._ring.ready >= size and (chunk := self._ring.take(size)) is not None:
             self._mind(chunk)
@@ -257,7 +261,7 @@ class Assembler:
         return None
 
     def _mind(self, chunk: Chunk) -> None:
-        """Account for sound that is missing before the chunk."""
+        """Account for lost sound before the chunk."""
         delivered, at = self._ring.arrival
         missing = chunk.lost / self._rate + self._times.observe(delivered, at, resync=chunk.flagged)
         if not (chunk.lost or chunk.flagged or missing):

@@ -1,7 +1,7 @@
-"""Raspberry Pi cameras through picamera2, which this module owns together with libcamera.
+"""Read Raspberry Pi CSI cameras through picamera2; owns picamera2 and libcamera.
 
-The ``lores`` stream gives YUV420 as the detector wants it, with nothing to convert; the ``main`` stream, which
-libcamera insists on, is configured alike and never looked at. Exposure, white balance and, where the lens has it,
+The ``lores`` stream delivers YUV420, which needs no conversion; the ``main`` stream, which libcamera requires, is
+configured alike and not used. Exposure, white balance and, where the lens has it,
 continuous autofocus are left to the camera. Each request goes back as soon as its planes are copied. picamera2 comes
 from the system (``apt install python3-picamera2``), since it needs the libcamera of the running Raspberry Pi OS.
 """
@@ -20,7 +20,7 @@ from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import Frame, PixelFormat
 
 _DARK_S = 0.1
-"""In the dark the camera may expose up to this long, and so deliver fewer frames."""
+"""Longest exposure in the dark, which lowers the frame rate."""
 
 
 class PiCamera:
@@ -73,7 +73,7 @@ class PiCamera:
         self._stream = camera.stream_configuration("lores")
 
     def read(self) -> Frame | None:
-        """The next frame. Raises DeviceUnavailableError when none comes in time."""
+        """Wait for the next frame. Raises DeviceUnavailableError when none comes in time."""
         camera = self._camera
         if camera is None:
             return None
@@ -81,7 +81,7 @@ class PiCamera:
             request = camera.wait(camera.capture_request(wait=False), timeout=self._timeout_s)
         except (TimeoutError, FutureTimeoutError) as error:
             raise DeviceUnavailableError(
-                f"the Raspberry Pi camera gave no picture for {self._timeout_s:g} s"
+                f"the Raspberry Pi camera delivered no picture for {self._timeout_s:g} s"
             ) from error
         now = self._clock.monotonic()
         try:
@@ -101,12 +101,12 @@ class PiCamera:
 
 
 def csi_camera(cameras: Sequence[Mapping[str, Any]]) -> int | None:
-    """Number of the first camera that is not a USB one (libcamera lists those too, V4L2 serves them better)."""
+    """Return the number of the first CSI camera (libcamera lists USB cameras too, which V4L2 serves better)."""
     return next((camera["Num"] for camera in cameras if "/usb" not in camera["Id"]), None)
 
 
 def without_stride(buffer: npt.NDArray[np.uint8], width: int, height: int, stride: int) -> npt.NDArray[np.uint8]:
-    """A YUV420 buffer whose lines are ``stride`` (luma) and ``stride / 2`` (chroma) bytes long, as plain I420.
+    """Remove the padding of a YUV420 buffer with lines of ``stride`` (luma) and ``stride / 2`` (chroma) bytes: I420.
 
     ``width`` and ``height`` are even. Returns uint8 [height * 3 / 2, width].
     """

@@ -24,42 +24,42 @@ Image = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 8192 * 8192
 _SQUARE = 0.01
-"""Pixels that are wider than high by less than this fraction, or the reverse, are taken for square."""
+"""Deviation of the aspect ratio from 1 up to which pixels count as square."""
 _MAX_ASPECT = 4.0
-"""No camera has pixels of a more extreme shape: what says so is wrong."""
+"""Largest plausible aspect ratio of a pixel; a larger one is an error of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How a stored picture becomes upright: rows and columns swapped first, then mirrored."""
+    """Orientation: how a stored picture becomes upright, rows and columns swapped first, then mirrored."""
 
     swap: bool = False
     mirror: bool = False
-    """Left and right exchanged."""
+    """Exchange left and right."""
     flip: bool = False
-    """Top and bottom exchanged."""
+    """Exchange top and bottom."""
 
     @classmethod
     def of_matrix(cls, a: float, b: float, c: float, d: float) -> Turn:
-        """The nearest turn to a display matrix: the pixel at (x, y) is shown at (ax + cy, bx + dy)."""
+        """Return the nearest turn to a display matrix, which shows pixel (x, y) at (ax + cy, bx + dy)."""
         if abs(a * d - b * c) <= 1e-6 * max(abs(a), abs(b), abs(c), abs(d), 1e-9) ** 2:
-            return cls()  # it would show a line: no matrix that anybody meant
+            return cls()  # singular: the picture would become a line
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)
 
     @classmethod
     def of_exif(cls, orientation: int) -> Turn:
-        """What the orientation in a picture's EXIF asks for; numbers that mean nothing ask for nothing."""
+        """Return the turn for an EXIF orientation; none for undefined numbers."""
         return _EXIF.get(orientation, cls())
 
     def then(self, other: Turn) -> Turn:
-        """This turn and the other one after it, as one."""
+        """Combine this turn with another one after it."""
         mirror, flip = (self.flip, self.mirror) if other.swap else (self.mirror, self.flip)
         return Turn(self.swap != other.swap, mirror != other.mirror, flip != other.flip)
 
     def apply(self, image: Image) -> Image:
-        """The picture, [height, width, channels], upright and contiguous."""
+        """Turn a picture [height, width, channels]; the result is contiguous."""
         if self.swap:
             image = image.swapaxes(0, 1)
         image = image[:: -1 if self.flip else 1, :: -1 if self.mirror else 1]
@@ -67,7 +67,7 @@ class Turn:
 
 
 UPRIGHT = Turn()
-"""Nothing to be done."""
+"""No turn."""
 
 _EXIF = {
     2: Turn(mirror=True),
@@ -81,7 +81,7 @@ _EXIF = {
 
 
 def square_size(width: int, height: int, aspect: float | None) -> tuple[int, int]:
-    """The size in which pixels of this ``aspect``, width over height, become square: nothing is made smaller."""
+    """Return the size that makes pixels of ``aspect`` (width over height) square, enlarging one side."""
     if not aspect or not 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT or abs(aspect - 1) < _SQUARE:
         return width, height
     size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
@@ -89,9 +89,9 @@ def square_size(width: int, height: int, aspect: float | None) -> tuple[int, int
 
 
 class Picture:
-    """A decoded picture that is converted only when wanted. ``time`` in seconds from the start of the recording.
+    """Decoded picture that is converted lazily. ``time`` in seconds from the start of the recording.
 
-    ``render`` makes it BGR with square pixels, or raises ValueError; ``turn`` is what remains to be done then.
+    ``render`` converts it to BGR with square pixels, or raises ValueError; ``turn`` is applied after that.
     """
 
     __slots__ = ("_render", "_turn", "index", "time")
@@ -103,7 +103,7 @@ class Picture:
         self.index = index
 
     def to_frame(self, time: float) -> Frame | None:
-        """The picture, upright, as BGR with the given time; None when its format cannot be converted."""
+        """Convert to an upright BGR frame with the given time; None when the format cannot be converted."""
         try:
             image = self._turn().apply(self._render())
         except ValueError as error:
@@ -116,18 +116,18 @@ class Picture:
 
 
 _MAX_HEAD = 64 * 1024 * 1024
-"""Bytes of a file that are searched for what is told here."""
+"""Bytes of a file that are searched for metadata."""
 _ORIENTATION, _SUBFILE, _DNG_VERSION = 274, 254, 50706
 _REDUCED = 1
 
 
 class StillError(ValueError):
-    """Why a picture cannot be shown whole."""
+    """A picture that cannot be shown whole, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A picture of tiles, row by row, given by the numbers of their items; ``width`` and ``height`` of the whole."""
+    """Tiled picture: item numbers row by row; ``width`` and ``height`` of the whole."""
 
     rows: int
     columns: int
@@ -138,7 +138,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """``turn``: what makes it upright. ``item``: the picture's number in a HEIC or AVIF file; or the ``grid`` it is."""
+    """Metadata of a still picture: its turn, and in a HEIC or AVIF file its item number or its ``grid`` of tiles."""
 
     turn: Turn = UPRIGHT
     item: int | None = None
@@ -146,10 +146,10 @@ class Still:
 
 
 def read_still(file: BinaryIO, form: Format) -> Still | None:
-    """What an open file of a picture format tells; None when it is a film after all. Moves the position.
+    """Read the metadata of an open picture file; None for an animated one. Moves the position.
 
     Raises:
-        StillError: it holds several pages, or is put together in a way that is not known.
+        StillError: it has several pages, or an unknown composition.
     """
     if form.name in ("HEIC", "AVIF"):
         return _heif(file)
@@ -164,7 +164,7 @@ def read_still(file: BinaryIO, form: Format) -> Still | None:
     return Still(Turn.of_exif(directories[0].get(_ORIENTATION, 1)) if directories else UPRIGHT)
 
 
-# ---------------------------------------------------------------------- EXIF and TIFF, which are built alike
+# ---------------------------------------------------------------------- EXIF and TIFF, which share a structure
 
 
 def _whole(content: bytes) -> bytes:
@@ -202,7 +202,7 @@ def _webp_exif(content: bytes) -> bytes:
 
 
 def _directories(content: bytes, most: int = 1000) -> Iterator[dict[int, int]]:
-    """The numbers in each directory of a TIFF structure, by tag; ends where it is damaged."""
+    """Yield the numeric fields of each TIFF directory, by tag; stops at damage."""
     order = {b"II": "<", b"MM": ">"}.get(content[:2])
     if order is None or len(content) < 8:
         return
@@ -229,7 +229,7 @@ def _refuse_pages(directories: list[dict[int, int]]) -> None:
     if not directories:
         return
     if _DNG_VERSION in directories[0] or directories[0].get(_SUBFILE, 0) & _REDUCED:
-        raise StillError("a camera's raw picture, of which only a preview could be read: save it as JPEG or PNG")
+        raise StillError("a camera raw file, of which only the preview could be read: save it as JPEG or PNG")
     pages = sum(not found.get(_SUBFILE, 0) & _REDUCED for found in directories)
     if pages > 1:
         raise StillError(f"holds {pages} pages: save each as a picture of its own")
@@ -247,15 +247,15 @@ def _heif(file: BinaryIO) -> Still | None:
     if b"moov" in top:
         return None
     if b"meta" not in top:
-        raise StillError("the file does not say what picture it holds")
+        raise StillError("the file does not declare a picture")
     try:
         return _primary(content, dict(_boxes(top[b"meta"][4:])))
     except (struct.error, IndexError, KeyError) as error:
-        raise StillError("the file is damaged: what it says about its picture ends early") from error
+        raise StillError("the file is damaged: the metadata of its picture ends early") from error
 
 
 def _primary(content: bytes, meta: dict[bytes, bytes]) -> Still:
-    """The primary item: coded, or derived from tiles that are."""
+    """Read the primary item: a coded picture, or a grid of coded tiles."""
     primary = _number(meta[b"pitm"], 4, 2 if meta[b"pitm"][0] == 0 else 4)
     kinds = dict(_item_kinds(meta[b"iinf"]))
     turn, sizes = _properties(meta[b"iprp"], primary)
@@ -264,16 +264,16 @@ def _primary(content: bytes, meta: dict[bytes, bytes]) -> Still:
         return Still(turn, item=primary)
     if kind != b"grid":
         way = kind.decode("ascii", "replace")
-        raise StillError(f"a picture put together in a way that is not known ({way}): save it as JPEG or PNG")
+        raise StillError(f"a picture with an unknown composition ({way}): save it as JPEG or PNG")
     tiles = next(_references(meta[b"iref"], b"dimg", primary))
     told = _item_data(content, meta, primary)
     wide = told[1] & 1
     rows, columns = told[2] + 1, told[3] + 1
     width, height = struct.unpack_from(">II" if wide else ">HH", told, 4)
     if sizes and sizes != (width, height):
-        raise StillError("the file is damaged: it tells two sizes of its picture")
+        raise StillError("the file is damaged: it declares two sizes of its picture")
     if len(tiles) != rows * columns or any(kinds.get(tile) not in _CODED for tile in tiles):
-        raise StillError(f"the file is damaged: {rows} x {columns} tiles are told, {len(tiles)} are there")
+        raise StillError(f"the file is damaged: {rows} x {columns} tiles are declared, {len(tiles)} are present")
     if not 0 < width * height <= MAX_PIXELS:
         raise StillError(f"the picture is too large: {width} x {height}")
     return Still(turn, grid=Grid(rows, columns, width, height, tiles))
@@ -302,7 +302,7 @@ def _item_kinds(iinf: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _references(iref: bytes, wanted: bytes, source: int) -> Iterator[tuple[int, ...]]:
-    """What item ``source`` refers to, in order."""
+    """Yield the items that ``source`` refers to, in order."""
     size = 2 if iref[0] == 0 else 4
     for kind, entry in _boxes(iref[4:]):
         if kind == wanted and _number(entry, 0, size) == source:
@@ -311,7 +311,7 @@ def _references(iref: bytes, wanted: bytes, source: int) -> Iterator[tuple[int, 
 
 
 def _properties(iprp: bytes, item: int) -> tuple[Turn, tuple[int, int] | None]:
-    """How an item is turned, by its properties in their order; and its size, before that."""
+    """Return the turn of an item, by its properties in order, and its size before turning."""
     parts = dict(_boxes(iprp))
     known = list(_boxes(parts[b"ipco"]))
     turn, size = UPRIGHT, None
@@ -328,7 +328,7 @@ def _properties(iprp: bytes, item: int) -> tuple[Turn, tuple[int, int] | None]:
 
 
 def _associations(ipma: bytes, item: int) -> list[int]:
-    """Numbers of the properties of an item, counted from 1."""
+    """Return the property numbers of an item, counted from 1."""
     wide, long = ipma[3] & 1, 2 if ipma[0] == 0 else 4
     at = 8
     for _ in range(_number(ipma, 4, 4)):
@@ -343,7 +343,7 @@ def _associations(ipma: bytes, item: int) -> list[int]:
 
 
 def _item_data(content: bytes, meta: dict[bytes, bytes], item: int) -> bytes:
-    """The bytes of an item in one piece, which lie in the file or beside the items."""
+    """Return the bytes of an item stored in one extent, in the file or in the ``idat`` box."""
     iloc = meta[b"iloc"]
     version, sizes = iloc[0], (iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15 if iloc[0] else 0)
     long = 4 if version == 2 else 2

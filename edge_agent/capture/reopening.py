@@ -1,8 +1,8 @@
-"""Cameras and microphones come and go: a source that reopens another one, with back-off, until it is closed.
+"""Reopen a camera or microphone that is lost or absent, with back-off, until it is closed.
 
 Only :class:`~edge_agent.domain.errors.DeviceUnavailableError` is worth another attempt; any other error, and the end of
-a recording, passes through. What was lost in between stays visible: frame indices never start again, and the first
-sound after an interruption carries it as its gap.
+a recording, passes through. Losses stay visible: frame indices continue, and the first sound after an interruption has
+its length as gap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_agent.domain.retry import BackOff
 log = logging.getLogger(__name__)
 
 REMIND_S = 600.0
-"""How often the log repeats why a device is still not there."""
+"""Seconds after which the log repeats why a device is still absent."""
 
 DEVICE_BACK_OFF = BackOff(first=1.0, longest=10.0)
 """Pauses between attempts to open a device that is not there."""
@@ -32,7 +32,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Source(Protocol[T_co]):
-    """What a video and an audio source have in common; see :class:`edge_agent.plugin.spec.VideoSource`."""
+    """Common interface of video and audio sources; see :class:`edge_agent.plugin.spec.VideoSource`."""
 
     def open(self) -> None: ...
 
@@ -43,22 +43,22 @@ class Source(Protocol[T_co]):
 
 @runtime_checkable
 class MayHang(Protocol):
-    """A source that leaves a device to a call that does not return; see :class:`edge_agent.capture.watched.Watched`."""
+    """Source whose driver call may not return after ``close``; see :class:`edge_agent.capture.watched.Watched`."""
 
     @property
     def hanging(self) -> bool: ...
 
 
 class Seam(Protocol[T]):
-    """Makes the items of successive openings one stream."""
+    """Join the items of successive openings into one stream."""
 
     def join(self, item: T, *, fresh: bool) -> T:
-        """``item`` as it belongs into the whole; ``fresh``: it is the first one since an opening."""
+        """Adapt ``item`` to the stream so far; ``fresh``: it is the first one of an opening."""
         ...
 
 
 class FrameSeam:
-    """Frame indices go on where the last opening left off, unless the source saw to that itself."""
+    """Continue frame indices across openings, unless the source does so itself."""
 
     def __init__(self) -> None:
         self._base = 0
@@ -72,7 +72,7 @@ class FrameSeam:
 
 
 class BlockSeam:
-    """The first block after an interruption has a gap from the end of the block before."""
+    """Give the first block after an interruption a gap from the end of the block before."""
 
     def __init__(self) -> None:
         self._end: float | None = None
@@ -86,7 +86,7 @@ class BlockSeam:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """``available``: the device is open. ``error``: why it last was lost or would not open; empty if that never was.
+    """State of a source. ``available``: the device is open. ``error``: the last failure, empty without one.
 
     ``reopens`` counts successful openings after the first.
     """
@@ -97,7 +97,7 @@ class SourceStatus:
 
 
 class Reopening(Generic[T]):
-    """``inner``, reopened for as long as it takes.
+    """Source that opens ``inner`` again whenever it is lost, for as long as it takes.
 
     One thread calls ``open`` and ``read``; ``close`` may come from another. ``on_wait`` is called at least once a
     second while the device is absent, so that a supervisor can tell waiting from hanging. A device that returns is
@@ -129,23 +129,23 @@ class Reopening(Generic[T]):
 
     @property
     def status(self) -> SourceStatus:
-        """How the source is now; from any thread."""
+        """Current state; from any thread."""
         return self._status
 
     @property
     def hanging(self) -> bool:
-        """Whether the source was closed but may still hold the device, because a call of its driver does not return."""
+        """Whether the source, though closed, may hold the device, because a driver call does not return."""
         return isinstance(self._inner, MayHang) and self._inner.hanging
 
     def renew(self) -> None:
-        """Forget why it was lost before: it is to be opened anew."""
+        """Clear the last error before a deliberate opening."""
         self._set(error="")
 
     def open(self) -> None:
-        """Make the first attempt. A device that is absent is no error here: :meth:`read` waits for it.
+        """Make the first attempt. An absent device is no error here: :meth:`read` waits for it.
 
         Raises:
-            MediaError: what waiting does not mend.
+            MediaError: a failure that waiting does not cure.
         """
         self._pacer = Pacer(self._clock)
         self._failures = 0
@@ -153,7 +153,7 @@ class Reopening(Generic[T]):
         self._attempt()
 
     def read(self) -> T | None:
-        """The next item, waiting for an absent device; None at the end of a recording or after :meth:`close`."""
+        """Return the next item, waiting for an absent device; None at the end of a recording or after :meth:`close`."""
         pacer = self._pacer
         while not pacer.stopped:
             if self._opened is None and not (self._wait(pacer) and self._attempt()):
@@ -181,7 +181,7 @@ class Reopening(Generic[T]):
         self._set(available=False)
 
     def _attempt(self) -> bool:
-        """Open the device; False when that has to be tried again."""
+        """Try to open the device; False when that has to be repeated."""
         pacer = self._pacer
         try:
             self._inner.open()
@@ -191,7 +191,7 @@ class Reopening(Generic[T]):
                 log.log(logging.WARNING if self._is_news(error) else logging.DEBUG, "%s; waiting for it", error)
                 self._set(available=False, error=str(error))
             return False
-        except Exception as error:  # whatever it is, it is why there is no device
+        except Exception as error:  # recorded as the reason that there is no device, then raised
             self._set(available=False, error=str(error) or type(error).__name__)
             raise
         if pacer.stopped:  # close() came while the device was being opened, and found nothing to close
@@ -205,7 +205,7 @@ class Reopening(Generic[T]):
         return True
 
     def _is_news(self, error: DeviceUnavailableError) -> bool:
-        """Whether the log should say it (again): another reason than before, or the same after a while."""
+        """Return whether to log an error: a new one, or the same one after :data:`REMIND_S`."""
         now, text = self._clock.monotonic(), str(error)
         if self._failures > 1 and text == self._told and now - self._told_at < REMIND_S:
             return False
@@ -213,7 +213,7 @@ class Reopening(Generic[T]):
         return True
 
     def _lost(self, error: DeviceUnavailableError) -> None:
-        """Let go of a device that failed. One that had worked for a while gets a quick first attempt."""
+        """Close a device that failed. One that had worked for a while gets a quick first attempt."""
         worked = self._opened is not None and self._clock.monotonic() - self._opened >= 2 * self._back_off.longest
         self._failures = 1 if worked else self._failures + 1
         self._opened = None

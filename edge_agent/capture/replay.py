@@ -1,9 +1,8 @@
-"""A recording in place of a camera and a microphone, in real time, picture and sound in step.
+"""Replay a recording in real time in place of a camera and a microphone, picture and sound in step.
 
-Both replays of one file share a :class:`ReplayClock`, so a moment of the file is the same moment of the clock in both.
-A reader that comes late finds that the recording went on without it, as a camera does: late pictures are skipped (their
-indices show it), and sound that is more than :data:`MAX_LAG_S` late becomes a gap. A pass of a looped file lasts
-exactly the file's duration in both, so they stay in step.
+Both replays of one file share a :class:`ReplayClock`. A late reader loses data, as with a camera: late pictures are
+skipped (their indices show it), and sound that is more than :data:`MAX_LAG_S` late becomes a gap. A pass of a looped
+file lasts exactly the file's duration in both, so they stay in step.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MAX_LAG_S = 5.0
-"""Sound that the reader did not fetch within this time is lost: as much as the microphone's buffer holds."""
+"""Seconds after which unread sound is lost, as with the microphone's buffer."""
 
 MAX_SKIP_S = 0.5
-"""However late they are, pictures are not skipped for longer than this."""
+"""Longest time in seconds for which late pictures are skipped."""
 
 
 class ReplayClock:
-    """When a recording started, for all that replay it now. The first to join starts it, the last to leave ends it."""
+    """Shared start time of the replays of one recording: the first to join starts it, the last to leave ends it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -45,7 +44,7 @@ class ReplayClock:
         self._start = 0.0
 
     def join(self) -> float:
-        """The monotonic time of the recording's beginning."""
+        """Join the replay; return the monotonic time of the recording's beginning."""
         with self._lock:
             if self._members == 0:
                 self._start = self._clock.monotonic()
@@ -59,19 +58,19 @@ class ReplayClock:
 
 
 class ReplayGroup:
-    """Gives every file one timeline; make one group per agent and hand it to ``make_video`` and ``make_audio``."""
+    """Registry of one :class:`ReplayClock` per file; make one per agent, for ``make_video`` and ``make_audio``."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._timelines: dict[Path, ReplayClock] = {}
 
     def timeline(self, path: Path) -> ReplayClock:
-        """The timeline of ``path``."""
+        """Return the shared clock of ``path``."""
         return self._timelines.setdefault(path.resolve(), ReplayClock(self._clock))
 
 
 class _Playback(Generic[T]):
-    """What both replays share: the items yet to come, which one thread takes while another may stop it all."""
+    """Common part of both replays: items that one thread takes while another may stop the replay."""
 
     def __init__(self, clock: Clock, timeline: ReplayClock) -> None:
         self._clock = clock
@@ -81,20 +80,20 @@ class _Playback(Generic[T]):
         self._items: Iterator[T] = iter(())
 
     def start(self, play: Callable[[float, Pacer], Iterator[T]]) -> None:
-        """Begin with what ``play`` makes of the recording's beginning."""
+        """Begin, with the items that ``play`` yields for the recording's start time."""
         self.stop()
         with self._lock:
             self._pacer = pacer = Pacer(self._clock)
             self._items = play(self._timeline.join(), pacer)
 
     def take(self, due: Callable[[T], float]) -> T | None:
-        """The next item, at the time it is due; None at the end or when stopped."""
+        """Wait until the next item is due and return it; None at the end or when stopped."""
         with self._lock:
             pacer, item = self._pacer, next(self._items, None)
         return item if pacer is not None and item is not None and pacer.wait_until(due(item)) else None
 
     def stop(self) -> None:
-        """Forget what is to come; waits for decoding of one item at most."""
+        """Drop the remaining items; waits for the decoding of at most one."""
         pacer = self._pacer
         if pacer is None:
             return
@@ -107,7 +106,7 @@ class _Playback(Generic[T]):
 
 
 class VideoReplay:
-    """The pictures of a file in real time. A still picture comes at ``still_fps`` when looped, else once."""
+    """Replay a file's pictures in real time. A still picture comes at ``still_fps`` when looped, else once."""
 
     def __init__(
         self, path: Path, clock: Clock, timeline: ReplayClock, *, loop: bool = False, still_fps: float = 5.0
@@ -128,7 +127,7 @@ class VideoReplay:
         self._playback.start(partial(self._play, info.duration or self._still_s))
 
     def read(self) -> Frame | None:
-        """The next frame that is not late already, at its time; None at the end or after :meth:`close`."""
+        """Wait for the next frame that is not late; None at the end or after :meth:`close`."""
         while (picture := self._playback.take(lambda picture: picture.time)) is not None:
             frame = picture.to_frame(picture.time)
             if frame is not None:
@@ -140,9 +139,9 @@ class VideoReplay:
         self._playback.stop()
 
     def _play(self, period: float, start: float, pacer: Pacer) -> Iterator[Picture]:
-        """Pictures stamped with monotonic time, without those whose successor is due already.
+        """Yield pictures with monotonic times, skipping those whose successor is due already.
 
-        Where decoding is slower than real time, one picture in :data:`MAX_SKIP_S` comes nevertheless, late.
+        Where decoding is slower than real time, one late picture is delivered every :data:`MAX_SKIP_S`.
         """
         waiting, given = None, self._clock.monotonic()
         for picture in self._stamped(period, start):
@@ -157,7 +156,7 @@ class VideoReplay:
             yield waiting
 
     def _stamped(self, period: float, start: float) -> Iterator[Picture]:
-        """All pictures of all passes, with monotonic time and the indices of one stream."""
+        """Yield the pictures of all passes, with monotonic times and continuous indices."""
         base = 0
         for begin in _passes(start, period, self._loop, self._clock.monotonic):
             last = -1
@@ -175,7 +174,7 @@ class VideoReplay:
 
 
 class AudioReplay:
-    """The sound of a file in real time: a block arrives when its last sample has sounded."""
+    """Replay a file's sound in real time: a block arrives at the time of its last sample."""
 
     def __init__(
         self, path: Path, clock: Clock, timeline: ReplayClock, *, loop: bool = False, channel: int | None = None
@@ -194,7 +193,7 @@ class AudioReplay:
         self._playback.start(partial(self._play, info.duration))
 
     def read(self) -> AudioBlock | None:
-        """The next block, once it has sounded; None at the end or after :meth:`close`."""
+        """Wait until the next block is over and return it; None at the end or after :meth:`close`."""
         return self._playback.take(lambda block: block.end)
 
     def close(self) -> None:
@@ -202,7 +201,7 @@ class AudioReplay:
         self._playback.stop()
 
     def _play(self, period: float, start: float, pacer: Pacer) -> Iterator[AudioBlock]:
-        """Blocks stamped with monotonic time; what is missing between them, skipped blocks included, is their gap."""
+        """Yield blocks with monotonic times; missing sound between them, skipped blocks included, is their gap."""
         end = start
 
         def oldest() -> float:
@@ -222,7 +221,7 @@ class AudioReplay:
 
 
 def _passes(start: float, period: float, loop: bool, oldest: Callable[[], float]) -> Iterator[float]:
-    """Monotonic times at which the recording begins; passes that end before ``oldest()`` are left out."""
+    """Yield the monotonic start of each pass; passes that end before ``oldest()`` are skipped."""
     count = 0
     while count == 0 or (loop and period > 0):
         if loop and period > 0:

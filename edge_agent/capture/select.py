@@ -1,7 +1,7 @@
-"""From the settings to a camera and a microphone that can be opened, read and closed.
+"""Build the camera and the microphone that the settings choose, not opened yet.
 
-Every source that is handed out is a :class:`~edge_agent.capture.reopening.Reopening`, so its status can be asked and an
-absent device is waited for; device and network sources run :class:`~edge_agent.capture.watched.Watched` inside.
+Every source is a :class:`~edge_agent.capture.reopening.Reopening`, which has a status and waits for an absent device;
+device and network sources run :class:`~edge_agent.capture.watched.Watched` inside.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def make_video(
     plugins: Mapping[str, Callable[[Clock], VideoSource]],
     replays: ReplayGroup,
 ) -> Reopening[Frame] | None:
-    """The camera that ``settings.source`` names, not opened yet; None for ``none``.
+    """Build the camera that ``settings.source`` names, not opened; None for ``none``.
 
     Raises:
-        ConfigError: the source cannot be understood, or there is no such plugin.
+        ConfigError: the source is invalid, or there is no such plugin.
     """
     choice = parse_camera(settings.source)
     if choice.kind is SourceKind.NONE:
@@ -52,7 +52,7 @@ def make_audio(
     plugins: Mapping[str, Callable[[Clock], AudioSource]],
     replays: ReplayGroup,
 ) -> Reopening[AudioBlock] | None:
-    """The microphone that ``settings.source`` names, not opened; None for ``none``; raises as :func:`make_video`."""
+    """Build the microphone that ``settings.source`` names, not opened; None for ``none``; raises as make_video."""
     choice = parse_microphone(settings.source)
     if choice.kind is SourceKind.NONE:
         return None
@@ -91,7 +91,7 @@ def _video(
 
 
 def _pi_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
-    # Less than what the watcher allows: a camera that still answers to being closed can then be opened again.
+    # Below the watchdog's limit: a camera that times out here is closed properly and can be opened again.
     return PiCamera(clock, settings.width, settings.height, settings.fps, settings.timeout_s * 0.8)
 
 
@@ -100,7 +100,7 @@ def _any_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
 
 
 def _candidates(settings: CameraSettings, clock: Clock) -> Iterator[Source[Frame]]:
-    """Every camera that may serve, best first; looked up at each opening."""
+    """Yield every possible camera, best first; enumerated at each opening."""
     yield _pi_camera(settings, clock)
     for device in list_cameras():
         yield V4l2Camera(device, clock, settings.width, settings.height, settings.fps)
@@ -123,7 +123,7 @@ def _audio(
         make = partial(_plugin(plugins, choice.value, "microphone"), clock)
     else:
         make = partial(Microphone, clock, DeviceMemory(), choice.value or "auto", settings.channel, settings.timeout_s)
-    # Longer than the microphone's own limit, which it keeps unless a driver hangs.
+    # Longer than the microphone's own limit, which applies unless the driver hangs.
     limits = WatchLimits(open_s=settings.timeout_s + 10.0, read_s=settings.timeout_s + 5.0)
     return Watched(make, "microphone", limits, latest=False)
 
@@ -136,14 +136,14 @@ def _plugin(plugins: Mapping[str, T], name: str, what: str) -> T:
 
 
 class FirstThatOpens:
-    """The first of several cameras that works."""
+    """Camera that opens the first working one of several candidates."""
 
     def __init__(self, candidates: Iterable[Source[Frame]]) -> None:
         self._candidates = candidates
         self._chosen: Source[Frame] | None = None
 
     def open(self) -> None:
-        """Try one after the other. Raises DeviceUnavailableError when none opens, also for a lack of software."""
+        """Try the candidates in order. Raises DeviceUnavailableError when none opens, also for missing software."""
         problems = []
         for source in self._candidates:
             try:
@@ -156,11 +156,11 @@ class FirstThatOpens:
         raise DeviceUnavailableError(f"no camera works; plug one in, or set camera.source [{'; '.join(problems)}]")
 
     def read(self) -> Frame | None:
-        """As the chosen one."""
+        """Read from the chosen camera."""
         return self._chosen.read() if self._chosen else None
 
     def close(self) -> None:
-        """Release the chosen one."""
+        """Release the chosen camera."""
         if self._chosen is not None:
             self._chosen.close()
             self._chosen = None

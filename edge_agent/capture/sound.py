@@ -21,14 +21,14 @@ from edge_agent.domain.media import AUDIO_RATE
 Samples = npt.NDArray[np.float32]
 
 LOST = 0.2
-"""The mean of channels with less than this share of the loudest one's power has lost the sound."""
+"""Power of the channels' mean, as a share of the loudest channel's, below which the mean counts as cancelled."""
 HALF_LIFE_S = 3.0
-"""How long a mixer remembers what it heard: after this time it counts half."""
+"""Half-life in seconds of the channel powers that the mixer averages."""
 FADE_S = 0.02
 
 
 def to_float(samples: npt.NDArray[Any]) -> Samples:
-    """Samples of any PCM type, any shape, as float32 in [-1, 1]; unsigned bytes are centred on 128."""
+    """Convert PCM samples of any type and shape to float32 in [-1, 1]; unsigned bytes are centred on 128."""
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128.0) / 128.0
     if np.issubdtype(samples.dtype, np.integer):
@@ -39,7 +39,7 @@ def to_float(samples: npt.NDArray[Any]) -> Samples:
 
 
 def replace_bad(samples: Samples) -> tuple[Samples, int]:
-    """``samples`` with NaN and infinities as silence and the rest clipped to [-1, 1]; and how many were not finite."""
+    """Replace NaN and infinities by silence, clip to [-1, 1]; return the samples and how many were not finite."""
     finite = np.isfinite(samples)
     bad = int(samples.size - np.count_nonzero(finite))
     if bad:
@@ -48,10 +48,10 @@ def replace_bad(samples: Samples) -> tuple[Samples, int]:
 
 
 class Mixer:
-    """A stream of sound in any number of channels to one: the chosen ``channel``, or the mean of all.
+    """Mix a stream of any number of channels down to mono: the chosen ``channel``, or the mean of all.
 
-    Where channels cancel each other, or all but a few are silent, most of the sound is lost in the mean: then the
-    loudest channel alone is listened to, for as long as that is so. From one to the other it fades.
+    Where channels cancel each other, or all but a few are silent, the mean loses most of the sound: then the loudest
+    channel is used alone for as long as that holds. Changes are cross-faded.
     """
 
     def __init__(self, channel: int | None = None) -> None:
@@ -61,7 +61,7 @@ class Mixer:
         self._powers: npt.NDArray[np.float64] = np.zeros(0)
 
     def push(self, samples: Samples, rate: float, low: int | None = None) -> Samples:
-        """float32 [n, channels] at ``rate`` Hz to [n]; ``low``: a channel of low frequencies, which is left out.
+        """Mix float32 [n, channels] at ``rate`` Hz to [n]; ``low``: index of an LFE channel, which is left out.
 
         Raises:
             ConfigError: there is no such channel.
@@ -86,9 +86,9 @@ class Mixer:
         return mixed
 
     def _choose(self, samples: Samples, rate: float) -> None:
-        """Weigh what was heard lately: loud moments count most, so a sound out of silence is not late."""
+        """Choose mean or channel by recent power: loud moments count most, so a sound after silence is not lost."""
         finite = np.where(np.isfinite(samples), samples, np.float32(0.0)).astype(np.float64)
-        finite -= finite.mean(axis=0)  # an offset is no sound
+        finite -= finite.mean(axis=0)  # without a constant offset
         if len(self._powers) != finite.shape[1]:
             self._mean, self._powers, self._alone = 0.0, np.zeros(finite.shape[1]), None
         kept = 0.5 ** (len(finite) / rate / HALF_LIFE_S)
@@ -108,23 +108,23 @@ class Mixer:
 
 
 def _mixed(samples: Samples, alone: int | None) -> Samples:
-    """A copy of one channel, or the mean of all."""
+    """Copy one channel, or average all."""
     mixed: Samples = samples.mean(axis=1, dtype=np.float32) if alone is None else samples[:, alone].copy()
     return mixed
 
 
 class Resampler:
-    """A stream of mono samples at ``rate`` to one at :data:`AUDIO_RATE`.
+    """Resample a stream of mono samples from ``rate`` to :data:`AUDIO_RATE`.
 
-    Output sample ``k`` belongs to the moment ``k / AUDIO_RATE`` after the first input sample; the filter holds back a
-    few milliseconds until more input, or ``last``, comes.
+    Output sample ``k`` is at ``k / AUDIO_RATE`` after the first input sample; the filter delays a few milliseconds
+    until more input, or ``last``, arrives.
     """
 
     def __init__(self, rate: float) -> None:
         self._stream = None if rate == AUDIO_RATE else soxr.ResampleStream(rate, AUDIO_RATE, 1, dtype="float32")
 
     def push(self, samples: Samples, *, last: bool = False) -> Samples:
-        """What became ready by ``samples``; ``last`` ends the stream, and nothing may follow."""
+        """Append samples and return the finished output; ``last`` ends the stream, and nothing may follow."""
         if self._stream is None:
             return samples
         ready: Samples = self._stream.resample_chunk(samples, last=last)
@@ -138,7 +138,7 @@ class Resampler:
 class Chunk:
     """Consecutive samples, float32 [n, channels].
 
-    ``lost`` frames are missing before it; ``flagged``: so is a number of them that the driver does not tell.
+    ``lost`` frames are missing before it; ``flagged``: an unknown number more, as the driver reported an overflow.
     """
 
     samples: npt.NDArray[np.float32]
@@ -147,7 +147,7 @@ class Chunk:
 
 
 class SampleRing:
-    """Room for ``capacity`` frames of ``channels`` samples."""
+    """Ring buffer of ``capacity`` frames of ``channels`` samples, with lost sound marked."""
 
     def __init__(self, capacity: int, channels: int) -> None:
         self._data = np.zeros((capacity, channels), np.float32)
@@ -183,9 +183,9 @@ class SampleRing:
         self._arrival = (self._written + self._lost, now)
 
     def take(self, most: int) -> Chunk | None:
-        """At most ``most`` frames that follow each other without a loss, copied; None when there are none."""
+        """Copy at most ``most`` frames without a loss between them; None when there are none."""
         lost, flagged = 0, False
-        # The counter first: a mark is appended before the samples behind it are counted.
+        # Read the counter first: a mark is appended before the samples after it are counted.
         end = self._written
         while self._marks and self._marks[0][0] == self._read:
             _, more, flag = self._marks.popleft()
@@ -205,31 +205,31 @@ class SampleRing:
 
     @property
     def ready(self) -> int:
-        """Frames that can be taken."""
+        """Frames that are available."""
         return self._written - self._read
 
     @property
     def arrival(self) -> tuple[int, float]:
-        """How many frames the driver had delivered at the last write, lost ones included, and when that was."""
+        """Frames delivered by the driver up to the last write, lost ones included, and the time of that write."""
         return self._arrival
 
     @property
     def lost(self) -> int:
-        """Frames that found the ring full."""
+        """Frames lost because the ring was full."""
         return self._lost
 
     @property
     def overflows(self) -> int:
-        """Times the driver reported lost samples of unknown number."""
+        """Overflows that the driver reported, each of an unknown number of samples."""
         return self._overflows
 
 
 class SampleClock:
-    """When sample ``n`` of a device was heard, by the monotonic clock. Pure.
+    """Map sample positions of a device to monotonic time. Pure.
 
-    A device counts by its own quartz (100 ppm are 9 s a day) and delivers in bursts, always late, never early. So the
-    clock follows the *least* late arrival of the last ``_SPAN`` seconds, and what it finds is either drift, which
-    shifts the time silently, or more than ``_JUMP_S`` at once, which is sound that nobody reported lost.
+    A device runs on its own quartz (100 ppm are 9 s a day) and delivers in bursts, late but never early. The clock
+    therefore follows the *least* late arrival of the last ``_SPAN`` seconds. A small deviation is drift and shifts the
+    time silently; more than ``_JUMP_S`` at once is sound that was lost without a report.
     """
 
     _SPAN = 10.0
@@ -247,9 +247,9 @@ class SampleClock:
         return (self._anchor or 0.0) + position / self._rate
 
     def observe(self, delivered: int, now: float, *, resync: bool = False) -> float:
-        """Learn that ``delivered`` frames had come at ``now``; seconds of sound found missing.
+        """Record that ``delivered`` frames had arrived at ``now``; return the seconds of sound found missing.
 
-        ``resync``: the driver lost an unknown number just before; believe this one arrival.
+        ``resync``: the driver lost an unknown number just before, so synchronise to this arrival alone.
         """
         if self._anchor is None:
             self._anchor = now - self._latency - delivered / self._rate

@@ -17,11 +17,11 @@ from edge_agent.domain.clock import Clock
 
 
 _SLICE = 0.25
-"""Longest sleep at a time, so that a manual clock that was moved is noticed."""
+"""Longest sleep in seconds, so that a change of a manual clock is noticed."""
 
 
 class Pacer:
-    """Sleeps on behalf of one source; made by ``open`` and stopped by ``close``, from any thread."""
+    """Interruptible sleep on the injected clock, for one source; made by ``open`` and stopped by ``close``."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -33,11 +33,11 @@ class Pacer:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """End all waiting, now and later."""
+        """End all waiting, now and in the future; from any thread."""
         self._stop.set()
 
     def wait_until(self, moment: float) -> bool:
-        """Sleep until the clock's monotonic time is ``moment``; False when stopped meanwhile."""
+        """Sleep until the monotonic time ``moment``; False when stopped meanwhile."""
         while not self._stop.is_set():
             remaining = moment - self._clock.monotonic()
             if remaining <= 0:
@@ -51,37 +51,37 @@ class Pacer:
 
 
 class Thinner:
-    """Chooses, of pictures that come faster than ``fps``, as many as were asked for, evenly. Pure."""
+    """Thin a stream of pictures evenly to at most ``fps``. Pure."""
 
     def __init__(self, fps: float) -> None:
         self._period = 1.0 / fps
         self._due = float("-inf")
 
     def wants(self, now: float) -> bool:
-        """Whether the picture that came at ``now`` is one of them."""
-        # A quarter of a period early is early enough: else jitter would decide between two neighbours.
+        """Return whether to keep the picture that arrived at ``now``."""
+        # A quarter of a period of tolerance, so that jitter does not choose between two neighbours.
         if now < self._due - self._period / 4:
             return False
-        # From where it was due, not from when it came, so that lateness does not add up; but no burst after a pause.
+        # Counted from the due time, so that lateness does not add up; after a pause from now, to avoid a burst.
         late = now - self._due
         self._due = (self._due if late < self._period else now) + self._period
         return True
 
 
 FAR_S = 3600.0
-"""A pause longer than this is none, but a jump of the clock."""
+"""Longest plausible pause in seconds; anything longer is a jump of the clock."""
 FAR_RESTARTING_S = 10.0
-"""The same, in formats of broadcasts, whose clock may begin anew at any time."""
+"""The same for broadcast formats, whose clock may restart at any time."""
 
 BACK_S = 0.1
-"""Times that go back by less are rounding."""
+"""Backward steps below this are rounding."""
 _SKEW_S = 2.0
-"""Most by which picture and sound of one recording end apart."""
+"""Largest plausible difference between the ends of picture and sound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """At ``time`` in the recording the stamps jumped ``by`` seconds."""
+    """Jump of the time stamps ``by`` seconds, at ``time`` in the recording."""
 
     time: float
     by: float
@@ -95,7 +95,7 @@ class _Stream:
 
 
 class Timeline:
-    """The shifts of one pass over a container whose stamps begin at ``start``; seconds throughout."""
+    """Corrections of the packet times in one pass over a container whose stamps begin at ``start``, in seconds."""
 
     def __init__(self, start: float, far: float) -> None:
         self._start = start
@@ -106,38 +106,38 @@ class Timeline:
 
     @property
     def end(self) -> float:
-        """Where the last packet so far ends, counted from the start."""
+        """End of the last packet so far, relative to the start."""
         return max((stream.due for stream in self._streams.values()), default=self._start) - self._start
 
     def shift(self, stream: int, stamp: float | None, seconds: float, *, ordered: bool = True) -> float:
-        """What to add to the stamps of the next packet of ``stream``, which lasts ``seconds``.
+        """Return the correction for the next packet of ``stream``, which lasts ``seconds``.
 
-        ``ordered``: ``stamp`` tells when it is decoded, which never goes back, not when it is shown.
+        ``ordered``: ``stamp`` is the decoding time, which never goes back, rather than the presentation time.
         """
         known = self._streams.get(stream)
         if stamp is None:
             return known.shift if known else 0.0
         if known is None:
             known = self._streams[stream] = self._begin(stamp)
-        # A picture may stand still for long while the sound goes on.
+        # A picture may last for long while the sound continues.
         ahead = max(other.due for other in self._streams.values()) + self._far
         judged, known.ordered = ordered and known.ordered, ordered
         if stamp + known.shift > ahead or (judged and stamp + known.shift < known.due - BACK_S):
             self._jump(known, stamp)
-        # What a packet claims to last is believed as far as a pause is.
+        # Implausible packet durations are limited to the longest pause.
         due = stamp + known.shift + min(max(seconds, 0.0), self._far)
         known.due = due if ordered else max(known.due, due)
         return known.shift
 
     def _begin(self, stamp: float) -> _Stream:
-        """A stream's first packet; streams may begin apart, but not further than a pause."""
+        """Place a stream's first packet; streams may begin apart, but not further than a pause."""
         shift = self._shifts[-1]
         reached = max((stream.due for stream in self._streams.values()), default=self._start)
         near = self._start - _SKEW_S <= stamp + shift <= reached + self._far
         return _Stream(shift, stamp + shift if near else reached)
 
     def _jump(self, stream: _Stream, stamp: float) -> None:
-        """The other stream may have jumped already, and a clock may jump back: known shifts come first."""
+        """Correct a jump; known corrections come first: the other stream may have jumped already, or this one back."""
         others = [shift for shift in self._shifts if shift != stream.shift]
         fitting = [shift for shift in others if abs(stamp + shift - stream.due) <= _SKEW_S]
         if fitting:
@@ -149,14 +149,14 @@ class Timeline:
 
 
 class Steps:
-    """The times of decoded pictures or sounds, made to go forward."""
+    """Make the times of decoded pictures or sound monotonic."""
 
     def __init__(self, far: float) -> None:
         self._far = far
         self._shift = 0.0
 
     def place(self, time: float, last: float, due: float) -> float:
-        """When something stamped ``time`` comes: where the stamp jumps, when it was ``due`` after the ``last``."""
+        """Return the corrected ``time`` of an item: where its stamp jumps, the time at which it was ``due``."""
         placed = time + self._shift
         if not last - BACK_S <= placed <= due + self._far:
             self._shift += due - placed

@@ -1,8 +1,8 @@
-"""A source on a thread of its own, so that a device call that hangs is noticed, and given up, instead of hanging us.
+"""Run a source on a thread of its own with time limits, so that a driver call that hangs is detected and abandoned.
 
-A native call cannot be killed. When the device says nothing for too long, ``read`` raises and the thread is left
-behind; it releases its device as soon as its call returns. A few may be left behind at a time, then opening is refused
-until one of them comes back, so a driver that hangs for ever cannot use up threads and descriptors.
+A native call cannot be killed. When a device delivers nothing for too long, ``read`` raises and the thread is
+abandoned; it releases its device as soon as its call returns. When too many threads hang, opening is refused until one
+returns, so that a broken driver cannot exhaust threads and file descriptors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """Seconds of real time that opening, reading one item, and closing may take; and how many threads may hang."""
+    """Time limits in seconds for opening, reading one item and closing, and the number of threads that may hang."""
 
     open_s: float = 15.0
     read_s: float = 10.0
@@ -30,13 +30,13 @@ class WatchLimits:
 
 @runtime_checkable
 class Interruptible(Protocol):
-    """A source whose ``read`` waits in our own code: ``interrupt``, from any thread, makes it return None."""
+    """Source whose ``read`` can be interrupted: ``interrupt``, from any thread, makes it return None."""
 
     def interrupt(self) -> None: ...
 
 
 class Watched(Generic[T]):
-    """Runs what ``make`` makes, a new one per opening.
+    """Run the source that ``make`` builds, a new one per opening, on a watched thread.
 
     With ``latest`` only the newest item is kept for the reader (cameras); without, the source waits until its item is
     taken (microphones, which have a buffer of their own). ``name`` is used in errors.
@@ -52,7 +52,7 @@ class Watched(Generic[T]):
 
     @property
     def hanging(self) -> bool:
-        """Whether a thread that was left behind still is in a call of the device's driver, and may hold it."""
+        """Whether an abandoned thread is still in a driver call, and may hold the device."""
         return any(session.alive for session in self._left)
 
     def open(self) -> None:
@@ -69,24 +69,24 @@ class Watched(Generic[T]):
             raise DeviceUnavailableError(f"{self._name} did not open within {self._limits.open_s:g} s")
 
     def read(self) -> T | None:
-        """The next item; None at the end or after :meth:`close`.
+        """Wait for the next item; None at the end or after :meth:`close`.
 
         Raises:
             DeviceUnavailableError: nothing came for ``read_s`` seconds.
-            MediaError: what the source raised.
+            MediaError: raised by the source.
         """
         session = self._session
         return session.take(self._limits.read_s) if session else None
 
     def close(self) -> None:
-        """Release the device, or leave it to its hanging thread after ``close_s``; interrupts :meth:`read`."""
+        """Release the device, or abandon its hanging thread after ``close_s``; interrupts :meth:`read`."""
         session, self._session = self._session, None
         if session is not None and not session.stop(self._limits.close_s):
             self._left.append(session)
 
 
 class _Session(Generic[T]):
-    """One opening: a source, its thread, and the hand-over of one item."""
+    """One opening: a source, its thread, and a hand-off of one item."""
 
     def __init__(self, make: Callable[[], Source[T]], name: str, latest: bool) -> None:
         self._name = name
@@ -106,7 +106,7 @@ class _Session(Generic[T]):
         return self._thread.is_alive()
 
     def wait_open(self, seconds: float) -> bool:
-        """Whether the source opened within that time. Raises what it raised."""
+        """Return whether the source opened within ``seconds``. Raises what the source raised."""
         with self._changed:
             self._changed.wait_for(lambda: self._opened or self._ended or self._stopped, seconds)
             if self._error is not None and not self._opened:
@@ -125,7 +125,7 @@ class _Session(Generic[T]):
             return None if self._stopped else item
 
     def stop(self, seconds: float) -> bool:
-        """Ask the thread to end; whether it did within that time."""
+        """Ask the thread to end; return whether it did within ``seconds``."""
         with self._changed:
             self._stopped = True
             self._item = None

@@ -340,7 +340,7 @@ def test_a_picture_in_tiles_is_put_together(
 
 
 def test_tiles_that_are_not_told_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"still\.heic: .*tiles are told"):
+    with pytest.raises(MediaError, match=r"still\.heic: .*tiles are declared"):
         read_media(heic(tmp_path / "still.heic", corner(), 64, lost=1))
 
 
