@@ -205,7 +205,7 @@ _AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
 
 
 def _chained(head: bytes) -> Format | None:
-    """Recognise MP3, AAC or AC-3, which have no file header: consecutive frames of one kind and the announced length."""
+    """Recognise MP3, AAC or AC-3, which have no file header: frames in a row of one kind and the announced length."""
     at = -1
     while (at := _next_sync(head, at + 1)) >= 0:
         for read, form in _FRAMED:

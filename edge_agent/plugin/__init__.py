@@ -1,4 +1,4 @@
-"""What a plugin author needs: hook markers, the specs to register, imaging helpers and the contract suite."""
+"""Plugin API: hook marker, specs to register and base classes; see also ``imaging``, ``sound`` and ``testing``."""
 
 from edge_agent.plugin.hookspecs import hookimpl
 from edge_agent.plugin.spec import (

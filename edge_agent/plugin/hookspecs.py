@@ -1,4 +1,4 @@
-"""The hooks of entry-point group ``edge_agent``. The first three register; none is called per frame."""
+"""Hook specifications of entry-point group ``edge_agent``. Three register, two notify; none is called per frame."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
-    """Analyzers this plugin offers."""
+    """Register analyzers."""
     return ()
 
 
 @hookspec
 def edge_agent_register_sources() -> Iterable[SourceSpec]:
-    """Capture backends this plugin offers."""
+    """Register capture sources."""
     return ()
 
 
 @hookspec
 def edge_agent_register_sinks() -> Iterable[SinkSpec]:
-    """Delivery targets this plugin offers."""
+    """Register delivery sinks."""
     return ()
 
 
 @hookspec
 def edge_agent_on_event(event: Event) -> None:
-    """An event was detected; called on the summariser's thread, must return quickly."""
+    """Receive a detected event, on the summariser's thread; must return quickly."""
 
 
 @hookspec
 def edge_agent_on_summary(summary: Summary) -> None:
-    """A window was closed; called on the summariser's thread, must return quickly."""
+    """Receive the summary of a closed window, on the summariser's thread; must return quickly."""
 
 
 def registered_analyzers(plugin: object) -> list[AnalyzerSpec]:
-    """What one plugin (a module or an object, already loaded) registers."""
+    """Collect the analyzers that one loaded plugin (a module or an object) registers."""
     hooks = pluggy.PluginManager(PROJECT)
     hooks.add_hookspecs(sys.modules[__name__])
     hooks.register(plugin)

@@ -1,8 +1,9 @@
-"""Picture operations analyzers share: a small luma plane, a letterboxed input, an aligned grey crop. Owner of OpenCV's
-image processing; capture owns its decoding. Nothing here keeps state or alters a frame.
+"""Image operations for analyzers: small luma plane, letterboxed input, aligned grey crop, JPEG.
 
-Costs are a few tens of microseconds at VGA because pictures are shrunk before they are converted. I420 is taken as what
-video files hold and what OpenCV assumes: BT.601 in limited range; grey values are stretched so that every pixel format
+Owns OpenCV's image processing; capture owns its decoding. Stateless; frames are not altered.
+
+Costs are a few tens of microseconds at VGA because pictures are shrunk before they are converted. I420 is interpreted
+as BT.601 in limited range, as in video files and in OpenCV; luma is stretched to full range so that every pixel format
 gives the same picture.
 """
 
@@ -32,7 +33,7 @@ _FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where the picture lies in a square canvas; all in fractions of the canvas."""
+    """Position of the picture in a square canvas, in fractions of the canvas."""
 
     left: float
     top: float
@@ -40,14 +41,14 @@ class Letterbox:
     height: float
 
     def to_frame(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Canvas positions [..., 2] (x, y) as positions in the frame."""
+        """Convert canvas positions [..., 2] (x, y) to positions in the frame."""
         origin = np.array([self.left, self.top], np.float32)
         size = np.array([self.width, self.height], np.float32)
         return np.asarray((points - origin) / size, np.float32)
 
 
 def luma(frame: Frame, width: int, height: int) -> Image:
-    """The picture in grey, uint8 [height, width], averaged enough not to flicker when shrunk."""
+    """Shrink the picture to grey, uint8 [height, width], averaged enough to avoid aliasing."""
     if frame.format is PixelFormat.BGR:
         return _convert(_shrink(frame.data, width, height), cv2.COLOR_BGR2GRAY)
     if frame.format is PixelFormat.GRAY:
@@ -56,7 +57,7 @@ def luma(frame: Frame, width: int, height: int) -> Image:
 
 
 def letterbox_rgb(frame: Frame, side: int) -> tuple[Image, Letterbox]:
-    """The whole picture in the middle of a black square, uint8 [side, side, 3] RGB, and where it lies there."""
+    """Letterbox the picture into a black square, uint8 [side, side, 3] RGB; return it and the position in it."""
     scale = side / max(frame.width, frame.height)
     # Even, so that half-size chroma planes fit; the same for all formats, so that they agree.
     width, height = (max(2, round(size * scale / 2) * 2) for size in (frame.width, frame.height))
@@ -67,7 +68,7 @@ def letterbox_rgb(frame: Frame, side: int) -> tuple[Image, Letterbox]:
 
 
 def jpeg(frame: Frame, longest: int, quality: int = 80) -> bytes:
-    """The picture as a JPEG file, shrunk to at most ``longest`` pixels a side."""
+    """Encode the picture as JPEG, shrunk to at most ``longest`` pixels a side."""
     scale = min(1.0, longest / max(frame.width, frame.height))
     width, height = (max(2, int(size * scale / 2 + 1e-6) * 2) for size in (frame.width, frame.height))
     image = _convert(_small_rgb(frame, width, height), cv2.COLOR_RGB2BGR)
@@ -75,9 +76,9 @@ def jpeg(frame: Frame, longest: int, quality: int = 80) -> bytes:
 
 
 def part(frame: Frame, box: Box) -> tuple[Frame, Box]:
-    """What ``box`` covers as a frame of its own, and exactly where that lies; widened to even pixels, cut at the edge.
+    """Crop a frame to ``box``, widened to even pixels and clipped; return the crop and its exact box.
 
-    A view of the same pixels, except in I420, where the planes have to be joined anew.
+    The crop is a view of the same pixels, except in I420, whose planes are copied.
     """
     (x0, x1), (y0, y1) = _even(box.x, box.w, frame.width), _even(box.y, box.h, frame.height)
     if frame.format is PixelFormat.I420:
@@ -91,7 +92,7 @@ def part(frame: Frame, box: Box) -> tuple[Frame, Box]:
 
 
 def crop_gray(frame: Frame, box: Box, side: int, angle: float = 0.0) -> Image:
-    """What ``box`` covers, in grey, uint8 [side, side]; beyond the frame its edge is repeated.
+    """Crop ``box`` to grey, uint8 [side, side]; the edge is repeated beyond the frame.
 
     ``angle`` turns the box about its centre, in radians, clockwise as seen: with :func:`roll` a tilted head comes out
     upright. A box that is not square in pixels is stretched.
@@ -120,7 +121,7 @@ def crop_gray(frame: Frame, box: Box, side: int, angle: float = 0.0) -> Image:
 
 
 def expression_box(box: Box, frame: Frame, angle: float = 0.0) -> Box:
-    """The square (in pixels) around a detector's ``box`` that shows a face as the emotion models are trained to see it.
+    """Return the square (in pixels) around a detector's ``box`` that frames a face as in the emotion models' training.
 
     ``angle`` is the head's roll: the crop lies higher than the box along the tilted head. Pass the same to
     :func:`crop_gray`.
@@ -134,7 +135,7 @@ def expression_box(box: Box, frame: Frame, angle: float = 0.0) -> Box:
 
 
 def roll(face: Face, frame: Frame) -> float:
-    """Tilt of the line through the eyes in radians, clockwise as seen; 0 without key points."""
+    """Return the roll of the head by its eyes, in radians, clockwise as seen; 0 without key points."""
     if face.keypoints is None:
         return 0.0
     start, end = face.keypoints.right_eye, face.keypoints.left_eye
@@ -142,7 +143,7 @@ def roll(face: Face, frame: Frame) -> float:
 
 
 def _planes(frame: Frame) -> tuple[Image, Image, Image]:
-    """Y, U and V of an I420 frame as views."""
+    """Return Y, U and V of an I420 frame as views."""
     chroma = frame.data[frame.height :].reshape(2, frame.height // 2, frame.width // 2)
     return frame.data[: frame.height], chroma[0], chroma[1]
 
@@ -180,13 +181,13 @@ def _small_rgb(frame: Frame, width: int, height: int) -> Image:
 
 
 def _span(centre: float, reach: float, size: int) -> tuple[int, int]:
-    """First and one past the last pixel within ``reach`` of ``centre``: never empty, never outside of 0..size."""
+    """Return the pixel range [first, last) within ``reach`` of ``centre``, not empty and within 0..size."""
     first = min(max(math.floor(centre - reach), 0), size - 1)
     return first, min(max(math.ceil(centre + reach), first + 1), size)
 
 
 def _even(begin: float, length: float, size: int) -> tuple[int, int]:
-    """First and one past the last pixel of a stretch given in fractions of ``size``; even, and at least two apart."""
+    """Return the even pixel range [first, last) of a range in fractions of ``size``, at least two pixels long."""
     first = min(max(math.floor(begin * size / 2) * 2, 0), max(0, (size - 2) // 2 * 2))
     last = min(math.ceil((begin + length) * size / 2) * 2, size)
     return first, max(last, min(first + 2, size))

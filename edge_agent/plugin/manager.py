@@ -1,8 +1,8 @@
-"""Discovery, loading and the named status of every plugin and analyzer.
+"""Discover, load and configure plugins, and keep a named status for each plugin and analyzer.
 
-An entry point may load only when the allow-list names it. Whatever goes wrong with one plugin ends in its status and a
-line of explanation; it never reaches the caller. The manager does not run analyzers: it hands out
-:class:`ActiveAnalyzer` guards, which turn the first failure into status ``crashed``.
+An entry point is loaded only when the allow-list names it. A failure of one plugin ends in its status and a line of
+explanation and never reaches the caller. The manager does not run analyzers: it returns :class:`ActiveAnalyzer` guards,
+which turn the first failure into status ``crashed``.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Describe = Callable[[ErrorDetails, type[BaseModel], tuple[str, ...]], str]
-"""Turns a validation error of the model at a place in the config into one line."""
+"""Formats a validation error of a settings model, at a place in the config, as one line."""
 
 _NOTIFICATIONS = ("edge_agent_on_event", "edge_agent_on_summary")
 
 
 class Status(Enum):
-    """How a plugin or analyzer ended up."""
+    """Status of a plugin or analyzer."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -77,15 +77,15 @@ class PluginReport:
 
     @property
     def told(self) -> str:
-        """``detail``, with file and line where they are known."""
+        """Return ``detail``, with file and line where known."""
         return f"{self.detail} ({self.where})" if self.where else self.detail
 
 
 class PluginManager:
-    """All plugins of this installation, as far as ``allow`` lets them in.
+    """Plugins of this installation that the allow-list admits.
 
-    ``tables`` are the raw ``[analyzers.*]`` tables; ``describe`` words their validation errors. ``recorded``: what they
-    do not say is chosen for recordings and stills, not for what happens now.
+    ``tables`` are the raw ``[analyzers.*]`` tables; ``describe`` formats their validation errors. ``recorded``: options
+    that are not set take the defaults for recordings and stills.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class PluginManager:
         self._describe = describe
         self._hooks = pluggy.PluginManager(hookspecs.PROJECT)
         self._hooks.add_hookspecs(hookspecs)
-        # By section and name: a plugin, an analyzer and a sink may share a name without sharing a fate.
+        # By section and name: a plugin, an analyzer and a sink may share a name.
         self._reports: dict[tuple[str, str], PluginReport] = {}
         self._analyzers: dict[str, AnalyzerSpec] = {}
         self._homes: dict[str, str] = {}
@@ -134,7 +134,7 @@ class PluginManager:
             detail = f"not on the allow-list: add {name!r} to plugins.allow"
             self._report("plugin", name, Status.DISABLED, detail, origin=origin)
         elif len(namesakes) > 1:
-            # The allow-list cannot say which one is meant, and guessing would run code that nobody allowed.
+            # The allow-list is ambiguous here, and a guess might run code that was not allowed.
             detail = f"{origin} both offer a plugin {name!r}: uninstall one of them"
             self._report("plugin", name, Status.LOAD_ERROR, detail, origin=origin)
         else:
@@ -151,7 +151,7 @@ class PluginManager:
             told = [hook for hook in _NOTIFICATIONS if self._implementations(hook, name)]
             if not (analyzers or sources or sinks or told):
                 raise PluginError("it registers nothing: are its functions marked with @hookimpl?")
-        except BaseException as error:  # importing a stranger's module may raise anything; see reason()
+        except BaseException as error:  # importing a plugin's module may raise anything; see reason()
             log.debug("plugin %s did not load", name, exc_info=True)
             if self._hooks.has_plugin(name):
                 self._hooks.unregister(name=name)
@@ -174,7 +174,7 @@ class PluginManager:
             self._report("hook", name, Status.ENABLED, detail, name, "hook", origin)
 
     def _collect(self, plugin: str, hook: str, kind: type[T], settings: type[BaseModel]) -> list[T]:
-        """What ``plugin`` registers through ``hook``, type-checked."""
+        """Collect what ``plugin`` registers through ``hook``, type-checked."""
         items: list[T] = []
         for implementation in self._implementations(hook, plugin):
             offered: Iterable[object] = implementation.function()  # type: ignore[assignment]
@@ -211,7 +211,7 @@ class PluginManager:
             detail = "; ".join(self._describe(e, spec.settings, prefix) for e in error.errors())
             self._report("analyzer", spec.name, Status.CONFIG_ERROR, detail, plugin, kind, origin)
             return
-        except BaseException as error:  # noqa: BLE001 - a stranger's validator may raise anything; see reason()
+        except BaseException as error:  # noqa: BLE001 - a plugin's validator may raise anything; see reason()
             self._report("analyzer", spec.name, Status.LOAD_ERROR, reason(error), plugin, kind, origin, where(error))
             return
         self._settings[spec.name] = settings
@@ -234,21 +234,21 @@ class PluginManager:
     # ------------------------------------------------------------------ use
 
     def required_models(self) -> list[str]:
-        """Catalogue names that the enabled analyzers would load."""
+        """Return the catalogue names of the models that the enabled analyzers load."""
         return list(dict.fromkeys(model for models in self.models_by_analyzer().values() for model in models))
 
     def models_by_analyzer(self) -> dict[str, list[str]]:
-        """The same, for each enabled analyzer."""
+        """Return the catalogue names of the models of each enabled analyzer."""
         wanted = {}
         for name, spec in self._enabled():
             try:
                 wanted[name] = [str(model) for model in spec.models(self._settings[name])]
-            except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything; see reason()
+            except BaseException as error:  # noqa: BLE001 - a plugin's function may raise anything; see reason()
                 self._update(name, Status.LOAD_ERROR, reason(error), where(error))
         return wanted
 
     def forgo(self, model: str) -> bool:
-        """Do without a model that only the options for recordings ask for; whether that can be."""
+        """Fall back from the options for recordings to some that need no ``model``; return whether that works."""
         wanting = [name for name, models in self.models_by_analyzer().items() if model in models]
         if any(name not in self._plain for name in wanting):
             return False
@@ -260,9 +260,9 @@ class PluginManager:
         return True
 
     def activate(self, context: AnalyzerContext, *, try_out: bool = False) -> list[ActiveAnalyzer]:
-        """Build and self-check every enabled analyzer, and ask each once to ``try_out`` those that are only looked at.
+        """Build and self-check every enabled analyzer; failed ones get a status and are left out.
 
-        Those that fail keep their status and are left out.
+        ``try_out``: also call each once with sample input, for analyzers that are only inspected.
         """
         active = []
         for name, spec in self._enabled():
@@ -281,7 +281,7 @@ class PluginManager:
             spec = isolate(spec, self._homes[name], replaced=lambda: self._count_replaced(name))
         try:
             analyzer = spec.factory(settings, context)
-        except BaseException as error:  # a stranger's factory may raise anything; see reason()
+        except BaseException as error:  # a plugin's factory may raise anything; see reason()
             log.debug("analyzer %s could not be made", name, exc_info=True)
             self._update(name, Status.LOAD_ERROR, reason(error), where(error))
             return None
@@ -298,29 +298,29 @@ class PluginManager:
         return active
 
     def reports(self) -> list[PluginReport]:
-        """The state of everything known, by name."""
+        """Return the status of everything known, sorted by name."""
         return sorted(self._reports.values(), key=lambda r: r.name)
 
     @property
     def sources(self) -> Mapping[str, SourceSpec]:
-        """Registered capture backends."""
+        """Registered capture sources by name."""
         return self._sources
 
     @property
     def sinks(self) -> Mapping[str, SinkSpec]:
-        """Registered delivery targets."""
+        """Registered sinks by name."""
         return self._sinks
 
     def analyzer_settings(self) -> Mapping[str, AnalyzerSettings]:
-        """The validated settings of every analyzer that has valid ones."""
+        """Return the validated settings of every analyzer that has valid ones."""
         return self._settings
 
     def on_event(self, event: Event) -> None:
-        """Tell plugins about an event."""
+        """Notify plugins of an event."""
         self._notify("edge_agent_on_event", event=event)
 
     def on_summary(self, summary: Summary) -> None:
-        """Tell plugins about a closed window."""
+        """Notify plugins of a closed window."""
         self._notify("edge_agent_on_summary", summary=summary)
 
     def _notify(self, hook: str, **value: object) -> None:
@@ -330,7 +330,7 @@ class PluginManager:
             except BaseException as error:  # one plugin's hook must not silence the others; see reason()
                 detail = f"{hook}: {reason(error)}"
                 name = implementation.plugin_name
-                log.exception("plugin %s failed in %s and is told nothing any more", name, hook)
+                log.exception("plugin %s failed in %s and gets no further notifications", name, hook)
                 self._hooks.unregister(name=name)
                 origin = self._reports["hook", name].distribution
                 self._report("hook", name, Status.CRASHED, detail, name, "hook", origin, where(error))
@@ -361,8 +361,7 @@ class PluginManager:
 
 
 class _Origins:
-    """Name and version of the distribution of an entry point, whose metadata are parsed once: that is most of the time
-    that opening a session takes."""
+    """Distribution name and version of entry points. Cached: parsing metadata dominates the time to open a session."""
 
     def __init__(self) -> None:
         self._known: dict[importlib.metadata.Distribution, str] = {}
@@ -377,5 +376,5 @@ class _Origins:
 
 
 def _not_installed(name: str, installed: Sequence[str]) -> str:
-    remedy = did_you_mean(name, installed, "pip install the one that does, or take it off the list")
+    remedy = did_you_mean(name, installed, "install the package that does, or remove the name from the list")
     return f"plugins.allow names {name!r}, which no installed package offers{remedy}"

@@ -40,7 +40,7 @@ _CORE = Path(edge_agent.__file__).parent
 
 
 def reason(error: BaseException) -> str:
-    """Our own errors say what to do; others are named. sys.exit() and native panics count; only Ctrl-C is passed on."""
+    """Explain an exception in one line, with its type unless it is our own. KeyboardInterrupt is re-raised."""
     if isinstance(error, KeyboardInterrupt):
         raise error
     text = " ".join(str(error).split())
@@ -48,9 +48,9 @@ def reason(error: BaseException) -> str:
 
 
 def where(error: BaseException) -> str:
-    """File and line of the stranger's code that raised, ``package/module.py:12``; empty for our own errors.
+    """Return file and line of the plugin's code that raised, ``package/module.py:12``; empty for our own errors.
 
-    It is the deepest line within the folder of the code that the core called, not of a library below it.
+    It is the deepest frame within the folder of the plugin, not in a library that it calls.
     """
     if isinstance(error, EdgeAgentError):
         return ""
@@ -70,7 +70,7 @@ def _short(filename: str) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """:func:`reason`, and :func:`where` in brackets when it is known."""
+    """Explain an exception by :func:`reason`, with :func:`where` in brackets when known."""
     place = where(error)
     return f"{reason(error)} ({place})" if place else reason(error)
 
@@ -87,11 +87,11 @@ _METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
     Kind.SCENE: {"analyze": ("frame",)},
     Kind.AUDIO: {"analyze": ("block",), "finish": ()},
 }
-"""What a lane calls on each kind, and with which arguments."""
+"""Methods that a lane calls on each kind, with their arguments."""
 
 
 def check_spec(spec: Any, settings: type[BaseModel]) -> None:
-    """What the type of a spec does not guarantee at run time.
+    """Check what the type of a spec does not guarantee at run time.
 
     Raises:
         TypeError: its settings or kind are of the wrong type.
@@ -108,7 +108,7 @@ def check_spec(spec: Any, settings: type[BaseModel]) -> None:
 
 
 def check_shape(kind: Kind, analyzer: object) -> None:
-    """Whether ``analyzer`` can be called as its kind is, so that not every call fails once it runs.
+    """Check that ``analyzer`` has the methods of its kind, with the right arguments.
 
     Raises:
         TypeError: a method is missing, or takes other arguments.
@@ -124,11 +124,11 @@ def check_shape(kind: Kind, analyzer: object) -> None:
         except TypeError as error:
             raise TypeError(f"{made}.{method} cannot be called as {call}: {error}") from None
         except ValueError:
-            continue  # a native function that does not tell its arguments
+            continue  # a native function without a signature
 
 
 def check_output(kind: Kind, found: object) -> tuple[Any, ...]:
-    """What an analyzer of ``kind`` returned, as a tuple.
+    """Check what an analyzer of ``kind`` returned, and return it as a tuple.
 
     Raises:
         TypeError: not a collection, or of the wrong things.
@@ -211,12 +211,12 @@ T = TypeVar("T")
 _BUSY_S = 1.0
 """Seconds that closing an analyzer waits for a call in another thread."""
 _RECENT_S = 30.0
-"""Calls further back do not count."""
+"""Period in seconds over which calls are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Of the last half minute: ``calls``, their ``mean_s`` and ``slowest_s``, and their ``share`` of the time."""
+    """Calls of the last half minute: number, ``mean_s`` and ``slowest_s`` duration, and their ``share`` of the time."""
 
     calls: int = 0
     mean_s: float = 0.0
@@ -225,7 +225,7 @@ class Use:
 
 
 class Timing:
-    """Remembers when an analyzer was called and for how long. One thread calls, others may ask."""
+    """Record of an analyzer's recent calls and their durations. One thread records, others may read."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -235,7 +235,7 @@ class Timing:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around one call."""
+        """Time one call; a context manager."""
         self._open = begin = self._now()
         try:
             yield
@@ -244,7 +244,7 @@ class Timing:
             self._calls.append((end, end - begin))
 
     def use(self) -> Use:
-        """What it took lately; a call that is not over counts so far."""
+        """Summarise the recent calls; an open call counts with its duration so far."""
         now, begin = self._now(), self._open
         took = [min(took, end - (now - _RECENT_S)) for end, took in tuple(self._calls) if end > now - _RECENT_S]
         if begin is not None:
@@ -256,7 +256,7 @@ class Timing:
 
 
 class ActiveAnalyzer:
-    """An analyzer that runs, guarded: the first failure closes it and marks it crashed.
+    """Guard around a running analyzer: the first failure closes it and marks it crashed.
 
     One thread calls it; another may close it.
     """
@@ -270,11 +270,11 @@ class ActiveAnalyzer:
     ) -> None:
         self.spec = spec
         self.timing = Timing(now)
-        """How long its calls take."""
+        """Durations of its calls."""
         self.where = ""
         """File and line where it crashed."""
         self.check_s = 0.0
-        """Seconds that its self-check took: how fast it is on this machine."""
+        """Duration of its self-check in seconds, a measure of its speed on this machine."""
         self._analyzer: Analyzer | None = analyzer
         self._on_crash = on_crash
         self._busy = threading.RLock()
@@ -286,12 +286,12 @@ class ActiveAnalyzer:
 
     @property
     def answered(self) -> bool:
-        """Whether the last call was really answered: not after a crash, nor while a child process is being replaced."""
+        """Whether the last call was answered: false after a crash and while a child process is being replaced."""
         analyzer = self._analyzer
         return analyzer is not None and (not isinstance(analyzer, IsolatedAnalyzer) or analyzer.answered)
 
     def call(self, use: Callable[[Any], Sequence[T]], default: Sequence[T]) -> Sequence[T]:
-        """What ``use(analyzer)`` finds, or ``default`` when the analyzer is gone, fails now or finds nonsense."""
+        """Call ``use(analyzer)`` and check its result; ``default`` after a crash, or when it fails or is invalid."""
         with self._busy:
             if self._analyzer is None:
                 return default
@@ -299,7 +299,7 @@ class ActiveAnalyzer:
                 with self.timing.call():
                     found = use(self._analyzer)
                 return check_output(self.spec.kind, found)
-            except BaseException as error:  # a stranger's code may raise anything; see reason()
+            except BaseException as error:  # plugin code may raise anything; see reason()
                 why, self.where = reason(error), where(error)
                 log.exception("analyzer %s crashed", self.spec.name)
             self.close()
@@ -307,16 +307,16 @@ class ActiveAnalyzer:
             return default
 
     def self_check(self) -> None:
-        """The analyzer's own; what it raises is passed on."""
+        """Run the analyzer's self-check; its exceptions are passed on."""
         if self._analyzer is not None:
             began = time.monotonic()
             self._analyzer.self_check()
             self.check_s = time.monotonic() - began
 
     def try_out(self) -> None:
-        """Ask it about one picture or one second of sound, as a lane would; nonsense marks it crashed.
+        """Call the analyzer with one sample picture or second of sound, as a lane would; nonsense marks it crashed.
 
-        For an analyzer that is only looked at, and closed afterwards: what it remembers is no longer that of a stream.
+        For an analyzer that is only inspected and then closed, as the sample becomes part of its state.
         """
         from edge_agent.plugin.testing.inputs import everyday
 
@@ -332,7 +332,7 @@ class ActiveAnalyzer:
     def close(self) -> None:
         """Close the analyzer once; a failing close is logged only."""
         if not self._busy.acquire(timeout=_BUSY_S):
-            # Freeing a model in use would end the whole process; the call that hangs keeps it.
+            # Freeing a model in use would crash the process, so it is left to the hanging call.
             log.warning("analyzer %s is stuck in a call and was not closed", self.spec.name)
             self._analyzer = None
             return
@@ -340,7 +340,7 @@ class ActiveAnalyzer:
             analyzer, self._analyzer = self._analyzer, None
             if analyzer is not None:
                 analyzer.close()
-        except BaseException as error:  # noqa: BLE001 - nothing can be done about a stranger's failing close
+        except BaseException as error:  # noqa: BLE001 - nothing can be done about a plugin's failing close
             log.warning("analyzer %s failed to close: %s", self.spec.name, reason(error))
         finally:
             self._busy.release()

@@ -1,7 +1,7 @@
-"""Sound operations analyzers share: a constant offset is taken out before anything is measured or heard.
+"""Sound operations for analyzers: high-pass filter against a constant offset (DC), and level in dBFS.
 
-I2S and cheap USB microphones sit at a constant voltage, often 0.5 to 2 % of full scale: more than a quiet room. Then
-silence has a level, edges of sounds drown and models hear another sound. Nothing here alters a block.
+I2S and cheap USB microphones have a constant offset, often 0.5 to 2 % of full scale, which exceeds the sound of a quiet
+room: silence then has a level, onsets are masked and models get distorted input. Blocks are not altered.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from edge_agent.domain.media import AUDIO_RATE
 Samples = npt.NDArray[np.float32]
 
 CORNER_HZ = 5.0
-"""Far below any voice: 60 Hz loses 0.03 dB, and an offset that steps is gone within a tenth of a second."""
+"""Far below any voice: 60 Hz loses 0.03 dB, and a step of the offset decays within a tenth of a second."""
 _PART = 4_096
-"""Samples at a time: powers of the decay stay far from the limits of a float."""
+"""Samples per step, so that powers of the decay stay within the range of a float."""
 
 
 class HighPass:
-    """A one-pole high-pass over a stream: the same result however the stream is cut into blocks.
+    """One-pole high-pass filter of a stream; the result does not depend on the block sizes.
 
-    It begins with the first sample as the offset, so that a constant is silence from the start.
+    It starts with the first sample as the offset, so that a constant is silence from the start.
     """
 
     def __init__(self, corner_hz: float = CORNER_HZ, rate: int = AUDIO_RATE) -> None:
@@ -33,12 +33,12 @@ class HighPass:
         self._offset: float | None = None
 
     def feed(self, samples: npt.NDArray[np.floating]) -> Samples:
-        """The next samples [n] without what is constant in them, float32 [n]."""
+        """Filter the next samples [n]; float32 [n]."""
         parts = [self._part(samples[k : k + _PART].astype(np.float64)) for k in range(0, len(samples), _PART)]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def reset(self) -> None:
-        """Forget the offset: another stream begins."""
+        """Forget the offset before another stream."""
         self._offset = None
 
     def _part(self, x: npt.NDArray[np.float64]) -> Samples:
@@ -51,6 +51,6 @@ class HighPass:
 
 
 def dbfs(samples: npt.NDArray[np.floating]) -> float:
-    """Level of ``samples`` [n] in dB of full scale, a constant offset taken out; minus infinity for silence."""
+    """Return the level of ``samples`` [n] in dB of full scale without a constant offset; minus infinity for silence."""
     power = float(np.var(samples, dtype=np.float64)) if len(samples) else 0.0
     return 10 * math.log10(power) if power > 0 else -math.inf

@@ -1,7 +1,7 @@
-"""What plugins register: frozen descriptions of analyzers, sources and sinks, and what their objects must do.
+"""Specs that plugins register for analyzers, sources and sinks, and the interfaces of the objects they make.
 
 A spec is cheap to make; the factory does the heavy imports. An analyzer is called from one thread only, never sleeps,
-never starts threads and never touches the network. What it raises marks it ``crashed``; the agent goes on without it.
+never starts threads and never touches the network. An exception marks it ``crashed``; the agent continues without it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from edge_agent.domain.observation import Observation
 
 
 class Kind(Enum):
-    """What an analyzer is fed with and what it gives back."""
+    """Input and output of an analyzer."""
 
     DETECTOR = "detector"
-    """Frame to faces. One detector is active at a time."""
+    """Frame to faces; one detector is active at a time."""
     FACE = "face"
     """Frame and tracked faces to observations about those faces, and events."""
     SCENE = "scene"
@@ -53,10 +53,10 @@ class AnalyzerSettings(BaseModel):
 
 
 class ModelLocator(Protocol):
-    """Finds installed models by their name in the catalogue."""
+    """Finder of installed models by their catalogue name."""
 
     def locate(self, name: str) -> Path:
-        """Path of the model file, its sha256 already checked.
+        """Return the path of a model file whose sha256 was checked.
 
         Raises:
             ModelError: unknown, not installed (the text says how to get it) or not the file it should be.
@@ -66,65 +66,65 @@ class ModelLocator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnalyzerContext:
-    """What the core lends to an analyzer. ``threads`` is the number of threads an interpreter may use."""
+    """Resources of an analyzer: model locator, and the number of ``threads`` an interpreter may use."""
 
     models: ModelLocator
     threads: int = 1
 
 
 class Analyzer:
-    """Common to all kinds, with defaults; inherit from the kind's class."""
+    """Common base of all kinds; inherit from the class of the kind."""
 
     def self_check(self) -> None:
-        """Prove that the analyzer works (a blank frame through the model). Raises when it does not."""
+        """Check that the analyzer works, e.g. on a blank frame. Raises when it does not."""
 
     def close(self) -> None:
-        """Free what the analyzer holds; called once, also after a crash."""
+        """Release resources; called once, also after a crash."""
 
 
 class FaceDetector(Analyzer, ABC):
-    """Kind ``detector``."""
+    """Base class of kind ``detector``."""
 
     @abstractmethod
     def detect(self, frame: Frame) -> Sequence[Face]:
-        """Faces in the frame, most certain first."""
+        """Detect the faces in the frame, most certain first."""
 
 
 class FaceAnalyzer(Analyzer, ABC):
-    """Kind ``face``."""
+    """Base class of kind ``face``."""
 
     @abstractmethod
     def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation | Event]:
-        """Observations about those of ``faces`` that can be judged, each with the face's track; events, published at
-        once, without one."""
+        """Observe those of ``faces`` that can be judged: observations with the face's track; events, published at once,
+        without one."""
 
 
 class SceneAnalyzer(Analyzer, ABC):
-    """Kind ``scene``."""
+    """Base class of kind ``scene``."""
 
     @abstractmethod
     def analyze(self, frame: Frame) -> Sequence[Observation | Event]:
-        """Observations about the picture; events, which are published at once."""
+        """Observe the picture: observations about it, and events, which are published at once."""
 
 
 class AudioAnalyzer(Analyzer, ABC):
-    """Kind ``audio``. Gets every block in order, of any length, and keeps what context it needs."""
+    """Base class of kind ``audio``. Gets every block in order, of any length, and keeps the context it needs."""
 
     @abstractmethod
     def analyze(self, block: AudioBlock) -> Sequence[Observation | Event]:
-        """What became known by this block. A block with ``gap > 0`` follows lost sound: forget the context."""
+        """Analyse the next block: what it completes. A block with ``gap > 0`` follows lost sound: drop the context."""
 
     def finish(self) -> Sequence[Observation | Event]:
-        """The sound is over, or pauses: report what was still open and forget the context. Default: nothing.
+        """Report what is still open at the end or a pause of the sound, and drop the context. Default: nothing.
 
-        Later blocks may follow, as after a gap. Asked twice in a row, the second answer is empty.
+        Further blocks may follow, as after a gap. A second call in a row returns nothing.
         """
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class AnalyzerSpec:
-    """An analyzer as registered.
+    """Description of an analyzer.
 
     ``name`` is also the configuration table. ``factory(settings, context)`` makes the analyzer and may raise any
     :class:`~edge_agent.domain.errors.EdgeAgentError`. ``models(settings)`` names the catalogue models it would load.
@@ -145,19 +145,19 @@ class AnalyzerSpec:
 
 
 def isolation_of(spec: AnalyzerSpec, settings: AnalyzerSettings) -> Isolation:
-    """Where the analyzer runs: as the operator says, else as the plugin asks for."""
+    """Return where the analyzer runs: the operator's choice, else the plugin's."""
     return settings.isolation or spec.isolation
 
 
 class VideoSource(Protocol):
-    """A camera, a stream or a recording. One thread calls it; ``close`` may come from another."""
+    """Interface of a camera, a stream or a recording. One thread calls it; ``close`` may come from another."""
 
     def open(self) -> None:
         """Acquire the device. Raises DeviceUnavailableError (worth retrying) or MediaError."""
         ...
 
     def read(self) -> Frame | None:
-        """The next frame, blocking; None at the end of a recording. Raises MediaError when the device is lost."""
+        """Wait for the next frame; None at the end of a recording. Raises MediaError when the device is lost."""
         ...
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ class VideoSource(Protocol):
 
 
 class AudioSource(Protocol):
-    """A microphone or a recording; the same life cycle as :class:`VideoSource`."""
+    """Interface of a microphone or a recording, with the life cycle of :class:`VideoSource`."""
 
     def open(self) -> None: ...
 
@@ -183,7 +183,7 @@ class SourceSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A capture backend, chosen with ``camera.source = "plugin:<name>"`` or ``microphone.source``."""
+    """Description of a capture source, chosen with ``camera.source = "plugin:<name>"`` or ``microphone.source``."""
 
     name: str
     summary: str
@@ -193,7 +193,7 @@ class SourceSpec:
 
 
 class Sink(Protocol):
-    """A delivery target besides MQTT. One thread calls it."""
+    """Interface of a delivery target besides MQTT. One thread calls it."""
 
     def write(self, messages: Sequence[Message]) -> None:
         """Store all of ``messages`` durably, in order, or raise: then the same batch is offered again later."""
@@ -212,7 +212,7 @@ class SinkSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SinkSpec:
-    """A delivery target as registered."""
+    """Description of a sink."""
 
     name: str
     summary: str

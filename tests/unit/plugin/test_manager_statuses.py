@@ -81,7 +81,7 @@ def test_an_allowed_plugin_that_is_not_installed_is_told(site, discover) -> None
     site.install("acme_lamp", REGISTER)
     details = {r.name: r.detail for r in discover(allow=("lamp", "lmap", "thermometer")).reports()}
     assert details["lmap"] == "plugins.allow names 'lmap', which no installed package offers; did you mean 'lamp'?"
-    assert details["thermometer"].endswith("offers; pip install the one that does, or take it off the list")
+    assert details["thermometer"].endswith("offers; install the package that does, or remove the name from the list")
     assert by_name(discover(allow=("*", "lmap")))["lmap"] is Status.LOAD_ERROR
 
 
