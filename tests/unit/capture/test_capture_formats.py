@@ -345,7 +345,7 @@ def test_tiles_that_are_not_told_are_refused(tmp_path: Path) -> None:
 
 
 def test_tiles_put_together_in_an_unknown_way_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"not known \(iovl\): save it as JPEG or PNG"):
+    with pytest.raises(MediaError, match=r"unknown composition \(iovl\): save it as JPEG or PNG"):
         read_media(heic(tmp_path / "still.heic", corner(), 64, kind=b"iovl"))
 
 
