@@ -63,25 +63,25 @@ __all__ = [
 ]
 
 _BLOCK = AUDIO_RATE // 10
-"""Samples that analyzers are given at a time, as from a file or a microphone: 0.1 s."""
+"""Samples per block for the analyzers, 0.1 s as from a file or a microphone."""
 
 _OVERLAP_S = 0.05
-"""How far back the time of sound may point: callers round, and a resampler holds back a little."""
+"""Tolerance in seconds for the time of sound, as callers round and the resampler delays."""
 
 MIN_SIDE = 16
-"""Pictures narrower or lower than this hold no face that could be read."""
+"""Least width and height of a picture in pixels."""
 
 Analyzers = Iterable[str] | Mapping[str, Mapping[str, Any]]
 
 
 class Session:
-    """Analyzers, lanes and windows over one stream of pictures and sound.
+    """Analysis session: analyzers, lanes and windows over one stream of pictures and sound.
 
-    ``analyzers``: those to run, by name, or their options by name as in the config's ``[analyzers.*]`` tables; None
+    ``analyzers``: names of those to run, or their options by name as in the config's ``[analyzers.*]`` tables; None
     runs what the config enables. ``fps``: analysed pictures per second at most (:data:`EVERY_FRAME`: all). ``stills``:
-    the pictures do not follow on one another, as those of a film do; faces are believed without a second look, and a
-    file that holds a single picture is always taken so. ``live``: what is given happens now, and analyzers take no
-    longer than in a running agent; else they look closer, where no option says how. ``window_s``: the windows' length
+    the pictures are independent, not consecutive frames of a film, so faces need no confirmation by a second frame (a
+    file with a single picture is always analysed so). ``live``: analyzers use their defaults for live streams rather
+    than the slower, more thorough ones for recordings. ``window_s``: the windows' length
     in seconds; None takes the config's. ``config``: a config file; None means the defaults, whatever is configured on
     this machine. ``pull``: fetch missing models, where the config allows it.
 
@@ -136,10 +136,10 @@ class Session:
     # ------------------------------------------------------------------ feeding
 
     def frame(self, image: npt.NDArray[np.uint8], time: float, *, rgb: bool = False) -> VisionReport | None:
-        """Look at a picture taken ``time`` seconds after the session's start; later ones must come later.
+        """Analyse a picture taken ``time`` seconds after the session's start; times must increase.
 
         ``image``: uint8 [height, width] grey, or [height, width, 3] in OpenCV's order (BGR) or, with ``rgb``, in
-        Pillow's. The answer is None when the rate passes this picture over; boxes are fractions of the picture.
+        Pillow's. Returns None when the rate skips this picture; boxes are fractions of the picture.
 
         Raises:
             ValueError: not such a picture, or its time is before that of what was given already.
@@ -157,10 +157,10 @@ class Session:
         return run.frame(frame)
 
     def sound(self, samples: npt.NDArray[Any], rate: float, time: float | None = None) -> list[AudioReport]:
-        """Listen to the next ``samples`` at ``rate`` Hz, float in [-1, 1] or any PCM integers, [n] or [n, channels].
+        """Analyse the next ``samples`` at ``rate`` Hz, float in [-1, 1] or any PCM integers, [n] or [n, channels].
 
-        ``time``: when they begin, needed only after a pause; otherwise they follow on the last ones. One report for
-        each tenth of a second; a resampler holds back a few milliseconds.
+        ``time``: when they begin, needed only after a pause; otherwise they continue the previous ones. Returns one
+        report for each tenth of a second; the resampler delays a few milliseconds.
 
         Raises:
             ValueError: not such samples, a rate that changed or is not positive, or a time that has already passed.
@@ -184,11 +184,11 @@ class Session:
         return self._listen(run, self._resampler[1].push(mono), gap)
 
     def flush(self) -> list[AudioReport]:
-        """End the sound so far: what was still open becomes final and lies in :attr:`events` or :meth:`take`.
+        """End the sound so far: open bursts become final, in :attr:`events` or :meth:`take`.
 
-        For streams that pause or wait for an answer: without it a burst is told 1 to 2.5 s after its end, when enough
-        sound has followed. The session goes on; sound that is fed later follows on this, and nothing of one sound
-        becomes part of another. Does nothing before the first sound and when called again.
+        For streams that pause or wait for an answer: without it a burst is reported 1 to 2.5 s after its end, when
+        enough sound has followed. The session continues, and later sound is kept apart from earlier sound. Does nothing
+        before the first sound and when called again.
         """
         run = self._running()
         if self._resampler is None or self._flushed:
@@ -211,7 +211,7 @@ class Session:
         return self._sound_start + self._samples / AUDIO_RATE
 
     def file(self, path: str | Path, progress: Progress | None = None) -> Analysis:
-        """Feed a whole recording to a new session and finish it, as ``edge-agent analyze`` does.
+        """Analyse a whole recording with a new session and finish it, as ``edge-agent analyze`` does.
 
         Raises:
             MediaError: missing, unreadable or empty file.
@@ -224,30 +224,30 @@ class Session:
         self._run = None
         return analysis
 
-    # ------------------------------------------------------------------ what was found
+    # ------------------------------------------------------------------ results
 
     @property
     def windows(self) -> tuple[Summary, ...]:
-        """The windows that have ended by now; :func:`estimate_window` gives a window's emotion distribution."""
+        """Windows that have ended by now; :func:`estimate_window` gives a window's emotion distribution."""
         return tuple(self._running().summaries)
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """Bursts, arrivals and departures so far, in the order in which they became known."""
+        """Events so far (bursts, arrivals, departures), in the order of detection."""
         return tuple(self._running().events)
 
     @property
     def analyzers(self) -> Mapping[str, str]:
-        """Every known analyzer with its status, and why when it does not run; look here when nothing is found."""
+        """Status of every known analyzer, with the reason when it does not run; check it when results are missing."""
         return {r.name: _told(r) for r in self._assembly.plugins.reports() if r.kind and r.name in self._known()}
 
     def _known(self) -> frozenset[str]:
         return frozenset(self._assembly.plugins.analyzer_settings())
 
     def finish(self, duration: float = 0.0) -> Analysis:
-        """End the stream: the last window closes, open sounds become final. Nothing may be fed afterwards.
+        """End the stream: close the last window and finish open sounds. No input may follow.
 
-        ``duration``: seconds from the session's start to its end, where that is later than what was fed last.
+        ``duration``: seconds from the session's start to its end, when that is later than the last input.
         """
         run = self._running()
         if self._resampler:
@@ -256,7 +256,7 @@ class Session:
         return run.finish("session", duration)
 
     def take(self) -> tuple[tuple[Summary, ...], tuple[Event, ...]]:
-        """The windows and events since the last call, which the session then forgets: for streams without an end."""
+        """Return the windows and events since the last call and drop them, for streams without an end."""
         run = self._running()
         found = tuple(run.summaries), tuple(run.events)
         for kept in (run.summaries, run.events, run.faces):

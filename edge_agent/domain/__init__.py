@@ -1,1 +1,1 @@
-"""Frozen values that the stages hand to each other. Imports nothing of ours and no device library."""
+"""Domain values that the stages exchange, frozen. Imports no other package of ours and no device library."""

@@ -1,4 +1,4 @@
-"""Time as an injected dependency: monotonic for intervals, wall time only for what leaves the device."""
+"""Injected clock: monotonic time for intervals, wall time only for data that leaves the device."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the agent asks of time."""
+    """Interface of a clock."""
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary point; never jumps."""
+        """Return seconds since an arbitrary point; never jumps."""
         ...
 
     def wall(self) -> float:
-        """Seconds since 1970-01-01 UTC; may jump."""
+        """Return seconds since 1970-01-01 UTC; may jump."""
         ...
 
     def synced(self) -> bool:
-        """Whether the wall clock is known to be right."""
+        """Return whether the wall clock is synchronised."""
         ...
 
 
 class ManualClock:
-    """A clock that moves only when told to: for tests, and for recordings played faster than real time."""
+    """Clock that moves only by :meth:`advance`, for tests and for recordings analysed faster than real time."""
 
     def __init__(self, wall: float = 1_750_000_000.0, monotonic: float = 0.0, *, synced: bool = True) -> None:
         self._wall = wall
@@ -40,18 +40,18 @@ class ManualClock:
         return self._synced
 
     def advance(self, seconds: float) -> None:
-        """Let time pass on both clocks."""
+        """Advance both clocks."""
         self._monotonic += seconds
         self._wall += seconds
 
     def set_wall(self, wall: float, *, synced: bool = True) -> None:
-        """Jump the wall clock, as a time server or a dead battery does."""
+        """Set the wall clock, as a time server or an empty clock battery does."""
         self._wall = wall
         self._synced = synced
 
 
 class SystemClock:
-    """The machine's clocks. ``probe`` (see :mod:`edge_agent.runtime.machine`) is asked once a minute."""
+    """The machine's clocks. ``probe`` (see :mod:`edge_agent.runtime.machine`) is called once a minute."""
 
     def __init__(self, probe: SyncProbe) -> None:
         self._probe = probe
@@ -73,6 +73,6 @@ class SystemClock:
 
 
 class SyncProbe(Protocol):
-    """Asks the operating system whether its clock is synchronised."""
+    """Query of the operating system for whether its clock is synchronised."""
 
     def __call__(self) -> bool: ...

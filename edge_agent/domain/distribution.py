@@ -1,7 +1,7 @@
-"""The name under which this program is distributed, and other distributions that write into its package.
+"""Name of this program's distribution, and detection of other distributions that write into its package.
 
 On PyPI ``edge-agent`` is another project with a package ``edge_agent`` of its own. Installed beside this program, it
-replaces files of ours, and uninstalling it removes them. Standard library only: it must import when that has happened.
+replaces files of ours, and uninstalling it removes them. Standard library only: it must be importable in that state.
 """
 
 from __future__ import annotations

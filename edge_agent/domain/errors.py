@@ -1,7 +1,6 @@
-"""Every error the agent raises on purpose: one line that says what is wrong and what to do about it.
+"""Exceptions of the agent, each with a one-line text that says what is wrong and what to do.
 
-The command line prints ``str(error)`` and exits with ``exit_code``; a bug is anything that is not an
-:class:`EdgeAgentError`.
+The command line prints ``str(error)`` and exits with ``exit_code``; any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ class MediaError(EdgeAgentError):
 
 
 class DeviceUnavailableError(MediaError):
-    """A camera or microphone is absent now and may come back."""
+    """A camera or microphone is absent, and worth another attempt."""
 
 
 def denial(error: PermissionError) -> str:
-    """Why a device node may not be opened, and what to do: its mode, or the device policy of the systemd unit."""
-    if error.errno == errno.EPERM:  # a file's mode answers EACCES
+    """Explain why a device node may not be opened, by its mode or by the device policy of the systemd unit."""
+    if error.errno == errno.EPERM:  # a file's mode gives EACCES
         return (
             "the service's device policy forbids it: run 'sudo systemctl restart edge-agent', and if that "
             "does not help, add a DeviceAllow= with 'sudo systemctl edit edge-agent'"
@@ -60,7 +59,7 @@ class DeliveryError(EdgeAgentError):
 
 
 class RefusedError(EdgeAgentError):
-    """What was asked of a running agent is not allowed, or makes no sense now: it was not tried."""
+    """A command to a running agent is not allowed or not possible now; it was not tried."""
 
 
 class AlreadyRunningError(DeliveryError):

@@ -15,7 +15,7 @@ DEPARTURE = "departure"
 """Event kind: a person was in view from ``start`` for ``seconds`` and has left."""
 
 FUSION = "fusion"
-"""Event kind: something was heard and seen together; the label tells both, as ``laughter+happiness``."""
+"""Event kind: a burst and a matching expression at the same time; the label names both, as ``laughter+happiness``."""
 
 PERSON = "person"
 """Label of arrivals and departures."""
@@ -23,7 +23,7 @@ PERSON = "person"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``kind`` names the topic it is published under, ``label`` what it was.
+    """Something that happened at a moment. ``kind`` is the topic it is published under, ``label`` says what it was.
 
     ``start`` is monotonic seconds, ``seconds`` its duration, ``score`` a probability.
     """
@@ -40,7 +40,7 @@ MessageKind = Literal["summary", "event"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """``boot_id`` and ``seq`` identify the message on this device; ``topic`` is relative to the device's prefix.
+    """A message to deliver. ``boot_id`` and ``seq`` identify it on this device; ``topic`` is relative to its prefix.
 
     ``payload`` is UTF-8 JSON valid against the schema of its kind. ``replayed`` is set on late data.
     """

@@ -1,4 +1,4 @@
-"""Faces as the detector sees them and as the tracker follows them. All coordinates are fractions of the frame."""
+"""Detected and tracked faces, boxes and key points. All coordinates are fractions of the frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw pictures and sound. Only capture, analysis and analyzers may see these; they never reach a summary or a disk."""
+"""Raw pictures and sound, for capture, analysis and analyzers only; they never reach a summary or a disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PixelFormat(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture.
+    """One picture of a video stream.
 
     ``time`` is the monotonic time of capture in seconds (for recordings: the position in the file). ``index`` counts
     the frames of the stream, dropped ones included.

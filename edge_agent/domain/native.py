@@ -1,4 +1,4 @@
-"""What native libraries write straight to standard error, led into the log."""
+"""Redirect messages that native libraries write to standard error into the log."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from contextlib import contextmanager
 _CHATTER = re.compile(
     r"(INFO|WARNING|ERROR|VERBOSE): |[IWE]\d{4} |ALSA lib |Expression '|jack|Jack|Cannot connect to server|\[ ?\w+:\d"
 )
-"""How lines of TensorFlow Lite, abseil, ALSA, PortAudio, JACK and OpenCV begin."""
+"""Prefixes of messages of TensorFlow Lite, abseil, ALSA, PortAudio, JACK and OpenCV."""
 
 _one_at_a_time = threading.Lock()
-"""Standard error belongs to the process, so only one thread at a time may turn it aside."""
+"""Standard error belongs to the process, so only one thread at a time may redirect it."""
 
 
 @contextmanager
 def native_lines(log: logging.Logger) -> Iterator[None]:
-    """While inside, such lines become debug messages of ``log``; everything else is written when it is over.
+    """Turn messages of native libraries into debug messages of ``log``; other output is written at the end.
 
-    For short calls: standard error of the whole process is turned aside meanwhile.
+    For short calls, since standard error of the whole process is redirected meanwhile.
     """
     with _one_at_a_time:
         try:
             kept, caught = os.dup(2), os.memfd_create("stderr", os.MFD_CLOEXEC)
-        except OSError:  # closed, or no descriptor left: then without
+        except OSError:  # closed, or no descriptor left: do not redirect
             yield
             return
         try:

@@ -1,4 +1,4 @@
-"""What analyzers report, and what one look at a frame or at a stretch of sound amounted to."""
+"""Observations of analyzers, and the reports of the vision and audio lanes."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "
 """The FER+ classes, in the order every distribution in the product uses."""
 
 ATTENTION = "attention"
-"""Observation name of where one face is turned: ``score`` tells how much to the camera, ``looking`` is 0 or 1."""
+"""Observation name of attention: ``score`` is how much a face is turned to the camera, ``looking`` is 0 or 1."""
 
 FLAG = "flag"
 """Observation name of quality flags: a value of 1 raises the flag of that name until the analyzer's next answer."""
 
 UNSEARCHED = "no_detector"
-"""Flag of a picture in which nobody could be searched for: there is no detector (none in the config, or it failed to
-load), it has crashed, or its new process is starting."""
+"""Flag of a picture that no detector searched: none is configured or loaded, it has crashed, or its process is being
+replaced."""
 
 BLINDING = frozenset({"dark", "covered", "frozen", UNSEARCHED})
-"""Flags under which a picture shows nobody: no faces are searched for, and the time does not count as watched."""
+"""Flags of pictures that cannot show people: no search takes place, and the time does not count as watched."""
 
 
 QUALITY_FLAGS = BLINDING | {"overexposed", "blurred", "dead", "clipping", "offset", "gap"}
-"""Flags that tell of the streams alone. A flag of any other name may be about a person and is withheld as such."""
+"""Flags about the streams alone. Any other flag may be about a person and is withheld as such."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Named numbers at one moment.
+    """Named numbers at one moment, as an analyzer reports them.
 
-    ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. ``recalled``
-    is set on an emotion that was not read now but of a similar look before: it is no new evidence. Observations named
-    :data:`EMOTION` feed the window's distribution and :data:`ATTENTION` its attention; a :data:`FLAG` becomes a flag
-    of the report; all others are averaged under their name.
+    ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. ``recalled`` is
+    set on an emotion that was predicted from earlier readings of similar appearance: it is no new evidence.
+    Observations named :data:`EMOTION` feed the window's distribution and :data:`ATTENTION` its attention; a
+    :data:`FLAG` becomes a flag of the report; all others are averaged under their name.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class VisionReport:
-    """The outcome of one analysed frame. ``faces`` is everyone in view now.
+    """Result of one analysed frame. ``faces`` is everyone in view now.
 
     ``captured`` and ``dropped`` count frames since the last report: those that arrived (this one included), and those
     the source lost; ``resized`` how often one had another size than the one before. ``latency``: seconds from the
@@ -72,7 +72,7 @@ class VisionReport:
 
 @dataclass(frozen=True, slots=True)
 class AudioReport:
-    """The outcome of one stretch of sound that began at ``time``. ``gap``: seconds lost just before it."""
+    """Result of one block of sound that began at ``time``. ``gap``: seconds lost just before it."""
 
     time: float
     seconds: float

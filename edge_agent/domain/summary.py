@@ -1,7 +1,7 @@
-"""A window of time as mergeable sums, and the summary that stamps it with wall time.
+"""Windows as mergeable sums, summaries with wall time, and the estimates that are derived from them.
 
 Every figure a summary publishes is derived from sums, counts, maxima and sets, so merging two neighbouring windows is
-exact and associative (:func:`edge_agent.summary.window.merge`). Nothing here knows how it is sent.
+exact and associative (:func:`edge_agent.summary.window.merge`). Independent of how summaries are sent.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ opened; ``ended``: the recording is over; ``stopped``: so is the agent; ``no_loo
 """
 
 MIN_READINGS = 2
-"""Fewer emotion readings than this in force during a window are not evidence."""
+"""Least number of readings in force during a window for an emotion estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceSums:
-    """``seconds`` is the time searched for faces, ``person_seconds`` the integral of the head count over it.
+    """Sums of people. ``seconds``: time searched for faces; ``person_seconds``: integral of the head count over it.
 
-    Without any time searched the counts say nothing: see :attr:`known`.
+    Without any time searched the counts are meaningless: see :attr:`known`.
 
     Distinct tracks stay exact under merging without keeping identities: of those seen in this window, ``carried`` were
-    also seen in the one before, ``arrived`` were not. (Nobody is missing for a whole window and keeps the identity.)
+    also seen in the one before, ``arrived`` were not. (No track survives being missing for a whole window.)
     """
 
     most: int = 0
@@ -56,17 +56,17 @@ class FaceSums:
     carried: int = 0
     arrived: int = 0
     together: int = 0
-    """Most faces found in one picture: people for certain, while ``most`` also counts those only expected there."""
+    """Most faces detected in one picture; ``most`` also counts faces that were predicted but not detected."""
 
     @property
     def known(self) -> bool:
-        """Whether faces were searched for at some time: only then 0 means nobody."""
+        """Whether faces were searched for at any time; only then 0 means nobody."""
         return self.seconds > 0 or self.most > 0
 
     @property
     def mean(self) -> float | None:
-        """Average number of people over the time searched; of a look that stands for no time, as of a still picture,
-        those it showed; None when not :attr:`known`."""
+        """Average number of people over the time searched; for a still picture, which has no duration, their number;
+        None when not :attr:`known`."""
         if self.seconds > 0:
             return self.person_seconds / self.seconds
         return float(self.most) if self.most else None
@@ -74,7 +74,8 @@ class FaceSums:
 
 @dataclass(frozen=True, slots=True)
 class EmotionSums:
-    """``weight``: person-seconds that the readings stand for; ``p`` and ``square``: weighted sums per class.
+    """Sums of emotion readings. ``weight``: person-seconds that the readings stand for; ``p`` and ``square``: weighted
+    sums per class.
 
     ``readings`` were taken during the window; ``carried`` were taken before and still held when it began.
     """
@@ -87,13 +88,13 @@ class EmotionSums:
 
     @property
     def evidence(self) -> int:
-        """Readings that the sums rest on."""
+        """Number of readings behind the sums."""
         return self.carried + self.readings
 
 
 @dataclass(frozen=True, slots=True)
 class BurstSums:
-    """Events of one label."""
+    """Sums of the bursts of one label."""
 
     count: int = 0
     peak: float = 0.0
@@ -102,8 +103,8 @@ class BurstSums:
 
 @dataclass(frozen=True, slots=True)
 class AttentionSums:
-    """Person-seconds: ``weight`` of which it is known where the head was turned; ``score`` weighted by how much to the
-    camera; ``looking`` of those who counted as looking."""
+    """Sums of attention in person-seconds: ``weight`` with known head pose; ``score`` weighted by how much the head was
+    turned to the camera; ``looking`` counted as looking."""
 
     weight: float = 0.0
     score: float = 0.0
@@ -111,13 +112,13 @@ class AttentionSums:
 
     @property
     def ratio(self) -> float | None:
-        """Share of the known time in which people looked, 0 to 1; None when nothing is known."""
+        """Share of the time with known pose in which people looked, 0 to 1; None without any."""
         return self.looking / self.weight if self.weight > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class StaySums:
-    """People who left: how many, how long they had stayed together and the longest of them, in seconds."""
+    """Sums of completed stays: number of people who left, total and longest stay in seconds."""
 
     count: int = 0
     seconds: float = 0.0
@@ -126,7 +127,7 @@ class StaySums:
 
 @dataclass(frozen=True, slots=True)
 class UsualSums:
-    """What this place usually shows: the baseline distribution in force, times the ``weight`` of the readings."""
+    """Baseline distribution in force, times the ``weight`` of the readings."""
 
     weight: float = 0.0
     p: tuple[float, ...] = (0.0,) * len(EMOTIONS)
@@ -134,7 +135,7 @@ class UsualSums:
 
 @dataclass(frozen=True, slots=True)
 class MeasureSums:
-    """Any other named number: how often it was observed, its sum and its extremes."""
+    """Count, sum, minimum and maximum of any other observed number."""
 
     count: int
     total: float
@@ -149,10 +150,10 @@ class MeasureSums:
 
 @dataclass(frozen=True, slots=True)
 class StreamSums:
-    """How much of the window was seen and heard. Times in seconds; ``captured`` and ``dropped`` in frames.
+    """Coverage and quality of the streams. Times in seconds; ``captured`` and ``dropped`` in frames.
 
-    ``latency`` is the sum over the ``analysed`` frames of what passed from capture to report, ``slowest`` the longest
-    of them; ``resized`` how often the pictures' size changed.
+    ``latency``: sum over the ``analysed`` frames of the time from capture to report, ``slowest`` its maximum;
+    ``resized``: how often the pictures' size changed.
     """
 
     captured: int = 0
@@ -168,7 +169,7 @@ class StreamSums:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What happened between ``begin`` and ``end`` (monotonic seconds of one boot)."""
+    """Mergeable sums of what happened between ``begin`` and ``end`` (monotonic seconds of one boot)."""
 
     begin: float
     end: float
@@ -181,9 +182,9 @@ class Window:
     stays: StaySums = StaySums()
     usual: UsualSums = UsualSums()
     fused: Mapping[str, BurstSums] = field(default_factory=dict)
-    """What was seen and heard together, as ``laughter+happiness``."""
+    """Fused bursts and expressions, as ``laughter+happiness``."""
     withheld: float = 0.0
-    """Seconds of it whose sums about people were left out, see :mod:`edge_agent.summary.privacy`."""
+    """Seconds whose sums about people were withheld, see :mod:`edge_agent.summary.privacy`."""
     unseen: Mapping[str, float] = field(default_factory=dict)
     """Seconds in which nobody could be seen, by reason; with ``faces.seconds`` they make up the window."""
     unheard: Mapping[str, float] = field(default_factory=dict)
@@ -197,7 +198,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How many people are in view now; ``count`` is None when that is ``unknown``, which then says why."""
+    """Number of people in view now; None with the reason in ``unknown`` when it cannot be known."""
 
     count: int | None
     unknown: str = ""
@@ -205,7 +206,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class EmotionEstimate:
-    """The window's answer. ``p`` follows :data:`EMOTIONS` and sums to 1; ``valence`` is in -1..1.
+    """Emotion estimate of a window. ``p`` follows :data:`EMOTIONS` and sums to 1; ``valence`` is in -1..1.
 
     ``confidence`` is how likely the dominant class would stay dominant if the same people were watched again.
     """
@@ -219,8 +220,8 @@ class EmotionEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A window against the mean of the ``seconds`` before it: differences of valence (-2 to 2), mean head count and
-    attention ratio (-1 to 1). None where either side has too little to compare."""
+    """Change of a window against the mean of the ``seconds`` before it: differences of valence (-2 to 2), mean head
+    count and attention ratio (-1 to 1). None where either side has too little to compare."""
 
     seconds: float
     valence: float | None
@@ -245,7 +246,7 @@ class Summary:
 
 
 def estimate_emotion(sums: EmotionSums, min_readings: int = MIN_READINGS) -> EmotionEstimate | None:
-    """The window's distribution, or None when there is too little evidence to give one."""
+    """Estimate the distribution of the sums; None when there is too little evidence."""
     if sums.evidence < min_readings or sums.weight <= 0:
         return None
     total = sum(sums.p)
@@ -253,7 +254,7 @@ def estimate_emotion(sums: EmotionSums, min_readings: int = MIN_READINGS) -> Emo
     order = sorted(range(len(p)), key=p.__getitem__, reverse=True)
     first, second = order[0], order[1]
     variance = sum(max(0.0, sums.square[k] / sums.weight - (sums.p[k] / sums.weight) ** 2) for k in (first, second))
-    # The floor stands for what repeated readings of one face cannot average away: the model's own error.
+    # The floor is the model's own error, which repeated readings of one face do not average out.
     spread = math.sqrt(variance / sums.evidence + 0.15**2)
     confidence = 0.5 * (1 + math.erf((p[first] - p[second]) / spread / math.sqrt(2)))
     return EmotionEstimate(
@@ -266,7 +267,7 @@ def estimate_emotion(sums: EmotionSums, min_readings: int = MIN_READINGS) -> Emo
 
 
 def estimate_window(window: Window, min_readings: int = MIN_READINGS) -> EmotionEstimate | None:
-    """As :func:`estimate_emotion`; what was also heard makes a dominant emotion more certain."""
+    """Estimate the emotion of a window; a matching burst makes the dominant emotion more certain."""
     estimate = estimate_emotion(window.emotion, min_readings)
     if estimate is None:
         return None
@@ -276,10 +277,10 @@ def estimate_window(window: Window, min_readings: int = MIN_READINGS) -> Emotion
 
 
 def engagement(window: Window) -> float | None:
-    """Seconds of looking at the camera that each person who was there gave on average; None when nothing is known.
+    """Return the mean seconds of looking at the camera per person; None when unknown.
 
-    It grows with attention and with how long people stay, and not with how many they are. Attention that is unknown
-    for a part of the time is taken to be as in the rest.
+    It grows with attention and length of stay, but not with the number of people. Time with unknown attention counts
+    like the rest.
     """
     people, ratio = window.faces.carried + window.faces.arrived, window.attention.ratio
     if not people or ratio is None:
@@ -288,7 +289,7 @@ def engagement(window: Window) -> float | None:
 
 
 def lift(window: Window) -> tuple[float, ...] | None:
-    """By how much each class exceeds what this place usually shows; adds up to 0. None without a baseline."""
+    """Return by how much each class exceeds the place's baseline; adds up to 0. None without a baseline."""
     emotion, usual = window.emotion, window.usual
     if emotion.weight <= 0 or usual.weight <= 0:
         return None

@@ -36,32 +36,32 @@ BASELINE_FILE = "baseline.json"
 """Name of the file in the state directory."""
 
 EVERY_S = 600.0
-"""The baseline is a matter of hours; writing it more often would only wear the SD card."""
+"""Seconds between two writes: the baseline changes within hours, and more writes would wear the SD card."""
 
 READY = 600.0
-"""Person-seconds of readings before a baseline is used."""
+"""Person-seconds of readings from which a baseline is used."""
 
 MEMORY = 4 * 3600.0
-"""Person-seconds after which what was learned counts 1/e."""
+"""Person-seconds in which older readings decay to 1/e."""
 
 _MOST = 20.0
-"""Person-seconds one window can teach: a crowd must not become the usual at once."""
+"""Most person-seconds that one window contributes, so that a crowd does not dominate the baseline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """``p`` is the usual distribution, ``weight`` the person-seconds it rests on (at most about :data:`MEMORY`)."""
+    """Emotion baseline of a place: mean distribution ``p`` over ``weight`` person-seconds (at most about MEMORY)."""
 
     weight: float = 0.0
     p: tuple[float, ...] = (1 / len(EMOTIONS),) * len(EMOTIONS)
 
     @property
     def ready(self) -> bool:
-        """Whether enough was learned to compare with."""
+        """Whether it rests on enough readings to be used."""
         return self.weight >= READY
 
     def learn(self, sums: EmotionSums) -> Baseline:
-        """With one more window; one without enough evidence teaches nothing."""
+        """Add a window; one without enough evidence changes nothing."""
         estimate = estimate_emotion(sums)
         if estimate is None:
             return self
@@ -71,22 +71,22 @@ class Baseline:
         return Baseline(total, tuple((old * q + new * p) / total for q, p in zip(self.p, estimate.p, strict=True)))
 
     def apply(self, window: Window) -> Window:
-        """``window`` with the baseline in force, once it is ready."""
+        """Add the baseline to ``window``, once it is ready."""
         weight = window.emotion.weight
         if not self.ready or weight <= 0:
             return window
         return replace(window, usual=UsualSums(weight, tuple(weight * q for q in self.p)))
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return JSON values."""
         return {"weight": self.weight, "p": dict(zip(EMOTIONS, self.p, strict=True))}
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Baseline:
-        """From :meth:`document`.
+        """Parse the result of :meth:`document`.
 
         Raises:
-            ValueError: it is none: learn anew.
+            ValueError: not a baseline.
         """
         try:
             weight, p = float(document["weight"]), tuple(float(document["p"][name]) for name in EMOTIONS)
@@ -99,7 +99,7 @@ class Baseline:
 
 
 class BaselineFile:
-    """Keeps a baseline in ``path``; losing it costs only the time to learn it again."""
+    """File that keeps a baseline over restarts; losing it costs only the time to learn again."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
@@ -108,19 +108,19 @@ class BaselineFile:
         self._due = 0.0
 
     def read(self) -> Baseline:
-        """What was learned before; a fresh one when there is none that can be used."""
+        """Read the baseline; a new one when the file is missing or unusable."""
         try:
             self._kept = Baseline.parse(json.loads(self._path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return Baseline()
         except (OSError, ValueError) as error:
-            log.warning("%s: %s: learning anew what is usual here", self._path, error)
+            log.warning("%s: %s: the baseline starts over", self._path, error)
             return Baseline()
         self._due = self._clock.monotonic() + EVERY_S
         return self._kept
 
     def keep(self, baseline: Baseline, *, now: bool = False) -> None:
-        """Write ``baseline`` when it is time to, or ``now``; not when it is what was kept last."""
+        """Write ``baseline`` when a write is due, or ``now``; unchanged ones are not written."""
         time = self._clock.monotonic()
         if baseline == self._kept or not (now or time >= self._due):
             return
@@ -142,16 +142,16 @@ PAIRS: Mapping[str, str] = {
     "scream": "fear",
     "gasp": "surprise",
 }
-"""Bursts and the expressions that go with them."""
+"""Matching expression of each burst."""
 
 SLACK = 1.0
-"""Seconds that the expression may be read before the burst begins or after it ends."""
+"""Seconds before the start and after the end of a burst in which a matching expression counts."""
 
 USUAL = 0.2
-"""A class is as likely as this in an average reading of a face."""
+"""Probability of a class in an average reading."""
 
 _LEAST = 0.4
-"""Probability from which an expression counts as shown."""
+"""Least probability of a matching expression."""
 
 _KEEP = 8.0
 
@@ -163,14 +163,14 @@ class _Shown:
 
 
 class Fusion:
-    """Feed it every report; it returns what matched. Remembers some seconds of readings and open bursts."""
+    """Fusion of bursts and expressions over the last seconds of reports."""
 
     def __init__(self) -> None:
         self._shown: deque[_Shown] = deque()
         self._open: list[Event] = []
 
     def accept(self, report: VisionReport | AudioReport) -> list[Event]:
-        """Events of kind ``fusion`` that ``report`` completes. A burst is matched once."""
+        """Take a report; return the events of kind ``fusion`` that it completes. A burst is matched once."""
         for observation in report.observations:
             if observation.name == EMOTION and not observation.recalled:
                 self._shown.append(_Shown(observation.time, observation.values))
@@ -193,7 +193,7 @@ class Fusion:
 
 
 def fuse(score: float, shown: float, usual: float = USUAL) -> float:
-    """The burst's probability once the expression is known to be ``shown`` likely; never lower than ``score``."""
+    """Return the burst's probability given the expression's probability ``shown``; never lower than ``score``."""
     ratio = max(1.0, shown / usual)
     return score * ratio / (1 - score + score * ratio)
 
@@ -202,14 +202,14 @@ def fuse(score: float, shown: float, usual: float = USUAL) -> float:
 
 
 class TrendKeeper:
-    """Compares each window with the mean of those in the ``span`` seconds before it."""
+    """Trend of each window against the mean of those in the ``span`` seconds before it."""
 
     def __init__(self, span: float = 60.0) -> None:
         self._span = span
         self._before: deque[Window] = deque()
 
     def next(self, window: Window) -> Trend | None:
-        """The trend of ``window``; None when there is nothing before it."""
+        """Return the trend of ``window``; None when no window precedes it."""
         while self._before and self._before[0].end <= window.begin - self._span + 1e-6:
             self._before.popleft()
         trend = compare(reduce(merge, self._before), window) if self._before else None
@@ -218,7 +218,7 @@ class TrendKeeper:
 
 
 def compare(before: Window, now: Window) -> Trend:
-    """What changed from ``before`` to ``now``."""
+    """Return the differences from ``before`` to ``now``."""
     return Trend(
         seconds=before.seconds,
         valence=_difference(_valence(before), _valence(now)),

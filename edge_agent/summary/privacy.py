@@ -1,8 +1,8 @@
-"""The k-people rule: a window of too few people is reduced to an allow-list before anything else sees it.
+"""k-people rule: reduce a window of too few people to an allow-list of fields before anything else uses it.
 
 Applied once, to the window as it closes, so that nothing withheld reaches a baseline, a trend, an outbox, a sink or a
 roll-up: merging what is left can reveal nothing that a part withheld. People are counted as faces found in one and the
-same picture. Distinct tracks would count somebody who comes back twice, and so tell about one person as if of two.
+same picture. Distinct tracks would count a person who comes back twice, and so reveal data about one person.
 
 Allowed: how many faces there were and when, sounds, of which nobody knows who made them, and how well the streams were
 watched. Every other field of a window, also one that is added later, is withheld until it is named here. Pure.
@@ -18,10 +18,10 @@ from edge_agent.domain.observation import QUALITY_FLAGS
 from edge_agent.domain.summary import FaceSums, StreamSums, Window
 
 ALLOWED = frozenset({"begin", "end", "faces", "bursts", "stream", "withheld", "unseen", "unheard"})
-"""Fields of a window that are told of however few people."""
+"""Fields of a window that are published for any number of people."""
 
 ALLOWED_FACES = frozenset({"most", "person_seconds", "seconds", "carried", "arrived", "together"})
-"""Fields of :class:`FaceSums` that are told of however few people."""
+"""Fields of :class:`FaceSums` that are published for any number of people."""
 
 ALLOWED_STREAM = frozenset(
     {
@@ -36,17 +36,17 @@ ALLOWED_STREAM = frozenset(
         "resized",
     }
 )
-"""Fields of :class:`StreamSums` that are told of however few people."""
+"""Fields of :class:`StreamSums` that are published for any number of people."""
 
 ALLOWED_EVENTS = frozenset({ARRIVAL, BURST})
-"""Kinds of events that say no more than the allowed parts of a window."""
+"""Kinds of events that reveal no more than the allowed fields of a window."""
 
 
 def withhold(window: Window, min_people: int) -> Window:
-    """``window`` without what it says about people if it saw fewer than ``min_people`` (0 and 1: never) together.
+    """Withhold the data about people from a window with fewer than ``min_people`` (0 and 1: never) at a time.
 
-    A window in which nobody was seen counts as withheld only if something had to be taken out of it: readings of
-    somebody who was there just before, or measures, which may be about anybody.
+    A window without people counts as withheld only if something was removed: readings of somebody who was there just
+    before, or measures, which may be about anybody.
     """
     if min_people < 2 or window.faces.together >= min_people:
         return window
@@ -54,7 +54,7 @@ def withhold(window: Window, min_people: int) -> Window:
 
 
 def strip(window: Window) -> Window:
-    """The allowed fields of ``window``, marked as withheld unless there was nobody and nothing to take out."""
+    """Keep only the allowed fields of ``window``, and mark it as withheld unless nothing was removed."""
     stream = StreamSums(**_only(window.stream, ALLOWED_STREAM))
     told = _only(window, ALLOWED) | {
         "faces": FaceSums(**_only(window.faces, ALLOWED_FACES)),
@@ -70,5 +70,5 @@ def _only(sums: Any, allowed: frozenset[str]) -> dict[str, Any]:
 
 
 def may_tell(event: Event, people: int, min_people: int) -> bool:
-    """Whether ``event`` may be told while ``people`` were seen together in the open window so far."""
+    """Return whether ``event`` may be published while ``people`` were seen at a time in the open window so far."""
     return min_people < 2 or people >= min_people or event.kind in ALLOWED_EVENTS

@@ -1,4 +1,4 @@
-"""Merging stamped summaries: 10 s windows into a minute, minutes into ten, tens into hours. The sums stay exact."""
+"""Merge summaries into longer ones: windows into a minute, ten minutes and an hour. The sums stay exact."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ LEVELS = (60.0, 600.0, 3600.0)
 
 
 def merge_summaries(a: Summary, b: Summary) -> Summary:
-    """The summary that covers ``a`` and then ``b`` of the same boot.
+    """Merge a summary ``a`` and its successor ``b`` of the same boot.
 
-    It starts when ``a`` did; its clock is trusted only if both were. Raises ValueError when the windows overlap.
+    The result starts with ``a``; its clock is synchronised only if both were. Raises ValueError when the windows
+    overlap.
     """
     clock: ClockState = "synced" if a.clock == b.clock == "synced" else "unsynced"
     return Summary(a.start, clock, merge(a.window, b.window))
@@ -23,7 +24,7 @@ def merge_summaries(a: Summary, b: Summary) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class Rolled:
-    """``summary`` covers at least ``level`` seconds and is the ``number``-th of them since the start, from 1."""
+    """Completed longer summary of at least ``level`` seconds, the ``number``-th since the start, from 1."""
 
     level: float
     number: int
@@ -31,10 +32,9 @@ class Rolled:
 
 
 class RollUp:
-    """Feed it consecutive summaries; it gives back those of a minute, ten minutes and an hour as they are complete.
+    """Roll-up of consecutive summaries into those of a minute, ten minutes and an hour.
 
-    Each of ``levels`` (seconds) is a multiple of the one before. What is incomplete when the agent stops is nowhere
-    else than in the summaries themselves.
+    Each of ``levels`` (seconds) is a multiple of the one before. Incomplete ones are dropped when the agent stops.
     """
 
     def __init__(self, levels: Sequence[float] = LEVELS) -> None:
@@ -43,7 +43,7 @@ class RollUp:
         self._done = [0] * len(levels)
 
     def add(self, summary: Summary) -> list[Rolled]:
-        """Longer summaries that ``summary`` completes, shortest first. One that is longer than a level passes it by."""
+        """Add a summary; return the longer ones it completes, shortest first. One longer than a level skips it."""
         found: list[Rolled] = []
         part: Summary | None = summary
         for k, length in enumerate(self._levels):

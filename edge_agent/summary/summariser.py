@@ -1,4 +1,4 @@
-"""Turns reports into stamped summaries and events, on the injected clock.
+"""Turn reports into summaries and events with wall time, on the injected clock.
 
 Wall time is read once, when a window closes or an event is known, and the start is counted back on the monotonic clock:
 a wall clock that jumps in between moves the stamp, never the length.
@@ -22,11 +22,11 @@ OnEvent = Callable[[Event, float, ClockState], None]
 
 
 class Summariser:
-    """Feed it reports and call :meth:`tick`; it calls back with what is finished. One thread only.
+    """Summariser: takes reports and ticks, calls back with summaries, events and presence. One thread only.
 
-    What it says about fewer than ``min_people`` is withheld. ``on_presence`` hears at once how many people are in view
-    whenever that changes; with ``min_people`` it learns what summaries and arrivals tell anyhow: the most people of the
-    open window and of the one before, so a departure shows only after a window without that person.
+    Data about fewer than ``min_people`` is withheld. ``on_presence`` is called whenever the number of people in view
+    changes; with ``min_people`` it gets only what summaries and arrivals reveal anyway: the most people of the open
+    window and of the one before, so a departure shows only after a window without that person.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Summariser:
         self._most_before = 0
         self._min_people = min_people
         self.baseline = baseline or Baseline()
-        """What this place usually shows, learned from every window; assign a new one to start afresh."""
+        """Emotion baseline of the place, learned from every window; assign a new one to start over."""
         self._fusion = Fusion()
         self._trend = TrendKeeper()
         self._builder = WindowBuilder(clock.monotonic(), window_s)
@@ -58,7 +58,7 @@ class Summariser:
         return self._builder.end
 
     def suspend(self, camera: str, microphone: str) -> None:
-        """Say why there is nothing to see or to hear now, as :meth:`WindowBuilder.suspend`; empty: there is."""
+        """Set the reasons why camera and microphone deliver nothing now; empty when they deliver."""
         if (camera, microphone) != self._builder.suspended:
             now = self._clock.monotonic()
             self._emit(self._builder.advance(now))
@@ -66,7 +66,7 @@ class Summariser:
             self._tell_presence()
 
     def accept(self, report: VisionReport | AudioReport) -> None:
-        """Count a report; its events are passed on at once. One that claims to come from the future is of now."""
+        """Add a report and pass on its events at once. Times in the future are set to now."""
         report = replace(report, time=min(report.time, self._clock.monotonic()))
         report = replace(report, events=(*report.events, *self._fusion.accept(report)))
         self._emit(self._builder.advance(report.time))

@@ -427,7 +427,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.
     reader, writer = os.pipe()
     try:
         for path in (tmp_path / "pipe", Path(f"/proc/self/fd/{reader}")):
-            with pytest.raises(MediaError, match=r"is a pipe; save what comes from it to a file"):
+            with pytest.raises(MediaError, match=r"is a pipe; save its data to a file"):
                 read_media(path)
     finally:
         os.close(reader)
