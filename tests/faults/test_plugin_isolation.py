@@ -134,13 +134,14 @@ def test_a_used_up_budget_is_a_crash_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "why"), [("segfault", "its process died of SIGSEGV"), ("fail", "ValueError: it is dark")]
+    ("build", "why"),
+    [("segfault", "its process died of SIGSEGV"), ("fail", "ValueError: it is dark (support/faulty.py:")],
 )
 def test_what_cannot_be_built_says_why_at_once(build: str, why: str) -> None:
     """Row 26: an isolated analyzer that crashes while it is made: refused at once, with the reason."""
     with pytest.raises(PluginError) as refused:
         make(build=build)
-    assert str(refused.value) == why
+    assert str(refused.value).startswith(why)
 
 
 def test_pictures_of_any_size_arrive_and_ours_stay_as_they_are(
@@ -168,9 +169,10 @@ def test_signals_for_the_agent_do_not_end_the_child(analyzer: IsolatedAnalyzer) 
 
 
 def test_nothing_is_left_behind() -> None:
-    def held() -> tuple[int, int, set[str]]:
+    def held() -> tuple[int, int, int]:
         gc.collect()
-        return len(os.listdir("/proc/self/fd")), len(family(os.getpid())), set(os.listdir("/dev/shm"))
+        memory = Path("/proc/self/maps").read_text().count("memfd:")  # what is in /dev/shm may be anybody's
+        return len(os.listdir("/proc/self/fd")), len(family(os.getpid())), memory
 
     before = held()
     analyzer = make()

@@ -47,12 +47,12 @@ def sine(rate: int, seconds: float, frequency: float = 440.0) -> np.ndarray[Any,
     return np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)
 
 
-@pytest.mark.parametrize(("channel", "factor"), [("1", -0.25), (None, 0.125)])
+@pytest.mark.parametrize(("channel", "factor"), [("1", 0.25), (None, 0.375)])
 def test_exact_samples_resampled_from_44100(
     tmp_path: Path, environment: dict[str, str], channel: str | None, factor: float
 ) -> None:
     tone = sine(ALSA_RATE, 8.0)
-    config = file_device(tmp_path, np.stack([0.5 * tone, -0.25 * tone], axis=1))
+    config = file_device(tmp_path, np.stack([0.5 * tone, 0.25 * tone], axis=1))
     saved = tmp_path / "heard.npy"
     arguments = ["TestMic", "--seconds", "3", "--save", str(saved)] + (["--channel", channel] if channel else [])
     listener = Listener(environment | {"ALSA_CONFIG_PATH": str(config)}, *arguments)

@@ -235,10 +235,10 @@ def test_what_the_config_forbids_cannot_be_switched_on(device: Device, broker: M
     assert forbidden["status"] == "refused"
     assert "microphone.source is none" in forbidden["reason"]
     assert "commands.allow" in ask(heard, "profile", "detail", "f2")["reason"]
-    paused = ask(heard, "pause", 2, "f3")
+    paused = ask(heard, "pause", 10, "f3")
     assert paused["state"]["camera"] == "off"
     assert paused["state"]["paused_until"] is not None
-    wait_for(lambda: state(heard)["camera"] == "on", "the end of the pause", 20)
+    wait_for(lambda: state(heard)["camera"] == "on", "the end of the pause", 40)
     assert ask(heard, "reload", None, "f4")["status"] == "accepted"
     for number, target in enumerate(("stream", "baseline")):
         assert ask(heard, "reset", target, f"r{number}")["status"] == "accepted"

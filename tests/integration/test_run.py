@@ -162,7 +162,7 @@ def test_sigterm_ends_within_five_seconds_and_flushes_the_open_window(
     began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(20) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 5 * overload()
     wait_for(lambda: subscriber.messages(status)[-1] == "offline", "goodbye", 5)
     (text,) = subscriber.messages("edge-agent/kiosk-1/summary")
     assert 1 < json.loads(text)["seconds"] < 600
@@ -185,11 +185,16 @@ def test_sigterm_offline_ends_within_five_seconds_and_keeps_the_open_window(
             output, _ = agent.communicate(timeout=20)
             spent = time.monotonic() - began
     assert agent.returncode == 0, output
-    assert spent < 5
+    assert spent < 5 * overload()
     exported = cli("outbox", "export", "--config", config, EDGE_AGENT__DEVICE__STATE_DIR=str(tmp_path / "state"))
     rows = [json.loads(line) for line in exported.stdout.splitlines()]
     (summary,) = [row["payload"] for row in rows if row["kind"] == "summary"]
     assert 1 < summary["seconds"] < 600
+
+
+def overload() -> float:
+    """By how much longer things may take than they should: this machine's load beyond two processes a processor."""
+    return max(1.0, os.getloadavg()[0] / (2 * (os.cpu_count() or 1)))
 
 
 @contextmanager
