@@ -71,11 +71,11 @@ def agent(state: str, port: int, rate: float) -> None:
     """Be the agent, and post stamps."""
     config = ConfigText("benchmark", CONFIG.format(state=state, port=port, token=TOKEN, models=cache_dir()))
     settings = config.settings()
-    assembly = PipelineBuilder(config, settings)
-    assembly.pull_missing(pull_quietly)
-    assembly.activate()
+    builder = PipelineBuilder(config, settings)
+    builder.pull_missing(pull_quietly)
+    builder.activate()
     bus, web, stop = EventBus(), web_side(None, settings), Stop()
-    running = Agent(settings, assembly, bus=bus, companions=lambda *live: [web(*live)])
+    running = Agent(settings, builder, bus=bus, companions=lambda *live: [web(*live)])
 
     def post() -> None:
         number = 0

@@ -106,13 +106,13 @@ class Session:
             raise ConfigError(f"fps = {fps}: must be above 0")
         if window_s is not None and not window_s > 0:
             raise ConfigError(f"window_s = {window_s}: must be above 0")
-        self._assembly = _assemble(analyzers, window_s, None if config is None else Path(config), live)
+        self._builder = _assemble(analyzers, window_s, None if config is None else Path(config), live)
         if pull:
-            self._assembly.pull_missing()
-        self._assembly.require_models()
-        self._assembly.activate()
+            self._builder.pull_missing()
+        self._builder.require_models()
+        self._builder.activate()
         self._refuse_broken()
-        self._run: Run | None = Run(self._assembly, fps, stills=stills)
+        self._run: Run | None = Run(self._builder, fps, stills=stills)
         self._fps = fps
         self._resampler: tuple[float, Resampler] | None = None
         self._pictures, self._picture_time = 0, 0.0
@@ -122,9 +122,9 @@ class Session:
 
     def _refuse_broken(self) -> None:
         broken = (Status.LOAD_ERROR, Status.SELF_CHECK_FAILED)
-        wrong = [f"{r.name}: {r.detail}" for r in self._assembly.plugins.reports() if r.status in broken]
+        wrong = [f"{r.name}: {r.detail}" for r in self._builder.plugins.reports() if r.status in broken]
         if wrong:  # an answer without them would say that nobody was there
-            self._assembly.close()
+            self._builder.close()
             raise PluginError("\n".join(wrong))
 
     def __enter__(self) -> Session:
@@ -220,7 +220,7 @@ class Session:
         self._running()
         if self._pictures or self._resampler:
             raise ValueError("this session has begun with pictures or sound: open another one for a file")
-        analysis = analyze(Path(path), self._assembly, self._fps, progress)
+        analysis = analyze(Path(path), self._builder, self._fps, progress)
         self._run = None
         return analysis
 
@@ -242,7 +242,7 @@ class Session:
         return {r.name: _told(r) for r in self._assembly.plugins.reports() if r.kind and r.name in self._known()}
 
     def _known(self) -> frozenset[str]:
-        return frozenset(self._assembly.plugins.analyzer_settings())
+        return frozenset(self._builder.plugins.analyzer_settings())
 
     def finish(self, duration: float = 0.0) -> Analysis:
         """End the stream: close the last window and finish open sounds. No input may follow.
@@ -266,7 +266,7 @@ class Session:
     def close(self) -> None:
         """Free the models; may be called again."""
         self._run = None
-        self._assembly.close()
+        self._builder.close()
 
     def _running(self) -> Run:
         if self._run is None:
@@ -291,7 +291,7 @@ def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path 
     if window_s is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window_s})})
     if analyzers is None:
-        assembly = PipelineBuilder(text, settings, recorded=not live)
+        builder = PipelineBuilder(text, settings, recorded=not live)
     else:
         named = {name: {} for name in analyzers} if not isinstance(analyzers, Mapping) else analyzers
         plugins = PipelineBuilder(text, settings).plugins
@@ -305,11 +305,11 @@ def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path 
         tables |= {name: {"enabled": False} for name, report in unusable.items() if report.kind in _KINDS}
         for name, options in named.items():
             tables[name] |= {**options, "enabled": True}
-        assembly = PipelineBuilder(text, settings.model_copy(update={"analyzers": tables}), recorded=not live)
-    wrong = [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR]
+        builder = PipelineBuilder(text, settings.model_copy(update={"analyzers": tables}), recorded=not live)
+    wrong = [r.detail for r in builder.plugins.reports() if r.status is Status.CONFIG_ERROR]
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return assembly
+    return builder
 
 
 def _picture(image: npt.NDArray[np.uint8], rgb: bool) -> npt.NDArray[np.uint8]:

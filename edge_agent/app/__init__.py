@@ -1,4 +1,4 @@
-"""The composition root, which knows every stage: ``Agent`` is the daemon, ``analyze`` its offline twin."""
+"""Composition root: ``Agent`` and ``Daemon`` run the pipeline live, ``analyze`` runs it over a recording."""
 
 from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder

@@ -1,4 +1,4 @@
-"""The daemon's life: start capture, analysis, summary and delivery as supervised threads, and stop them in order.
+"""Life of the agent: start capture, analysis, summary and delivery as supervised threads, and stop them in order.
 
 Started downstream first and stopped upstream first. ``run`` returns when a stop is requested or when every source was a
 recording that is over; the open window is flushed on the way out.
@@ -37,7 +37,7 @@ Companions = Callable[[Live, CommandHandlers], Sequence[Component]]
 
 
 class Agent:
-    """One camera, one microphone, one outbox. ``builder`` must already be activated.
+    """Run the pipeline of one camera and one microphone, with its control. ``builder`` must already be activated.
 
     ``reload`` asks for the config to be read again; without it that command is refused. With a ``bus`` there is a
     :attr:`live` view, of which the ``companions`` (started first, stopped last) are made.

@@ -1,4 +1,4 @@
-"""What the daemon, ``analyze`` and the self-help commands share: plugins, models and lanes made from one config."""
+"""Pipeline builder: plugins, models and lanes made from one config, for the daemon, ``analyze`` and the doctor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 S = TypeVar("S")
 M = TypeVar("M", bound=BaseModel)
 Pull = Callable[[ModelStore, Sequence[str]], object]
-"""Fetches models by name; the command line's shows a progress bar."""
+"""Fetches models by name; the command line passes one with a progress bar."""
 
 
 def pull_quietly(store: ModelStore, names: Sequence[str]) -> None:
@@ -44,9 +44,9 @@ def pull_quietly(store: ModelStore, names: Sequence[str]) -> None:
 
 
 class PipelineBuilder:
-    """Discovers plugins, fetches the models they lack, and activates their analyzers.
+    """Discover plugins, fetch the models they lack, and activate their analyzers.
 
-    ``recorded``: for recordings and stills, of which analyzers see more by default than they could at once.
+    ``recorded``: for recordings and stills, of which analyzers see more by default than of a live stream.
     """
 
     def __init__(self, config: ConfigText, settings: Settings, *, recorded: bool = False) -> None:
@@ -58,7 +58,7 @@ class PipelineBuilder:
         self._active: list[ActiveAnalyzer] = []
 
     def pull_missing(self, pull: Pull = pull_quietly) -> None:
-        """Fetch what the enabled analyzers need and ``models.auto_pull`` allows; a failure costs only that analyzer."""
+        """Fetch models of the enabled analyzers if ``models.auto_pull`` allows; a failure disables that analyzer."""
         if not self.settings.models.auto_pull:
             return
         for name in self.plugins.required_models():
@@ -68,7 +68,7 @@ class PipelineBuilder:
                 log.warning("%s", error)
 
     def require_models(self) -> None:
-        """Insist on the models of every enabled analyzer, except on those without which it only sees less.
+        """Require the models of every enabled analyzer, except optional ones, without which it only sees less.
 
         Raises:
             ModelError: one of them is missing or damaged; says how to get it.
@@ -84,7 +84,7 @@ class PipelineBuilder:
     def activate(self, *, try_out: bool = False) -> Sequence[ActiveAnalyzer]:
         """Build and self-check the enabled analyzers; the others keep their status.
 
-        ``try_out``: only to be looked at; each is asked once, too, as a lane would.
+        ``try_out``: only for an examination; each analyzer is called once, too, as a lane would.
         """
         context = AnalyzerContext(self.store, self.settings.models.threads)
         self._active = self.plugins.activate(context, try_out=try_out)
@@ -102,12 +102,12 @@ class PipelineBuilder:
         return VisionLane(self._active, bounds or configured, tracker, governor), AudioLane(self._active)
 
     def governor(self, clock: Clock) -> Governor:
-        """What slows the vision lane under load and heat, by the configured limits."""
+        """The load governor of the vision lane, with the configured limits."""
         pacing = self.settings.pacing
         return Governor(machine_probe(clock), LoadLimits(cpu=pacing.max_cpu, celsius=pacing.max_celsius))
 
     def info(self) -> dict[str, object]:
-        """What the retained ``info`` topic tells about this installation."""
+        """The document of the retained ``info`` topic."""
         return {
             "version": __version__,
             "name": self.settings.device.name or self.settings.device.id,
@@ -118,11 +118,11 @@ class PipelineBuilder:
         }
 
     def video_plugins(self) -> dict[str, Callable[[Clock], VideoSource]]:
-        """Camera backends of plugins, their settings already checked when they are made."""
+        """Factories of the camera sources of plugins, by name; they raise ConfigError."""
         return {n: partial(self._make_source, n, s.video) for n, s in self.plugins.sources.items() if s.video}
 
     def audio_plugins(self) -> dict[str, Callable[[Clock], AudioSource]]:
-        """Microphone backends of plugins."""
+        """Factories of the microphone sources of plugins, by name; they raise ConfigError."""
         return {n: partial(self._make_source, n, s.audio) for n, s in self.plugins.sources.items() if s.audio}
 
     def _make_source(self, name: str, make: Callable[[Any, Clock], S], clock: Clock) -> S:
@@ -130,7 +130,7 @@ class PipelineBuilder:
         return make(self._validated("sources", name, self.plugins.sources[name].settings, table), clock)
 
     def sinks(self) -> dict[str, Callable[[], Sink]]:
-        """What makes the sinks whose table says ``enabled``. Raises ConfigError."""
+        """Factories of the sinks whose table says ``enabled``, by name. Raises ConfigError."""
         self._refuse_unknown("sinks", self.settings.sinks, self.plugins.sinks)
         specs = self.plugins.sinks
         checked = {n: self._validated("sinks", n, s.settings, self.settings.sinks.get(n, {})) for n, s in specs.items()}
@@ -188,12 +188,12 @@ class PipelineBuilder:
         return frozenset(active.spec.name for active in self._active)
 
     def timings(self) -> dict[str, tuple[Kind, Use]]:
-        """What each active analyzer took of the last half minute."""
+        """Time each active analyzer used in the last half minute, by name."""
         return {active.spec.name: (active.spec.kind, active.timing.use()) for active in self._active if active.alive}
 
     @property
     def slowest_check_s(self) -> float:
-        """Seconds that the slowest self-check of the active analyzers took: how fast this machine is."""
+        """Seconds of the slowest self-check of the active analyzers, a measure of this machine's speed."""
         return max((active.check_s for active in self._active), default=0.0)
 
     def close(self) -> None:
@@ -207,7 +207,11 @@ _KINDS = frozenset(kind.value for kind in Kind)
 
 
 def privacy_manifest(settings: Settings, analyzers: frozenset[str]) -> dict[str, object]:
-    """``analyzers`` are the names of those that run; ``local_sinks`` receive the same messages as the broker."""
+    """The privacy part of the ``info`` topic: where the device stands, what it uses, what it lets out.
+
+    Made from the settings alone, so that it describes what is in force. ``analyzers`` are the names of those that run;
+    ``local_sinks`` receive the same messages as the broker.
+    """
     privacy = settings.privacy
     manifest: dict[str, object] = {
         "context": privacy.context,

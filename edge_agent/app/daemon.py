@@ -1,4 +1,4 @@
-"""The long-running process around the agent: one agent after another, a new one whenever the config changed.
+"""Daemon: run one agent after another, a new one whenever the config changed.
 
 A reload is asked for by SIGHUP or by a changed file. The new config is checked completely, plugins included, before the
 running agent is touched; a bad one is reported on the health topic and the old one stays in force. One that loosens
@@ -30,23 +30,23 @@ log = logging.getLogger(__name__)
 RELOAD = "reload"
 
 PULL_S = 300.0
-"""Longest wait for models at a start; what comes later is used by the next one."""
+"""Longest wait for models at a start; models that come later are used by the next start."""
 
 START_S = 600.0
 """Longest wait for plugins to load and models to warm up: a Raspberry Pi needs seconds, an emulated one minutes."""
 
 BUSY_S = 30.0
-"""How far each ping during long work puts off systemd's start timeout."""
+"""Seconds by which each ping during long work extends systemd's start timeout."""
 
 T = TypeVar("T")
 
 SETTLE_S = 2.0
-"""Seconds for which a config file was left alone before it is read again."""
+"""Seconds without a write to a config file before it is read again (debounce)."""
 
 MakeCompanion = Callable[[Live, CommandHandlers], Component]
 Web = Callable[[Settings], MakeCompanion]
-"""Readies a web side for these settings, raising ConfigError, to be made once there is an agent. What it gives compares
-unequal when it is another one, as with another token in the same file."""
+"""Prepares the web side of an agent with these settings; raises ConfigError. Two results are equal when nothing differs
+between them, the token in the token file included."""
 
 
 class ComponentError(EdgeAgentError):
@@ -54,10 +54,10 @@ class ComponentError(EdgeAgentError):
 
 
 class ConfigFile:
-    """A config file (None: defaults only): its content, and whether it was rewritten since it was last read.
+    """Watch and read a config file (None: defaults only).
 
     Editors, copies and deployment tools write in place, and most beginnings of a TOML file are valid TOML with fewer
-    options. So a file is only believed once it was left alone for ``SETTLE_S`` seconds of ``monotonic``.
+    options. So a change counts only after ``SETTLE_S`` seconds of ``monotonic`` without another write.
     """
 
     def __init__(self, path: Path | None, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -67,18 +67,18 @@ class ConfigFile:
         self._since = monotonic()
 
     def read(self) -> tuple[ConfigText, Settings]:
-        """The text and the settings in it. Raises ConfigError."""
+        """Read the text and the settings in it. Raises ConfigError."""
         self._seen = self._latest = self._stamp()
         config = read(self._path)
         return config, config.settings()
 
     def changed(self) -> bool:
-        """Whether the file is another one than the one last read; a file that is missing for now has not changed."""
+        """Whether the file differs from the one last read; a missing file has not changed."""
         stamp = self._watch()
         return stamp is not None and stamp != self._seen
 
     def settled(self) -> bool:
-        """Whether nobody has written to the file lately."""
+        """Whether the last write to the file was long enough ago."""
         stamp = self._watch()
         return stamp == self._seen or self._monotonic() - self._since >= SETTLE_S
 
@@ -99,9 +99,9 @@ class ConfigFile:
 
 
 class Daemon:
-    """Runs agents until ``stop`` is requested or the recordings are over. ``on_settings`` is told what is in force.
+    """Run agents until ``stop`` is requested or the recordings are over.
 
-    ``web`` readies the agent's web side; it is asked when the config enables that.
+    ``on_settings`` is called with the settings in force, ``web`` prepares the web side where the config enables it.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Daemon:
         self._loosened: tuple[str, ...] = ()
 
     def run(self) -> None:
-        """Work.
+        """Run until the end.
 
         Raises:
             EdgeAgentError: the start is impossible, or a component failed too often.
@@ -134,15 +134,15 @@ class Daemon:
             (config, settings), self._next = self._next, None
             self._on_settings(settings)
             web = self._web_of(settings)
-            assembly = self._beside_pings("loading plugins", partial(PipelineBuilder, config, settings), START_S)
-            if assembly is not None:
-                self._beside_pings("fetching models", partial(assembly.pull_missing, self._pull), PULL_S, give_up=True)
-                self._beside_pings("warming up models", assembly.activate, START_S)
-            if assembly is None or self._stop.requested:
+            builder = self._beside_pings("loading plugins", partial(PipelineBuilder, config, settings), START_S)
+            if builder is not None:
+                self._beside_pings("fetching models", partial(builder.pull_missing, self._pull), PULL_S, give_up=True)
+                self._beside_pings("warming up models", builder.activate, START_S)
+            if builder is None or self._stop.requested:
                 self._notifier.stopping()
                 return
             inner = Stop()
-            agent = self._agent(settings, assembly, web)
+            agent = self._agent(settings, builder, web)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings, web))  # noqa: B023 - ends with run
             if inner.failure:
                 raise ComponentError(inner.reason)
@@ -150,10 +150,10 @@ class Daemon:
                 return
 
     def _beside_pings(self, what: str, work: Callable[[], T], limit_s: float, *, give_up: bool = False) -> T | None:
-        """Do ``work``, which may take minutes on a slow card or network, in a thread while systemd hears of it.
+        """Do ``work``, which may take minutes on a slow card or network, in a thread, and ping systemd meanwhile.
 
         None when a stop was requested meanwhile, or after ``limit_s`` when ``give_up`` says so; the thread is left
-        behind then. Otherwise the pings end after ``limit_s``: what still hangs is the watchdog's.
+        behind then. Otherwise the pings end after ``limit_s``, and the watchdog handles what still hangs.
         """
         results: list[T] = []
         errors: list[BaseException] = []
@@ -182,10 +182,10 @@ class Daemon:
     def _web_of(self, settings: Settings) -> MakeCompanion | None:
         return self._web(settings) if self._web is not None and settings.web.enabled else None
 
-    def _agent(self, settings: Settings, assembly: PipelineBuilder, web: MakeCompanion | None) -> Agent:
+    def _agent(self, settings: Settings, builder: PipelineBuilder, web: MakeCompanion | None) -> Agent:
         agent = Agent(
             settings,
-            assembly,
+            builder,
             reload=self._hangup.set,
             bus=None if web is None else EventBus(),
             companions=lambda *live: [] if web is None else [web(*live)],
@@ -194,7 +194,7 @@ class Daemon:
         return agent
 
     def _tick(self, agent: Agent, inner: Stop, settings: Settings, web: object) -> None:
-        """Once a second: pass on a stop, look for a reload."""
+        """Forward a stop and check for a reload; called about twice a second."""
         if self._stop.requested:
             self._notifier.stopping()
             inner.request(self._stop.reason)

@@ -1,4 +1,4 @@
-"""The ``health`` topic: what works, what does not and why, as one JSON document.
+"""Health document: what works, what does not and why, as one JSON document for the ``health`` topic.
 
 :func:`problems` and :func:`document` are pure; :class:`HealthReporter` gathers the parts and publishes.
 """
@@ -37,11 +37,11 @@ HEALTH_S = 30.0
 """Longest time between two messages on the health topic."""
 
 PLUGIN = "plugin "
-"""How a problem of a plugin begins."""
+"""Prefix of the problem of a plugin."""
 
 NO_CONNECTION = "mqtt: no connection: "
 LOGGED = (PLUGIN, NO_CONNECTION)
-"""How problems begin that are in the log already."""
+"""Prefixes of problems that are logged where they occur."""
 
 NO_CLOCK = "clock: not synchronised: times are marked so, and nothing enters the history (device.trust_clock)"
 """Notice while the device does not know the time."""
@@ -52,10 +52,10 @@ CHOSEN = frozenset({OFF, PAUSED, PRIVACY, SCHEDULE})
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """Everything health is judged from. ``delivery`` are the outbox's and the connection's own figures.
+    """Input of the health document. ``delivery`` are the figures of the outbox and the connection.
 
-    ``notices`` are no problems, but must be known. ``unknown`` says by source why it tells nothing, as a reason of
-    :mod:`edge_agent.domain.summary`: only one that is missing is a problem. ``commands`` counts them by outcome.
+    ``notices`` are no problems, but must be known. ``unknown`` is, by source, the reason why there is nothing to see or
+    hear, one of :mod:`edge_agent.domain.summary`: only a missing source is a problem. ``commands`` counts by outcome.
     """
 
     uptime_s: float
@@ -81,7 +81,7 @@ DEAF_SHARE = 0.8
 
 
 def _starving(name: str, kind: Kind, use: Use) -> list[str]:
-    """The problem of one analyzer that takes the time of the others, if it does."""
+    """The problem of an analyzer that uses the time of the others, if it does."""
     sound = kind is Kind.AUDIO
     if use.share < (DEAF_SHARE if sound else SLOW_SHARE) or (not sound and use.mean_s < SLOW_S):
         return []
@@ -119,7 +119,7 @@ def problems(vitals: Vitals) -> list[str]:
 
 
 def _delivery_problems(figures: Mapping[str, Any]) -> list[str]:
-    """What subscribers can only learn from here; and why there is no connection, for whoever asks the device."""
+    """Problems of outbox, connection and sinks; why there is no connection, for readers on the device."""
     outbox = figures.get("outbox") or {}
     found = [f"outbox: {outbox['degraded']}: messages are held in memory"] if outbox.get("degraded") else []
     if figures.get("client_id_in_use"):
@@ -252,7 +252,9 @@ class HealthReporter:
             commands=self._remote.counts(),
             analyzers=self._builder.timings(),
         )
-        redacted: dict[str, Any] = self._redactor.texts(document(vitals))  # texts of plugins and brokers are not ours
+        redacted: dict[str, Any] = self._redactor.texts(
+            document(vitals)
+        )  # texts of plugins and brokers may hold secrets
         return redacted
 
     def _publish(self, told: Mapping[str, Any], notifier: Notifier) -> None:

@@ -1,7 +1,7 @@
-"""``analyze``: the daemon's lanes and windows over a recording, as fast as the machine can.
+"""Offline analysis: the daemon's lanes and windows over a recording, as fast as the machine can.
 
-Time is the recording's: the summaries' wall time counts from 1970-01-01T00:00:00Z and is marked unsynchronised, since a
-file does not say when it was made. Nothing here runs threads or sends anything.
+Time is the recording's: wall time of summaries counts from 1970-01-01T00:00:00Z and is marked unsynchronised, since a
+file does not say when it was made. No threads, no network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EVERY_FRAME = 1e6
 """A rate that no recording reaches: every frame is looked at."""
 
 SLIVER_S = 1.0
-"""A last window shorter than this belongs to the one before it."""
+"""A last window shorter than this is merged into the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class FaceRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole recording. Emotion scores in per cent; ``average_confidence_score`` is the detector's mean, 0 to 1;
-    ``eye_contact_score`` the share of the time in which heads were turned to the camera, 0 to 1.
+    """Result over the whole recording. Emotion scores in per cent; ``average_confidence_score`` is the detector's mean,
+    0 to 1; ``eye_contact_score`` the share of the time in which heads were turned to the camera, 0 to 1.
     """
 
     average_emotion_scores: Mapping[str, float] | None
@@ -80,12 +80,12 @@ Progress = Callable[[float, float], None]
 
 def analyze(
     path: Path,
-    assembly: PipelineBuilder,
+    builder: PipelineBuilder,
     fps: float = DEFAULT_FPS,
     progress: Progress | None = None,
     channel: int | None = None,
 ) -> Analysis:
-    """Run the active analyzers of ``assembly`` over the file ``path``. ``channel``: which one is heard; None: all.
+    """Run the active analyzers of ``builder`` over the file ``path``. ``channel``: which one is heard; None: all.
 
     Raises:
         MediaError: missing, unreadable or empty file.
@@ -94,32 +94,32 @@ def analyze(
     info = read_media(path, whole=True)
     for warning in info.warnings():
         log.warning("%s", warning)
-    return Run(assembly, fps, stills=info.still).file(info, progress, channel)
+    return Run(builder, fps, stills=info.still).file(info, progress, channel)
 
 
 class Run:
-    """The state of one pass over a recording: what is fed in the order of its time, and what was found so far.
+    """One pass over a recording: takes frames and sound in the order of their time and collects what is found.
 
-    ``stills``: pictures that do not follow on one another; a face is believed without waiting for a second look.
+    ``stills``: unrelated pictures; a face counts at once, without a second look to confirm it.
     """
 
-    def __init__(self, assembly: PipelineBuilder, fps: float = DEFAULT_FPS, *, stills: bool = False) -> None:
+    def __init__(self, builder: PipelineBuilder, fps: float = DEFAULT_FPS, *, stills: bool = False) -> None:
         self._clock = ManualClock(wall=0.0, synced=False)
         tracker = Tracker(TrackingRules(confirm=1)) if stills else None
-        self._vision, self._audio = assembly.lanes(Bounds.at(fps), tracker=tracker)
+        self._vision, self._audio = builder.lanes(Bounds.at(fps), tracker=tracker)
         self.summaries: list[Summary] = []
         """Windows that have ended."""
         self.events: list[Event] = []
-        """In the order in which they became known."""
+        """Events in the order in which they were detected."""
         self.faces: list[FaceRow] = []
         """Every face of every analysed frame."""
         self._frames = 0
-        self._window_s = assembly.settings.summary.window_s
+        self._window_s = builder.settings.summary.window_s
         self._summariser = Summariser(self._clock, self._window_s, self.summaries.append, self._on_event)
 
     @property
     def open_since(self) -> float:
-        """Seconds at which the open window begins: what is older comes too late."""
+        """Seconds at which the open window begins: older input comes too late."""
         return self._summariser.due - self._window_s
 
     def file(self, info: MediaInfo, progress: Progress | None = None, channel: int | None = None) -> Analysis:
@@ -135,7 +135,7 @@ class Run:
         return self.finish(str(info.path), info.duration)
 
     def frame(self, frame: Frame) -> VisionReport | None:
-        """Look at the next picture; None when it is not its turn at this rate."""
+        """Analyse the next frame; None when the rate skips it."""
         report = self._vision.offer(frame)
         if report is not None:
             self._frames += 1
@@ -144,19 +144,19 @@ class Run:
         return report
 
     def sound(self, block: AudioBlock) -> AudioReport:
-        """Listen to the next stretch of sound."""
+        """Analyse the next block of sound."""
         report = self._audio.offer(block)
         self._count(report, block.end)
         return report
 
     def end_sound(self) -> AudioReport:
-        """End what is still open in the sound; more may follow."""
+        """Complete the bursts that are still open; more sound may follow."""
         report = self._audio.finish()
         self._count(report, report.time)
         return report
 
     def finish(self, source: str, duration: float = 0.0) -> Analysis:
-        """Everything, after what is still open became final; at least ``duration`` seconds long."""
+        """Complete what is still open and return everything; at least ``duration`` seconds long."""
         self._count(self._audio.finish(), duration)
         self._summariser.flush()
         self._join_sliver()
@@ -166,7 +166,7 @@ class Run:
         return Analysis(source, seconds, tuple(self.summaries), events, tuple(self.faces), report)
 
     def _join_sliver(self) -> None:
-        """The last moment of a recording is part of the window before it, not one of its own."""
+        """Merge a very short last window into the one before it."""
         if len(self.summaries) > 1 and self.summaries[-1].seconds < min(SLIVER_S, self._window_s / 2):
             sliver, before = self.summaries.pop(), self.summaries.pop()
             self.summaries.append(replace(merge_summaries(before, sliver), trend=before.trend))
@@ -194,7 +194,7 @@ def _rows(report: VisionReport, frame: Frame) -> list[FaceRow]:
 
 
 def _report(summaries: list[Summary], faces: list[FaceRow], frames: int) -> Report:
-    """Everything over the whole file, from the exactly merged windows."""
+    """The report over the whole file, from the merged windows."""
     whole = reduce(merge_summaries, summaries) if summaries else None
     estimate = estimate_emotion(whole.window.emotion, min_readings=1) if whole else None
     p = estimate.p if estimate else _mean(faces)
@@ -208,6 +208,6 @@ def _report(summaries: list[Summary], faces: list[FaceRow], frames: int) -> Repo
 
 
 def _mean(faces: list[FaceRow]) -> tuple[float, ...] | None:
-    """For a still picture, which lasts no time: the mean over the faces in it."""
+    """Mean over the faces of a still picture, which has no duration to weigh by."""
     read = [f.emotion for f in faces if f.emotion is not None]
     return tuple(sum(e[name] for e in read) / len(read) for name in EMOTIONS) if read else None

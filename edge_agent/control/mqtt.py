@@ -25,7 +25,7 @@ from edge_agent.settings import Settings
 DeviceState = Literal["on", "off", "pending", "missing", "none"]
 
 SENSES = {"camera": "people", "microphone": "sounds"}
-"""What is unknown when a device cannot be used."""
+"""Field of ``unknown`` in the ``state`` document, by device."""
 
 
 class RemoteControl:
@@ -67,7 +67,7 @@ class RemoteControl:
         )
 
     def start(self) -> None:
-        """Publish the state, obey commands, announce; as far as the config says so."""
+        """Publish the state, subscribe to commands and publish discovery, as far as the config enables them."""
         self.tick()
         if self._settings.commands.enabled:
             self._delivery.subscribe(self._commands.filter, self._commands.handle)
@@ -75,7 +75,7 @@ class RemoteControl:
             self._announcer.start()
 
     def tick(self) -> None:
-        """Publish the state if it changed, and what else is due; to be called about once a second."""
+        """Publish the state if it changed, and discovery when it is due; to be called about once a second."""
         document = self.document()
         if document != self._shown:
             self._shown = document
@@ -84,11 +84,11 @@ class RemoteControl:
             self._announcer.tick(connected=self._delivery.connected)
 
     def counts(self) -> dict[str, int]:
-        """Commands so far by outcome."""
+        """Number of commands by outcome."""
         return self._commands.counts()
 
     def why_unknown(self, device: str) -> str:
-        """Why ``device`` (camera or microphone) tells nothing now: a reason of :mod:`edge_agent.domain.summary`, or
+        """Why ``device`` (camera or microphone) yields nothing now: a reason of :mod:`edge_agent.domain.summary`, or
         empty when it does."""
         source = self._sources.get(device)
         if source is None:
@@ -100,7 +100,7 @@ class RemoteControl:
         return {name: self.why_unknown(name) for name in SENSES}
 
     def document(self) -> dict[str, Any]:
-        """The ``state`` topic: what is chosen, and what is really so."""
+        """The document of the ``state`` topic: what is chosen, and what is in force."""
         state = self._control.state
         devices = {name: self._device(name) for name in SENSES}
         released = all(value in ("off", "none") for value in devices.values())
@@ -152,7 +152,7 @@ class RemoteControl:
 
 
 def _dashboard(settings: Settings) -> str | None:
-    """Where others reach the web side; None when they cannot, or it listens on every address and nobody said which."""
+    """Address of the dashboard for other machines; None when it is local only or its address is not known."""
     web, told = settings.web, settings.home_assistant.dashboard_url
     if told or not web.enabled or web.loopback or web.host in ("0.0.0.0", "::"):
         return told

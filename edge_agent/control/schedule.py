@@ -1,7 +1,7 @@
-"""What the config's schedules want now: the pure times of :mod:`edge_agent.settings.schedule` on the real clock.
+"""Evaluate the schedules of the config: the pure times of :mod:`edge_agent.settings.schedule` on the real clock.
 
-A clock is known once it was synchronised since the start, or from the start when the config trusts it; a device that
-loses its network afterwards keeps time. Without a known clock or time zone the devices stay released if there is a
+The time is known once the clock was synchronised since the start, or from the start when the config trusts it; a device
+that loses its network afterwards keeps time. Without a known clock or time zone the devices stay released if there is a
 privacy schedule (it would open the camera at the wrong hours), and the rates are those outside the pacing schedule.
 """
 
@@ -20,25 +20,23 @@ from edge_agent.settings import PacingSettings, Settings
 from edge_agent.settings.schedule import Times, in_force
 
 _DAMAGED = (OSError, ValueError, IndexError, struct.error)
-"""What reading a zone's file raises that is missing, no such file, or cut short."""
+"""Errors of reading a zone file that is missing, damaged or cut short."""
 
 LOCALTIME = Path("/etc/localtime")
 
 _POSIX = re.compile(r"(<[A-Za-z0-9+-]{3,}>|[A-Za-z]{3,})[+-]?\d{1,3}(:\d\d){0,2}.*")
-"""Rules in place of a name, as ``CET-1CEST,M3.5.0,M10.5.0/3``; at least a name and an offset."""
+"""POSIX rules in place of a zone name, as ``CET-1CEST,M3.5.0,M10.5.0/3``; at least a name and an offset."""
 
 
 class UnknownZoneError(ValueError):
-    """Nobody knows this machine's time zone; says why."""
+    """The time zone of this machine cannot be determined; the message says why."""
 
 
 def machine_zone(environ: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> tzinfo | None:
-    """The zone that the C library works in, as ``TZ`` or ``/etc/localtime`` name it; None: rules that it alone reads.
-
-    The C library takes UTC without a word where the name is unknown or the zone's file is missing.
+    """Time zone of the C library, as ``TZ`` or ``/etc/localtime`` names it; None: POSIX rules, which only it can read.
 
     Raises:
-        UnknownZoneError: that is so here.
+        UnknownZoneError: the name is unknown or the zone file is missing; the C library silently uses UTC then.
     """
     name = environ.get("TZ")
     if name is None:
@@ -66,9 +64,9 @@ def _zone_in(path: Path, unknown: str) -> tzinfo:
 
 
 class Schedule:
-    """The schedules of ``settings``. :attr:`why` says what :meth:`private` answered last.
+    """Schedules of privacy and rates. :attr:`why` gives the reason for the last result of :meth:`private`.
 
-    :attr:`problem` says why they cannot be kept to, and is empty otherwise.
+    :attr:`problem` says why they cannot be followed, and is empty otherwise.
     """
 
     def __init__(
@@ -114,7 +112,7 @@ class Schedule:
         return within
 
     def pacing(self) -> PacingSettings:
-        """The rates that hold now, whatever is chosen."""
+        """The configured rates that are in force now, before overrides."""
         if self._paces and not self.problem and self._known():
             for times, pacing in self._paces:
                 if self._within(times):

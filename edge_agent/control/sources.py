@@ -1,7 +1,7 @@
-"""A camera or microphone that can be shut and opened again while the agent runs.
+"""Source controllers: open and release a camera or microphone while the agent runs.
 
-One supervised thread reads the source and hands on what it reads; ``turn`` and ``cycle`` come from other threads. Shut
-means released: :attr:`SourceController.released` is true only once the source was closed and no call is left hanging in
+One supervised thread reads the source into a mailbox; ``turn`` and ``cycle`` are called by other threads. Off means
+released: :attr:`SourceController.released` is true only once the source was closed and no call is left hanging in
 its driver.
 """
 
@@ -24,7 +24,7 @@ IDLE_S = 1.0
 
 
 class SourceController(Generic[T]):
-    """Moves what ``source`` gives into ``into`` while it is open. ``on_open`` is called before each opening."""
+    """Read ``source`` into the mailbox ``into`` while it is on. ``on_open`` is called before each opening."""
 
     def __init__(
         self, name: str, source: Reopening[T], into: Mailbox[T], on_open: Callable[[], None] = lambda: None
@@ -42,7 +42,7 @@ class SourceController(Generic[T]):
 
     @property
     def status(self) -> SourceStatus:
-        """How the source is."""
+        """Status of the source."""
         return self._source.status
 
     @property
@@ -52,19 +52,19 @@ class SourceController(Generic[T]):
 
     @property
     def released(self) -> bool:
-        """Whether nothing of ours holds the device, and nothing will until the next turn."""
+        """Whether the device is closed, no call is left in its driver, and it stays so until the next turn."""
         return not (self._on or self._in_use or self._source.hanging)
 
     @property
     def why_not(self) -> str:
-        """Why nothing comes from a source that may be open: a reason of :mod:`edge_agent.domain.summary`, or empty."""
+        """Why a source that is on yields nothing: a reason of :mod:`edge_agent.domain.summary`, or empty."""
         status = self._source.status
         if status.available:
             return ""
         return ENDED if self.ended else MISSING if status.error else STARTING
 
     def turn(self, on: bool) -> None:
-        """Open or shut; returns before the device is released, see :meth:`wait_released`."""
+        """Switch on or off; returns before the device is released, see :meth:`wait_released`."""
         with self._changed:
             if on == self._on:
                 return
@@ -77,7 +77,7 @@ class SourceController(Generic[T]):
             self._source.close()
 
     def cycle(self) -> None:
-        """Release the device and open it anew, unless shut."""
+        """Release the device and open it again, unless it is off."""
         with self._changed:
             self._turns += 1
         self._source.renew()
@@ -105,7 +105,7 @@ class SourceController(Generic[T]):
         self._into.close()
 
     def _wait_open(self, beat: Beat, stop: Stop) -> bool:
-        """Wait while shut; False when stopping."""
+        """Wait while the source is off; False when stopping."""
         with self._changed:
             while not (self._on or stop.requested):
                 beat()
@@ -125,7 +125,7 @@ class SourceController(Generic[T]):
             while turn == self._turns and not stop.requested:
                 beat()
                 item = self._source.read()
-                if turn != self._turns or stop.requested:  # what was read while being shut is nobody's any more
+                if turn != self._turns or stop.requested:  # discard what was read while the source was switched off
                     return False
                 if item is None:
                     return True

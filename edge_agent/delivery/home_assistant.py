@@ -1,6 +1,6 @@
-"""Home Assistant discovery payloads over MQTT: one entity per figure, event and control, and device triggers.
+"""Home Assistant discovery payloads: one entity per figure, event and control, and device triggers.
 
-Pure: from a description of the device to topics and payloads. ``device`` discovery is one message for everything
+Pure functions from a description of the device to topics and payloads. ``device`` discovery is one message for all
 (Home Assistant 2024.12 and later), ``component`` discovery one message per entity. Entities read the same topics as
 other subscribers; only controls that the config allows are offered. Missing values have the state ``unknown`` and an
 attribute ``unknown`` with the reason. :mod:`edge_agent.delivery.announcer` publishes them.

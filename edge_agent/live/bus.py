@@ -23,7 +23,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BusMessage:
-    """``kind``: ``summary``, ``event``, or the name of a state such as ``health``."""
+    """A published document. ``kind``: ``summary``, ``event``, or the name of a state such as ``health``."""
 
     kind: str
     document: Document
@@ -34,7 +34,7 @@ Subscriber = Callable[[BusMessage], None]
 
 
 class EventBus:
-    """Thread-safe. States are kept as their latest value, summaries and events as a bounded past."""
+    """Publish and subscribe, thread-safe. Keeps the latest document of each state and a bounded past of the others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,9 +1,9 @@
-"""What this device knows of its own past: roll-ups in three lengths, the finer the shorter they are kept.
+"""History of the device: roll-ups of summaries in three lengths, the finer ones kept for a shorter time.
 
-Windows are laid on the wall clock, so that those of several runs of the agent add up; what was measured while the time
-was not known cannot be placed and is left out. Bounded in memory and in its one file, which is written once an hour and
-at the end: after a power cut up to an hour is missing here, and nowhere else. It knows summaries only, so nothing that
-was withheld for privacy is in it.
+Windows are placed by the wall clock, so that several runs of the agent form one history; summaries of an unsynchronised
+clock are left out. Bounded in memory and in its one file, which is written once an hour and at the end: after a power
+cut up to an hour is missing here, but not from what was delivered. It is made from summaries only, so it holds nothing
+that was withheld for privacy.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EDGE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """``keep`` windows of ``seconds``."""
+    """A tier of the history: the latest ``keep`` windows of ``seconds``."""
 
     seconds: int
     keep: int
@@ -53,7 +53,7 @@ _WINDOWS: TypeAdapter[list[Window]] = TypeAdapter(list[Window])
 
 
 class History:
-    """Feed it every summary of this run. One thread feeds it; others may ask, and get what was complete then."""
+    """Collect the summaries of this run. One thread adds; others may read, and get complete roll-ups only."""
 
     def __init__(self, tiers: Sequence[Tier] = TIERS, min_people: int = 0) -> None:
         self._tiers = tiers
@@ -87,7 +87,7 @@ class History:
         return tuple(sorted(found, key=lambda window: window.begin))
 
     def document(self) -> dict[str, Any]:
-        """All that is kept, as JSON can carry it."""
+        """Everything that is kept, as JSON values."""
         return {
             "v": 1,
             "min_people": self._min_people,
@@ -98,7 +98,7 @@ class History:
         }
 
     def restore(self, document: Any) -> None:
-        """Take up what :meth:`document` gave. Raises ValueError when it is nothing of the kind.
+        """Restore what :meth:`document` returned. Raises ValueError when ``document`` is not such a document.
 
         What was recorded under a lower ``min_people`` is stripped: long windows mix parts that are too small now.
         """
@@ -125,13 +125,13 @@ class History:
             self._keep(seconds, [*others, window])
 
     def _keep(self, seconds: int, windows: Sequence[Window]) -> None:
-        """The latest of them as they came, not as they are dated: a clock that was ahead must not keep others out."""
+        """Keep the latest windows by arrival, not by date: a clock that was ahead must not displace later ones."""
         keep = next(tier.keep for tier in self._tiers if tier.seconds == seconds)
         self._kept[seconds] = tuple(windows[-keep:])
 
 
 class HistoryFile:
-    """Keeps a history in ``path``; ``min_people`` as in ``[privacy]``."""
+    """File of a history; ``min_people`` as in ``[privacy]``."""
 
     def __init__(self, path: Path, clock: Clock, min_people: int = 0) -> None:
         self._path = path
@@ -140,7 +140,7 @@ class HistoryFile:
         self._due = clock.monotonic() + EVERY_S
 
     def read(self) -> History:
-        """What was kept before; an empty one when there is none that can be used."""
+        """Read the history; an empty one when the file is missing or damaged."""
         history = History(min_people=self._min_people)
         try:
             history.restore(json.loads(self._path.read_bytes()))
@@ -152,7 +152,7 @@ class HistoryFile:
         return history
 
     def keep(self, history: History, *, now: bool = False) -> None:
-        """Write ``history`` when it is time to, or ``now``."""
+        """Write ``history`` when an hour has passed, or ``now``."""
         time = self._clock.monotonic()
         if not now and time < self._due:
             return
@@ -164,13 +164,13 @@ class HistoryFile:
 
 
 def _usable(window: Window) -> bool:
-    """Whether it is a stretch of time that can be merged with those of this version."""
+    """Whether ``window`` has a length and can be merged with windows of this version."""
     shares = (window.emotion.p, window.emotion.square, window.usual.p)
     return window.begin < window.end and all(len(values) == len(EMOTIONS) for values in shares)
 
 
 def _place(window: Window, among: list[Window]) -> bool:
-    """Put ``window`` where it belongs ``among`` others in order, unless its time is told already."""
+    """Insert ``window`` in order ``among`` others, unless one of them covers its time."""
     at = bisect_left(among, window.begin, key=lambda other: other.begin)
     if any(_overlap(window, other) for other in among[max(0, at - 1) : at + 1]):
         return False
@@ -179,7 +179,7 @@ def _place(window: Window, among: list[Window]) -> bool:
 
 
 def _overlap(a: Window, b: Window) -> bool:
-    """Whether both tell of the same time: they share more than half of the shorter one.
+    """Whether both cover the same time: they share more than half of the shorter one.
 
     Neighbours share a little. Their lengths come from the monotonic clock and their beginnings from the wall clock,
     which is read with jitter, slewed by a time server, and now and then set back by some seconds.

@@ -1,7 +1,7 @@
-"""Each person in view as a series of short windows, for those who look here; in memory only, and for minutes only.
+"""Timeline of each person in view as short windows, for local readers; in memory only, and for minutes only.
 
-A person is a track: a random name that ends with the visit. The sums are those of a summary, of one face alone, so
-there is no such thing where ``privacy.min_people`` wants several people in everything that is told.
+A person is a track: a random name that ends with the visit. The sums are those of a summary, over one face, so there is
+no timeline where ``privacy.min_people`` requires several people in everything that is published.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from edge_agent.summary.window import WindowBuilder
 STEP_S = 5.0
 """Length of a person's windows: long enough for two readings at every rate."""
 KEEP_S = 600.0
-"""How far back they go; those who left longer ago are forgotten."""
+"""Seconds that are kept; people who left longer ago are forgotten."""
 HERE_S = 10.0
-"""Without any report for so long, as while the camera is off, nobody is known to be here."""
+"""Seconds without a report, as while the camera is off, after which nobody counts as present."""
 MOST = 64
-"""People remembered; the one seen least lately goes first."""
+"""People remembered at most; the least recently seen is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """``since`` and ``until``: when the track was first and last followed, monotonic seconds. ``here``: it still is."""
+    """A visit: ``since`` and ``until`` are the first and last sight, monotonic seconds; ``here``: still in view."""
 
     track: str
     since: float
@@ -64,14 +64,14 @@ class _Visit:
 
 
 class People:
-    """Feed it every report from one thread; ask from any. Times are the reports' own, monotonic."""
+    """Collect reports from one thread; read from any. Times are those of the reports, monotonic."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._visits: dict[str, _Visit] = {}
 
     def accept(self, report: VisionReport, now: float = math.inf) -> None:
-        """Remember what ``report`` says of each person in view; one that claims to come from the future is of now."""
+        """Add ``report`` to the timeline of each person in view; a time later than ``now`` is taken as now."""
         report = replace(report, time=min(report.time, now))
         with self._lock:
             for face in report.faces:
@@ -83,12 +83,12 @@ class People:
             self._forget(report.time - KEEP_S)
 
     def tick(self, now: float) -> None:
-        """Forget who left long ago; to be called about once a second, also while nothing is seen."""
+        """Forget people who left long ago; to be called about once a second, also without reports."""
         with self._lock:
             self._forget(now - KEEP_S)
 
     def since(self, begin: float, now: float) -> list[Person]:
-        """Those followed at ``begin`` or later, who came first first, with their complete windows from then on."""
+        """People in view at ``begin`` or later, by arrival, with their complete windows from then on."""
         with self._lock:
             found = [
                 Person(track, v.since, v.until, v.here(now), tuple(w for w in v.windows if w.end > begin))

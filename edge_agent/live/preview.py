@@ -1,6 +1,6 @@
-"""The camera's latest picture for those who may see it: in memory only, and gone when the camera is switched off.
+"""Preview: the latest camera frame, in memory only, forgotten when the camera is switched off.
 
-Made only when ``web.preview`` is on. Nothing else in the agent keeps a picture after it was looked at.
+Exists only when ``web.preview`` is on. Nothing else in the agent keeps a frame after its analysis.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from edge_agent.domain.clock import Clock
 from edge_agent.domain.media import Frame
 
 FRESH_S = 5.0
-"""An older picture is not what the camera sees now, and is not given out."""
+"""Seconds after which a frame is too old to be shown."""
 
 
 class Preview:
-    """Thread-safe. ``allowed`` says whether the camera may be open now; a picture is neither kept nor shown without."""
+    """Hold the latest frame; thread-safe. While ``allowed`` returns False, no frame is kept or returned."""
 
     def __init__(self, clock: Clock, allowed: Callable[[], bool]) -> None:
         self._clock = clock
@@ -25,17 +25,17 @@ class Preview:
         self._latest: tuple[float, Frame] | None = None
 
     def show(self, frame: Frame) -> None:
-        """Keep ``frame`` instead of the one before."""
+        """Replace the kept frame by ``frame``."""
         with self._lock:
             self._latest = (self._clock.monotonic(), frame) if self._allowed() else None
 
     def forget(self) -> None:
-        """To be called after the camera was switched off: what it saw before is not shown when it is on again."""
+        """Drop the frame: the camera was switched off."""
         with self._lock:
             self._latest = None
 
     def latest(self) -> Frame | None:
-        """What the camera sees now; None while it sees nothing."""
+        """The current frame; None without a recent one."""
         with self._lock:
             if self._latest is None or not self._allowed():
                 return None

@@ -1,1 +1,1 @@
-"""Keeping a process of blocking stages alive: threads, hand-offs, stopping, health, logs, systemd."""
+"""Runtime of the process: supervised threads, mailboxes, stop signals, logs, systemd, readings of the machine."""

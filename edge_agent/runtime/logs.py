@@ -1,6 +1,6 @@
 """Log output: text for people, JSON for collectors, ``<n>`` priority prefixes for journald. Always to stderr.
 
-Whoever writes a message need not think of secrets or of terminals: both are taken care of on the way out.
+Secrets are masked and control characters escaped on the way out, whatever a message contains.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class Cleaner(logging.Filter):
-    """Takes secrets, by ``redact``, and control characters out of messages and tracebacks; lets every record pass."""
+    """Remove secrets, by ``redact``, and control characters from messages and tracebacks; every record passes."""
 
     def __init__(self, redact: Callable[[str], str]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Cleaner(logging.Filter):
         self._tracebacks = logging.Formatter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Replace what the record says by what it may say."""
+        """Redact the record in place."""
         # Indented, the second line of a message cannot pass for another message.
         record.msg, record.args = self._clean(record.getMessage()).replace("\n", "\n    "), None
         if record.exc_info and not record.exc_text:
@@ -67,7 +67,7 @@ class Cleaner(logging.Filter):
 
 
 def formatter(style: LogFormat, environment: Mapping[str, str], descriptor: int = 2) -> logging.Formatter:
-    """The formatter for ``style``; ``auto`` asks whether ``descriptor`` (stderr) is journald's."""
+    """The formatter for ``style``; ``auto``: journald's if ``descriptor`` (stderr) is connected to the journal."""
     if style == "json":
         return JsonFormatter()
     if style == "auto" and _is_journal(environment.get("JOURNAL_STREAM", ""), descriptor):
@@ -87,7 +87,7 @@ def _is_journal(stream: str, descriptor: int) -> bool:
 
 
 def configure(level: str, style: LogFormat = "auto", redact: Callable[[str], str] = mask_addresses) -> None:
-    """Send everything of ``level`` and above to stderr, without what ``redact`` takes out of it.
+    """Log ``level`` and above to stderr, redacted by ``redact``.
 
     Called by the command line, once for each configuration.
     """

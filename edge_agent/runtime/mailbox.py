@@ -1,4 +1,4 @@
-"""Bounded, counted hand-offs between threads: only the newest frame, or the newest N reports."""
+"""Bounded mailboxes between threads that drop and count the oldest items: the newest frame, or the newest N reports."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 class Closed(Exception):  # noqa: N818 - it ends a loop, it is not an error
-    """The hand-off was closed and is empty."""
+    """The mailbox was closed and is empty."""
 
 
 class Mailbox(Generic[T]):
-    """Holds at most ``capacity`` items; a full one forgets its oldest item and counts it.
+    """Hold at most ``capacity`` items; a full mailbox drops its oldest item and counts it.
 
     ``capacity=1`` is the latest-only mailbox for frames. ``put`` never blocks.
     """
@@ -27,7 +27,7 @@ class Mailbox(Generic[T]):
         self._lost = self._told = 0
 
     def put(self, item: T) -> None:
-        """Hand over ``item``; after :meth:`close` it is dropped."""
+        """Add ``item``; after :meth:`close` it is dropped."""
         with self._ready:
             if self._closed:
                 return
@@ -52,19 +52,19 @@ class Mailbox(Generic[T]):
             return None
 
     def close(self) -> None:
-        """No more items; what is inside can still be taken."""
+        """Accept no more items; the remaining ones can still be taken."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
 
     def take_lost(self) -> int:
-        """Items forgotten since this was last asked: each counts once, also when who asks is started again."""
+        """Items dropped since the last call: each counts once, also when the calling component is restarted."""
         with self._ready:
             fresh, self._told = self._lost - self._told, self._lost
             return fresh
 
     @property
     def lost(self) -> int:
-        """Items forgotten since the start."""
+        """Items dropped since the start."""
         with self._ready:
             return self._lost

@@ -1,4 +1,4 @@
-"""Asking the process to stop or to reload; a second stop signal stops waiting.
+"""Stop and reload requests, also by signals; a second stop signal exits at once.
 
 A signal handler must not set a :class:`threading.Event`: it interrupts the main thread anywhere, also where that thread
 holds the event's own lock, and would wait for it for ever. So the interpreter writes the signal's number to a socket
@@ -20,7 +20,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """A one-way switch that every loop watches. ``reason`` is the first one given, ``failure`` whether it is one."""
+    """One-way stop flag. ``reason`` is that of the first request, ``failure`` whether it was a failure."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -29,7 +29,7 @@ class Stop:
         self.failure = False
 
     def request(self, reason: str, *, failure: bool = False) -> None:
-        """Ask for a stop; the first reason is kept."""
+        """Request a stop; the first reason is kept."""
         with self._first:
             if not self._event.is_set():
                 self.reason = reason
@@ -38,7 +38,7 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
@@ -74,7 +74,7 @@ def stop_on_signals(stop: Stop, hangup: threading.Event | None = None) -> Iterat
 
 
 def _leave_to_watcher(_number: int, _frame: FrameType | None) -> None:
-    """Only signals that have a handler are written to the socket."""
+    """Do nothing: only signals that have a handler are written to the socket."""
 
 
 def _watch(reader: socket.socket, stop: Stop, hangup: threading.Event | None) -> None:

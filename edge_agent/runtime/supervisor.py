@@ -1,4 +1,4 @@
-"""Threads with a heartbeat, a restart budget and an orderly end.
+"""Supervisor: threads with a heartbeat, a restart budget and an orderly end.
 
 A component is a blocking function that loops until its stop flag is set and calls ``beat`` at least every
 ``stale_after`` seconds, or after longer on a machine whose steps take longer. When it raises, it is started again after
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Beat:
-    """A component's pulse: calling it says "still alive". ``longest``: seconds from one call to the next so far."""
+    """Heartbeat of a component: calling it records that it is alive. ``longest``: longest interval so far, seconds."""
 
     def __init__(self, clock: Clock, longest: float = 0.0) -> None:
         self._clock = clock
@@ -78,7 +78,7 @@ class _Running:
 
 @dataclass(frozen=True, slots=True)
 class ComponentHealth:
-    """For the health topic."""
+    """Health of a component, for the health topic."""
 
     name: str
     alive: bool
@@ -88,7 +88,7 @@ class ComponentHealth:
 
 
 class Supervisor:
-    """Starts components in the given order (downstream first) and stops them in reverse."""
+    """Start components in the given order (downstream first) and stop them in reverse."""
 
     def __init__(self, clock: Clock, stop: Stop, budget: Budget | None = None) -> None:
         self._clock = clock
@@ -171,7 +171,7 @@ class Supervisor:
 
 
 def _note(running: _Running, error: BaseException) -> None:
-    """Log a failure: what was raised on purpose says all in one line, and once; a bug comes with its traceback."""
+    """Log a failure: an expected error in one line, and once; a bug with its traceback."""
     name, before = running.component.name, running.last_error
     if not isinstance(error, EdgeAgentError):
         running.last_error = f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""The service manager's notification protocol (sd_notify), without a library: datagrams to ``$NOTIFY_SOCKET``."""
+"""Notify systemd (sd_notify protocol) without a library: datagrams to ``$NOTIFY_SOCKET``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Sends READY, STATUS, WATCHDOG and so on; does nothing when not started by systemd."""
+    """Send READY, STATUS, WATCHDOG and so on; do nothing when not started by systemd."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         environment = os.environ if environment is None else environment
@@ -23,28 +23,27 @@ class Notifier:
             self._socket.settimeout(1.0)
 
     def ready(self, status: str) -> None:
-        """The agent is up."""
+        """Report that the agent is up."""
         self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
+        """Set the status line of ``systemctl status``."""
         self._send(f"STATUS={_line(text)}")
 
     def watchdog(self) -> None:
-        """Still alive."""
+        """Ping the watchdog."""
         self._send("WATCHDOG=1")
 
     def busy(self, status: str, seconds: float) -> None:
-        """Alive and at work on ``status`` before :meth:`ready`, or between two of them: no start may time out for
-        ``seconds`` more."""
+        """Report work on ``status`` before :meth:`ready`: extend the start timeout by ``seconds``."""
         self._send(f"STATUS={_line(status)}\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def reloading(self, monotonic_usec: int) -> None:
-        """A reload began (``Type=notify-reload`` wants the time); :meth:`ready` ends it."""
+        """Report the begin of a reload (``Type=notify-reload`` needs the time); :meth:`ready` ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}")
 
     def stopping(self) -> None:
-        """The agent is going down."""
+        """Report that the agent stops."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:

@@ -1,1 +1,1 @@
-"""From reports to windows: mergeable statistics and the summariser that closes them on time."""
+"""Summaries: mergeable statistics of windows, and the summariser that closes windows on time."""

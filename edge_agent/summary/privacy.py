@@ -5,7 +5,7 @@ roll-up: merging what is left can reveal nothing that a part withheld. People ar
 same picture. Distinct tracks would count a person who comes back twice, and so reveal data about one person.
 
 Allowed: how many faces there were and when, sounds, of which nobody knows who made them, and how well the streams were
-watched. Every other field of a window, also one that is added later, is withheld until it is named here. Pure.
+watched. Every other field of a window, also one that is added later, is withheld until it is named here.
 """
 
 from __future__ import annotations

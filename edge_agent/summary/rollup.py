@@ -9,7 +9,7 @@ from edge_agent.domain.summary import ClockState, Summary
 from edge_agent.summary.window import merge
 
 LEVELS = (60.0, 600.0, 3600.0)
-"""Seconds of the summaries that windows roll up to."""
+"""Lengths of the roll-ups in seconds."""
 
 
 def merge_summaries(a: Summary, b: Summary) -> Summary:

@@ -1,7 +1,7 @@
 """Turn reports into summaries and events with wall time, on the injected clock.
 
-Wall time is read once, when a window closes or an event is known, and the start is counted back on the monotonic clock:
-a wall clock that jumps in between moves the stamp, never the length.
+Wall time is read once, when a window closes or an event is detected, and the start is computed back on the monotonic
+clock: a wall clock that jumps in between moves the timestamp, never the length.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ MAX_EMOTION_HOLD = 5.0
 """Seconds that one emotion reading stands for at most while its face stays in view."""
 
 _HOLDS = ("", ENDED)
-"""While there is no reason not to see, and when a recording is over, the last look holds on."""
+"""Reasons with which the last look still holds: none, and the end of a recording."""
 
 STALE = 15.0
 """Seconds after the last look from which it is unknown who is in view now."""
@@ -165,9 +165,9 @@ class _Open:
 
 
 class WindowBuilder:
-    """Fills consecutive windows of ``length`` seconds, the first beginning at ``begin``.
+    """Fill consecutive windows of ``length`` seconds, the first beginning at ``begin``.
 
-    Feed reports in about the order of their time; :meth:`advance` returns the windows that are complete. A report that
+    Reports come in about the order of their time; :meth:`advance` returns the windows that are complete. A report that
     comes after its window was closed counts in the open one. A report of sound counts where it began: the sum of
     ``audio_seconds`` over windows is exact, a single window may hold a little more of it than its length.
     """
@@ -180,7 +180,7 @@ class WindowBuilder:
         self._looked: float | None = None
         self._unclear = STARTING
         self.suspended = ("", "")
-        """Why there is nothing to see and to hear, as :meth:`suspend` was told last."""
+        """Why there is nothing to see and to hear, as set by :meth:`suspend`."""
         self._in_view: tuple[str, ...] = ()
         self._seen_before: set[str] = set()
         self._readings: dict[str, _Reading] = {}
@@ -208,8 +208,8 @@ class WindowBuilder:
         return self._open.faces.most
 
     def suspend(self, now: float, camera: str, microphone: str) -> None:
-        """Say why there is nothing to see or to hear from ``now`` on, one of the reasons of
-        :mod:`edge_agent.domain.summary`; empty: there is. What was seen before does not hold on."""
+        """Set why there is nothing to see or to hear from ``now`` on, one of the reasons of
+        :mod:`edge_agent.domain.summary`; empty: there is. The last look does not hold any longer."""
         self._integrate(now)
         if camera not in _HOLDS:
             self._looked, self._unclear, self._in_view = None, STARTING, ()
@@ -245,7 +245,7 @@ class WindowBuilder:
         self._events(report.events)
 
     def audio(self, report: AudioReport) -> None:
-        """Count one stretch of sound."""
+        """Count one report of sound."""
         stream = self._open.stream
         self._open.stream = replace(
             stream, audio_seconds=stream.audio_seconds + report.seconds, flags=stream.flags | report.flags
@@ -270,7 +270,7 @@ class WindowBuilder:
         return self.suspended[0] or (self._unclear if self._looked is None else NO_LOOK)
 
     def _integrate(self, time: float) -> None:
-        """Let the last known state hold until ``time``, and note why for the rest nothing is known."""
+        """Count the last known state until ``time`` (zero-order hold), and the reason for the rest as unknown."""
         if time <= self._now:
             return
         held = self._now

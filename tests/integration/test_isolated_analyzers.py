@@ -48,11 +48,11 @@ def read_through(media: Path, store: ModelStore, isolation: str) -> tuple[list[A
     """Everything found in some seconds of ``media``, without its random identities; and how many children ran."""
     tables = "".join(f'[analyzers.{name}]\nisolation = "{isolation}"\n' for name in ANALYZERS)
     text = ConfigText("test", f'[models]\ndir = "{store.directory}"\nauto_pull = false\n{tables}')
-    assembly = PipelineBuilder(text, text.settings())
-    assembly.activate()
+    builder = PipelineBuilder(text, text.settings())
+    builder.activate()
     try:
         children = len(family(os.getpid())) - 1
-        run = Run(assembly, fps=5.0)
+        run = Run(builder, fps=5.0)
         for item in iter_media(media):
             if item.time > END:
                 break
@@ -64,7 +64,7 @@ def read_through(media: Path, store: ModelStore, isolation: str) -> tuple[list[A
                 run.sound(item)
         analysis = run.finish("test")
     finally:
-        assembly.close()
+        builder.close()
     names: dict[str, int] = {}
     rows = [replace(f, face_id=str(names.setdefault(f.face_id, len(names)))) for f in analysis.faces]
     return [*rows, *analysis.summaries, *analysis.events], children

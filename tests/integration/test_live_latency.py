@@ -21,8 +21,8 @@ def test_latency_is_measured_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     config = ConfigText("test", text)
     settings = config.settings()
-    assembly = PipelineBuilder(config, settings)
-    assembly.activate()
+    builder = PipelineBuilder(config, settings)
+    builder.activate()
     told: list[Summary] = []
     stop, enough = Stop(), threading.Event()
 
@@ -31,8 +31,8 @@ def test_latency_is_measured_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if summary.window.stream.analysed > 2:
             enough.set()
 
-    monkeypatch.setattr(assembly.plugins, "on_summary", on_summary)
-    running = threading.Thread(target=Agent(settings, assembly).run, args=(stop,))
+    monkeypatch.setattr(builder.plugins, "on_summary", on_summary)
+    running = threading.Thread(target=Agent(settings, builder).run, args=(stop,))
     running.start()
     try:
         assert enough.wait(30)

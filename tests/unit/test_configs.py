@@ -16,9 +16,9 @@ SAMPLES = Path(__file__).resolve().parents[2] / "config"
 @pytest.mark.parametrize("name", ["edge-agent", "home-assistant", "kiosk", "minimal"])
 def test_sample(name: str) -> None:
     text = read(SAMPLES / f"{name}.toml")
-    assembly = PipelineBuilder(text, text.settings())
-    assert [r.detail for r in assembly.plugins.reports() if r.status is Status.CONFIG_ERROR] == []
-    unknown = [table for table in text.settings().analyzers if table not in assembly.plugins.analyzer_settings()]
+    builder = PipelineBuilder(text, text.settings())
+    assert [r.detail for r in builder.plugins.reports() if r.status is Status.CONFIG_ERROR] == []
+    unknown = [table for table in text.settings().analyzers if table not in builder.plugins.analyzer_settings()]
     assert unknown == []
 
 

@@ -19,16 +19,16 @@ def _only_jsonl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: found)
 
 
-def assembly(tmp_path: Path, table: str, allow: str = '"jsonl"') -> PipelineBuilder:
+def builder(tmp_path: Path, table: str, allow: str = '"jsonl"') -> PipelineBuilder:
     text = f'[device]\nstate_dir = "{tmp_path}"\n[plugins]\nallow = [{allow}]\n{table}'
     config = ConfigText("test.toml", text)
     return PipelineBuilder(config, config.settings())
 
 
 def test_a_sink_runs_only_when_its_table_says_so(tmp_path: Path) -> None:
-    assert assembly(tmp_path, "").sinks() == {}
+    assert builder(tmp_path, "").sinks() == {}
     path = tmp_path / "m.jsonl"
-    (made,) = assembly(tmp_path, f'[sinks.jsonl]\nenabled = true\npath = "{path}"').sinks().values()
+    (made,) = builder(tmp_path, f'[sinks.jsonl]\nenabled = true\npath = "{path}"').sinks().values()
     sink = made()
     sink.write([Message("b1", 1, "summary", "summary", b'{"seq":1}')])
     sink.close()
@@ -48,5 +48,5 @@ def test_a_sink_runs_only_when_its_table_says_so(tmp_path: Path) -> None:
 )
 def test_a_wrong_table_is_named(tmp_path: Path, table: str, complaint: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        assembly(tmp_path, table).sinks()
+        builder(tmp_path, table).sinks()
     assert complaint in str(caught.value)
