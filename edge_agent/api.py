@@ -239,7 +239,7 @@ class Session:
     @property
     def analyzers(self) -> Mapping[str, str]:
         """Status of every known analyzer, with the reason when it does not run; check it when results are missing."""
-        return {r.name: _told(r) for r in self._assembly.plugins.reports() if r.kind and r.name in self._known()}
+        return {r.name: _told(r) for r in self._builder.plugins.reports() if r.kind and r.name in self._known()}
 
     def _known(self) -> frozenset[str]:
         return frozenset(self._builder.plugins.analyzer_settings())
