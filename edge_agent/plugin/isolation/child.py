@@ -1,7 +1,7 @@
-"""The child's side: builds one analyzer and answers questions about it until the agent closes the channel or dies.
+"""Child side of isolation: build one analyzer and answer calls until the agent closes the channel or dies.
 
-Started by :mod:`edge_agent.plugin.isolation.process`. It leaves nothing behind: no core dump, which would hold pictures
-of people, and no orphan, since the kernel ends it with SIGIO when the agent is gone, whatever it is doing.
+Started by :mod:`edge_agent.plugin.isolation.process`. It writes no core dump, which would hold pictures of people, and
+leaves no orphan, since the kernel ends it with SIGIO when the agent is gone, even inside native code.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from edge_agent.plugin.running import check_output, check_shape, explain
 from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec
 
 LONGEST = 1 << 18
-"""Bytes of a message; the kernel's own limit for one is below."""
+"""Largest message in bytes, above the kernel's own limit."""
 _OOM_SCORE = 500
 _NO_CORE = 1
-"""Byte: at 0 the kernel makes no core file, but would pipe all memory to a crash reporter; at 1 it does neither."""
+"""Core limit in bytes: at 0 the kernel may still pipe all memory to a crash reporter; at 1 it does neither."""
 _PR_SET_NAME = 15
 
 
@@ -44,25 +44,25 @@ def main(name: str, control: int, lifeline: int, memory: int) -> None:
 
 
 def _behave(name: str, lifeline: int) -> None:
-    """Die with the agent, or before it when memory is short; leave no trace; and do not mind the agent's signals."""
+    """Set up the process: end with the agent, or before it when memory is short; no core dump; ignore its signals."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the agent, which then tells us
-    signal.signal(signal.SIGIO, signal.SIG_DFL)  # ends the process, also in the middle of native code
+        signal.signal(number, signal.SIG_IGN)  # meant for the agent, which then closes the channel
+    signal.signal(signal.SIGIO, signal.SIG_DFL)  # ends the process, also inside native code
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:  # it died before we asked to be told
+    if select.select([lifeline], [], [], 0)[0]:  # the agent died before SIGIO was set up
         sys.exit(1)
     with contextlib.suppress(OSError):  # where it is forbidden, the kernel chooses by size
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
-    with contextlib.suppress(OSError, ValueError):  # our unit forbids the call, and has set the limit itself
+    with contextlib.suppress(OSError, ValueError):  # the systemd unit forbids the call and sets the limit itself
         resource.setrlimit(resource.RLIMIT_CORE, (_NO_CORE, _NO_CORE))
     ctypes.CDLL(None).prctl(_PR_SET_NAME, f"ea-{name}"[:15].encode(), 0, 0, 0)
     faulthandler.enable()
 
 
 class _Models:
-    """Asks the agent where a model is; it checks the file, too."""
+    """Model locator that asks the agent, which also checks the file."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -82,7 +82,7 @@ def _serve(channel: socket.socket, view: View) -> None:
         settings = spec.settings.model_validate(dict(order.options))
         analyzer = spec.factory(settings, AnalyzerContext(_Models(channel), order.threads))
         check_shape(spec.kind, analyzer)
-    except BaseException as error:  # noqa: BLE001 - a stranger's code may raise anything
+    except BaseException as error:  # noqa: BLE001 - plugin code may raise anything
         channel.send(wire.answer(failed=explain(error)))
         return
     channel.send(wire.answer(ready=True))
@@ -98,7 +98,7 @@ def _serve(channel: socket.socket, view: View) -> None:
 
 
 def send(channel: socket.socket, reply: bytes) -> None:
-    """Answer; what the kernel does not take as one message is refused by name instead."""
+    """Send a reply; one that is too long for a message is replaced by an error."""
     try:
         channel.send(reply)
     except OSError as error:

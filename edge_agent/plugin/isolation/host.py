@@ -1,7 +1,7 @@
-"""The agent's side: a stand-in for an analyzer, whose child it replaces within a budget.
+"""Agent side of isolation: a proxy for an analyzer, which replaces its child within a restart budget.
 
-While a new child starts, which takes a moment, nothing is found and nobody waits. When the budget is used up the
-stand-in raises, and the analyzer is ``crashed`` like any other that raised.
+While a new child starts, calls return nothing and do not wait. When the budget is used up the proxy raises, and the
+analyzer becomes ``crashed`` like any other that raised.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """Seconds that a child may take to start, to answer and to close, and how often it may fail.
+    """Time limits in seconds for a child to start, to answer and to close, and its restart budget.
 
     ``answer`` grows with how long the self-check took, on a machine that is slow. ``start`` is the most it grows to.
     """
@@ -43,7 +43,7 @@ def isolate(
     now: Callable[[], float] = time.monotonic,
     replaced: Callable[[], None] = lambda: None,
 ) -> AnalyzerSpec:
-    """``spec`` with analyzers that live in a process of their own.
+    """Return ``spec`` with analyzers that run in child processes.
 
     ``entry_point`` (``module:object``) is where the child finds the plugin that registers ``spec``; ``replaced`` is
     called when a child has failed and another is to come.
@@ -58,7 +58,7 @@ def isolate(
 
 
 class IsolatedAnalyzer(Analyzer):
-    """Stands in for an analyzer of any kind.
+    """Proxy for an analyzer of any kind.
 
     Raises:
         PluginError: the child cannot build the analyzer, at first; later, it failed too often.
@@ -79,7 +79,7 @@ class IsolatedAnalyzer(Analyzer):
         self._area = Area()
         self._due = self._late = 0.0
         self.answered = True
-        """Whether the last question reached a child that answered it; when not, nothing found means nothing."""
+        """Whether a child answered the last call; when not, an empty result carries no information."""
         self._child: Child | None = None
         self._reap: weakref.finalize[..., Any] | None = None
         self._closed = weakref.finalize(self, self._area.close)
@@ -93,34 +93,34 @@ class IsolatedAnalyzer(Analyzer):
 
     @property
     def pid(self) -> int | None:
-        """Of the child; None while there is none."""
+        """Process id of the child; None while there is none."""
         return self._child.pid if self._child else None
 
-    # ------------------------------------------------------------------ what the lanes call
+    # ------------------------------------------------------------------ analyzer interface
 
     def detect(self, frame: wire.Medium) -> Sequence[Any]:
-        """As a detector."""
+        """Detect faces in the child."""
         return self._ask("detect", frame)
 
     def analyze(self, medium: wire.Medium, *faces: Sequence[TrackedFace]) -> Sequence[Any]:
-        """As an analyzer of faces, scenes or sound."""
+        """Analyse a frame (with its faces) or a block in the child."""
         return self._ask("analyze", medium, *(tuple(group) for group in faces))
 
     def finish(self) -> Sequence[Any]:
-        """As an analyzer of sound."""
+        """End the sound in the child."""
         return self._use(wire.Question("finish"))
 
     def self_check(self) -> None:
-        """The analyzer's own, in the child. Raises PluginError; this is not tried again."""
+        """Run the self-check in the child. Raises PluginError; it is not repeated."""
         if self._child is None:
             raise PluginError("closed, or between two processes")
         limits, began = self._limits, self._now()
         self._child.ask(wire.Question("self_check"), limits.start)
-        # An answer may ask the model several times, and a loaded machine is slower still.
+        # A call may run the model several times, and a loaded machine is slower.
         self._patience = Patience(limits.answer, times=20.0, longest=limits.start).after(self._now() - began)
 
     def close(self) -> None:
-        """Have the child close its analyzer, and end it in any case."""
+        """Close the analyzer in the child, and end the child in any case."""
         child, self._child = self._child, None
         if child is not None and child.ready:
             try:
@@ -139,7 +139,7 @@ class IsolatedAnalyzer(Analyzer):
         return self._use(wire.question(verb, medium, *more))
 
     def _use(self, question: wire.Question) -> Sequence[Any]:
-        """What the child finds; nothing while there is none that is ready."""
+        """Call the child; an empty result while none is ready."""
         self.answered = False
         try:
             child = self._child or (self._start() if self._now() >= self._due else None)
@@ -163,7 +163,7 @@ class IsolatedAnalyzer(Analyzer):
 
     def _start(self) -> Child:
         child = Child(self._order, self._area, self._context)
-        # Also when this stand-in is forgotten without being closed, or the interpreter ends.
+        # Also when the proxy is garbage-collected without close, or the interpreter ends.
         self._child, self._reap = child, weakref.finalize(self, child.kill)
         self._late = self._now() + self._limits.start
         return child

@@ -32,7 +32,7 @@ from edge_agent.plugin.spec import AnalyzerContext
 
 
 class Area:
-    """The agent's end."""
+    """Agent end of the shared memory."""
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("edge-agent-analyzer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -40,7 +40,7 @@ class Area:
         self._map: mmap.mmap | None = None
 
     def put(self, data: npt.NDArray[Any]) -> None:
-        """Copy ``data``, of any shape and layout, to the beginning."""
+        """Copy an array of any shape and layout to the beginning."""
         if data.nbytes == 0:
             return
         if self._map is None or len(self._map) < data.nbytes:
@@ -49,20 +49,20 @@ class Area:
         np.copyto(np.frombuffer(self._map, data.dtype, data.size).reshape(data.shape), data)
 
     def close(self) -> None:
-        """Let go of it; once."""
+        """Release the memory; call once."""
         self._map = None
         os.close(self.fd)
 
 
 class View:
-    """A child's end; ``fd`` is the inherited descriptor."""
+    """Child end of the shared memory; ``fd`` is the inherited descriptor."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._map: mmap.mmap | None = None
 
     def take(self, shape: Sequence[int], dtype: str) -> npt.NDArray[Any]:
-        """A copy of what was put there: an analyzer may keep it, as it could keep any other array."""
+        """Copy the array out, so that an analyzer may keep it."""
         found = np.empty(shape, dtype)
         if found.nbytes == 0:
             return found
@@ -82,16 +82,16 @@ from edge_agent.plugin.isolation.child import main
 main(sys.argv[1], *map(int, sys.argv[2:5]))
 """
 _WITHHELD = ("EDGE_AGENT__", "NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "LISTEN_")
-"""Beginnings of environment variables that are the agent's alone: secrets may be in them."""
+"""Prefixes of environment variables that are withheld from the child, as they may hold secrets."""
 _REAP_S = 1.0
 
 
 class ChildError(PluginError):
-    """The child is of no use any more; says why."""
+    """The child failed and has to be replaced."""
 
 
 class Child:
-    """Starts at once; :attr:`ready` once the analyzer in it is built, which :meth:`attend` sees to."""
+    """Child process, started at once; :attr:`ready` once its analyzer is built, which :meth:`attend` awaits."""
 
     def __init__(self, order: wire.Order, area: Area, context: AnalyzerContext) -> None:
         self.ready: bool = False
@@ -103,7 +103,7 @@ class Child:
         command = [sys.executable, "-P", "-c", _BOOT, order.name, *map(str, inherited), json.dumps(sys.path)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(_WITHHELD)}
         try:
-            # Its standard output is our standard error: ours may be somebody's data.
+            # Its standard output goes to our standard error, since our standard output may carry data.
             self._process = subprocess.Popen(
                 command, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=2, env=environment
             )
@@ -121,11 +121,11 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     def attend(self, within: float) -> bool:
-        """Serve the child while it starts, for at most ``within`` seconds; whether it is :attr:`ready` now.
+        """Serve the starting child for at most ``within`` seconds; return whether it is :attr:`ready`.
 
         Raises:
             ChildError: the analyzer cannot be built.
@@ -135,10 +135,10 @@ class Child:
         return self.ready
 
     def ask(self, question: wire.Question, within: float) -> Any:
-        """What was found.
+        """Call the analyzer and return what it found.
 
         Raises:
-            ChildError: it died, raised, answered nonsense or did not answer within ``within`` seconds.
+            ChildError: it died, raised, sent an invalid answer, or none within ``within`` seconds.
         """
         self._send(wire.pack(question), within)
         message = self._listen(time.monotonic() + within)
@@ -150,7 +150,7 @@ class Child:
             raise ChildError(f"it answered nonsense: {error!r}") from error
 
     def _listen(self, deadline: float) -> dict[str, Any] | None:
-        """The next message that is not about models, or None when there is none before ``deadline``."""
+        """Wait for the next message, answering requests for models; None when there is none before ``deadline``."""
         while True:
             self._channel.settimeout(max(0.0, deadline - time.monotonic()))
             try:
@@ -192,10 +192,10 @@ class Child:
         return f"its process died of {name}" + (" (is memory short?)" if code == -signal.SIGKILL else "")
 
     def kill(self) -> None:
-        """End it whatever it does, and reap it; idempotent."""
+        """Kill and reap the process; idempotent."""
         self._let_go()
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: it dies when it comes back
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: it ends when the call returns
             self._process.wait(_REAP_S)
 
     def _let_go(self) -> None:

@@ -1,7 +1,7 @@
-"""What agent and child say to each other. Pure.
+"""Message format between agent and child. Pure.
 
-Towards the child: pickled values that the agent made. Back: JSON, because what comes out of a process that is allowed
-to go wrong must not be able to do more than be refused. Numbers survive both exactly.
+To the child: pickled values that the agent made. Back: JSON, so that a broken child can send nothing worse than an
+invalid message. Both preserve numbers exactly.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Call method ``verb``. ``medium`` comes without its array, which has ``shape`` and ``dtype``."""
+    """Call of method ``verb``. ``medium`` comes without its array, which has ``shape`` and ``dtype``."""
 
     verb: str
     medium: Medium | None = None
@@ -47,50 +47,50 @@ class Question:
 
 
 def question(verb: str, medium: Medium, *more: Any) -> Question:
-    """The question ``analyzer.verb(medium, *more)`` without the array in ``medium``."""
+    """Build the call ``analyzer.verb(medium, *more)`` without the array in ``medium``."""
     data = array_of(medium)
     return Question(verb, with_array(medium, data[:0].reshape(-1)), data.shape, data.dtype.str, more)
 
 
 def array_of(medium: Medium) -> np.ndarray[Any, Any]:
-    """The picture's or the sound's array."""
+    """Return the array of a frame or a block."""
     return medium.samples if isinstance(medium, AudioBlock) else medium.data
 
 
 def with_array(medium: Medium, data: Any) -> Medium:
-    """``medium`` around another array."""
+    """Replace the array of a frame or a block."""
     return replace(medium, samples=data) if isinstance(medium, AudioBlock) else replace(medium, data=data)
 
 
 def pack(value: object) -> bytes:
-    """A message towards the child."""
+    """Encode a message to the child."""
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
 def unpack(message: bytes) -> Any:
-    """The child's reading of :func:`pack`."""
+    """Decode a message of :func:`pack`, in the child."""
     return pickle.loads(message)
 
 
 def answer(**parts: object) -> bytes:
-    """A message of the child: one of ``ready``, ``locate`` (a model's name), ``found`` and ``failed`` (a reason)."""
+    """Encode a message of the child: one of ``ready``, ``locate`` (a model), ``found`` and ``failed`` (a reason)."""
     return json.dumps(parts, default=_plain).encode()
 
 
 def found(items: Iterable[object]) -> list[dict[str, Any]]:
-    """What an analyzer found, as JSON takes it: a plugin's own subclasses as what the agent knows of them.
+    """Convert what an analyzer found to JSON values; subclasses of plugins are sent as their base class.
 
     Raises:
-        ValueError: something that is no face, observation or event.
+        ValueError: an item that is no face, observation or event.
     """
     return [_tell(item) for item in items]
 
 
 def read_answer(message: bytes) -> dict[str, Any]:
-    """The agent's reading of :func:`answer`.
+    """Decode a message of :func:`answer`, in the agent.
 
     Raises:
-        ValueError: that is no answer.
+        ValueError: the message is invalid.
     """
     try:
         read = json.loads(message)
@@ -102,10 +102,10 @@ def read_answer(message: bytes) -> dict[str, Any]:
 
 
 def read_found(items: Sequence[Mapping[str, Any]]) -> tuple[Face | Observation | Event, ...]:
-    """The values behind :func:`found`.
+    """Decode the values of :func:`found`.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: something else.
+        ValueError, TypeError, KeyError, AttributeError: the values are invalid.
     """
     return tuple(_READ[item["is"]]({k: v for k, v in item.items() if k != "is"}) for item in items)
 
@@ -131,7 +131,7 @@ def _tell(item: object) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """Numbers of numpy as Python's, any mapping (a frozen one, too) as a dict, a dataclass by its fields."""
+    """Convert numpy numbers to Python's, any mapping to a dict, and a dataclass to its fields."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):

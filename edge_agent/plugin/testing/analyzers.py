@@ -29,7 +29,7 @@ from edge_agent.plugin.testing.inputs import Question, everyday, odd
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The analyzer under test.
+    """Analyzer under test.
 
     ``entry_point`` is what the package's entry point names, ``module`` or ``module:object``. ``settings`` are the
     defaults unless given. ``patience`` is how many seconds one VGA picture or one second of sound may take,
@@ -56,7 +56,7 @@ class Subject:
             made.close()
 
 
-# ---------------------------------------------------------------- the rules
+# ---------------------------------------------------------------------- rules
 
 
 def check_settings(subject: Subject) -> None:
@@ -89,25 +89,25 @@ def check_self_check(subject: Subject) -> None:
 
 
 def check_answers(subject: Subject) -> None:
-    """Odd pictures and odd sound give answers of the right type, with finite numbers, about what was asked."""
+    """Edge cases give results of the right type, with finite numbers, about the input."""
     with subject.analyzer() as analyzer:
         _perform(subject.spec.kind, analyzer)
 
 
 def check_finish(subject: Subject) -> None:
-    """Sound may end and go on: a second end in a row answers nothing, and later blocks are answered as at the start."""
+    """Sound may end and continue: a second ``finish`` in a row returns nothing, and later blocks start afresh."""
     if subject.spec.kind is not Kind.AUDIO:
         return
     with subject.analyzer() as analyzer, subject.analyzer() as fresh:
         _perform(Kind.AUDIO, analyzer)
         again = check_output(Kind.AUDIO, analyzer.finish())
-        require(again == (), f"asked twice in a row what was still open, the second answer is {again}, not empty")
+        require(again == (), f"a second finish() in a row returns {again}, not an empty sequence")
         later, first = _perform(Kind.AUDIO, analyzer), _perform(Kind.AUDIO, fresh)
-    require(later == first, "after finish() the same sound is answered unlike at the start: forget the context")
+    require(later == first, "after finish() the same sound gives another result than at the start: drop the context")
 
 
 def check_determinism(subject: Subject) -> None:
-    """The same input gives the same answers, also beside another analyzer of the kind: nothing is shared."""
+    """The same input gives the same results, also beside another instance: nothing is shared."""
     with subject.analyzer() as one, subject.analyzer() as other:
         first, second = _perform(subject.spec.kind, one), _perform(subject.spec.kind, other)
     for number, (a, b) in enumerate(zip(first, second, strict=True)):
@@ -115,14 +115,14 @@ def check_determinism(subject: Subject) -> None:
 
 
 def check_manners(subject: Subject) -> None:
-    """Neither making nor using the analyzer starts threads, sleeps, talks to the network or writes files.
+    """Neither building nor calling the analyzer starts threads, sleeps, uses the network or writes files.
 
-    Watched in this process also when the analyzer asks for one of its own, into which nobody could look.
+    Checked in this process even when the analyzer asks for a process of its own, which could not be watched.
     """
     with watched() as deeds, subject.analyzer(here=True) as analyzer:
         analyzer.self_check()
         _perform(subject.spec.kind, analyzer)
-    require(not deeds, f"an analyzer only answers, but this one {'; '.join(sorted(set(deeds)))}")
+    require(not deeds, f"an analyzer must only compute, but this one {'; '.join(sorted(set(deeds)))}")
 
 
 def check_speed(subject: Subject) -> None:
@@ -170,11 +170,11 @@ def check_analyzer(subject: Subject) -> None:
         check(subject)
 
 
-# ---------------------------------------------------------------- asking
+# ---------------------------------------------------------------------- calling the analyzer
 
 
 def _asker(kind: Kind, analyzer: Any) -> Callable[[Any], tuple[Any, ...]]:
-    """Asks one question and checks the answer and that the question is unharmed."""
+    """Return a function that calls the analyzer once and checks the result and that the input is unchanged."""
 
     def ask(question: Question) -> tuple[Any, ...]:
         data = question.samples if isinstance(question, AudioBlock) else question[0].data
@@ -210,7 +210,7 @@ def _check_sense(found: Sequence[Any], question: Question) -> None:
 
 
 def _perform(kind: Kind, analyzer: Any) -> list[tuple[Any, ...]]:
-    """All odd questions in turn; for sound, the end of it too."""
+    """Run all edge cases in order; for sound, also its end."""
     ask = _asker(kind, analyzer)
     answers = [ask(question) for question in odd(kind)]
     if kind is Kind.AUDIO:

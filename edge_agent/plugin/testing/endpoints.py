@@ -25,7 +25,7 @@ from edge_agent.plugin.testing.harness import in_time, require, require_cheap_im
 
 @dataclass(frozen=True, slots=True)
 class SinkSubject:
-    """The sink under test.
+    """Sink under test.
 
     ``entry_point`` is what the package's entry point names, ``module`` or ``module:object``. ``settings`` lead to a
     place that is empty before each check. ``stored`` gives the payloads that are there, oldest first; None where they
@@ -175,7 +175,7 @@ def _raised(call: Callable[[], object]) -> BaseException | None:
 
 @dataclass(frozen=True, slots=True)
 class SourceSubject:
-    """The source under test: its camera, its microphone or both.
+    """Source under test: its camera, its microphone or both.
 
     ``entry_point`` as for sinks. ``items`` frames or blocks are read in a check, fewer at the end of a recording.
     ``absent``: settings with which the device is missing; None where that cannot be arranged. ``patience``: seconds in

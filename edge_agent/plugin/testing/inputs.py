@@ -1,4 +1,4 @@
-"""What the contract's checks show to analyzers: everyday input, and odd input that a careless one trips over."""
+"""Test inputs for analyzers: everyday pictures and sound, and edge cases."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
 from edge_agent.plugin.spec import Kind
 
 Question = tuple[Frame, tuple[TrackedFace, ...]] | AudioBlock
-"""A picture with the people followed in it, or the next block of sound."""
+"""Input of one call: a frame with its tracked faces, or a block of sound."""
 
 _SIZES = ((1, 1), (2, 2), (3, 5), (48, 64), (40, 30), (480, 640), (16, 640))
 """Heights and widths."""
 
 
 def everyday(kind: Kind) -> list[Question]:
-    """Ten VGA pictures with two people, or ten seconds of a quiet room."""
+    """Generate ten VGA pictures with two people, or ten seconds of a quiet room."""
     noise = np.random.default_rng(1)
     if kind is Kind.AUDIO:
         hiss = noise.normal(0, 0.01, (10, AUDIO_RATE)).astype(np.float32)
@@ -30,7 +30,7 @@ def everyday(kind: Kind) -> list[Question]:
 
 
 def odd(kind: Kind) -> Iterator[Question]:
-    """Every pixel format from one pixel to VGA with impossible faces, or blocks of sound from nothing to seconds."""
+    """Generate edge cases: every pixel format from one pixel to VGA with impossible faces, or blocks of any length."""
     return _odd_sound() if kind is Kind.AUDIO else _odd_pictures()
 
 
@@ -63,7 +63,7 @@ def _shape(layout: PixelFormat, height: int, width: int) -> tuple[int, ...]:
 
 
 def _people(*boxes: tuple[float, float, float, float]) -> tuple[TrackedFace, ...]:
-    """One tracked face per box, its key points where BlazeFace puts them, more and more tilted."""
+    """Make one tracked face per box, with key points as of BlazeFace, increasingly tilted."""
     people = []
     for n, (x, y, w, h) in enumerate(boxes):
         at = [(0.3, 0.3), (0.7, 0.3 + 0.1 * n), (0.5, 0.55), (0.5, 0.75), (0.05, 0.35), (0.95, 0.35)]
@@ -73,7 +73,7 @@ def _people(*boxes: tuple[float, float, float, float]) -> tuple[TrackedFace, ...
 
 
 def _odd_sound() -> Iterator[AudioBlock]:
-    """Silence, noise, full scale, a step, a tone; some after a gap."""
+    """Generate silence, noise, full scale, a step and a tone, some after a gap."""
     noise = np.random.default_rng(0)
     silence = np.zeros(AUDIO_RATE, np.float32)
     full = np.sign(np.sin(np.arange(AUDIO_RATE, dtype=np.float32))).astype(np.float32)
