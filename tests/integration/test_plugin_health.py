@@ -59,8 +59,9 @@ def test_a_slow_analyzer_is_named_its_events_are_told_and_its_crash_is_seen(tmp_
         door = summary["measures"]["door.opened"]
         assert door["sum"] == 3 * door["n"]
         slow = told(f"{BASE}/health", lambda d: any("slow" in p for p in d["problems"]))
-        assert [p for p in slow["problems"] if p.startswith("plugin acme_door: slow: ") and float(p.split()[3]) >= 0.7]
-        assert slow["analyzers"]["acme_door"]["mean_ms"] >= 700
+        (line,) = [p for p in slow["problems"] if p.startswith("plugin acme_door: slow: ")]
+        assert float(line.split()[3]) >= 0.5
+        assert slow["analyzers"]["acme_door"]["mean_ms"] >= 500
         stop.touch()
         told(f"{BASE}/info", lambda d: d["analyzers"]["acme_door"] == "crashed")
         crashed = told(f"{BASE}/health", lambda d: any("crashed" in p for p in d["problems"]))
