@@ -210,8 +210,10 @@ class AudioReplay:
         for begin in _passes(start, period, self._loop, oldest):
             with closing(iter_blocks(self._path, self._channel)) as blocks:
                 for recorded in blocks:
+                    if pacer.stopped:  # not only this pass: the next one would begin, and so on for ever
+                        return
                     rest = round((period - recorded.time) * AUDIO_RATE) if self._loop else len(recorded.samples)
-                    if pacer.stopped or rest <= 0:
+                    if rest <= 0:
                         break
                     block = replace(recorded, time=begin + recorded.time, samples=recorded.samples[:rest])
                     if block.end < oldest():

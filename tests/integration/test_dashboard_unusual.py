@@ -24,7 +24,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
     found = Web(tmp_path / "state")
     for k in range(3):
         summary = Summary(NOON + WINDOW_S * k, "synced", a_window(WINDOW_S * k, WINDOW_S))
-        found.board.post("summary", summary_document(summary, "kiosk-1", "9f2c41d0", k + 1))
+        found.bus.publish("summary", summary_document(summary, "kiosk-1", "9f2c41d0", k + 1))
     yield found
     found.stop()
 

@@ -38,7 +38,7 @@ WEB_TOKEN = "canary-web-token-51d7a2c8"
 
 WRITABLE = re.compile(
     r"/(dev|proc|sys)/.*|.*/state/"
-    r"(\.?lock|outbox/[^/]*|(choices|baseline|history|home-assistant)\.(json|new)|messages\.jsonl)"
+    r"(\.?lock|outbox/[^/]*|(choices|baseline|history|home-assistant)\.json(\.new)?|messages\.jsonl)"
 )
 """What a run may open for writing."""
 

@@ -137,6 +137,21 @@ def test_loop_stays_monotonic_and_in_step(clip: Path) -> None:
     assert sum(gap for _, _, gap in ends) < 0.01
 
 
+def test_a_loop_that_skips_late_sound_ends_when_it_is_stopped(clip: Path) -> None:
+    """Stopped between two blocks, it must not begin one pass after the other."""
+    clock = ManualClock()
+    _, audio = both(clip, clock, loop=True)
+    audio.open()
+    clock.advance(0.5)
+    assert audio.read() is not None
+    playback = audio._playback
+    pacer = playback._pacer
+    assert pacer is not None
+    pacer.stop()
+    assert next(playback._items, None) is None
+    audio.close()
+
+
 def test_rejoining_finds_the_recording_further_on(clip: Path) -> None:
     clock = ManualClock()
     video, audio = both(clip, clock)
