@@ -33,7 +33,6 @@ from edge_agent.cli.common import (
     tell,
     to_json,
 )
-from edge_agent.cli.report import page
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_emotion
@@ -138,6 +137,8 @@ def _deliver(done: list[Analysis], form: ResultFormat | None, html: Path | None,
 
 
 def _write(path: Path, done: list[Analysis]) -> None:
+    from edge_agent.cli.report import page  # needed with --html only
+
     try:
         path.write_text(page(done), encoding="utf-8", errors="backslashreplace")
     except OSError as error:

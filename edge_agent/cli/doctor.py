@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from edge_agent.cli.common import ConfigOption, JsonOption, print_json, say, show
-from edge_agent.doctor import CheckResult, CheckStatus, documents, examine, worst, write_bundle
 from edge_agent.domain.text import printable
 from edge_agent.settings import default_path
 
-_STYLES = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "red"}
+if TYPE_CHECKING:
+    from edge_agent.doctor import CheckResult
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(
@@ -27,6 +29,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Check camera, microphone, models, broker, disk, clock, heat and permissions. Exit code 1: a check failed."""
+    from edge_agent.doctor import CheckStatus, documents, examine, worst, write_bundle  # slow to import
+
     found = examine(config or default_path(), try_devices=devices)
     if bundle is not None:
         write_bundle(bundle, documents(found.settings, found.results), found.redactor)
@@ -49,5 +53,5 @@ def _table(results: tuple[CheckResult, ...]) -> Table:
         detail = Text(printable(result.detail))
         if result.remedy:
             detail.append(printable(f"\n→ {result.remedy}"), style="bold")
-        table.add_row(Text(result.status.value, style=_STYLES[result.status]), result.name, detail)
+        table.add_row(Text(result.status.value, style=_STYLES[result.status.value]), result.name, detail)
     return table

@@ -24,7 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_agent.delivery.diagnostics import ConnectionFailed, reason, tls_reason
 from edge_agent.delivery.link import Connected, InboundMessage, Outgoing
 from edge_agent.domain.errors import ConfigError
-from edge_agent.settings.files import read_secret
+from edge_agent.domain.files import read_secret
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 
 CONNECT_S = 10.0

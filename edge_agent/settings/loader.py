@@ -23,8 +23,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.files import read_text
 from edge_agent.domain.text import Redactor, did_you_mean
-from edge_agent.settings.files import read_text
 from edge_agent.settings.schema import ENV_PREFIX, Settings
 from edge_agent.settings.secrets import known_secrets
 

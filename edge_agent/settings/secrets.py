@@ -20,8 +20,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, SecretStr
 
 from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.files import read_secret
 from edge_agent.domain.text import MASK, is_secret_key, mask_addresses, parse_address
-from edge_agent.settings.files import read_secret
 from edge_agent.settings.schema import ENV_PREFIX, PLUGIN_TABLES, Settings
 from edge_agent.settings.source import parse_camera, parse_microphone
 from edge_agent.settings.web import TOKEN_FILE

@@ -18,12 +18,11 @@ import uvicorn
 from edge_agent.api import Session
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import ConfigError
-from edge_agent.domain.files import replace_durably
+from edge_agent.domain.files import read_secret, replace_durably
 from edge_agent.live import Live
 from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
-from edge_agent.settings.files import read_secret
 from edge_agent.settings.web import TOKEN, TOKEN_FILE, WANTED
 from edge_agent.web.app import make_app
 from edge_agent.web.connections import Connections
