@@ -5,17 +5,126 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 from edge_agent.domain.summary import Summary, Window, estimate_window
 from edge_agent.live.history import History
 from edge_agent.live.people import Person
+from edge_agent.payloads.messages import (
+    AttentionPart,
+    BurstPart,
+    EmotionPart,
+    FacesPart,
+    FusedPart,
+    MessagePart,
+    StaysPart,
+    Timestamp,
+    UnknownPart,
+    absent,
+)
 from edge_agent.payloads.rendering import summary_document, timestamp
 from edge_agent.summary.window import merge
 
 LONGEST_S = 60 * 86_400.0
 """No history is longer."""
-STEPS = {"60": 60, "600": 600, "3600": 3600}
+
+
+class Gaps(BaseModel):
+    """Seconds in which a stream was not there."""
+
+    video: float = Field(ge=0)
+    audio: float = Field(ge=0)
+
+
+class Latency(BaseModel):
+    """Seconds from the capture of a frame to what was found in it."""
+
+    mean: float
+    longest: float
+
+
+class Streaming(BaseModel):
+    """Quality of the streams; rates are per second in which the camera was there, null when it never was."""
+
+    video_fps: float | None = Field(description="Frames captured per second.")
+    analysed_fps: float | None = Field(description="Frames analysed per second.")
+    dropped: int = Field(description="Frames captured but lost.")
+    gaps: Gaps
+    latency: Latency | None = Field(description="Null when no frame was analysed.")
+    resolution_changes: int = Field(description="How often the pictures' size changed.")
+    flags: list[str] = Field(description="What was wrong at some time.")
+
+
+class Viewers(MessagePart):
+    """People of a period, with the fields of a summary."""
+
+    arrivals: int = Field(ge=0, description="People who came; tracks counts those who were there already, too.")
+    faces: FacesPart
+    emotion: EmotionPart | None
+    bursts: list[BurstPart]
+    attention: AttentionPart = absent("How much people looked at the camera.")
+    stays: StaysPart = absent("People who left.")
+    fused: list[FusedPart] = absent("What was seen and heard within about a second.")
+    withheld: float = absent("Seconds in which fewer people than privacy.min_people were seen together.")
+    unknown: UnknownPart = absent("Seconds in which nobody could be seen or nothing be heard, by reason.")
+
+
+class AnalyticsStep(BaseModel):
+    """A part of the period."""
+
+    start: Timestamp
+    seconds: float = Field(ge=0)
+    streaming: Streaming
+    viewers: Viewers
+
+
+class AnalyticsReport(MessagePart):
+    """How a period went."""
+
+    device: str = Field(description="device.id of the config.")
+    since: Timestamp
+    until: Timestamp
+    known_seconds: float = Field(ge=0, description="Seconds of the period that the history knows.")
+    streaming: Streaming | None = Field(description="Null when nothing is known.")
+    viewers: Viewers | None = Field(description="Null when nothing is known.")
+    series: list[AnalyticsStep] = absent("The period in steps, when asked for.")
+    unknown: Literal["clock"] | None = Field(
+        description="clock: the device does not know the time, so nothing enters the history (device.trust_clock)."
+    )
+
+
+class PersonStep(BaseModel):
+    """A few seconds of one person."""
+
+    start: Timestamp
+    emotion: EmotionPart | None
+    attention: AttentionPart | None
+
+
+class PersonReport(BaseModel):
+    """One person; the track is a random name that ends with the visit."""
+
+    track: str
+    since: Timestamp
+    until: Timestamp
+    here: bool = Field(description="Still in view.")
+    seconds: float = Field(ge=0)
+    trend: float | None = Field(
+        ge=-2, le=2, description="Change of valence from the first half of the timeline to the second."
+    )
+    emotion: EmotionPart | None
+    attention: AttentionPart | None
+    timeline: list[PersonStep]
+
+
+class PeopleReport(BaseModel):
+    """Everybody who is in view or was lately."""
+
+    now: Timestamp = Field(description="The device's own time.")
+    unknown: str | None = Field(description="Why it is unknown who is in view now; null when it is known.")
+    people: list[PersonReport]
 
 
 def parse_time(text: str) -> float:

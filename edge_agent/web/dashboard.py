@@ -9,7 +9,7 @@ import hmac
 from importlib import resources
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from edge_agent import __version__
@@ -61,9 +61,15 @@ def _welcome(token: str) -> Response:
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     kind = TYPES.get(name.rpartition(".")[2])
+    if name in _SWAGGER:
+        return FileResponse(str(resources.files("fastapi_offline").joinpath("static", name)), media_type=kind)
     if kind is None or name not in _FILES:
         raise ProblemError(404, "there is no such file")
     return Response(_read(name), media_type=kind)
+
+
+_SWAGGER = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
+"""Files of the interactive documentation, which the package fastapi-offline ships."""
 
 
 _FILES = frozenset(
@@ -71,6 +77,7 @@ _FILES = frozenset(
         "main.js",
         "chart.js",
         "control.js",
+        "docs.js",
         "format.js",
         "panels.js",
         "past.js",

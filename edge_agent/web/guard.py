@@ -40,6 +40,10 @@ ANY_ORIGIN, NO_ORIGIN = "*", "null"
 _TOKEN_FILE = "the first line of the file web.token_file (default: web-token in the state folder)"
 
 
+FREE = frozenset({"/health", "/healthz", "/readyz"})
+"""Probes, which need no token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """``hosts`` without ports; ``free`` paths need no token, those that end in ``/`` with all below them; ``roomy``
@@ -47,7 +51,7 @@ class Rules:
 
     token: str
     hosts: Collection[str]
-    free: Collection[str] = ("/healthz", "/readyz", "/login", "/static/")
+    free: Collection[str] = (*FREE, "/login", "/static/")
     roomy: Collection[str] = ()
     origins: Collection[str] = ()
 
@@ -181,8 +185,12 @@ def _dressed(send: Send) -> Send:
 
 
 def _is_page(scope: Scope) -> bool:
-    """Whether a person asks, with a browser, for the dashboard."""
-    return scope["type"] == "http" and scope["path"] == "/" and "text/html" in Headers(scope=scope).get("accept", "")
+    """Whether a person asks, with a browser, for the dashboard or the API's documentation."""
+    return (
+        scope["type"] == "http"
+        and scope["path"] in ("/", "/docs")
+        and "text/html" in Headers(scope=scope).get("accept", "")
+    )
 
 
 def _host(header: str) -> str:

@@ -1,43 +1,117 @@
-"""The live API as it is asked for: ``/api/v1/…``, commands, metrics and probes. Reads the event bus, decides nothing.
+"""Live API of one device on FastAPI: ``/api/v1/…``, commands, metrics, probes, the preview, and ``/docs``.
 
-Commands take the way of MQTT commands: :mod:`edge_agent.control.commands` refuses what the config forbids.
+Requests are checked by the models in the signatures and refused with problem documents; the description of the API is
+made from the same models. Commands go to :mod:`edge_agent.control.commands`, as those over MQTT do.
 """
 
 from __future__ import annotations
 
-import json
 import threading
+from collections.abc import Callable
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
+from fastapi import FastAPI, Path, Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from edge_agent import __version__
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.delivery.commands import Command
 from edge_agent.domain.errors import EdgeAgentError, RefusedError
-from edge_agent.domain.event import MessageKind
 from edge_agent.live import Live
 from edge_agent.live.people import KEEP_S
-from edge_agent.payloads.rendering import timestamp
-from edge_agent.payloads.schemas import schema
+from edge_agent.payloads.device import HealthMessage, InfoMessage, PacingMessage, StateMessage
+from edge_agent.payloads.messages import EventMessage, PresenceMessage, SummaryMessage
+from edge_agent.payloads.rendering import LATEST, timestamp
+from edge_agent.plugin.imaging import jpeg
 from edge_agent.settings import Settings
-from edge_agent.web import analytics, metrics, preview
-from edge_agent.web.problems import ProblemError
+from edge_agent.web import analytics, metrics
+from edge_agent.web.problems import ProblemDocument, ProblemError, problem_of
 
 REFUSED = {"outcome": "refused"}
-"""What a problem of a command says besides, in the words of the answers over MQTT."""
+"""Member of the problem document of a command that was not tried, as in responses over MQTT."""
 
-DESCRIBED_ELSEWHERE: dict[str, MessageKind] = {"Summary": "summary", "Event": "event"}
+PREVIEW_SIDE = 640
+"""Longest side of the preview in pixels."""
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Views:
-    """The endpoints over one ``agent``; commands go to ``handlers``.
+class Alive(BaseModel):
+    """The server answers."""
 
-    Those whose answers take a while are plain functions, which Starlette runs in a thread: the event loop serves live
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether the agent works without a known problem."""
+
+    status: Literal["ok", "degraded", "starting"]
+
+
+class DeviceStatus(BaseModel):
+    """Everything that is current; null before it was published for the first time."""
+
+    device: str = Field(description="device.id of the config.")
+    version: str = Field(description="Version of edge-agent.")
+    boot_id: str = Field(description="Changes with every start of the agent.")
+    info: InfoMessage
+    control: bool = Field(description="Whether commands are allowed (web.control).")
+    state: StateMessage | None
+    health: HealthMessage | None
+    pacing: PacingMessage | None
+    presence: PresenceMessage | None
+
+
+class Summaries(BaseModel):
+    """Summaries, oldest first; seq counts from the agent's start and is no key of a delivered message."""
+
+    summaries: list[SummaryMessage]
+
+
+class Events(BaseModel):
+    """Events, oldest first; seq counts from the agent's start and is no key of a delivered message."""
+
+    events: list[EventMessage]
+
+
+class CommandRequest(BaseModel):
+    """Body of a command."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: Any = Field(default=None, description="What the command takes; none for commands without a value.")
+
+
+class CommandOutcome(BaseModel):
+    """What became of a command."""
+
+    status: Literal["done", "accepted"] = Field(description="accepted: the result is seen in state or health.")
+    state: StateMessage
+
+
+def _moment(value: object) -> object:
+    return analytics.parse_time(value) if isinstance(value, str) else value
+
+
+Since = Annotated[int, Query(ge=0, le=999_999_999_999_999, description="The seq of the last one you have.")]
+Moment = Annotated[
+    float,
+    BeforeValidator(_moment),
+    Field(ge=0, le=LATEST, allow_inf_nan=False),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0}]}),
+]
+"""RFC 3339 or Unix seconds."""
+Step = Literal["60", "600", "3600"]
+
+
+class LiveApi:
+    """Endpoints over one ``agent``; commands go to ``handlers``.
+
+    Endpoints whose answers take a while are plain functions, which FastAPI runs in a thread: the event loop serves live
     clients meanwhile.
     """
 
@@ -48,46 +122,62 @@ class Views:
         self._looks: analytics.Looks = {}
         self._looking = threading.Lock()
 
-    def routes(self) -> list[BaseRoute]:
-        """All of them."""
-        return [
-            Route("/healthz", self.alive),
-            Route("/readyz", self.ready),
-            Route("/metrics", self.metrics),
-            Route("/api/v1/openapi.json", self.openapi),
-            Route("/api/v1/status", self.status),
-            Route("/api/v1/summary", self.summary),
-            Route("/api/v1/summaries", self.summaries),
-            Route("/api/v1/events", self.events),
-            Route("/api/v1/analytics", self.analytics),
-            Route("/api/v1/people", self.people),
-            *preview.routes(self._agent),
-            Route("/api/v1/config/schema", self.schema),
-            Route("/api/v1/control/{name}", self.control, methods=["POST"]),
-            Route("/camera/start", self.start_camera, methods=["POST"]),
-            Route("/camera/stop", self.stop_camera, methods=["POST"]),
-        ]
+    def add_to(self, app: FastAPI) -> None:
+        """Add every endpoint to ``app``."""
 
-    async def alive(self, _request: Request) -> Response:
-        """The server answers."""
+        def get(path: str, endpoint: Callable[..., Any], model: Any = None, *refusals: int, **more: Any) -> None:
+            described = {"responses": {status: {"model": ProblemDocument} for status in refusals}} | more
+            app.add_api_route(path, endpoint, response_model=model, methods=["GET"], **described)
+            app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None)
+
+        def post(path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+            refusals: dict[int | str, dict[str, Any]] = {
+                s: {"model": ProblemDocument} for s in (400, 403, 404, 409, 413)
+            }
+            app.add_api_route(
+                path, endpoint, response_model=CommandOutcome, methods=["POST"], responses=refusals, **more
+            )
+
+        unready: dict[int, dict[str, Any]] = {503: {"model": Readiness, "description": "It starts, or has a problem."}}
+        get("/health", self.alive, Alive, operation_id="health")
+        get("/healthz", self.alive, Alive, operation_id="alive")
+        get("/readyz", self.ready, Readiness, responses=unready)
+        get("/metrics", self.metrics, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+            response_class=Response)  # fmt: skip
+        get("/api/v1/openapi.json", lambda: JSONResponse(app.openapi()), dict[str, Any], summary="This description",
+            operation_id="openapi")  # fmt: skip
+        get("/api/v1/status", self.status, DeviceStatus)
+        get("/api/v1/summary", self.summary, SummaryMessage, 404)
+        get("/api/v1/summaries", self.summaries, Summaries, 400)
+        get("/api/v1/events", self.events, Events, 400)
+        get("/api/v1/analytics", self.analytics, analytics.AnalyticsReport, 400)
+        get("/api/v1/people", self.people, analytics.PeopleReport, 400)
+        get("/api/v1/config/schema", self.schema, dict[str, Any])
+        picture = {200: {"content": {"image/jpeg": {}}, "description": "A JPEG of at most 640 pixels a side."}}
+        refused: dict[int, dict[str, Any]] = {status: {"model": ProblemDocument} for status in (404, 409)}
+        get("/api/v1/preview.jpg", self.preview, responses=picture | refused, response_class=Response)
+        body = {"required": False, "content": {"application/json": {"schema": CommandRequest.model_json_schema()}}}
+        post("/api/v1/control/{name}", self.control, openapi_extra={"requestBody": body})
+        post("/camera/start", self.start_camera)
+        post("/camera/stop", self.stop_camera)
+        get("/docs", docs, include_in_schema=False)
+
+    async def alive(self) -> Response:
+        """Answer that the server runs."""
         return JSONResponse({"status": "ok"})
 
-    async def ready(self, _request: Request) -> Response:
-        """Whether the agent works without a known problem; nothing else, because this needs no token."""
+    async def ready(self) -> Response:
+        """Tell whether the agent works without a known problem; nothing else, because this needs no token."""
         health = self._bus.state("health")
         status = health["status"] if health is not None else "starting"
         return JSONResponse({"status": status}, 200 if status == "ok" else 503)
 
-    def metrics(self, _request: Request) -> Response:
-        """Prometheus."""
-        return Response(metrics.render(self._bus), media_type="text/plain; version=0.0.4; charset=utf-8")
+    def metrics(self) -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.render(self._bus), media_type=PROMETHEUS)
 
-    def openapi(self, _request: Request) -> Response:
-        """What is described here."""
-        return JSONResponse(openapi())
-
-    async def status(self, _request: Request) -> Response:
-        """Everything that is current."""
+    async def status(self) -> Response:
+        """State, health, pacing and presence as they are now."""
         document = {
             "device": self._agent.settings.device.id,
             "version": __version__,
@@ -98,66 +188,86 @@ class Views:
         kinds = ("state", "health", "pacing", "presence")
         return JSONResponse(document | {kind: self._bus.state(kind) for kind in kinds})
 
-    async def summary(self, _request: Request) -> Response:
-        """The latest."""
+    async def summary(self) -> Response:
+        """The latest window."""
         latest = self._bus.summaries()[-1:]
         if not latest:
             raise ProblemError(404, "no window has ended yet; try again in a moment")
         return JSONResponse(latest[0])
 
-    def summaries(self, request: Request) -> Response:
-        """Those after ``since``."""
-        return JSONResponse({"summaries": self._bus.summaries(_number(request, "since"))})
+    def summaries(self, since: Since = 0) -> Response:
+        """Windows after ``since``, oldest first; the last two hours of 10 s windows at most."""
+        return JSONResponse({"summaries": self._bus.summaries(since)})
 
-    def events(self, request: Request) -> Response:
-        """Likewise."""
-        return JSONResponse({"events": self._bus.events(_number(request, "since"))})
+    def events(self, since: Since = 0) -> Response:
+        """Events after ``since``, oldest first; 500 at most."""
+        return JSONResponse({"events": self._bus.events(since)})
 
-    def analytics(self, request: Request) -> Response:
-        """A period of the device's history."""
+    def analytics(
+        self,
+        since: Annotated[Moment | None, Query(description="From; default: an hour ago.")] = None,
+        until: Annotated[Moment | None, Query(description="To; default: now.")] = None,
+        step: Annotated[Step | None, Query(description="Also in steps of this many seconds.")] = None,
+    ) -> Response:
+        """Streaming quality and viewers over a period of the device's history, in whole minutes."""
         history = self._agent.history
         now = self._agent.clock.wall()
-        since, until = _time(request, "since", now - 3600.0), _time(request, "until", now)
-        step = request.query_params.get("step")
-        if step is not None and step not in analytics.STEPS:
-            raise ProblemError(400, f"step: one of {', '.join(analytics.STEPS)} seconds")
+        since, until = now - 3600.0 if since is None else since, now if until is None else until
         if history is None or not since < until <= since + analytics.LONGEST_S:
             raise ProblemError(400, "since must be before until, by 60 days at most")
-        seconds = None if step is None else analytics.STEPS[step]
         device = self._agent.settings.device.id
-        report = analytics.report(history, since, until, device, seconds)
+        report = analytics.report(history, since, until, device, None if step is None else int(step))
         return JSONResponse(report | {"unknown": None if self._agent.clock.synced() else "clock"})
 
-    def people(self, request: Request) -> Response:
-        """Who is or was in view, each with a timeline."""
-        text = request.query_params.get("seconds", "300")
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= KEEP_S):
-            raise ProblemError(400, f"seconds: a whole number from 1 to {KEEP_S:.0f}")
+    def people(
+        self, seconds: Annotated[int, Query(ge=1, le=int(KEEP_S), description="How far back to look.")] = 300
+    ) -> Response:
+        """Everybody who is in view or was lately, each with a timeline in steps of five seconds.
+
+        Names are random and end with the visit. Nobody is listed with privacy.min_people.
+        """
         clock = self._agent.clock
         now = clock.monotonic()
-        known = self._agent.people.since(now - int(text), now) if self._agent.people is not None else []
+        known = self._agent.people.since(now - seconds, now) if self._agent.people is not None else []
         wall, device = clock.wall(), self._agent.settings.device.id
-        with self._looking:  # who asks meanwhile is told from what the first one had rendered
+        with self._looking:  # concurrent requests share what the first one has rendered
             people = analytics.people(known, device, wall - now, self._looks)
         unknown = (self._bus.state("presence") or {}).get("unknown")
         people = [person | {"here": person["here"] and not unknown} for person in people]
         return JSONResponse({"now": timestamp(wall), "unknown": unknown, "people": people})
 
-    def schema(self, _request: Request) -> Response:
-        """Of the config file."""
+    def schema(self) -> Response:
+        """JSON Schema of the config file."""
         return JSONResponse(Settings.model_json_schema())
 
-    async def control(self, request: Request) -> Response:
-        """A command by name, with its value in the body."""
-        value = _value(await request.body())
-        return await self._perform(request.path_params["name"], value)
+    async def preview(self) -> Response:
+        """The camera's latest picture, only with web.preview."""
+        if not self._agent.settings.web.preview:
+            raise ProblemError(404, "there is no preview: web.preview is off in this device's config")
+        if self._agent.preview is None:
+            raise ProblemError(409, "there is no picture: the camera is not used by this device's config")
+        frame = self._agent.preview.latest()
+        if frame is None:
+            raise ProblemError(409, "there is no picture now: the camera is not watching")
+        picture = await anyio.to_thread.run_sync(jpeg, frame, PREVIEW_SIDE)
+        return Response(picture, media_type="image/jpeg", headers={"cross-origin-resource-policy": "same-origin"})
 
-    async def start_camera(self, _request: Request) -> Response:
+    async def control(self, name: Annotated[str, Path(description="The command.")], request: Request) -> Response:
+        """Perform a command, as over MQTT."""
+        body = await request.body()
+        try:
+            value = CommandRequest.model_validate_json(body).value if body.strip() else None
+        except ValidationError as error:
+            told = f'the body must be {{"value": …}} as JSON ({problem_of(error.errors())})'
+            raise ProblemError(400, told, more=REFUSED) from None
+        return await self._perform(name, value)
+
+    async def start_camera(self) -> Response:
         """Use the camera again."""
         return await self._perform("camera", True)
 
-    async def stop_camera(self, _request: Request) -> Response:
-        """Let go of the camera."""
+    async def stop_camera(self) -> Response:
+        """Release the camera."""
         return await self._perform("camera", False)
 
     async def _perform(self, name: str, value: object) -> Response:
@@ -178,46 +288,42 @@ class Views:
         return JSONResponse({"status": outcome.status, **outcome.details})
 
 
-def openapi() -> dict[str, Any]:
-    """The description of this API, with the version and the messages' own schemas filled in."""
-    text = resources.files("edge_agent.web").joinpath("openapi.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
-    document["info"]["version"] = __version__
-    for name, kind in DESCRIBED_ELSEWHERE.items():
-        part = json.dumps(schema(kind)).replace('"#/$defs/', f'"#/components/schemas/{name}/$defs/')
-        told = {key: value for key, value in json.loads(part).items() if key not in ("$schema", "$id", "description")}
-        document["components"]["schemas"][name] |= told
+async def docs() -> Response:
+    """Interactive description of the API; its scripts come from this device."""
+    page = resources.files("edge_agent.web").joinpath("static", "docs.html").read_text(encoding="utf-8")
+    return HTMLResponse(page)
+
+
+def describe(app: FastAPI, commands: tuple[str, ...], free: frozenset[str]) -> dict[str, Any]:
+    """The OpenAPI description of ``app``: ``commands`` can be given, paths of ``free`` need no token.
+
+    Refusals that any request may meet (401, 421) are added, FastAPI's own form of validation errors is not ours.
+    """
+    document = FastAPI.openapi(app)
+    document["components"]["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token of this device: web.token, or the file web-token in its state folder.",
+        }
+    }
+    document["security"] = [{"bearer": []}]
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            responses = operation["responses"]
+            responses.pop("422", None)
+            for status in (421,) if path in free else (401, 421):
+                responses[str(status)] = {"content": problem}
+            for status, response in responses.items():
+                if status.startswith("4"):
+                    responses[status] = {"description": "Refused; `detail` says what to do.", "content": problem}
+                    response.clear()
+            if path in free:
+                operation["security"] = []
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path" and parameter["name"] == "name":
+                    parameter["schema"] = {"type": "string", "enum": list(commands)}
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
     return document
-
-
-def _number(request: Request, name: str) -> int:
-    text = request.query_params.get(name, "0")
-    if not (text.isascii() and text.isdigit()) or len(text) > 15:
-        raise ProblemError(400, f"{name}: the seq of the last one you have, a whole number")
-    return int(text)
-
-
-def _time(request: Request, name: str, default: float) -> float:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    try:
-        value = analytics.parse_time(text)
-    except (ValueError, OverflowError) as error:
-        raise ProblemError(400, f"{name}: RFC 3339 or Unix seconds ({error})") from None
-    if not 0 <= value <= 253_402_300_799:
-        raise ProblemError(400, f"{name}: a time between 1970 and 9999")
-    return value
-
-
-def _value(body: bytes) -> object:
-    """``value`` of a JSON object; None without a body."""
-    if not body.strip():
-        return None
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ProblemError(400, 'the body must be JSON: {"value": …}', more=REFUSED) from None
-    if not isinstance(document, dict) or not set(document) <= {"value"}:
-        raise ProblemError(400, 'the body must be an object with "value" alone', more=REFUSED)
-    return document.get("value")

@@ -249,11 +249,11 @@ def test_only_where_pictures_and_sound_are_sent_may_messages_be_large() -> None:
 # ---------------------------------------------------------------------- what is delivered
 
 
-def test_the_wheel_has_the_page_and_the_description(repository: Path, tmp_path: Path) -> None:
+def test_the_wheel_has_the_pages(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=repository, check=True, capture_output=True, timeout=100)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = {name.removeprefix("edge_agent/web/") for name in wheel.namelist()}
     here = repository / "edge_agent" / "web"
     wanted = {str(path.relative_to(here)) for path in here.rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert {"openapi.json", "static/index.html", "static/main.js"} <= wanted <= names
+    assert {"static/docs.html", "static/index.html", "static/main.js"} <= wanted <= names
