@@ -27,7 +27,15 @@ from edge_agent.settings.web import TOKEN_FILE
 
 UNIT = "edge-agent.service"
 
-WEB_PACKAGES = ("uvicorn", "starlette", "websockets", "prometheus_client", "python_multipart")
+WEB_PACKAGES = (
+    "uvicorn",
+    "starlette",
+    "fastapi",
+    "fastapi_offline",
+    "websockets",
+    "prometheus_client",
+    "python_multipart",
+)
 """Packages of the extra ``web``."""
 
 _FINE = (Status.ENABLED, Status.DISABLED)
