@@ -231,7 +231,7 @@ def test_a_torn_last_page_is_salvaged(tmp_path: Path) -> None:
     assert_balanced(outbox, tmp_path)
 
 
-@pytest.mark.parametrize("what", ["header", "first page", "middle", "counters", "everything"])
+@pytest.mark.parametrize("what", ["header", "first page", "schema", "middle", "counters", "everything"])
 def test_a_damaged_database_is_salvaged_moved_aside_and_the_loss_counted(tmp_path: Path, what: str) -> None:
     """Row 8: overwritten bytes or a zeroed header: readable rows are salvaged, the file is quarantined, the rest is
     counted.
@@ -251,9 +251,14 @@ def test_a_damaged_database_is_salvaged_moved_aside_and_the_loss_counted(tmp_pat
         "counters": ((counters_page - 1) * 4096, counters_page * 4096),
         "everything": (0, len(data)),
     }
-    start, end = spans[what]
-    noise = bytes(end - start) if what == "header" else random.Random(1).randbytes(end - start)
-    data[start:end] = noise
+    if what == "schema":
+        # SQLite quotes the damaged name in its error message, which is then no UTF-8.
+        damaged = bytes(data).replace(b"tableitemsitems", b"table\xbd\xff\xfe\xbd\xbditems")
+        assert damaged != bytes(data)
+        data = bytearray(damaged.replace(b"CREATE TABLE items", b"CREATE TABLE (tems"))
+    else:
+        start, end = spans[what]
+        data[start:end] = bytes(end - start) if what == "header" else random.Random(1).randbytes(end - start)
     file.write_bytes(data)
     again = make_outbox(tmp_path, boot_id="b2")
     stats = again.stats()
@@ -263,8 +268,8 @@ def test_a_damaged_database_is_salvaged_moved_aside_and_the_loss_counted(tmp_pat
     assert stats.pending >= 270 or what == "everything"
     assert stats.counters.dropped == 300 - stats.pending
     assert_balanced(again, tmp_path)
-    damaged = tmp_path / "outbox.damaged-1.db"
-    assert damaged.stat().st_size >= len(data) - 4096
+    aside = tmp_path / "outbox.damaged-1.db"
+    assert aside.stat().st_size >= len(data) - 4096
     if stats.counters.dropped:
         assert any(gap.count == stats.counters.dropped for gap in stats.gaps)
     kept = _keys(again)

@@ -78,6 +78,10 @@ class StoreFailedError(StoreError):
     """The file system fails: read-only, input/output error, locked for too long."""
 
 
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises: the message about a damaged schema quotes it, and may be no text at all."""
+
+
 class NewerSchemaError(DeliveryError):
     """The outbox was written by a newer edge-agent."""
 
@@ -96,7 +100,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
         )
         _configure(connection, path)
         return connection
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         if connection is not None:
             connection.close()
         raise classify(error) from error
@@ -145,14 +149,16 @@ def check(connection: sqlite3.Connection) -> None:
     """Check the structure of the database. Raises StoreDamagedError."""
     try:
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise classify(error) from error
     if verdict != "ok":
         raise StoreDamagedError(str(verdict))
 
 
-def classify(error: sqlite3.Error) -> StoreError:
-    """Map an SQLite error to a StoreError."""
+def classify(error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
+    """Map an error of :data:`SQLITE_ERRORS` to a StoreError."""
+    if isinstance(error, UnicodeDecodeError):
+        return StoreDamagedError("the schema is damaged")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_FULL:
@@ -201,21 +207,21 @@ class Tables:
         """Close the connection, which checkpoints the write-ahead log. Raises StoreError."""
         try:
             self._db.close()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise classify(error) from error
 
     def all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run a query and return all its rows. Raises StoreError."""
         try:
             return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise classify(error) from error
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> int:
         """Run a statement inside a transaction and return the number of rows changed. Raises StoreError."""
         try:
             return self._db.execute(statement, values).rowcount
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise classify(error) from error
 
     def used(self) -> int:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from edge_agent.delivery.outbox import recovery
 from edge_agent.delivery.outbox.database import (
     SCHEMA_VERSION,
+    SQLITE_ERRORS,
     NewerSchemaError,
     StoreDamagedError,
     StoreError,
@@ -232,7 +233,7 @@ class OutboxDirectory:
             check(connection)
             return Store(connection, self._origin)
         except StoreError:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*SQLITE_ERRORS):
                 connection.close()
             raise
 
@@ -272,7 +273,7 @@ def export(directory: Path, *, dead: bool = False) -> Iterator[dict[str, Any]]:
             for kind, topic, payload, consumer, reason in db.execute(f"SELECT {columns} FROM {table} ORDER BY id"):
                 record = {"kind": kind, "topic": topic, "payload": _parsed(payload)}
                 yield record | ({"consumer": consumer, "reason": reason} if dead else {})
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise DeliveryError(f"{directory / FILE}: cannot be read to its end: {error}") from error
 
 
@@ -288,7 +289,7 @@ def purge(directory: Path, *, dead_only: bool = False) -> tuple[int, int]:
     vault = OutboxDirectory(directory, Origin("purge", "purge", _no_merge))
     try:
         store = vault.open()
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *SQLITE_ERRORS) as error:
         raise DeliveryError(f"{directory / FILE}: cannot be changed: {error}") from error
     try:
         return store.purge(dead_only=dead_only)
@@ -336,7 +337,7 @@ def _connect(directory: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
         version = db.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise DeliveryError(f"{path}: cannot be read: {error}") from error
     if version > SCHEMA_VERSION:
         db.close()
@@ -348,5 +349,5 @@ def _read(directory: Path, query: Callable[[sqlite3.Connection], T]) -> T:
     with closing(_connect(directory)) as db:
         try:
             return query(db)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise DeliveryError(f"{directory / FILE}: cannot be read: {error}") from error

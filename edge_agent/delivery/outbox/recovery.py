@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edge_agent.delivery.outbox.database import PAGE_BYTES, connect
+from edge_agent.delivery.outbox.database import PAGE_BYTES, SQLITE_ERRORS, connect
 from edge_agent.delivery.outbox.records import Counters, Gap, Record, load
 from edge_agent.delivery.outbox.store import Store
 
@@ -74,12 +74,12 @@ def read(damaged: Path) -> Salvaged:
     """Salvage ``damaged``, if necessary after replacing its first page. Raises OSError only."""
     try:
         return _read(damaged)
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         pass  # the table of contents is lost: try with a new one
     try:
         _replace_first_page(damaged)
         return _read(damaged)
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         return Salvaged()
 
 
@@ -102,7 +102,7 @@ def _read(path: Path) -> Salvaged:
 def _table(db: sqlite3.Connection, statement: str) -> list[Any]:
     try:
         return db.execute(statement).fetchall()
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         return []
 
 
@@ -127,7 +127,7 @@ def _run_of_rows(db: sqlite3.Connection, condition: str, start: int) -> Iterator
     while True:
         try:
             batch = db.execute(f"SELECT * FROM items WHERE {condition} LIMIT 32", (start,)).fetchall()
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             return
         yield from batch
         if not batch:
