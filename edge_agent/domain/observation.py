@@ -17,6 +17,24 @@ EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "
 ATTENTION = "attention"
 """Observation name of attention: ``score`` is how much a face is turned to the camera, ``looking`` is 0 or 1."""
 
+LANGUAGE = "language"
+"""Observation name of what an utterance expresses: an independent probability for each of :data:`LANGUAGE_EMOTIONS`."""
+
+LANGUAGE_EMOTIONS = (
+    "admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire",
+    "disappointment", "disapproval", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief", "joy",
+    "love", "nervousness", "optimism", "pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral",
+)  # fmt: skip
+"""The GoEmotions classes in their published order."""
+
+LANGUAGE_UNKNOWN = "language_unknown"
+"""Observation name of an utterance that cannot be judged; its term is the reason (``empty``, ``not_english``,
+``too_short``), its value 1."""
+
+VOICE = "voice"
+"""Observation name of how a turn was spoken: ``seconds`` of speech and, once the voice's usual range is known,
+``arousal`` in -1..1. Further terms are for local readers; no summary holds them."""
+
 FLAG = "flag"
 """Observation name of quality flags: a value of 1 raises the flag of that name until the analyzer's next answer."""
 

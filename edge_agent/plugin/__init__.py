@@ -14,6 +14,8 @@ from edge_agent.plugin.spec import (
     SinkSettings,
     SinkSpec,
     SourceSpec,
+    SpeechAnalyzer,
+    TextAnalyzer,
 )
 
 __all__ = [
@@ -29,5 +31,7 @@ __all__ = [
     "SinkSettings",
     "SinkSpec",
     "SourceSpec",
+    "SpeechAnalyzer",
+    "TextAnalyzer",
     "hookimpl",
 ]

@@ -25,13 +25,22 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel
 
 import edge_agent
-from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.errors import EdgeAgentError, PluginError
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
-from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, Observation
+from edge_agent.domain.observation import (
+    ATTENTION,
+    EMOTION,
+    EMOTIONS,
+    LANGUAGE,
+    LANGUAGE_EMOTIONS,
+    VOICE,
+    Observation,
+)
+from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.isolation import IsolatedAnalyzer
-from edge_agent.plugin.spec import Analyzer, AnalyzerSpec, Isolation, Kind
+from edge_agent.plugin.spec import WORDED, Analyzer, AnalyzerSpec, Isolation, Kind
 
 # ---------------------------------------------------------------------- explaining failures
 
@@ -86,8 +95,21 @@ _METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
     Kind.FACE: {"analyze": ("frame", "faces")},
     Kind.SCENE: {"analyze": ("frame",)},
     Kind.AUDIO: {"analyze": ("block",), "finish": ()},
+    Kind.SPEECH: {"analyze": ("block",), "finish": ()},
+    Kind.TEXT: {"analyze": ("utterance",)},
 }
 """Methods that a lane calls on each kind, with their arguments."""
+
+
+_RETURNED: Mapping[Kind, type[Any] | tuple[type[Any], ...]] = {
+    Kind.DETECTOR: Face,
+    Kind.FACE: (Observation, Event),
+    Kind.SCENE: (Observation, Event),
+    Kind.AUDIO: (Observation, Event),
+    Kind.SPEECH: Utterance,
+    Kind.TEXT: Observation,
+}
+"""Types that each kind may return."""
 
 
 def check_spec(spec: Any, settings: type[BaseModel]) -> None:
@@ -138,14 +160,16 @@ def check_output(kind: Kind, found: object) -> tuple[Any, ...]:
         raise TypeError(f"returned {type(found).__name__}, expected a sequence")
     items = tuple(found)
     for item in items:
-        if kind is Kind.DETECTOR and isinstance(item, Face):
-            _check_face(item)
-        elif kind is not Kind.DETECTOR and isinstance(item, Observation):
-            _check_observation(item, about_a_face=kind is Kind.FACE)
-        elif kind is not Kind.DETECTOR and isinstance(item, Event):
-            _check_event(item, kind)
-        else:
+        if not isinstance(item, _RETURNED[kind]):
             raise TypeError(f"a {kind.value} analyzer returned a {type(item).__name__}")
+        if isinstance(item, Face):
+            _check_face(item)
+        elif isinstance(item, Observation):
+            _check_observation(item, kind)
+        elif isinstance(item, Event):
+            _check_event(item, kind)
+        elif isinstance(item, Utterance):
+            _check_utterance(item)
     return items
 
 
@@ -160,15 +184,29 @@ def _check_face(face: Face) -> None:
             _finite("key point", point.x, point.y)
 
 
-def _check_observation(observation: Observation, *, about_a_face: bool) -> None:
+def _check_utterance(utterance: Utterance) -> None:
+    """Check without naming the text: messages of these errors are logged."""
+    if not isinstance(utterance.text, str) or not all(isinstance(word.text, str) for word in utterance.words):
+        raise TypeError("the text of an utterance or a word is no str")
+    parts: list[tuple[str, Utterance | Word]] = [("an utterance", utterance)]
+    for what, part in (*parts, *(("a word", word) for word in utterance.words)):
+        _finite(f"time of {what}", part.start, part.end)
+        if part.end < part.start:
+            raise ValueError(f"{what} ends at {part.end} s, before it begins at {part.start} s")
+        if part.confidence is not None:
+            _probability(f"confidence of {what}", part.confidence)
+
+
+def _check_observation(observation: Observation, kind: Kind) -> None:
     name, values = observation.name, observation.values
     if not isinstance(name, str) or not _WORD.fullmatch(name):
         raise ValueError(f"observation name {name!r}: use lower-case letters, digits and _")
     if not all(isinstance(term, str) and _WORD.fullmatch(term) for term in values):
-        raise ValueError(f"terms {list(values)} of observation {name!r}: use lower-case letters, digits and _")
+        terms = "a term" if kind in WORDED else f"terms {list(values)}"  # which may be a word that somebody said
+        raise ValueError(f"{terms} of observation {name!r}: use lower-case letters, digits and _")
     _finite(f"time of {name}", observation.time)
     _finite(name, *values.values())
-    if about_a_face and observation.track is None:
+    if kind is Kind.FACE and observation.track is None:
         raise ValueError(f"observation {name!r} does not say which track it is about")
     if name == EMOTION and (
         set(values) != set(EMOTIONS) or min(values.values()) < 0 or abs(sum(values.values()) - 1) > 1e-3
@@ -176,6 +214,16 @@ def _check_observation(observation: Observation, *, about_a_face: bool) -> None:
         raise ValueError(f"observation {name!r} is not a distribution over {', '.join(EMOTIONS)}")
     if name == ATTENTION and not {"score", "looking"} <= set(values):
         raise ValueError(f"observation {name!r} needs the terms score and looking, it has {', '.join(values)}")
+    if name == LANGUAGE:
+        if set(values) != set(LANGUAGE_EMOTIONS):
+            raise ValueError(f"observation {name!r} needs a probability for each of {', '.join(LANGUAGE_EMOTIONS)}")
+        for term, value in values.items():
+            _probability(f"{term} of observation {name!r}", value)
+    if name == VOICE:
+        if values.get("seconds", -1.0) < 0:
+            raise ValueError(f"observation {name!r} needs the term seconds, not below 0")
+        if not -1 <= values.get("arousal", 0.0) <= 1:
+            raise ValueError(f"arousal of observation {name!r} is {values['arousal']}, not within -1..1")
 
 
 def _check_event(event: Event, kind: Kind) -> None:
@@ -255,6 +303,26 @@ class Timing:
         return Use(len(took), sum(took) / len(took), max(took), min(1.0, sum(took) / whole))
 
 
+def ask(kind: Kind, analyzer: Any, use: Callable[[Any], object]) -> object:
+    """Call ``use(analyzer)`` to the end, without what an analyzer of words may quote in the message of an exception.
+
+    Raises:
+        PluginError: an analyzer of a kind in :data:`WORDED` failed; names type and place of its exception.
+        BaseException: whatever another one raises.
+    """
+    try:
+        found = use(analyzer)
+        return tuple(found) if isinstance(found, Iterable) else found
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if kind not in WORDED or isinstance(analyzer, IsolatedAnalyzer):  # whose child has done this already
+            raise
+        what, place = type(error).__name__, where(error)
+        at = f" at {place}" if place else ""
+    raise PluginError(f"{what}{at}; its message is not shown, as it may quote what was said")
+
+
 class ActiveAnalyzer:
     """Guard around a running analyzer: the first failure closes it and marks it crashed.
 
@@ -297,7 +365,7 @@ class ActiveAnalyzer:
                 return default
             try:
                 with self.timing.call():
-                    found = use(self._analyzer)
+                    found = ask(self.spec.kind, self._analyzer, use)
                 return check_output(self.spec.kind, found)
             except BaseException as error:  # plugin code may raise anything; see reason()
                 why, self.where = reason(error), where(error)
@@ -314,14 +382,14 @@ class ActiveAnalyzer:
             self.check_s = time.monotonic() - began
 
     def try_out(self) -> None:
-        """Call the analyzer with one sample picture or second of sound, as a lane would; nonsense marks it crashed.
+        """Call the analyzer with a sample picture, sound or sentence, as a lane would; nonsense marks it crashed.
 
         For an analyzer that is only inspected and then closed, as the sample becomes part of its state.
         """
         from edge_agent.plugin.testing.inputs import everyday
 
         question = everyday(self.spec.kind)[0]
-        if isinstance(question, AudioBlock):
+        if isinstance(question, AudioBlock | Utterance):
             self.call(lambda a: a.analyze(question), ())
         elif self.spec.kind is Kind.FACE:
             self.call(lambda a: a.analyze(*question), ())

@@ -20,6 +20,7 @@ from edge_agent.domain.event import Event, Message
 from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import Observation
+from edge_agent.domain.speech import Utterance
 
 
 class Kind(Enum):
@@ -33,6 +34,14 @@ class Kind(Enum):
     """Frame to observations about the whole picture, and events."""
     AUDIO = "audio"
     """Sound to observations and events."""
+    SPEECH = "speech"
+    """Sound to utterances."""
+    TEXT = "text"
+    """Utterance to observations about what it expresses."""
+
+
+WORDED = frozenset({Kind.SPEECH, Kind.TEXT})
+"""Kinds that handle what people say: the messages of their exceptions are neither logged nor published."""
 
 
 Isolation = Literal["none", "process"]
@@ -120,6 +129,30 @@ class AudioAnalyzer(Analyzer, ABC):
         Further blocks may follow, as after a gap. A second call in a row returns nothing.
         """
         return ()
+
+
+class SpeechAnalyzer(Analyzer, ABC):
+    """Base class of kind ``speech``. Gets every block in order, of any length, and returns what it has recognised."""
+
+    @abstractmethod
+    def analyze(self, block: AudioBlock) -> Sequence[Utterance]:
+        """Take the next block; return the utterances it completes, in order. A block with ``gap > 0`` follows lost
+        sound: complete or drop what was open, and drop the context."""
+
+    def finish(self) -> Sequence[Utterance]:
+        """Return what is still open at the end or a pause of the sound, and drop the context. Default: nothing.
+
+        Further blocks may follow, as after a gap. A second call in a row returns nothing.
+        """
+        return ()
+
+
+class TextAnalyzer(Analyzer, ABC):
+    """Base class of kind ``text``. Each utterance is judged by itself: nothing is remembered from one to the next."""
+
+    @abstractmethod
+    def analyze(self, utterance: Utterance) -> Sequence[Observation]:
+        """Observe what ``utterance`` expresses, at the time ``utterance.start``; never the words themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,12 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.plugin.hookspecs import PROJECT, registered_analyzers
 from edge_agent.plugin.isolation import wire
 from edge_agent.plugin.isolation.process import View
-from edge_agent.plugin.running import check_output, check_shape, explain
+from edge_agent.plugin.running import ask, check_output, check_shape, explain
 from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec
 
 LONGEST = 1 << 18
@@ -108,12 +107,14 @@ def send(channel: socket.socket, reply: bytes) -> None:
 
 
 def _reply(spec: AnalyzerSpec, analyzer: Analyzer, asked: wire.Question, view: View) -> bytes:
-    method = getattr(analyzer, asked.verb)
+    arguments = list(asked.more)
     if asked.medium is not None:
-        medium = wire.with_array(asked.medium, view.take(asked.shape, asked.dtype))
-        return wire.answer(found=wire.found(check_output(spec.kind, method(medium, *asked.more))))
-    result: Any = method()
-    return wire.answer(found=wire.found(check_output(spec.kind, result)) if asked.verb == "finish" else [])
+        arguments.insert(0, wire.with_array(asked.medium, view.take(asked.shape, asked.dtype)))
+    elif asked.verb != "finish":
+        getattr(analyzer, asked.verb)()
+        return wire.answer(found=[])
+    found = ask(spec.kind, analyzer, lambda a: getattr(a, asked.verb)(*arguments))
+    return wire.answer(found=wire.found(check_output(spec.kind, found)))
 
 
 def _spec(order: wire.Order) -> AnalyzerSpec:

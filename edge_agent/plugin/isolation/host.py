@@ -103,7 +103,7 @@ class IsolatedAnalyzer(Analyzer):
         return self._ask("detect", frame)
 
     def analyze(self, medium: wire.Medium, *faces: Sequence[TrackedFace]) -> Sequence[Any]:
-        """Analyse a frame (with its faces) or a block in the child."""
+        """Analyse a frame (with its faces), a block or an utterance in the child."""
         return self._ask("analyze", medium, *(tuple(group) for group in faces))
 
     def finish(self) -> Sequence[Any]:

@@ -18,8 +18,10 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face, KeyPoints, Point
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import Observation
+from edge_agent.domain.speech import Utterance, Word
 
-Medium = Frame | AudioBlock
+Medium = Frame | AudioBlock | Utterance
+Found = Face | Observation | Event | Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,17 @@ def question(verb: str, medium: Medium, *more: Any) -> Question:
 
 
 def array_of(medium: Medium) -> np.ndarray[Any, Any]:
-    """Return the array of a frame or a block."""
+    """Return the array of a frame or a block; an utterance as a whole, encoded, since a text may be long."""
+    if isinstance(medium, Utterance):
+        return np.frombuffer(pack(medium), np.uint8)
     return medium.samples if isinstance(medium, AudioBlock) else medium.data
 
 
 def with_array(medium: Medium, data: Any) -> Medium:
-    """Replace the array of a frame or a block."""
+    """Replace the array of a frame or a block; an utterance is decoded from it, and without words when it is empty."""
+    if isinstance(medium, Utterance):
+        decoded: Utterance = unpack(data.tobytes()) if data.size else Utterance("")
+        return decoded
     return replace(medium, samples=data) if isinstance(medium, AudioBlock) else replace(medium, data=data)
 
 
@@ -81,7 +88,7 @@ def found(items: Iterable[object]) -> list[dict[str, Any]]:
     """Convert what an analyzer found to JSON values; subclasses of plugins are sent as their base class.
 
     Raises:
-        ValueError: an item that is no face, observation or event.
+        ValueError: an item that is no face, observation, event or utterance.
     """
     return [_tell(item) for item in items]
 
@@ -101,7 +108,7 @@ def read_answer(message: bytes) -> dict[str, Any]:
     return read
 
 
-def read_found(items: Sequence[Mapping[str, Any]]) -> tuple[Face | Observation | Event, ...]:
+def read_found(items: Sequence[Mapping[str, Any]]) -> tuple[Found, ...]:
     """Decode the values of :func:`found`.
 
     Raises:
@@ -116,18 +123,23 @@ def _face(parts: Mapping[str, Any]) -> Face:
     return Face(Box(**parts["box"]), parts["score"], keypoints)
 
 
-_READ: dict[str, Callable[[Mapping[str, Any]], Face | Observation | Event]] = {
+def _utterance(parts: Mapping[str, Any]) -> Utterance:
+    return Utterance(**{**parts, "words": tuple(Word(**word) for word in parts["words"])})
+
+
+_READ: dict[str, Callable[[Mapping[str, Any]], Found]] = {
     "Face": _face,
+    "Utterance": _utterance,
     "Observation": lambda parts: Observation(**parts),
     "Event": lambda parts: Event(**parts),
 }
 
 
 def _tell(item: object) -> dict[str, Any]:
-    for kind in (Face, Observation, Event):
+    for kind in (Face, Observation, Event, Utterance):
         if isinstance(item, kind):
             return {"is": kind.__name__, **{field.name: getattr(item, field.name) for field in fields(kind)}}
-    raise ValueError(f"{type(item).__name__} is no face, observation or event")
+    raise ValueError(f"{type(item).__name__} is no face, observation, event or utterance")
 
 
 def _plain(value: object) -> object:

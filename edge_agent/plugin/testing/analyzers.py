@@ -13,6 +13,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import Observation
+from edge_agent.domain.speech import Utterance
 from edge_agent.plugin.isolation import isolate
 from edge_agent.plugin.running import check_output
 from edge_agent.plugin.spec import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, Kind, isolation_of
@@ -22,9 +23,10 @@ from edge_agent.plugin.testing.harness import (
     require_cheap_import,
     require_name,
     require_settings,
+    told,
     watched,
 )
-from edge_agent.plugin.testing.inputs import Question, everyday, odd
+from edge_agent.plugin.testing.inputs import SOUND, Question, everyday, odd
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class Subject:
     """Analyzer under test.
 
     ``entry_point`` is what the package's entry point names, ``module`` or ``module:object``. ``settings`` are the
-    defaults unless given. ``patience`` is how many seconds one VGA picture or one second of sound may take,
-    ``deadline`` how many one check.
+    defaults unless given. ``patience`` is how many seconds one VGA picture, one second of sound or one sentence may
+    take, ``deadline`` how many one check.
     """
 
     entry_point: str
@@ -96,13 +98,14 @@ def check_answers(subject: Subject) -> None:
 
 def check_finish(subject: Subject) -> None:
     """Sound may end and continue: a second ``finish`` in a row returns nothing, and later blocks start afresh."""
-    if subject.spec.kind is not Kind.AUDIO:
+    kind = subject.spec.kind
+    if kind not in SOUND:
         return
     with subject.analyzer() as analyzer, subject.analyzer() as fresh:
-        _perform(Kind.AUDIO, analyzer)
-        again = check_output(Kind.AUDIO, analyzer.finish())
+        _perform(kind, analyzer)
+        again = check_output(kind, analyzer.finish())
         require(again == (), f"a second finish() in a row returns {again}, not an empty sequence")
-        later, first = _perform(Kind.AUDIO, analyzer), _perform(Kind.AUDIO, fresh)
+        later, first = _perform(kind, analyzer), _perform(kind, fresh)
     require(later == first, "after finish() the same sound gives another result than at the start: drop the context")
 
 
@@ -125,8 +128,24 @@ def check_manners(subject: Subject) -> None:
     require(not deeds, f"an analyzer must only compute, but this one {'; '.join(sorted(set(deeds)))}")
 
 
+def check_discretion(subject: Subject) -> None:
+    """What is said in the input of kind ``text`` is neither printed nor logged, nor part of an answer's names."""
+    if subject.spec.kind is not Kind.TEXT:
+        return
+    said = "quokka wombat numbat"
+    with subject.analyzer(here=True) as analyzer, told() as lines:
+        found = _asker(Kind.TEXT, analyzer)(Utterance(f"{said}, {said}.", 100.0, 103.0))
+    names = [word for item in found for word in (item.name, *item.values)]
+    require(not _quoted(said, names), "the answer's names hold words of the text: they would be published")
+    require(not _quoted(said, lines), "words of the text are printed or logged")
+
+
+def _quoted(said: str, lines: Sequence[str]) -> bool:
+    return any(word in line for word in said.split() for line in lines)
+
+
 def check_speed(subject: Subject) -> None:
-    """One VGA picture, or one second of sound, is answered within ``patience`` (the median of several)."""
+    """One VGA picture, second of sound or sentence is answered within ``patience`` (the median of several)."""
     with subject.analyzer() as analyzer:
         ask = _asker(subject.spec.kind, analyzer)
         times = []
@@ -157,6 +176,7 @@ _ALL: tuple[Callable[[Subject], None], ...] = (
     check_finish,
     check_determinism,
     check_manners,
+    check_discretion,
     check_speed,
     check_close,
 )
@@ -177,6 +197,10 @@ def _asker(kind: Kind, analyzer: Any) -> Callable[[Any], tuple[Any, ...]]:
     """Return a function that calls the analyzer once and checks the result and that the input is unchanged."""
 
     def ask(question: Question) -> tuple[Any, ...]:
+        if isinstance(question, Utterance):
+            found = check_output(kind, analyzer.analyze(question))
+            _check_sense(found, question)
+            return found
         data = question.samples if isinstance(question, AudioBlock) else question[0].data
         before = data.tobytes()
         if isinstance(question, AudioBlock):
@@ -195,15 +219,19 @@ def _asker(kind: Kind, analyzer: Any) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _check_sense(found: Sequence[Any], question: Question) -> None:
-    now = question.end if isinstance(question, AudioBlock) else question[0].time
+    now = question[0].time if isinstance(question, tuple) else question.end
+    spoken = [item.start for item in found if isinstance(item, Utterance)]
+    require(spoken == sorted(spoken), "utterances are not in the order in which they began")
     faces = [item for item in found if isinstance(item, Face)]
     require(faces == sorted(faces, key=lambda f: -f.score), "faces are not ordered by score, most certain first")
     for item in found:
         if isinstance(item, Observation):
             require(item.time <= now + 0.1, f"observation {item.name!r} is of {item.time}, after its input ({now})")
-            if item.track is not None and not isinstance(question, AudioBlock):
+            if item.track is not None and isinstance(question, tuple):
                 known = [tracked.track for tracked in question[1]]
                 require(item.track in known, f"observation {item.name!r} is about {item.track!r}, who was not given")
+        elif isinstance(item, Utterance):
+            require(item.end <= now + 0.1, f"an utterance ends at {item.end:.2f}, after its input ({now:.2f})")
         elif isinstance(item, Event):
             end = item.start + item.seconds
             require(end <= now + 0.1, f"event {item.label!r} ends at {end:.2f}, after its input ({now:.2f})")
@@ -213,6 +241,6 @@ def _perform(kind: Kind, analyzer: Any) -> list[tuple[Any, ...]]:
     """Run all edge cases in order; for sound, also its end."""
     ask = _asker(kind, analyzer)
     answers = [ask(question) for question in odd(kind)]
-    if kind is Kind.AUDIO:
+    if kind in SOUND:
         answers.append(check_output(kind, analyzer.finish()))
     return answers

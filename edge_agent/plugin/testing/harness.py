@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -12,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache, wraps
 from typing import Any, Protocol, TypeVar
 from unittest import mock
@@ -150,6 +152,28 @@ def watched() -> Iterator[list[str]]:
             yield deeds
     finally:
         listeners.remove(listen)
+
+
+@contextmanager
+def told() -> Iterator[list[str]]:
+    """Collect what is printed, warned of and logged at any level."""
+    lines: list[str] = []
+
+    class _Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    printed, listener, root = io.StringIO(), _Listener(), logging.getLogger()
+    level = root.level
+    root.addHandler(listener)
+    root.setLevel(logging.DEBUG)
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            yield lines
+    finally:
+        root.setLevel(level)
+        root.removeHandler(listener)
+        lines += printed.getvalue().splitlines()
 
 
 @cache

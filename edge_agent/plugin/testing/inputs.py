@@ -1,4 +1,4 @@
-"""Test inputs for analyzers: everyday pictures and sound, and edge cases."""
+"""Test inputs for analyzers: everyday pictures, sound and sentences, and edge cases."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import numpy.typing as npt
 
 from edge_agent.domain.face import Box, Face, KeyPoints, Point, TrackedFace
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
+from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.spec import Kind
 
-Question = tuple[Frame, tuple[TrackedFace, ...]] | AudioBlock
-"""Input of one call: a frame with its tracked faces, or a block of sound."""
+Question = tuple[Frame, tuple[TrackedFace, ...]] | AudioBlock | Utterance
+"""Input of one call: a frame with its tracked faces, a block of sound, or an utterance."""
+
+SOUND = frozenset({Kind.AUDIO, Kind.SPEECH})
+"""Kinds that are given blocks of sound."""
 
 _SIZES = ((1, 1), (2, 2), (3, 5), (48, 64), (40, 30), (480, 640), (16, 640))
 """Heights and widths."""
 
 
 def everyday(kind: Kind) -> list[Question]:
-    """Generate ten VGA pictures with two people, or ten seconds of a quiet room."""
+    """Generate ten VGA pictures with two people, ten seconds of a quiet room, or ten sentences."""
     noise = np.random.default_rng(1)
-    if kind is Kind.AUDIO:
+    if kind is Kind.TEXT:
+        return [Utterance(text, 100.0 + n, 101.0 + n) for n, text in enumerate(_SENTENCES)]
+    if kind in SOUND:
         hiss = noise.normal(0, 0.01, (10, AUDIO_RATE)).astype(np.float32)
         return [AudioBlock(samples, 100.0 + n) for n, samples in enumerate(hiss)]
     image = noise.integers(0, 256, (480, 640, 3), np.uint8)
@@ -30,8 +36,41 @@ def everyday(kind: Kind) -> list[Question]:
 
 
 def odd(kind: Kind) -> Iterator[Question]:
-    """Generate edge cases: every pixel format from one pixel to VGA with impossible faces, or blocks of any length."""
-    return _odd_sound() if kind is Kind.AUDIO else _odd_pictures()
+    """Generate edge cases: every pixel format from one pixel to VGA with impossible faces, blocks of any length, or
+    texts from none to a book's chapter in any script."""
+    if kind is Kind.TEXT:
+        return _odd_texts()
+    return _odd_sound() if kind in SOUND else _odd_pictures()
+
+
+_SENTENCES = (
+    "What a lovely surprise, thank you so much!",
+    "I have been waiting here for half an hour.",
+    "Could somebody tell me where the next train leaves?",
+    "That is the worst coffee I have ever had.",
+    "We are closed on Mondays.",
+    "I am sorry, I did not mean to hurt you.",
+    "She was so proud when her son came first.",
+    "Oh no, not again.",
+    "Maybe it will get better tomorrow.",
+    "He told me a joke and I could not stop laughing.",
+)
+
+
+def _odd_texts() -> Iterator[Utterance]:
+    """Generate nothing, blanks, one letter, other scripts, emoji, control characters, half a surrogate pair, and text
+    without end; spoken, with words and their times, or written."""
+    texts = (
+        "", " \n\t ", "a", "?!...", "12 345", "Ich freue mich, dich zu sehen.", "\u4f60\u597d\uff0c\u8c22\u8c22",
+        "\u0645\u0631\u062d\u0628\u0627", "\U0001f600\U0001f44d\U0001f3fd", "a\0b\x1b[31m", "half \ud83d of a pair",
+        "e\u0301" * 50, "loud" * 5_000, "one word after the other " * 4_000,
+    )  # fmt: skip
+    for n, text in enumerate(texts):
+        yield Utterance(text)
+        begin = 100.0 + n
+        parts = text.split()[:100]
+        words = tuple(Word(part, begin + k / 100, begin + (k + 1) / 100, 0.5) for k, part in enumerate(parts))
+        yield Utterance(text, begin, begin + 1.0, 0.5, words)
 
 
 def _odd_pictures() -> Iterator[Question]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import Observation
+from edge_agent.domain.speech import Utterance
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AnalyzerSettings,
@@ -29,6 +31,8 @@ from edge_agent.plugin.spec import (
     FaceDetector,
     Kind,
     SceneAnalyzer,
+    SpeechAnalyzer,
+    TextAnalyzer,
 )
 from edge_agent.plugin.testing import CHECKS, ContractError, Subject, check_analyzer
 
@@ -88,9 +92,37 @@ class GoodEar(AudioAnalyzer):
         return [level, Event("burst", "clap", 0.5, block.time, block.seconds)]
 
 
+class GoodListener(SpeechAnalyzer):
+    """Takes everything between two gaps for one utterance."""
+
+    def __init__(self) -> None:
+        self.open: list[AudioBlock] = []
+
+    def analyze(self, block: AudioBlock):
+        said = self.finish() if block.gap else ()
+        self.open.append(block)
+        return said
+
+    def finish(self):
+        blocks, self.open = self.open, []
+        return [Utterance("so", blocks[0].time, blocks[-1].end, 0.5)] if blocks else []
+
+
+class GoodReader(TextAnalyzer):
+    def analyze(self, utterance: Utterance):
+        return [Observation("length", {"letters": float(len(utterance.text))}, utterance.start)]
+
+
 @pytest.mark.parametrize(
     ("make", "kind"),
-    [(Good, Kind.SCENE), (GoodDetector, Kind.DETECTOR), (GoodFaces, Kind.FACE), (GoodEar, Kind.AUDIO)],
+    [
+        (GoodListener, Kind.SPEECH),
+        (GoodReader, Kind.TEXT),
+        (Good, Kind.SCENE),
+        (GoodDetector, Kind.DETECTOR),
+        (GoodFaces, Kind.FACE),
+        (GoodEar, Kind.AUDIO),
+    ],
 )
 def test_a_good_analyzer_of_every_kind_passes(install, make: Callable[[], object], kind: Kind) -> None:
     check_analyzer(subject(make, kind))
@@ -353,3 +385,63 @@ def test_what_hangs_fails_its_check_by_the_deadline(install) -> None:
     with pytest.raises(ContractError, match=r"check_answers is not over after 0\.5 s"):
         RULES["answers"](subject)
     assert time.monotonic() - began < 20
+
+
+# ---------------------------------------------------------------- speech and text
+
+
+class Prophet(GoodListener):
+    def finish(self):
+        return [Utterance("so", said.start, said.end + 9.0) for said in super().finish()]
+
+
+class Jumbled(GoodListener):
+    def finish(self):
+        return [later for said in super().finish() for later in (Utterance("so", said.end, said.end), said)]
+
+
+class NeverDone(GoodListener):
+    def finish(self):
+        return [Utterance("so", self.open[0].time, self.open[-1].end)] if self.open else []
+
+
+class Quoting(TextAnalyzer):
+    def analyze(self, utterance: Utterance):
+        words = {word.strip(".,").lower(): 1.0 for word in utterance.text.split() if word.strip(".,").isalpha()}
+        return [Observation("said", {w: v for w, v in words.items() if w.isascii()}, utterance.start)]
+
+
+class Printing(GoodReader):
+    def analyze(self, utterance: Utterance):
+        sys.stderr.write(utterance.text.encode("ascii", "replace").decode())
+        return super().analyze(utterance)
+
+
+class Logging(GoodReader):
+    def analyze(self, utterance: Utterance):
+        logging.getLogger("acme").debug("judging %r", utterance.text)
+        return super().analyze(utterance)
+
+
+class Ascii(GoodReader):
+    def analyze(self, utterance: Utterance):
+        utterance.text.encode("ascii")
+        return super().analyze(utterance)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message", "make", "kind"),
+    [
+        ("answers", "after its input", Prophet, Kind.SPEECH),
+        ("answers", "order in which they began", Jumbled, Kind.SPEECH),
+        ("finish", "second finish", NeverDone, Kind.SPEECH),
+        ("discretion", "names hold words", Quoting, Kind.TEXT),
+        ("discretion", "printed or logged", Printing, Kind.TEXT),
+        ("discretion", "printed or logged", Logging, Kind.TEXT),
+        ("answers", "codec", Ascii, Kind.TEXT),
+    ],
+)
+def test_broken_rules_of_words_are_found(
+    install, rule: str, message: str, make: Callable[[], object], kind: Kind
+) -> None:
+    broken(rule, message, subject(make, kind))

@@ -58,7 +58,7 @@ def test_a_subclass_arrives_as_what_the_agent_knows_of_it() -> None:
 
 
 def test_anything_else_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="Level is no face, observation or event"):
+    with pytest.raises(ValueError, match="Level is no face, observation, event or utterance"):
         wire.found([Level()])
 
 

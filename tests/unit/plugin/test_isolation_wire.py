@@ -14,6 +14,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face, KeyPoints, Point
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import Observation
+from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.isolation import wire
 from edge_agent.plugin.isolation.process import Area, View
 
@@ -26,9 +27,13 @@ observations = st.builds(
     Observation, words, st.dictionaries(words, numbers, max_size=3), numbers, st.none() | words, st.booleans()
 )
 events = st.builds(Event, words, words, numbers, numbers, numbers)
+spoken = st.builds(Word, words, numbers, numbers, st.none() | numbers)
+utterances = st.builds(
+    Utterance, st.text(), numbers, numbers, st.none() | numbers, st.lists(spoken, max_size=3).map(tuple)
+)
 
 
-@given(st.lists(faces | observations | events, max_size=4).map(tuple))
+@given(st.lists(faces | observations | events | utterances, max_size=4).map(tuple))
 def test_answers_arrive_exactly(items: tuple[Any, ...]) -> None:
     message = wire.read_answer(wire.answer(found=wire.found(items)))
     assert wire.read_found(message["found"]) == items
@@ -89,3 +94,19 @@ def test_a_question_carries_everything_but_the_pixels() -> None:
     assert (asked.shape, asked.dtype) == ((480, 640, 3), "|u1")
     block = wire.unpack(wire.pack(wire.question("analyze", AudioBlock(np.ones(160, np.float32), 1.0, 0.25))))
     assert (block.medium.gap, block.shape) == (0.25, (160,))
+
+
+@given(utterances)
+def test_an_utterance_of_any_length_goes_through_the_memory(utterance: Utterance) -> None:
+    long = Utterance(
+        utterance.text + "\ud83d and so on " * 100_000, utterance.start, utterance.end, None, utterance.words
+    )
+    for said in (utterance, long):
+        asked = wire.unpack(wire.pack(wire.question("analyze", said)))
+        assert asked.medium == Utterance("")
+        assert wire.with_array(asked.medium, wire.array_of(said)) == said
+
+
+def test_half_a_surrogate_pair_comes_back() -> None:
+    said = Utterance("half \ud83d of a pair", 1.0, 2.0)
+    assert wire.read_found(wire.read_answer(wire.answer(found=wire.found([said])))["found"]) == (said,)

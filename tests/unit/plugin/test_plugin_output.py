@@ -9,7 +9,16 @@ import pytest
 
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face, KeyPoints, Point
-from edge_agent.domain.observation import EMOTION, EMOTIONS, Observation
+from edge_agent.domain.observation import (
+    EMOTION,
+    EMOTIONS,
+    LANGUAGE,
+    LANGUAGE_EMOTIONS,
+    LANGUAGE_UNKNOWN,
+    VOICE,
+    Observation,
+)
+from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.running import check_output
 from edge_agent.plugin.spec import Kind
 
@@ -19,6 +28,7 @@ FACE = Face(Box(-0.1, 0.2, 0.3, 1.4), 0.9, KeyPoints(POINT, POINT, POINT, POINT,
 EVENT = Event("burst", "throat_clearing", 1.0, -0.5, 0.0)
 EVEN = dict.fromkeys(EMOTIONS, 1 / len(EMOTIONS))
 READING = Observation(EMOTION, EVEN, 1.0, "t1")
+PROBABLE = dict.fromkeys(LANGUAGE_EMOTIONS, 0.9)
 LEVEL = Observation("loudness", {"dbfs": np.float32(-3)}, 1.0)
 
 
@@ -30,6 +40,16 @@ LEVEL = Observation("loudness", {"dbfs": np.float32(-3)}, 1.0)
         (Kind.SCENE, [LEVEL, Observation("flag", {}, 0.0)]),
         (Kind.AUDIO, [LEVEL, EVENT]),
         (Kind.AUDIO, ()),
+        (
+            Kind.AUDIO,
+            [Observation(VOICE, {"seconds": 2.0}, 1.0), Observation(VOICE, {"seconds": 0, "arousal": -1}, 1.0)],
+        ),
+        (
+            Kind.SPEECH,
+            [Utterance("so"), Utterance("so so", 1.0, 2.0, 0.5, (Word("so", 1.0, 1.5), Word("so", 1.5, 2.0, 1.0)))],
+        ),
+        (Kind.TEXT, [Observation(LANGUAGE, PROBABLE, 1.0), Observation(LANGUAGE_UNKNOWN, {"too_short": 1.0}, 0.0)]),
+        (Kind.TEXT, [Observation("politeness", {"score": 0.5}, 0.0)]),
     ],
 )
 def test_what_is_right_passes(kind: Kind, items: list[object]) -> None:
@@ -45,6 +65,10 @@ def test_what_is_right_passes(kind: Kind, items: list[object]) -> None:
         (Kind.FACE, EVENT),
         (Kind.AUDIO, FACE),
         (Kind.AUDIO, None),
+        (Kind.AUDIO, Utterance("so")),
+        (Kind.SPEECH, LEVEL),
+        (Kind.TEXT, EVENT),
+        (Kind.TEXT, Utterance("so")),
     ],
 )
 def test_the_wrong_type_is_refused(kind: Kind, item: object) -> None:
@@ -111,3 +135,34 @@ def test_text_is_no_number() -> None:
 def test_an_impossible_event_is_refused(event: Event) -> None:
     with pytest.raises(ValueError, match=r"finite|probability|lasts|lower-case"):
         check_output(Kind.AUDIO, [event])
+
+
+@pytest.mark.parametrize(
+    ("kind", "item"),
+    [
+        (Kind.SPEECH, Utterance("canary", 2.0, 1.0)),
+        (Kind.SPEECH, Utterance("canary", NAN, 1.0)),
+        (Kind.SPEECH, Utterance("canary", 0.0, 1.0, 1.5)),
+        (Kind.SPEECH, Utterance("canary", 0.0, 1.0, None, (Word("canary", 1.0, 0.0),))),
+        (Kind.SPEECH, Utterance("canary", 0.0, 1.0, None, (Word("canary", 0.0, 1.0, -1.0),))),
+        (Kind.SPEECH, Utterance(b"canary")),  # type: ignore[arg-type]
+        (Kind.TEXT, Observation("said", {"Canary!": 1.0}, 0.0)),
+        (Kind.TEXT, Observation("said", {"canary": NAN}, 0.0)),
+        (Kind.TEXT, Observation(LANGUAGE, {"joy": 1.0}, 0.0)),
+        (Kind.TEXT, Observation(LANGUAGE, PROBABLE | {"joy": 1.1}, 0.0)),
+        (Kind.TEXT, Observation(LANGUAGE, PROBABLE | {"canary": 0.1}, 0.0)),
+        (Kind.AUDIO, Observation(VOICE, {"arousal": 0.5}, 0.0)),
+        (Kind.AUDIO, Observation(VOICE, {"seconds": -1.0}, 0.0)),
+        (Kind.AUDIO, Observation(VOICE, {"seconds": 1.0, "arousal": -1.5}, 0.0)),
+    ],
+)
+def test_wrong_words_are_refused_without_quoting_them(kind: Kind, item: object) -> None:
+    with pytest.raises((TypeError, ValueError)) as refused:
+        check_output(kind, [item])
+    assert "canary" not in str(refused.value).lower()
+
+
+def test_text_does_not_show_in_a_repr() -> None:
+    said = Utterance("canary", 0.0, 1.0, 0.5, (Word("canary", 0.0, 1.0),))
+    assert "canary" not in repr(said)
+    assert said.count == 1
