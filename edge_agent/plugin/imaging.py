@@ -75,6 +75,14 @@ def jpeg(frame: Frame, longest: int, quality: int = 80) -> bytes:
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
+def bgr(frame: Frame) -> Image:
+    """Return a copy of the picture in OpenCV's order, uint8 [height, width, 3]."""
+    if frame.format is PixelFormat.BGR:
+        return frame.data.copy()
+    code = cv2.COLOR_GRAY2BGR if frame.format is PixelFormat.GRAY else cv2.COLOR_YUV2BGR_I420
+    return _convert(frame.data, code)
+
+
 def part(frame: Frame, box: Box) -> tuple[Frame, Box]:
     """Crop a frame to ``box``, widened to even pixels and clipped; return the crop and its exact box.
 

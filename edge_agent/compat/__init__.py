@@ -1,0 +1,1 @@
+"""Python classes with the names of the libraries that this one replaces."""
