@@ -43,7 +43,7 @@ from edge_agent.app.builder import PipelineBuilder, pull_quietly
 from edge_agent.cli.run import web_side
 from edge_agent.live.bus import EventBus
 from edge_agent.models import cache_dir
-from edge_agent.runtime.stop import Stop, stop_on_signals
+from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 from edge_agent.settings import ConfigText
 
 TOKEN = "0123456789abcdef-benchmark"

@@ -21,12 +21,11 @@ from edge_agent.delivery import topics
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.live import EventBus, Live
+from edge_agent.runtime.lifecycle import Notifier, Stop
 from edge_agent.runtime.machine import sync_probe
-from edge_agent.runtime.stop import Stop
 from edge_agent.runtime.supervisor import Component, Supervisor
-from edge_agent.runtime.systemd import Notifier
 from edge_agent.settings import Settings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 
 log = logging.getLogger(__name__)
 

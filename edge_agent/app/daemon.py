@@ -20,9 +20,8 @@ from edge_agent.app.builder import PipelineBuilder, Pull, pull_quietly
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.live import EventBus, Live
-from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.lifecycle import Notifier, Stop
 from edge_agent.runtime.supervisor import Component
-from edge_agent.runtime.systemd import Notifier
 from edge_agent.settings import ConfigText, Settings, loosened, read
 
 log = logging.getLogger(__name__)

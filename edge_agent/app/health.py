@@ -25,9 +25,9 @@ from edge_agent.live import EventBus
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.plugin.running import Use
 from edge_agent.plugin.spec import Kind
+from edge_agent.runtime.lifecycle import Notifier
 from edge_agent.runtime.machine import ProcessUse, process_use
 from edge_agent.runtime.supervisor import ComponentHealth
-from edge_agent.runtime.systemd import Notifier
 from edge_agent.settings import Settings
 from edge_agent.settings.secrets import known_secrets
 

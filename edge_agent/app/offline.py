@@ -22,8 +22,7 @@ from edge_agent.domain.face import Box
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, VisionReport
 from edge_agent.domain.summary import NONE, ClockState, Summary, estimate_emotion
-from edge_agent.summary.rollup import merge_summaries
-from edge_agent.summary.summariser import Summariser
+from edge_agent.summary.summariser import Summariser, merge_summaries
 
 log = logging.getLogger(__name__)
 

@@ -29,13 +29,11 @@ from edge_agent.live import EventBus, Live, People, Preview, history
 from edge_agent.live.history import HistoryFile
 from edge_agent.payloads.rendering import event_document, presence_document, summary_document
 from edge_agent.plugin.manager import PluginManager
-from edge_agent.runtime.mailbox import Closed, Mailbox
-from edge_agent.runtime.stop import Stop
-from edge_agent.runtime.supervisor import Beat, Component
+from edge_agent.runtime.lifecycle import Stop
+from edge_agent.runtime.supervisor import Beat, Closed, Component, Mailbox
 from edge_agent.settings import Settings
 from edge_agent.summary.context import BASELINE_FILE, Baseline, BaselineFile
-from edge_agent.summary.rollup import RollUp
-from edge_agent.summary.summariser import Summariser
+from edge_agent.summary.summariser import RollUp, Summariser
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ Network: PyAV rather than OpenCV's reader, because its time limits for connectin
 counts a damaged picture where OpenCV returns a half grey one. Reads as fast as the camera sends, which keeps the delay
 short. Only protocol, host and port of a URL are ever shown.
 
-Calls of either may hang: use both inside :class:`~edge_agent.capture.watched.Watched`.
+Calls of either may hang: use both inside :class:`~edge_agent.capture.reopening.Watched`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The device is looked up by name at every opening, after PortAudio has scanned anew, so a microphone that was unplugged,
 moved to another port or renumbered is found again. The device runs at its own rate; mixing, resampling and repair
 happen on the reading thread. PortAudio's calls may hang in a driver: use it inside
-:class:`~edge_agent.capture.watched.Watched`.
+:class:`~edge_agent.capture.reopening.Watched`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Build the camera and the microphone that the settings choose, not opened yet.
 
 Every source is a :class:`~edge_agent.capture.reopening.Reopening`, which has a status and waits for an absent device;
-device and network sources run :class:`~edge_agent.capture.watched.Watched` inside.
+device and network sources run :class:`~edge_agent.capture.reopening.Watched` inside.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from edge_agent.capture.cameras import StreamCamera, V4l2Camera, list_cameras
-from edge_agent.capture.demo import DemoCamera, DemoMicrophone
 from edge_agent.capture.microphone import DeviceMemory, Microphone
 from edge_agent.capture.picamera import PiCamera
-from edge_agent.capture.reopening import BlockSeam, FrameSeam, Reopening, Source
-from edge_agent.capture.replay import AudioReplay, ReplayGroup, VideoReplay
-from edge_agent.capture.watched import Watched, WatchLimits
+from edge_agent.capture.reopening import BlockSeam, FrameSeam, Reopening, Source, Watched, WatchLimits
+from edge_agent.capture.replay import AudioReplay, DemoCamera, DemoMicrophone, ReplayGroup, VideoReplay
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame

@@ -30,8 +30,8 @@ from edge_agent.delivery.mqtt import listening
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.live.bus import EventBus
 from edge_agent.models import cache_dir
+from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 from edge_agent.runtime.logs import configure
-from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings import (
     CameraSettings,
     ConfigText,

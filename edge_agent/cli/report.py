@@ -21,7 +21,7 @@ from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_window
 from edge_agent.domain.text import printable
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 
 MOST_WINDOWS = 240
 """More windows than this are merged, exactly, so that a day of recording still fits a page."""

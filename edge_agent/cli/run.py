@@ -17,8 +17,8 @@ from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import Redactor
 from edge_agent.live import Live
+from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 from edge_agent.runtime.logs import configure
-from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.runtime.supervisor import Component
 from edge_agent.settings import Settings, default_path
 from edge_agent.settings.secrets import known_secrets

@@ -13,8 +13,8 @@ from edge_agent.cli.common import ConfigOption, JsonOption, OutputError, configu
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.mqtt import listening
+from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 from edge_agent.runtime.logs import configure
-from edge_agent.runtime.stop import Stop, stop_on_signals
 from edge_agent.settings.mqtt import with_address
 
 

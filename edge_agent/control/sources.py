@@ -13,9 +13,8 @@ from typing import Generic, TypeVar
 
 from edge_agent.capture import Reopening, SourceStatus
 from edge_agent.domain.summary import ENDED, MISSING, STARTING
-from edge_agent.runtime.mailbox import Mailbox
-from edge_agent.runtime.stop import Stop
-from edge_agent.runtime.supervisor import Beat, Component
+from edge_agent.runtime.lifecycle import Stop
+from edge_agent.runtime.supervisor import Beat, Component, Mailbox
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from edge_agent.domain.clock import SystemClock
 from edge_agent.models import Catalogue, ModelState, ModelStore, TfliteModel
 from edge_agent.settings import MqttSettings
 from edge_agent.settings.schema import OutboxSettings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 
 REMEDY = "reinstall the program with its tested versions (docs/installation.md, constraints/)"
 MQTT_S = 10.0

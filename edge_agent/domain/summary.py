@@ -184,7 +184,7 @@ class Window:
     fused: Mapping[str, BurstSums] = field(default_factory=dict)
     """Fused bursts and expressions, as ``laughter+happiness``."""
     withheld: float = 0.0
-    """Seconds whose sums about people were withheld, see :mod:`edge_agent.summary.privacy`."""
+    """Seconds whose sums about people were withheld, see :mod:`edge_agent.summary.summariser`."""
     unseen: Mapping[str, float] = field(default_factory=dict)
     """Seconds in which nobody could be seen, by reason; with ``faces.seconds`` they make up the window."""
     unheard: Mapping[str, float] = field(default_factory=dict)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.domain.clock import Clock
-from edge_agent.live.bus import BusMessage, Document, EventBus
+from edge_agent.live.bus import BusMessage, Document, EventBus, Preview
 from edge_agent.live.history import History
 from edge_agent.live.people import People
-from edge_agent.live.preview import Preview
 from edge_agent.settings import Settings
 
 

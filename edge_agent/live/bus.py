@@ -1,4 +1,4 @@
-"""Event bus: the documents that the agent publishes, for readers on the same machine; bounded, in memory only.
+"""Event bus and preview: what the agent publishes, and its latest frame, for readers on the same machine; in memory.
 
 Documents have the shape they have on MQTT, and only what may be published there is published here: what was withheld
 for privacy is not. ``seq`` of summaries and events counts from the agent's start; it is no key of a delivered message.
@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.media import Frame
 
 log = logging.getLogger(__name__)
 
@@ -92,3 +95,35 @@ class EventBus:
         """Events with a ``seq`` above ``after``, oldest first."""
         with self._lock:
             return [document for document in self._events if document["seq"] > after]
+
+
+FRESH_S = 5.0
+"""Seconds after which a frame is too old to be shown."""
+
+
+class Preview:
+    """Hold the latest frame; thread-safe. While ``allowed`` returns False, no frame is kept or returned."""
+
+    def __init__(self, clock: Clock, allowed: Callable[[], bool]) -> None:
+        self._clock = clock
+        self._allowed = allowed
+        self._lock = threading.Lock()
+        self._latest: tuple[float, Frame] | None = None
+
+    def show(self, frame: Frame) -> None:
+        """Replace the kept frame by ``frame``."""
+        with self._lock:
+            self._latest = (self._clock.monotonic(), frame) if self._allowed() else None
+
+    def forget(self) -> None:
+        """Drop the frame: the camera was switched off."""
+        with self._lock:
+            self._latest = None
+
+    def latest(self) -> Frame | None:
+        """The current frame; None without a recent one."""
+        with self._lock:
+            if self._latest is None or not self._allowed():
+                return None
+            since, frame = self._latest
+            return frame if self._clock.monotonic() - since <= FRESH_S else None

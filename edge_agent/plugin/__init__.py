@@ -1,6 +1,5 @@
 """Plugin API: hook marker, specs to register and base classes; see also ``imaging``, ``sound`` and ``testing``."""
 
-from edge_agent.plugin.hookspecs import hookimpl
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AnalyzerSettings,
@@ -16,6 +15,7 @@ from edge_agent.plugin.spec import (
     SourceSpec,
     SpeechAnalyzer,
     TextAnalyzer,
+    hookimpl,
 )
 
 __all__ = [

@@ -23,7 +23,7 @@ from edge_agent.domain.errors import PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import Summary
 from edge_agent.domain.text import did_you_mean
-from edge_agent.plugin import hookspecs
+from edge_agent.plugin import spec as hookspecs
 from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
 from edge_agent.plugin.running import ActiveAnalyzer, check_shape, check_spec, reason, where
 from edge_agent.plugin.spec import (

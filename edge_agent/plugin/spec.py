@@ -1,4 +1,4 @@
-"""Specs that plugins register for analyzers, sources and sinks, and the interfaces of the objects they make.
+"""Hooks of plugins, the specs they register for analyzers, sources and sinks, and the interfaces of what those make.
 
 A spec is cheap to make; the factory does the heavy imports. An analyzer is called from one thread only, never sleeps,
 never starts threads and never touches the network. An exception marks it ``crashed``; the agent continues without it.
@@ -6,13 +6,15 @@ never starts threads and never touches the network. An exception marks it ``cras
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import pluggy
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge_agent.domain.clock import Clock
@@ -21,6 +23,7 @@ from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import Observation
 from edge_agent.domain.speech import Utterance
+from edge_agent.domain.summary import Summary
 
 
 class Kind(Enum):
@@ -251,3 +254,47 @@ class SinkSpec:
     summary: str
     factory: Callable[[Any], Sink]
     settings: type[SinkSettings] = SinkSettings
+
+
+PROJECT = "edge_agent"
+"""pluggy project name and entry-point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's functions as implementations of the hooks below."""
+
+
+@hookspec
+def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
+    """Register analyzers."""
+    return ()
+
+
+@hookspec
+def edge_agent_register_sources() -> Iterable[SourceSpec]:
+    """Register capture sources."""
+    return ()
+
+
+@hookspec
+def edge_agent_register_sinks() -> Iterable[SinkSpec]:
+    """Register delivery sinks."""
+    return ()
+
+
+@hookspec
+def edge_agent_on_event(event: Event) -> None:
+    """Receive a detected event, on the summariser's thread; must return quickly."""
+
+
+@hookspec
+def edge_agent_on_summary(summary: Summary) -> None:
+    """Receive the summary of a closed window, on the summariser's thread; must return quickly."""
+
+
+def registered_analyzers(plugin: object) -> list[AnalyzerSpec]:
+    """Collect the analyzers that one loaded plugin (a module or an object) registers."""
+    hooks = pluggy.PluginManager(PROJECT)
+    hooks.add_hookspecs(sys.modules[__name__])
+    hooks.register(plugin)
+    return [spec for offered in hooks.hook.edge_agent_register_analyzers() for spec in offered]

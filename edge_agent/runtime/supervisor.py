@@ -1,4 +1,4 @@
-"""Supervisor: threads with a heartbeat, a restart budget and an orderly end.
+"""Supervisor of threads with a heartbeat, a restart budget and an orderly end; and the mailbox between two of them.
 
 A component is a blocking function that loops until its stop flag is set and calls ``beat`` at least every
 ``stale_after`` seconds, or after longer on a machine whose steps take longer. When it raises, it is started again after
@@ -12,13 +12,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.domain.retry import Budget, Failures, Patience
-from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.lifecycle import Stop
 
 log = logging.getLogger(__name__)
 
@@ -186,3 +188,67 @@ def _wake(component: Component) -> None:
         component.wake()
     except Exception:  # the others must be woken and stopped all the same
         log.exception("%s could not be woken", component.name)
+
+
+T = TypeVar("T")
+
+
+class Closed(Exception):  # noqa: N818 - it ends a loop, it is not an error
+    """The mailbox was closed and is empty."""
+
+
+class Mailbox(Generic[T]):
+    """Hold at most ``capacity`` items; a full mailbox drops its oldest item and counts it.
+
+    ``capacity=1`` is the latest-only mailbox for frames. ``put`` never blocks.
+    """
+
+    def __init__(self, capacity: int = 1) -> None:
+        self._items: deque[T] = deque()
+        self._capacity = capacity
+        self._ready = threading.Condition()
+        self._closed = False
+        self._lost = self._told = 0
+
+    def put(self, item: T) -> None:
+        """Add ``item``; after :meth:`close` it is dropped."""
+        with self._ready:
+            if self._closed:
+                return
+            if len(self._items) >= self._capacity:
+                self._items.popleft()
+                self._lost += 1
+            self._items.append(item)
+            self._ready.notify()
+
+    def get(self, timeout: float | None) -> T | None:
+        """The oldest item, waiting at most ``timeout`` seconds (None: for ever); None when there is none.
+
+        Raises:
+            Closed: when closed and empty.
+        """
+        with self._ready:
+            self._ready.wait_for(lambda: self._items or self._closed, timeout)
+            if self._items:
+                return self._items.popleft()
+            if self._closed:
+                raise Closed
+            return None
+
+    def close(self) -> None:
+        """Accept no more items; the remaining ones can still be taken."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    def take_lost(self) -> int:
+        """Items dropped since the last call: each counts once, also when the calling component is restarted."""
+        with self._ready:
+            fresh, self._told = self._lost - self._told, self._lost
+            return fresh
+
+    @property
+    def lost(self) -> int:
+        """Items dropped since the start."""
+        with self._ready:
+            return self._lost

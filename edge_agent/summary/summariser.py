@@ -1,4 +1,4 @@
-"""Turn reports into summaries and events with wall time, on the injected clock.
+"""Turn reports into summaries and events with wall time: privacy threshold, windows, roll-ups; on the injected clock.
 
 Wall time is read once, when a window closes or an event is detected, and the start is computed back on the monotonic
 clock: a wall clock that jumps in between moves the timestamp, never the length.
@@ -6,16 +6,73 @@ clock: a wall clock that jumps in between moves the timestamp, never the length.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.event import Event
-from edge_agent.domain.observation import AudioReport, VisionReport
-from edge_agent.domain.summary import ClockState, Presence, Summary, Window
+from edge_agent.domain.event import ARRIVAL, BURST, Event
+from edge_agent.domain.observation import QUALITY_FLAGS, AudioReport, VisionReport
+from edge_agent.domain.summary import ClockState, FaceSums, Presence, StreamSums, Summary, Window
 from edge_agent.summary.context import Baseline, Fusion, TrendKeeper
-from edge_agent.summary.privacy import may_tell, withhold
-from edge_agent.summary.window import WindowBuilder
+from edge_agent.summary.window import WindowBuilder, merge
+
+ALLOWED = frozenset({"begin", "end", "faces", "bursts", "stream", "withheld", "unseen", "unheard"})
+"""Fields of a window that are published for any number of people."""
+
+ALLOWED_FACES = frozenset({"most", "person_seconds", "seconds", "carried", "arrived", "together"})
+"""Fields of :class:`FaceSums` that are published for any number of people."""
+
+ALLOWED_STREAM = frozenset(
+    {
+        "captured",
+        "analysed",
+        "dropped",
+        "video_seconds",
+        "audio_seconds",
+        "flags",
+        "latency",
+        "slowest",
+        "resized",
+    }
+)
+"""Fields of :class:`StreamSums` that are published for any number of people."""
+
+ALLOWED_EVENTS = frozenset({ARRIVAL, BURST})
+"""Kinds of events that reveal no more than the allowed fields of a window."""
+
+
+def withhold(window: Window, min_people: int) -> Window:
+    """Withhold the data about people from a window with fewer than ``min_people`` (0 and 1: never) at a time.
+
+    A window without people counts as withheld only if something was removed: readings of somebody who was there just
+    before, or measures, which may be about anybody.
+    """
+    if min_people < 2 or window.faces.together >= min_people:
+        return window
+    return strip(window)
+
+
+def strip(window: Window) -> Window:
+    """Keep only the allowed fields of ``window``, and mark it as withheld unless nothing was removed."""
+    stream = StreamSums(**_only(window.stream, ALLOWED_STREAM))
+    told = _only(window, ALLOWED) | {
+        "faces": FaceSums(**_only(window.faces, ALLOWED_FACES)),
+        "stream": replace(stream, flags=stream.flags & QUALITY_FLAGS),
+    }
+    if window.faces.most == 0 and Window(**told) == window:
+        return window
+    return Window(**(told | {"withheld": window.seconds}))
+
+
+def _only(sums: Any, allowed: frozenset[str]) -> dict[str, Any]:
+    return {field.name: getattr(sums, field.name) for field in fields(sums) if field.name in allowed}
+
+
+def may_tell(event: Event, people: int, min_people: int) -> bool:
+    """Return whether ``event`` may be published while ``people`` were seen at a time in the open window so far."""
+    return min_people < 2 or people >= min_people or event.kind in ALLOWED_EVENTS
+
 
 OnEvent = Callable[[Event, float, ClockState], None]
 """Receives an event with its wall-clock start (Unix seconds) and whether that clock is synchronised."""
@@ -112,3 +169,55 @@ class Summariser:
 
     def _state(self) -> ClockState:
         return "synced" if self._clock.synced() else "unsynced"
+
+
+LEVELS = (60.0, 600.0, 3600.0)
+"""Lengths of the roll-ups in seconds."""
+
+
+def merge_summaries(a: Summary, b: Summary) -> Summary:
+    """Merge a summary ``a`` and its successor ``b`` of the same boot.
+
+    The result starts with ``a``; its clock is synchronised only if both were. Raises ValueError when the windows
+    overlap.
+    """
+    clock: ClockState = "synced" if a.clock == b.clock == "synced" else "unsynced"
+    return Summary(a.start, clock, merge(a.window, b.window))
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """Completed longer summary of at least ``level`` seconds, the ``number``-th since the start, from 1."""
+
+    level: float
+    number: int
+    summary: Summary
+
+
+class RollUp:
+    """Roll-up of consecutive summaries into those of a minute, ten minutes and an hour.
+
+    Each of ``levels`` (seconds) is a multiple of the one before. Incomplete ones are dropped when the agent stops.
+    """
+
+    def __init__(self, levels: Sequence[float] = LEVELS) -> None:
+        self._levels = levels
+        self._open: list[Summary | None] = [None] * len(levels)
+        self._done = [0] * len(levels)
+
+    def add(self, summary: Summary) -> list[Rolled]:
+        """Add a summary; return the longer ones it completes, shortest first. One longer than a level skips it."""
+        found: list[Rolled] = []
+        part: Summary | None = summary
+        for k, length in enumerate(self._levels):
+            if part is None:
+                break
+            before = self._open[k]
+            whole = part if before is None else merge_summaries(before, part)
+            full = whole.seconds >= length - 1e-3
+            self._open[k] = None if full else whole
+            part = whole if full else None
+            if full and whole is not summary:
+                self._done[k] += 1
+                found.append(Rolled(length, self._done[k], whole))
+        return found

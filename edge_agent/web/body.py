@@ -7,11 +7,97 @@ a bit of what still comes is read and forgotten first.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Literal
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Send
 
-from edge_agent.web.problems import ProblemError
+from edge_agent.payloads.messages import MessagePart, absent
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDocument(MessagePart):
+    """Why a request is refused (RFC 9457)."""
+
+    type: str
+    title: str = Field(description="Name of the status.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What is wrong and what to do.")
+    outcome: Literal["refused", "failed"] = absent(
+        "Of a command: refused, it was not tried; failed, it was tried in vain."
+    )
+
+
+class ProblemError(Exception):
+    """Why a request is refused: an HTTP status and a sentence, and ``more`` members of the document."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers
+        self.more = more or {}
+
+    def response(self) -> Response:
+        """The problem document."""
+        return JSONResponse(document(self.status, str(self)) | dict(self.more), self.status, self.headers, MEDIA_TYPE)
+
+
+def document(status: int, detail: str) -> dict[str, object]:
+    """The members of a problem document."""
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+
+
+def problem_of(errors: Sequence[Any]) -> str:
+    """The first of pydantic's ``errors`` in one line: the parameter or field, and what is wrong with it."""
+    first = errors[0]
+    where = [str(part) for part in first["loc"] if part not in ("query", "path", "body")]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where[0]}: {message[:1].lower()}{message[1:]}" if where else f"{message[:1].lower()}{message[1:]}"
+
+
+async def on_problem(_request: Request, error: Exception) -> Response:
+    """Answer a :class:`ProblemError`."""
+    assert isinstance(error, ProblemError)
+    return error.response()
+
+
+async def on_invalid(_request: Request, error: Exception) -> Response:
+    """Answer a request that the models refuse."""
+    assert isinstance(error, RequestValidationError)
+    return ProblemError(400, problem_of(error.errors())).response()
+
+
+async def on_http_error(_request: Request, error: Exception) -> Response:
+    """Answer what Starlette itself refuses, such as a method that an endpoint does not have."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse(document(error.status_code, str(error.detail)), error.status_code, error.headers, MEDIA_TYPE)
+
+
+async def on_failure(_request: Request, _error: Exception) -> Response:
+    """Answer after an unexpected error, which is in the log."""
+    return JSONResponse(document(500, "this failed; the agent's log says why"), 500, media_type=MEDIA_TYPE)
+
+
+async def on_departure(_request: Request, _error: Exception) -> Response:
+    """End the request of a client that has left in the middle of it; this is no failure."""
+    return Response(status_code=400)
+
 
 BODY = 64 * 1024
 """Bytes of a body, where no route has a limit of its own."""
@@ -69,3 +155,26 @@ class Body:
             async with asyncio.timeout(REST_S):
                 while not self._whole and self._got < most:
                     await self._next()
+
+
+@contextmanager
+def in_memory(content: bytes) -> Iterator[Path]:
+    """A path under which ``content`` can be opened, as often as wanted, until the block ends (Linux)."""
+    descriptor = os.memfd_create("upload")
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+PIXELS = 4096 * 4096
+"""Most pixels of a picture: those of a phone's photograph (12 or 16 million), 50 MB when decoded."""
+
+
+def too_large(width: int, height: int) -> str | None:
+    """Why a picture of that size is not decoded, None when it is."""
+    if width * height <= PIXELS:
+        return None
+    return f"the picture is too large: {width} x {height}, the limit is {PIXELS / 1e6:.1f} million pixels (4096 x 4096)"

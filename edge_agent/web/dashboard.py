@@ -13,8 +13,8 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import BaseRoute, Route
 
 from edge_agent import __version__
+from edge_agent.web.body import ProblemError
 from edge_agent.web.guard import COOKIE, fields
-from edge_agent.web.problems import ProblemError
 
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 KEPT_S = 30 * 86_400

@@ -21,8 +21,8 @@ from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.plugin.sound import dbfs
+from edge_agent.web.body import in_memory, too_large
 from edge_agent.web.conversation import Conversation, Limits, from_base64
-from edge_agent.web.memory import in_memory, too_large
 
 SECONDS = 10.0
 """Longest sound in one message."""

@@ -19,8 +19,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge_agent.web.body import BODY, CLOSE, TOO_LARGE, Body
-from edge_agent.web.problems import ProblemError
+from edge_agent.web.body import BODY, CLOSE, TOO_LARGE, Body, ProblemError
 
 COOKIE = "edge-agent-token"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")

@@ -5,14 +5,234 @@ A client changes its URL only. Who may connect is decided by the server around t
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from edge_agent.api import Session
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, EdgeAgentError, MediaError, Session, VisionReport
+from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
+from edge_agent.capture.formats import ACCEPTED, sniff_bytes
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.web import hume_messages as messages
+from edge_agent.web.body import in_memory, too_large
 from edge_agent.web.conversation import Conversation, Limits
-from edge_agent.web.hume_stream import Stream
+from edge_agent.web.hume_messages import FaceModel, Models, Request, StreamError
+
+log = logging.getLogger(__name__)
+
+SECONDS = 5.0
+"""Longest film or sound in one payload."""
+FPS = 3.0
+"""Pictures per second of a film when ``fps_pred`` is not given."""
+_UNKNOWN = f"The media could not be parsed into a known format. Known are {ACCEPTED}."
+_SLACK_S = 0.25
+_STEP_S = 0.05
+
+
+Samples = npt.NDArray[np.float32]
+
+
+class Stream:
+    """``open_session`` makes sessions with the models of this device; ``now`` is a monotonic clock in seconds."""
+
+    def __init__(self, open_session: Callable[..., Session], now: Callable[[], float]) -> None:
+        self._open = open_session
+        self._now = now
+        self._started = now()
+        self._job = uuid.uuid4().hex
+        self._faces: Session | None = None
+        self._last = -1.0
+        self._heard = np.zeros(0, np.float32)
+
+    def answer(self, text: str | bytes) -> dict[str, Any]:
+        """The answer to a message; what is wrong with it is an answer too."""
+        value: dict[str, Any] = {}
+        try:
+            value = messages.parse(text)
+            request = messages.check(value)
+            told = self._serve(request)
+        except StreamError as error:
+            told = {"error": str(error), "code": error.code}
+        name = value.get("payload_id")
+        if isinstance(name, str) and len(name) <= 256:
+            told["payload_id"] = name
+        if value.get("job_details") is True:
+            told["job_details"] = {"job_id": self._job}
+        return told
+
+    def close(self) -> None:
+        """Free the models."""
+        if self._faces is not None:
+            self._faces.close()
+
+    def _serve(self, request: Request) -> dict[str, Any]:
+        if request.reset_stream:
+            self._heard = self._heard[:0]
+        if request.data is None:
+            if request.reset_stream or request.job_details:
+                return {}
+            raise StreamError(messages.BAD_REQUEST, "data: missing")
+        models = request.models or Models()
+        if models.face is None and models.burst is None:
+            if models.missing:
+                raise StreamError(messages.WRONG_MODEL, f"This device has no model for {', '.join(models.missing)}.")
+            raise StreamError(messages.BAD_REQUEST, "models: ask for face or burst")
+        look = None if models.face is None else _Look(self._look, models.face)
+        samples = decode(messages.media(request), look, listen=models.burst is not None)
+        finders: dict[str, Callable[[], dict[str, Any]]] = {}
+        if look is not None:
+            finders["face"] = look.outcome
+        if models.burst is not None:
+            finders["burst"] = lambda: self._listen(samples, request.stream_window_ms or 0.0)
+        for name in models.missing:
+            finders[name] = partial(_no_model, name)
+        if len(finders) == 1:
+            return {name: find() for name, find in finders.items()}
+        return {name: _answer(name, find) for name, find in finders.items()}
+
+    # ------------------------------------------------------------------ the models
+
+    def _look(self, frame: Frame, since: float) -> VisionReport | None:
+        """Look at a picture that comes ``since`` seconds after the last one."""
+        if self._faces is None:
+            self._faces = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True)
+        self._last = self._last + since if since > 0 else max(self._now() - self._started, self._last + _STEP_S)
+        report = self._faces.frame(frame.data, self._last)
+        self._faces.take()
+        return report
+
+    def _listen(self, heard: Samples, window_ms: float) -> dict[str, Any]:
+        if not len(heard):
+            raise StreamError(messages.NO_AUDIO, "burst: there is no sound in this media.")
+        wanted = int(window_ms / 1000 * AUDIO_RATE)
+        context = self._heard[len(self._heard) - max(0, min(wanted - len(heard), len(self._heard))) :]
+        samples = np.concatenate([context, heard])
+        self._heard = samples[max(0, len(samples) - wanted) :] if wanted else samples[:0]
+        with self._open(["burst"]) as session:  # its own, so that a burst is told whole and at once
+            session.sound(samples, AUDIO_RATE)
+            events = session.finish().events
+        found = messages.bursts(events, len(context) / AUDIO_RATE)
+        return messages.outcome(found, "No vocal bursts detected.", messages.NO_BURSTS)
+
+
+def _answer(name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """One model's part of an answer: what is wrong with it is no reason to keep back what others found."""
+    try:
+        return find()
+    except StreamError as error:
+        return {"warning": str(error), "code": error.code}
+    except EdgeAgentError as error:
+        log.warning("web socket: %s: %s", name, error)
+        return {
+            "warning": f"{name}: this model cannot be used now; the device's log says why.",
+            "code": messages.WRONG_MODEL,
+        }
+
+
+def _no_model(name: str) -> dict[str, Any]:
+    raise StreamError(messages.WRONG_MODEL, f"This device has no model for {name}.")
+
+
+class _Look:
+    """Picks as many pictures a second as asked for, the first one always, and collects what is seen in them."""
+
+    def __init__(self, look: Callable[[Frame, float], VisionReport | None], options: FaceModel) -> None:
+        self._look = look
+        self._options = options
+        self._first = self._before = 0.0
+        self._looked = 0
+        self._found: list[dict[str, Any]] = []
+        self.failure: StreamError | EdgeAgentError | None = None
+        """Why no picture is wanted any more."""
+
+    def expect(self, width: int, height: int) -> None:
+        """Decide by the size that the file tells, before anything is decoded."""
+        try:
+            _check_pixels(width, height)
+        except StreamError as error:
+            self.failure = error
+
+    def offer(self, frame: Frame) -> None:
+        try:
+            _check_pixels(frame.width, frame.height)
+            self._offer(frame)
+        except (StreamError, EdgeAgentError) as error:
+            self.failure = error
+
+    def _offer(self, frame: Frame) -> None:
+        if not self._looked:
+            self._first = self._before = frame.time
+        elif frame.time < self._first + self._looked / (self._options.fps_pred or FPS) - 1e-6:
+            return
+        small = min(frame.width, frame.height) < MIN_SIDE
+        report = None if small else self._look(frame, frame.time - self._before)
+        self._looked, self._before = self._looked + 1, frame.time
+        if report is not None:
+            self._found += messages.faces(
+                report,
+                (frame.width, frame.height),
+                (frame.index, frame.time),
+                identify=bool(self._options.identify_faces),
+                threshold=self._options.prob_threshold or 0.0,
+                smallest=self._options.min_face_size or 0.0,
+            )
+
+    def outcome(self) -> dict[str, Any]:
+        """The answer. Raises StreamError when there was no picture, or what else went wrong with the pictures."""
+        if self.failure is not None:
+            raise self.failure
+        if not self._looked:
+            raise StreamError(messages.WRONG_MODEL, "face: there is no picture in this media.")
+        return messages.outcome(self._found, "No faces detected.", messages.NO_FACES)
+
+
+def decode(content: bytes, look: _Look | None, *, listen: bool = True) -> Samples:
+    """Give every picture to ``look``; return the sound, if somebody wants to ``listen``. Raises StreamError."""
+    if sniff_bytes(content) is None:
+        raise StreamError(messages.UNKNOWN_FORMAT, _UNKNOWN)
+    blocks = [np.zeros(0, np.float32)]
+    with in_memory(content) as path:
+        try:
+            info = read_media(path)
+            _check_length(info, info.duration)
+            if look is not None and info.video is not None:
+                look.expect(info.video.width, info.video.height)
+            for item in _wanted(info, look, listen):
+                _check_length(info, item.time)
+                if isinstance(item, AudioBlock):
+                    blocks.append(item.samples)
+                elif look is not None:
+                    look.offer(item)
+        except MediaError as error:
+            raise StreamError(messages.UNKNOWN_FORMAT, _UNKNOWN) from error
+    return np.concatenate(blocks)
+
+
+def _wanted(info: MediaInfo, look: _Look | None, listen: bool) -> Iterator[Frame | AudioBlock]:
+    """What has to be decoded: no pictures that nobody looks at."""
+    if info.video is not None and look is not None and look.failure is None:
+        yield from iter_media(info.path)
+    elif listen and info.audio is not None:
+        yield from iter_blocks(info.path)
+
+
+def _check_length(info: MediaInfo, seconds: float) -> None:
+    if seconds > SECONDS + _SLACK_S:
+        kind, code = ("film", messages.VIDEO_TOO_LONG) if info.video else ("sound", messages.AUDIO_TOO_LONG)
+        raise StreamError(code, f"The {kind} is too long: the limit is {1000 * SECONDS:.0f} milliseconds.")
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if (why := too_large(width, height)) is not None:
+        raise StreamError(messages.PICTURE_TOO_LARGE, f"{why[0].upper()}{why[1:]}.")
+
 
 __all__ = ["Limits", "routes"]
 

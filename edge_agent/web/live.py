@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edge_agent.live.bus import BusMessage, EventBus
-from edge_agent.web.problems import ProblemError
+from edge_agent.web.body import ProblemError
 
 QUEUE = 64
 """Messages that may wait for a slow client; more and it is dropped."""

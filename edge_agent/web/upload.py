@@ -26,8 +26,7 @@ from edge_agent import __version__
 from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
 from edge_agent.capture import read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
-from edge_agent.web.memory import in_memory, too_large
-from edge_agent.web.problems import ProblemError
+from edge_agent.web.body import ProblemError, in_memory, too_large
 
 log = logging.getLogger(__name__)
 

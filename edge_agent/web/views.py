@@ -29,7 +29,7 @@ from edge_agent.payloads.rendering import LATEST, timestamp
 from edge_agent.plugin.imaging import jpeg
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics
-from edge_agent.web.problems import ProblemDocument, ProblemError, problem_of
+from edge_agent.web.body import ProblemDocument, ProblemError, problem_of
 
 REFUSED = {"outcome": "refused"}
 """Member of the problem document of a command that was not tried, as in responses over MQTT."""

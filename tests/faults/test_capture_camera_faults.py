@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.capture import Reopening, ReplayGroup, make_audio, make_video
 from edge_agent.capture.media import iter_media
-from edge_agent.capture.watched import Watched, WatchLimits
+from edge_agent.capture.reopening import Watched, WatchLimits
 from edge_agent.domain.clock import Clock, SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError
 from edge_agent.domain.media import Frame

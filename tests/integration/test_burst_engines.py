@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from edge_agent.capture.demo import BLOCK, sound
+from edge_agent.capture.replay import BLOCK, sound
 from edge_agent.domain.errors import ModelError
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock

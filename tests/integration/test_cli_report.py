@@ -19,7 +19,7 @@ from edge_agent.app.offline import Report
 from edge_agent.cli.report import Axis, clock, condensed, page
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.summary import EmotionSums, FaceSums, StreamSums, Summary, Window
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from tests.support.cli import Cli
 
 CHROMIUM = shutil.which("chromium")

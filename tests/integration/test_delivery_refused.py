@@ -11,7 +11,7 @@ import pytest
 from edge_agent.delivery import DeliveryService, InboundMessage, flow_control
 from edge_agent.delivery import mqtt as link
 from edge_agent.settings import Settings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from tests.support.certificates import Authority
 from tests.support.fixtures import MakeBroker, MakeDelivery
 from tests.support.mosquitto import Mosquitto

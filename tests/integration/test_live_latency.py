@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.app import Agent, PipelineBuilder
 from edge_agent.domain.summary import Summary
-from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.lifecycle import Stop
 from edge_agent.settings import ConfigText
 
 

@@ -22,8 +22,7 @@ from edge_agent.domain.summary import Summary
 from edge_agent.live.people import People
 from edge_agent.payloads.rendering import timestamp
 from edge_agent.settings import CommandSettings, Settings
-from edge_agent.summary.rollup import RollUp, merge_summaries
-from edge_agent.summary.summariser import Summariser
+from edge_agent.summary.summariser import RollUp, Summariser, merge_summaries
 from edge_agent.web.analytics import people
 from tests.support.outboxes import MQTT, make_outbox
 from tests.support.windows import summary_draft

@@ -19,7 +19,7 @@ from websockets.sync import client
 
 from edge_agent.app import ConfigFile, Daemon
 from edge_agent.cli.run import web_side
-from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.lifecycle import Stop
 from tests.support.mosquitto import free_port
 
 TOKEN = "0123456789abcdef-right"

@@ -24,7 +24,7 @@ from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError
 from edge_agent.live.bus import EventBus
-from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.lifecycle import Stop
 from edge_agent.runtime.supervisor import Beat
 from edge_agent.settings import ConfigText, Settings
 from edge_agent.web import echo, hume, server, upload

@@ -27,7 +27,7 @@ from edge_agent.capture.formats import sniff_bytes
 from edge_agent.domain.media import AudioBlock
 from edge_agent.models import ModelStore
 from edge_agent.web import hume
-from edge_agent.web.hume_answer import EMOTION_NAMES
+from edge_agent.web.hume_messages import EMOTION_NAMES
 from tests.support.recordings import picture, write
 from tests.support.web import Server
 

@@ -22,7 +22,7 @@ from edge_agent.live import EventBus
 from edge_agent.payloads.rendering import event_document, summary_document
 from edge_agent.runtime.machine import process_use
 from edge_agent.settings import ConfigText
-from edge_agent.web.app import live_api
+from edge_agent.web.server import live_api
 from tests.support.web_side import BEARER, TOKEN, Web, live_of
 from tests.support.windows import a_summary
 

@@ -14,7 +14,7 @@ import time
 from edge_agent.delivery import DeliveryService
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.settings import Settings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from tests.support.windows import EarlyClock, a_summary
 
 

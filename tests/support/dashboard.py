@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from edge_agent.capture.demo import DemoCamera
+from edge_agent.capture.replay import DemoCamera
 from edge_agent.domain.clock import ManualClock
 from edge_agent.live.history import FILE, History, HistoryFile
 from tests.support.cli import Cli

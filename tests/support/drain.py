@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_agent.delivery import DeliveryService
 from edge_agent.domain.clock import SystemClock
 from edge_agent.settings import Settings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from tests.support.outboxes import MQTT, make_outbox
 from tests.support.windows import summary_draft
 

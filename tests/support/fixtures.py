@@ -12,7 +12,7 @@ import pytest
 from edge_agent.delivery import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.settings import Settings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from tests.support.mosquitto import Mosquitto
 from tests.support.subscriber import Subscriber
 from tests.support.windows import EarlyClock

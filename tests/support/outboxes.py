@@ -11,7 +11,7 @@ from typing import Any
 from edge_agent.delivery.outbox import Origin, Outbox
 from edge_agent.domain.clock import Clock, ManualClock
 from edge_agent.settings.schema import OutboxSettings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 
 MQTT = "mqtt"
 

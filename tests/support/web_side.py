@@ -13,7 +13,7 @@ from edge_agent.app import Agent
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.clock import SystemClock
 from edge_agent.live import EventBus, Live
-from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.lifecycle import Stop
 from edge_agent.runtime.supervisor import Beat
 from edge_agent.settings import ConfigText
 from edge_agent.web import server

@@ -27,8 +27,7 @@ from edge_agent.delivery.outbox.database import (
 )
 from edge_agent.delivery.outbox.directory import BALLAST_BYTES, OutboxDirectory
 from edge_agent.delivery.outbox.records import Counters, Draft, Origin, OutboxStats, Row
-from edge_agent.delivery.outbox.retention import Shrinker
-from edge_agent.delivery.outbox.store import Store
+from edge_agent.delivery.outbox.store import Shrinker, Store
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeliveryError
 from edge_agent.domain.retry import BackOff

@@ -1,6 +1,6 @@
 """Child side of isolation: build one analyzer and answer calls until the agent closes the channel or dies.
 
-Started by :mod:`edge_agent.plugin.isolation.process`. It writes no core dump, which would hold pictures of people, and
+Started by :mod:`edge_agent.plugin.isolation.host`. It writes no core dump, which would hold pictures of people, and
 leaves no orphan, since the kernel ends it with SIGIO when the agent is gone, even inside native code.
 """
 
@@ -21,11 +21,10 @@ import sys
 from pathlib import Path
 
 from edge_agent.domain.errors import ModelError
-from edge_agent.plugin.hookspecs import PROJECT, registered_analyzers
 from edge_agent.plugin.isolation import wire
-from edge_agent.plugin.isolation.process import View
+from edge_agent.plugin.isolation.host import View
 from edge_agent.plugin.running import ask, check_output, check_shape, explain
-from edge_agent.plugin.spec import Analyzer, AnalyzerContext, AnalyzerSpec
+from edge_agent.plugin.spec import PROJECT, Analyzer, AnalyzerContext, AnalyzerSpec, registered_analyzers
 
 LONGEST = 1 << 18
 """Largest message in bytes, above the kernel's own limit."""

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from edge_agent.capture.demo import DemoCamera, DemoMicrophone, view
+from edge_agent.capture.replay import DemoCamera, DemoMicrophone, view
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import MediaError
 from tests.support.cameras import collecting, wait_for

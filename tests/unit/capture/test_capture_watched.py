@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge_agent.capture.watched import Watched, WatchLimits
+from edge_agent.capture.reopening import Watched, WatchLimits
 from edge_agent.domain.errors import ConfigError, DeviceUnavailableError, MediaError
 
 

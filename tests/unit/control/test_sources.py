@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from edge_agent.capture.reopening import Reopening
-from edge_agent.capture.watched import Watched, WatchLimits
+from edge_agent.capture.reopening import Reopening, Watched, WatchLimits
 from edge_agent.control.sources import SourceController
 from edge_agent.domain.clock import SystemClock
-from edge_agent.runtime.mailbox import Closed, Mailbox
-from edge_agent.runtime.stop import Stop
-from edge_agent.runtime.supervisor import Supervisor
+from edge_agent.runtime.lifecycle import Stop
+from edge_agent.runtime.supervisor import Closed, Mailbox, Supervisor
 
 CLOCK = SystemClock(lambda: True)
 

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.delivery.outbox.directory import BALLAST_BYTES, BallastFile, DirectoryLock, Mark, MarkFile
 from edge_agent.delivery.outbox.records import Counters, MergeCandidate
 from edge_agent.delivery.outbox.recovery import KEPT, quarantine
-from edge_agent.delivery.outbox.retention import buckets, complete
+from edge_agent.delivery.outbox.store import buckets, complete
 from edge_agent.domain.errors import AlreadyRunningError
 
 

@@ -16,7 +16,7 @@ from edge_agent.delivery.outbox.records import Draft
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import AlreadyRunningError, DeliveryError
 from edge_agent.domain.summary import MeasureSums, Summary, Window
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from tests.support.outboxes import MQTT, assert_balanced, make_outbox, query
 from tests.support.payloads import validated
 from tests.support.windows import a_summary, event_draft, summary_draft

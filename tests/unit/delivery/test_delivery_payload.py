@@ -28,7 +28,7 @@ from edge_agent.domain.summary import (
 )
 from edge_agent.payloads import rendering as render
 from edge_agent.payloads.schemas import schema
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from tests.support.payloads import validated
 from tests.support.windows import a_summary, a_window, empty
 

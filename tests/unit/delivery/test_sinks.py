@@ -14,7 +14,7 @@ from edge_agent.delivery.sinks import SinkSender, consumer
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.event import Event, Message
 from edge_agent.settings import Settings
-from edge_agent.summary.rollup import merge_summaries
+from edge_agent.summary.summariser import merge_summaries
 from edge_agent_jsonl.files import JsonlSink
 from tests.support.mosquitto import Mosquitto
 from tests.support.outboxes import MQTT, assert_balanced, make_outbox

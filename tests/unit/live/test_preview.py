@@ -6,7 +6,7 @@ import numpy as np
 
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.media import Frame
-from edge_agent.live.preview import FRESH_S, Preview
+from edge_agent.live.bus import FRESH_S, Preview
 
 
 def a_frame(index: int) -> Frame:

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from edge_agent.capture.demo import DemoCamera, DemoMicrophone
-from edge_agent.capture.replay import AudioReplay, ReplayGroup, VideoReplay
+from edge_agent.capture.replay import AudioReplay, DemoCamera, DemoMicrophone, ReplayGroup, VideoReplay
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError
 from edge_agent.domain.event import Message

@@ -16,7 +16,7 @@ from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import Observation
 from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.isolation import wire
-from edge_agent.plugin.isolation.process import Area, View
+from edge_agent.plugin.isolation.host import Area, View
 
 numbers = st.floats(allow_nan=False)
 points = st.builds(Point, numbers, numbers)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.runtime.mailbox import Closed, Mailbox
+from edge_agent.runtime.supervisor import Closed, Mailbox
 
 QUICK = settings(max_examples=60)
 

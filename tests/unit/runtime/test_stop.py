@@ -13,11 +13,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from edge_agent.runtime.stop import Stop, stop_on_signals
+from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 
 CHILD = """
 import sys, threading, time
-from edge_agent.runtime.stop import Stop, stop_on_signals
+from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 
 stop, hangup = Stop(), threading.Event()
 with stop_on_signals(stop, hangup):

@@ -16,7 +16,7 @@ from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import Observation
 from edge_agent.domain.retry import Budget
 from edge_agent.plugin import Kind, SceneAnalyzer
-from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.lifecycle import Stop
 from edge_agent.runtime.supervisor import Beat, Component, Supervisor
 from tests.unit.analysis.lanes import active, picture
 

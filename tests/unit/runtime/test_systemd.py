@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.runtime.systemd import Notifier
+from edge_agent.runtime.lifecycle import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

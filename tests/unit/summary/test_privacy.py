@@ -20,9 +20,15 @@ from edge_agent.domain.summary import ClockState, FaceSums, StreamSums, Summary,
 from edge_agent.payloads.rendering import summary_document
 from edge_agent.payloads.schemas import schema
 from edge_agent.settings import Settings
-from edge_agent.summary.privacy import ALLOWED, ALLOWED_FACES, ALLOWED_STREAM, withhold
-from edge_agent.summary.rollup import RollUp, merge_summaries
-from edge_agent.summary.summariser import Summariser
+from edge_agent.summary.summariser import (
+    ALLOWED,
+    ALLOWED_FACES,
+    ALLOWED_STREAM,
+    RollUp,
+    Summariser,
+    merge_summaries,
+    withhold,
+)
 from edge_agent.summary.window import merge
 from edge_agent_quality import CameraQualitySettings, MicrophoneQualitySettings
 from edge_agent_quality.camera import judge, measure

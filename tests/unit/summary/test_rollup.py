@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_agent.domain.summary import AttentionSums, FaceSums, Summary, Window
 from edge_agent.summary.context import TrendKeeper
-from edge_agent.summary.rollup import RollUp, merge_summaries
+from edge_agent.summary.summariser import RollUp, merge_summaries
 from tests.unit.summary.test_baseline import sums
 
 
