@@ -3,7 +3,7 @@
 Pure functions from a description of the device to topics and payloads. ``device`` discovery is one message for all
 (Home Assistant 2024.12 and later), ``component`` discovery one message per entity. Entities read the same topics as
 other subscribers; only controls that the config allows are offered. Missing values have the state ``unknown`` and an
-attribute ``unknown`` with the reason. :mod:`edge_agent.delivery.announcer` publishes them.
+attribute ``unknown`` with the reason. :mod:`edge_agent.control.mqtt` publishes them.
 """
 
 from __future__ import annotations

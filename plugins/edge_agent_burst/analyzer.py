@@ -22,9 +22,9 @@ from edge_agent.plugin.sound import HighPass
 from edge_agent.plugin.spec import AudioAnalyzer
 from edge_agent_burst import LABELS, BurstSettings, Label, own, yamnet
 from edge_agent_burst.events import Arbiter, Envelope, LabelPolicy, Reading, Segment
-from edge_agent_burst.graph import with_inner_output
 from edge_agent_burst.own import Engine
 from edge_agent_burst.second import Head, SecondOpinionEngine
+from edge_agent_burst.yamnet import with_inner_output
 
 _PAUSE_S: Mapping[str, float] = {"laughter": 0.8, "crying": 1.0, "gasp": 0.6, "cough": 0.6}
 """Longest pause inside one event of a label, seconds."""

@@ -21,9 +21,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edge_agent.models import TfliteModel
 from edge_agent_burst.frontend import LogMel
-from edge_agent_burst.graph import with_inner_output
 from edge_agent_burst.second import loudness
-from edge_agent_burst.yamnet import EMBEDDING, GROUPS, WINDOW, by_class
+from edge_agent_burst.yamnet import EMBEDDING, GROUPS, WINDOW, by_class, with_inner_output
 from training.burst.corpus import CLASSES, NO_LABEL
 
 STRIDE = 7_680

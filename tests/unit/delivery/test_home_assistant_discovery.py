@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from edge_agent.delivery.announcer import FILE, SETTLED_S, SPREAD_S, Announcer
+from edge_agent.control.mqtt import FILE, SETTLED_S, SPREAD_S, Announcer
 from edge_agent.delivery.home_assistant import Described, entities, messages, triggers
 from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.topics import Topics
