@@ -22,17 +22,8 @@ from edge_agent.app import Analysis, PipelineBuilder
 from edge_agent.app import analyze as analyze_file
 from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME
 from edge_agent.capture import read_media
-from edge_agent.cli.common import (
-    ConfigOption,
-    configuration,
-    emit,
-    out,
-    positions,
-    print_json,
-    pull_showing_progress,
-    tell,
-    to_json,
-)
+from edge_agent.cli.common import ConfigOption, configuration, out, positions, pull_showing_progress, tell
+from edge_agent.cli.streams import emit, print_json, to_json
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_emotion

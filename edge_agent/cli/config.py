@@ -9,7 +9,8 @@ import tomlkit
 import typer
 
 from edge_agent.app import PipelineBuilder
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, emit, print_json, say
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, say
+from edge_agent.cli.streams import emit, print_json
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import ConfigText, Settings
 from edge_agent.settings.reference import sample

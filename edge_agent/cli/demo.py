@@ -21,8 +21,9 @@ from typing import Annotated, Any
 import typer
 
 from edge_agent.app import Agent, PipelineBuilder
-from edge_agent.cli.common import OutputError, pull_showing_progress, say
+from edge_agent.cli.common import pull_showing_progress, say
 from edge_agent.cli.run import sign_in, web_side
+from edge_agent.cli.streams import OutputError
 from edge_agent.cli.watch import summary_line
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage

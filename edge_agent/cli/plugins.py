@@ -6,7 +6,8 @@ import typer
 from rich.table import Table
 
 from edge_agent.app import PipelineBuilder
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, line, print_json, show
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, line, show
+from edge_agent.cli.streams import print_json
 
 app = typer.Typer(help="List analyzer, source and sink plugins.", no_args_is_help=True)
 

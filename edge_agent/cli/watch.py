@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_agent.cli.common import ConfigOption, JsonOption, OutputError, configuration, emit, say, tell, to_json
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, say, tell
+from edge_agent.cli.streams import OutputError, emit, to_json
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.mqtt import listening

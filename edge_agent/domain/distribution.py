@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 DISTRIBUTION = "edge-emotion-agent"
 """What pip installs: the package ``edge_agent``, its plugins and the command ``edge-agent``."""
@@ -22,6 +25,8 @@ def foreign_distribution(search: Iterable[str] | None = None) -> str | None:
 
     ``search``: folders with installed packages; default: where this interpreter looks.
     """
+    from importlib import metadata  # heavy, and most starts do not come here
+
     path = list(sys.path if search is None else search)
     for found in metadata.distributions(name=TAKEN, path=path):
         remove = f"{sys.executable} -m pip uninstall {TAKEN}"
