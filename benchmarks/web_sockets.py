@@ -38,7 +38,7 @@ import cv2
 from skimage import data
 from websockets.asyncio.client import connect
 
-from edge_agent.app import Agent
+from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder, pull_quietly
 from edge_agent.cli.run import web_side
 from edge_agent.live.bus import EventBus

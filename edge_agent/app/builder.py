@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from edge_agent import __version__
-from edge_agent.analysis.lanes import AudioLane, VisionLane
 from edge_agent.analysis.pacing import Bounds, Governor, LoadLimits
 from edge_agent.analysis.tracking import Tracker
 from edge_agent.domain.clock import Clock
@@ -29,6 +28,9 @@ from edge_agent.plugin.spec import (
 )
 from edge_agent.runtime.machine import machine_probe
 from edge_agent.settings import ConfigText, Settings
+
+if TYPE_CHECKING:
+    from edge_agent.analysis.lanes import AudioLane, VisionLane
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,9 @@ class PipelineBuilder:
         self, bounds: Bounds | None = None, governor: Governor | None = None, tracker: Tracker | None = None
     ) -> tuple[VisionLane, AudioLane]:
         """One vision and one audio lane over the active analyzers. ``bounds`` replaces the configured rates."""
+        # Imports the picture libraries, which a check of the config does not need.
+        from edge_agent.analysis.lanes import AudioLane, VisionLane
+
         pacing = self.settings.pacing
         configured = Bounds.of(pacing.profile, pacing.min_fps, pacing.max_fps)
         return VisionLane(self._active, bounds or configured, tracker, governor), AudioLane(self._active)

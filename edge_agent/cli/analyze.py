@@ -18,9 +18,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge_agent.app import Analysis, PipelineBuilder
-from edge_agent.app import analyze as analyze_file
-from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME
+from edge_agent.app.builder import PipelineBuilder
+from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME, Analysis
+from edge_agent.app.offline import analyze as analyze_file
 from edge_agent.capture import read_media
 from edge_agent.cli.common import ConfigOption, configuration, out, positions, pull_showing_progress, tell
 from edge_agent.cli.streams import emit, print_json, to_json

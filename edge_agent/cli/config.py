@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tomlkit
 import typer
 
-from edge_agent.app import PipelineBuilder
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration, say
 from edge_agent.cli.streams import emit, print_json
 from edge_agent.domain.errors import ConfigError

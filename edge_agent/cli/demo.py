@@ -20,7 +20,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_agent.app import Agent, PipelineBuilder
+from edge_agent.app.agent import Agent
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.cli.common import pull_showing_progress, say
 from edge_agent.cli.run import sign_in, web_side
 from edge_agent.cli.streams import OutputError

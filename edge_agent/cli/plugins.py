@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
-from edge_agent.app import PipelineBuilder
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration, line, show
 from edge_agent.cli.streams import print_json
 

@@ -16,7 +16,7 @@ from math import ceil
 from pathlib import Path
 
 from edge_agent import __version__
-from edge_agent.app import Analysis
+from edge_agent.app.offline import Analysis
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_window

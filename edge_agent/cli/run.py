@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from edge_agent.app import ConfigFile, Daemon
+from edge_agent.app.daemon import ConfigFile, Daemon
 from edge_agent.cli.common import ConfigOption, pull_showing_progress
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import ConfigError

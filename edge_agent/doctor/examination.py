@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.app import PipelineBuilder
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.control.schedule import Schedule
 from edge_agent.control.state import FILE as CHOICES
 from edge_agent.control.state import OverridesFile

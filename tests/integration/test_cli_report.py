@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_agent.app import Analysis
-from edge_agent.app.offline import Report
+from edge_agent.app.offline import Analysis, Report
 from edge_agent.cli.report import Axis, clock, condensed, page
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.summary import EmotionSums, FaceSums, StreamSums, Summary, Window

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.app import PipelineBuilder
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.app.offline import Run
 from edge_agent.capture import iter_media
 from edge_agent.domain.media import Frame

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app import Agent, PipelineBuilder
+from edge_agent.app.agent import Agent
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.summary import Summary
 from edge_agent.runtime.lifecycle import Stop
 from edge_agent.settings import ConfigText

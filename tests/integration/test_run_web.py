@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
-from edge_agent.app import ConfigFile, Daemon
+from edge_agent.app.daemon import ConfigFile, Daemon
 from edge_agent.cli.run import web_side
 from edge_agent.runtime.lifecycle import Stop
 from tests.support.mosquitto import free_port

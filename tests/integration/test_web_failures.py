@@ -19,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
-from edge_agent.app import Agent
+from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError

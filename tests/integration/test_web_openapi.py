@@ -14,7 +14,8 @@ import pytest
 import schemathesis
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from edge_agent.app import Agent, health
+from edge_agent.app import health
+from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.app.health import Vitals
 from edge_agent.domain.event import BURST, Event

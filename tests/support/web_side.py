@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from edge_agent.app import Agent
+from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.clock import SystemClock
 from edge_agent.live import EventBus, Live

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app import PipelineBuilder
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.plugin.manager import Status
 from edge_agent.settings import read
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.app import PipelineBuilder
+from edge_agent.app.builder import PipelineBuilder
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.event import Message
 from edge_agent.settings import ConfigText
