@@ -196,6 +196,18 @@ class Window:
         return self.end - self.begin
 
 
+ALLOWED = frozenset({"begin", "end", "faces", "bursts", "stream", "withheld", "unseen", "unheard"})
+"""Fields of :class:`Window` that are published for any number of people; ``min_people`` withholds the others."""
+
+ALLOWED_FACES = frozenset({"most", "person_seconds", "seconds", "carried", "arrived", "together"})
+"""Fields of :class:`FaceSums` that are published for any number of people."""
+
+ALLOWED_STREAM = frozenset(
+    {"captured", "analysed", "dropped", "video_seconds", "audio_seconds", "flags", "latency", "slowest", "resized"}
+)
+"""Fields of :class:`StreamSums` that are published for any number of people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Presence:
     """Number of people in view now; None with the reason in ``unknown`` when it cannot be known."""

@@ -13,30 +13,19 @@ from typing import Any
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import ARRIVAL, BURST, Event
 from edge_agent.domain.observation import QUALITY_FLAGS, AudioReport, VisionReport
-from edge_agent.domain.summary import ClockState, FaceSums, Presence, StreamSums, Summary, Window
+from edge_agent.domain.summary import (
+    ALLOWED,
+    ALLOWED_FACES,
+    ALLOWED_STREAM,
+    ClockState,
+    FaceSums,
+    Presence,
+    StreamSums,
+    Summary,
+    Window,
+)
 from edge_agent.summary.context import Baseline, Fusion, TrendKeeper
 from edge_agent.summary.window import WindowBuilder, merge
-
-ALLOWED = frozenset({"begin", "end", "faces", "bursts", "stream", "withheld", "unseen", "unheard"})
-"""Fields of a window that are published for any number of people."""
-
-ALLOWED_FACES = frozenset({"most", "person_seconds", "seconds", "carried", "arrived", "together"})
-"""Fields of :class:`FaceSums` that are published for any number of people."""
-
-ALLOWED_STREAM = frozenset(
-    {
-        "captured",
-        "analysed",
-        "dropped",
-        "video_seconds",
-        "audio_seconds",
-        "flags",
-        "latency",
-        "slowest",
-        "resized",
-    }
-)
-"""Fields of :class:`StreamSums` that are published for any number of people."""
 
 ALLOWED_EVENTS = frozenset({ARRIVAL, BURST})
 """Kinds of events that reveal no more than the allowed fields of a window."""
