@@ -12,7 +12,7 @@ demo: setup
 	$(VENV)/bin/edge-agent demo --seconds $(DEMO_SECONDS)
 
 test: setup-dev
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # On every supported Python that this machine has; says which it has not.
 test-all:
