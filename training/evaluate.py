@@ -1,6 +1,6 @@
-"""One evaluation command: ``python -m training.evaluate {burst,emotion,face} [--data PATH] [--json] [--plot FILE]``.
+"""One evaluation command: ``python -m training.evaluate MODEL [--data PATH] [--json] [--plot FILE]``.
 
-Prints the table of the model card, computed from the shipped ``.tflite`` through the product's runtime wrapper.
+Prints the table of the model card, computed from the shipped weights through the product's own code.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from training import calibration
 from training.burst import evaluate as burst
 from training.emotion import evaluate as emotion
 from training.face import evaluate as face
+from training.speech import evaluate as speech
 
-EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face}
+EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face, "speech": speech}
 
 
 def main() -> None:
