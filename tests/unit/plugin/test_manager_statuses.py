@@ -452,3 +452,20 @@ def test_an_analyzer_whose_every_answer_is_refused_is_not_called_enabled(site, d
     manager = discover()
     manager.activate(context, try_out=True)
     assert only(manager).status is Status.CRASHED
+
+
+def test_what_is_installed_while_running_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The list of entry points is kept from session to session, until a folder of the path changes."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def names() -> set[str]:
+        manager = PluginManager(["*"], {}, lambda *_: "")
+        manager.discover()
+        return {report.name for report in manager.reports()}
+
+    assert "acme_lamp" not in names()
+    info = tmp_path / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edge_agent]\nacme_lamp = acme_lamp\n")
+    assert "acme_lamp" in names()
