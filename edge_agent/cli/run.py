@@ -6,6 +6,8 @@ The extra ``web`` is imported only when a configuration enables it.
 from __future__ import annotations
 
 import faulthandler
+import logging
+import os
 import threading
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +23,10 @@ from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 from edge_agent.runtime.logs import configure
 from edge_agent.runtime.supervisor import Component
 from edge_agent.settings import Settings, default_path
+from edge_agent.settings.loader import echo_told
 from edge_agent.settings.secrets import known_secrets
+
+log = logging.getLogger(__name__)
 
 MISSING = (
     "the web side needs {name}: install it with pip install 'edge-emotion-agent[web]', or do without it: "
@@ -63,6 +68,8 @@ def web_side(config: Path | None, settings: Settings) -> WebSide:
     Raises:
         ConfigError: the extra is not installed, or the token cannot be used.
     """
+    for line in echo_told(settings, os.environ):
+        log.info("%s", line)
     return WebSide(config, _token(settings))
 
 

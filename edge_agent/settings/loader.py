@@ -36,6 +36,16 @@ SYSTEM_FILE = Path("/etc/edge-agent/config.toml")
 KeyPath = tuple[str, ...]
 """Keys from the root of the document; an index in a list counts as a key (``"0"``)."""
 
+ECHO_VARIABLES: Mapping[str, KeyPath] = {
+    "CAMERA_INDEX": ("camera", "source"),
+    "MAX_FPS": ("camera", "fps"),
+    "WS_MAX_CONNECTIONS": ("web", "analysis_clients"),
+    "WS_HEARTBEAT_INTERVAL": ("web", "heartbeat_s"),
+    "EMOTION_WINDOW_SIZE": ("summary", "window_s"),
+    "FACE_RECOGNITION_THRESHOLD": ("analyzers", "identity", "threshold"),
+}
+"""Environment variables of the Echo backend and the options that they set with ``web.echo_environment``."""
+
 _TABLE_ERRORS = ("model_type", "dict_type")
 _WANTED = {
     "string": ("text", ' in quotes, as {key} = "…"'),
@@ -121,8 +131,11 @@ def parse(text: str, name: str) -> Settings:
         for key in tables
         if key not in Settings.model_fields
     ]
+    known = {key: value for key, value in tables.items() if key in Settings.model_fields}
     try:
-        settings = Settings(**{key: value for key, value in tables.items() if key in Settings.model_fields})
+        settings = Settings(**known)
+        if settings.web.echo_environment and not errors:
+            settings = Settings(**echo_tables(known, os.environ))
     except SettingsError:
         where = _variables(unreadable_variables(os.environ))
         raise ConfigError(f"{where}: lists and tables are given as JSON, like {_EXAMPLES}") from None
@@ -132,6 +145,46 @@ def parse(text: str, name: str) -> Settings:
         if not errors:
             return settings
     raise ConfigError("\n".join(describe(error, text, name, Settings) for error in errors))
+
+
+def echo_tables(tables: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Lay the Echo backend's variables over ``tables``; those of an analyzer only where it is configured.
+
+    Raises:
+        ConfigError: a bad value; names the variable.
+    """
+    merged = dict(tables)
+    for variable, (section, *path, key) in ECHO_VARIABLES.items():
+        value = environment.get(variable, "").strip()
+        model = model_of(Settings.model_fields[section].annotation)
+        if not value:
+            continue
+        if model is None:  # an analyzer's table, which the analyzer itself checks
+            table, name = dict(merged.get(section, {})), path[0]
+            if name in table:
+                merged[section] = table | {name: {**table[name], key: value}}
+            continue
+        try:
+            model.model_validate({key: value})
+        except ValidationError as error:
+            message = _message(error.errors()[0], (section, key), in_file=False)
+            raise ConfigError(f"environment variable {variable}: {section}.{key}: {message}") from None
+        merged[section] = {**merged.get(section, {}), key: value}
+    return merged
+
+
+def echo_told(settings: Settings, environment: Mapping[str, str]) -> list[str]:
+    """Say which of the Echo backend's variables are obeyed, a line each; none without ``web.echo_environment``."""
+    lines = []
+    for variable, path in ECHO_VARIABLES.items() if settings.web.echo_environment else ():
+        if not environment.get(variable, "").strip():
+            continue
+        own = setting_variable(path, environment)
+        if path[0] == "analyzers" and path[1] not in settings.analyzers:
+            lines.append(f"{variable} is not used: there is no [{path[0]}.{path[1]}] in the config")
+        else:
+            lines.append(f"{variable} is not used: {own} is set" if own else f"{variable} sets {'.'.join(path)}")
+    return lines
 
 
 def describe(error: ErrorDetails, text: str, name: str, model: type[BaseModel], prefix: KeyPath = ()) -> str:

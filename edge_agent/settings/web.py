@@ -79,6 +79,23 @@ class WebSettings(BaseModel):
     clients: int = Field(
         default=128, ge=1, le=4096, description="Maximum number of live connections; more are refused."
     )
+    analysis_clients: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="Maximum number of connections to each socket that analyses what it is sent; more are refused.",
+    )
+    heartbeat_s: float = Field(
+        default=20.0,
+        ge=1,
+        le=600,
+        description="Ping WebSockets this often, in seconds, and drop those that do not answer.",
+    )
+    echo_environment: bool = Field(
+        default=False,
+        description="Also take the environment variables of the Echo backend: CAMERA_INDEX, MAX_FPS, "
+        "WS_MAX_CONNECTIONS, WS_HEARTBEAT_INTERVAL, EMOTION_WINDOW_SIZE and FACE_RECOGNITION_THRESHOLD.",
+    )
 
     @property
     def loopback(self) -> bool:

@@ -1,6 +1,6 @@
 """A WebSocket on which each message of a client is answered by one, in order, and one at a time over all connections
 of an endpoint: the device has few cores and its own work to do. Connections take turns, one message each. Silence,
-size, number and reading speed are bounded.
+size, number, memory and reading speed are bounded.
 """
 
 from __future__ import annotations
@@ -31,15 +31,26 @@ log = logging.getLogger(__name__)
 TOO_BIG, TRY_LATER, IDLE, BROKEN = 1009, 1013, 1000, 1011
 
 
+SESSION_MB = 7.0
+"""Megabytes that the models of one connection take, faces and emotions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``idle_s``: a connection without a message for so long is closed; ``message``: most characters of a message;
-    ``connections``: most at a time; ``send_s``: who does not read an answer within it is dropped."""
+    ``connections``: most at a time; ``awake``: most that hold models at a time; ``send_s``: who does not read an answer
+    within it is dropped."""
 
     idle_s: float = 60.0
     message: int = 12 * 1024 * 1024
-    connections: int = 16
+    connections: int = 100
+    awake: int = 16
     send_s: float = 10.0
+
+    @classmethod
+    def for_memory(cls, total_mb: float, connections: int) -> Limits:
+        """Limits of a process that may use ``total_mb``: a sixteenth of it for the models of one endpoint."""
+        return cls(connections=connections, awake=min(connections, max(4, int(total_mb / 16 / SESSION_MB))))
 
 
 class Talker(Protocol):
@@ -47,6 +58,10 @@ class Talker(Protocol):
 
     def answer(self, text: str | bytes) -> dict[str, Any]:
         """The answer to a message; what is wrong with it is an answer too. Raises EdgeAgentError to end it all."""
+        ...
+
+    def rest(self) -> None:
+        """Free the models: others need the memory, and this client has been silent for longest."""
         ...
 
     def close(self) -> None:
@@ -91,6 +106,11 @@ class _Shared:
             if self.over:
                 self._shut()
 
+    def rest(self) -> None:
+        with self._busy:
+            if not self._closed:
+                self._talker.rest()
+
     def close(self) -> None:
         self.over = True
         self._shut()
@@ -112,6 +132,8 @@ class Conversation:
         self._meet = meet
         self._limits = limits
         self._connected = 0
+        self._awake: dict[_Shared, None] = {}
+        """Who may hold models, the one silent for longest first."""
         self._turn = asyncio.Lock()
         """First come, first served; a connection waits with one message at most, so this is round robin. anyio's own
         limiter lets newcomers pass those who wait."""
@@ -135,6 +157,7 @@ class Conversation:
             talker.close()
         finally:
             self._connected -= 1
+            self._awake.pop(talker, None)
             if not talker.over:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(talker.close)
@@ -150,12 +173,22 @@ class Conversation:
                 await socket.close(TOO_BIG, f"a message may have {self._limits.message} characters")
                 return
             async with self._turn:
+                await self._make_room(talker)
                 told = await anyio.to_thread.run_sync(talker.answer, text)
             try:
                 await asyncio.wait_for(socket.send_text(json.dumps(told)), self._limits.send_s)
             except TimeoutError:
                 log.info("web socket: a client that does not read was dropped")
                 return
+
+    async def _make_room(self, talker: _Shared) -> None:
+        """Let ``talker`` hold models; who has been silent for longest gives up its own when there are too many."""
+        self._awake.pop(talker, None)
+        self._awake[talker] = None
+        while len(self._awake) > self._limits.awake:
+            sleeper = next(iter(self._awake))
+            del self._awake[sleeper]
+            await anyio.to_thread.run_sync(sleeper.rest)
 
 
 async def _message(socket: WebSocket) -> str | bytes:

@@ -9,11 +9,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, MediaError, Session
 from edge_agent.capture import iter_media, read_media
@@ -21,7 +23,7 @@ from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.plugin.sound import dbfs
-from edge_agent.web.body import in_memory, too_large
+from edge_agent.web.body import ProblemError, in_memory, too_large
 from edge_agent.web.conversation import Conversation, Limits, from_base64
 
 SECONDS = 10.0
@@ -37,12 +39,23 @@ SOUNDS = (
 """What may be sent for sound."""
 
 
+IDLE_S = 600.0
+"""Seconds of silence after which a connection is closed: clients of this protocol may be idle for minutes."""
+
+
 def routes(open_session: Callable[..., Session] = Session, limits: Limits | None = None) -> list[BaseRoute]:
     """The endpoints as routes for a Starlette application. ``open_session`` is called as :class:`Session` is."""
-    bounds = limits or Limits()
+    bounds = limits or Limits(idle_s=IDLE_S)
     faces = Conversation(lambda: FaceTalk(open_session, time.monotonic), bounds)
-    sound = Conversation(lambda: SoundTalk(open_session), bounds)
-    return [WebSocketRoute("/ws/face", faces.serve), WebSocketRoute("/ws/audio-stream", sound.serve)]
+    # What is heard spans messages and cannot be put aside; the models of sound are small.
+    sound = Conversation(lambda: SoundTalk(open_session), replace(bounds, awake=bounds.connections))
+    people = Conversation(Unrecognised, bounds)
+    return [
+        WebSocketRoute("/ws/face", faces.serve),
+        WebSocketRoute("/ws/audio-stream", sound.serve),
+        WebSocketRoute("/ws/face-recognition", people.serve),
+        Route("/video-stream/face-recognition", _unrecognised, methods=["POST"]),
+    ]
 
 
 IMAGE, AUDIO = ("data", "image", "frame"), ("data", "audio")
@@ -53,6 +66,34 @@ _END = ("flush", "end")
 
 class _RefusedError(Exception):
     """What is wrong with a message."""
+
+
+NO_IDENTITY = (
+    "this device recognises nobody: no analyzer that knows people is installed; /ws/face and /video-stream/emotion "
+    "tell faces apart without knowing them"
+)
+
+
+class Unrecognised:
+    """Answers requests to recognise people where no analyzer can, with the fields that clients read."""
+
+    def answer(self, text: str | bytes) -> dict[str, Any]:
+        """Say so, after the same checks of the picture as everywhere."""
+        try:
+            _picture(_bytes(_message(text, IMAGE)))
+        except _RefusedError as error:
+            return {"type": "error", "error": str(error), "message": str(error)}
+        return {"type": "error", "error": NO_IDENTITY, "message": NO_IDENTITY, "recognized": None}
+
+    def rest(self) -> None:
+        """Hold nothing, and so free nothing."""
+
+    def close(self) -> None:
+        """Hold nothing, and so free nothing."""
+
+
+async def _unrecognised(_request: Request) -> Response:
+    return ProblemError(501, f"{NO_IDENTITY[0].upper()}{NO_IDENTITY[1:]}.").response()
 
 
 class FaceTalk:
@@ -88,6 +129,11 @@ class FaceTalk:
             if not f.coasting
         ]
         return {"time": round(self._last, 3), "faces": faces}
+
+    def rest(self) -> None:
+        """Free the models; people get new tracks afterwards."""
+        self.close()
+        self._session = None
 
     def close(self) -> None:
         """Free the models."""
@@ -162,6 +208,9 @@ class SoundTalk:
         if (other := _no_pcm(content)) is not None:
             raise _RefusedError(f"data: {other}; {SOUNDS}")
         return to_float(np.frombuffer(content, "<i2")), rate
+
+    def rest(self) -> None:
+        """Go on: what was heard so far belongs to what comes next."""
 
     def close(self) -> None:
         """Free the models."""

@@ -67,6 +67,11 @@ class Stream:
             told["job_details"] = {"job_id": self._job}
         return told
 
+    def rest(self) -> None:
+        """Free the models; faces get new ids afterwards."""
+        self.close()
+        self._faces = None
+
     def close(self) -> None:
         """Free the models."""
         if self._faces is not None:

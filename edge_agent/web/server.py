@@ -10,6 +10,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,12 +28,13 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.files import read_secret, replace_durably
 from edge_agent.live import Live
 from edge_agent.runtime.lifecycle import Stop
+from edge_agent.runtime.machine import process_use
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
 from edge_agent.settings.web import TOKEN, TOKEN_FILE, WANTED
 from edge_agent.web import dashboard, echo, hume, live, upload
 from edge_agent.web.body import ProblemError, on_departure, on_failure, on_http_error, on_invalid, on_problem
-from edge_agent.web.conversation import Connections
+from edge_agent.web.conversation import Connections, Limits
 from edge_agent.web.guard import FREE, LOOPBACK, Guard, Rules
 from edge_agent.web.live import Hub
 from edge_agent.web.views import LiveApi, describe
@@ -88,11 +90,12 @@ def make_app(
     """The application over ``agent`` and the ``hub`` of its event bus; ``handlers`` performs commands,
     ``open_session`` analyses what is uploaded."""
     app = live_api(agent, handlers)
+    limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
     app.router.routes += [
         *dashboard.routes(rules.token),
         *live.routes(hub),
-        *hume.routes(open_session),
-        *echo.routes(open_session),
+        *hume.routes(open_session, limits),
+        *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S)),
         *upload.routes(open_session, health=None),
     ]
     return Guard(app, rules, app.routes)
@@ -105,11 +108,11 @@ GRACE_S = 1
 """Seconds that open connections have to end when the server stops."""
 
 SPARE = 64
-"""Connections at a time besides the live ones, and newcomers accepted at once."""
+"""Connections at a time besides live and analysis sockets, and newcomers accepted at once."""
 WEBSOCKET_BYTES = 16 * 1024 * 1024
-ROOMY = ("/process-frame", "/video-stream/emotion")
+ROOMY = ("/process-frame", "/flask/process-frame", "/video-stream/emotion", "/video-stream/face-recognition")
 """Paths that bound their own bodies."""
-TALKATIVE = ("/v0/stream/models", "/ws/face", "/ws/audio-stream")
+TALKATIVE = ("/v0/stream/models", "/ws/face", "/ws/audio-stream", "/ws/face-recognition")
 """Paths of WebSockets that are sent pictures and sound."""
 
 
@@ -182,8 +185,9 @@ class WebServer:
                 _rest(beat, stop)
 
     async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
-        clients = self._agent.settings.web.clients
-        hub, limits = Hub(self._agent.bus, clients), Connections(clients + SPARE, TALKATIVE)
+        web = self._agent.settings.web
+        most = web.clients + len(TALKATIVE) * web.analysis_clients + SPARE
+        hub, limits = Hub(self._agent.bus, web.clients), Connections(most, TALKATIVE)
         config = uvicorn.Config(
             make_app(self._agent, self._handlers, hub, self._rules, self._open_session),
             http=limits.protocol(),
@@ -194,6 +198,8 @@ class WebServer:
             server_header=False,
             ws_max_size=WEBSOCKET_BYTES,
             ws_max_queue=4,
+            ws_ping_interval=web.heartbeat_s,
+            ws_ping_timeout=web.heartbeat_s,
             ws_per_message_deflate=False,  # a third of a megabyte for each client, for messages of a kilobyte
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=5,

@@ -1,6 +1,9 @@
 """Recordings posted to the device and answered with what is in them: ``POST /process-frame``, the bytes of a film, raw
 or as a file of a form, and ``POST /video-stream/emotion``, the same with every face; ``GET /`` tells the version.
 
+Clients of the Flask API that this replaces get its names and scales under ``/flask/``, or with ``X-Compat: flask`` or
+``?compat=flask``.
+
 Bodies and lengths are bounded, one recording is analysed at a time and few may wait. Who may call is decided by the
 server around these routes. Errors are problem documents (RFC 9457).
 """
@@ -23,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from edge_agent import __version__
-from edge_agent.api import Analysis, EdgeAgentError, MediaError, Session
+from edge_agent.api import Analysis, EdgeAgentError, MediaError, Report, Session
 from edge_agent.capture import read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
 from edge_agent.web.body import ProblemError, in_memory, too_large
@@ -52,8 +55,47 @@ def routes(
     found: list[BaseRoute] = [
         Route("/process-frame", uploads.report, methods=["POST"]),
         Route("/video-stream/emotion", uploads.faces, methods=["POST"]),
+        Route(f"{FLASK}/process-frame", uploads.flask, methods=["POST"]),
+        Route(f"{FLASK}/", _flask_healthy, methods=["GET"]),
     ]
     return found if health is None else [*found, Route(health, _healthy, methods=["GET"])]
+
+
+FLASK = "/flask"
+"""Path of the endpoints with the names and scales of the Flask API."""
+
+FLASK_NAMES: Mapping[str, str] = {
+    "anger": "angry",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happiness": "happy",
+    "sadness": "sad",
+    "surprise": "surprise",
+    "neutral": "neutral",
+    "contempt": "contempt",
+}
+"""Our classes in the Flask API's names, in its order; it has no contempt, without which the sum would not be 100."""
+
+UNJUDGED = "unknown"
+"""The one emotion of a recording in which nobody could be judged: clients index the scores with the dominant one."""
+
+
+def flask_report(report: Report) -> dict[str, Any]:
+    """The report in the Flask API's names and scales: per cent, but for the confidence; rounded; nothing is null."""
+    given = report.average_emotion_scores
+    scores = {UNJUDGED: 100.0} if given is None else {name: given[ours] for ours, name in FLASK_NAMES.items()}
+    dominant = report.overall_dominant_emotion
+    return {
+        "average_emotion_scores": {name: round(score, 2) for name, score in scores.items()},
+        "overall_dominant_emotion": FLASK_NAMES[dominant] if dominant and given is not None else UNJUDGED,
+        "total_frames_analyzed": report.total_frames_analyzed,
+        "average_confidence_score": round(report.average_confidence_score or 0.0, 2),
+        "eye_contact_score": round(100 * (report.eye_contact_score or 0.0), 2),
+    }
+
+
+async def _flask_healthy(_request: Request) -> Response:
+    return JSONResponse({"status": "ok", "message": "The API is running.", "version": __version__})
 
 
 async def _healthy(_request: Request) -> Response:
@@ -75,7 +117,12 @@ class _Uploads:
         self._turn = asyncio.Lock()
 
     async def report(self, request: Request) -> Response:
+        if "flask" in (request.headers.get("x-compat", "").lower(), request.query_params.get("compat", "").lower()):
+            return await self.flask(request)
         return await self._respond(request, lambda analysis: _rounded(asdict(analysis.report)))
+
+    async def flask(self, request: Request) -> Response:
+        return await self._respond(request, lambda analysis: flask_report(analysis.report))
 
     async def faces(self, request: Request) -> Response:
         return await self._respond(request, _timeline)

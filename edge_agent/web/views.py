@@ -30,6 +30,7 @@ from edge_agent.plugin.imaging import jpeg
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics
 from edge_agent.web.body import ProblemDocument, ProblemError, problem_of
+from edge_agent.web.guard import ACTING
 
 REFUSED = {"outcome": "refused"}
 """Member of the problem document of a command that was not tried, as in responses over MQTT."""
@@ -160,6 +161,8 @@ class LiveApi:
         post("/api/v1/control/{name}", self.control, openapi_extra={"requestBody": body})
         post("/camera/start", self.start_camera)
         post("/camera/stop", self.stop_camera)
+        for path in ACTING:  # the Echo backend's clients use GET; no HEAD, which must not act
+            app.add_api_route(path, self.switch_camera, methods=["GET"], response_model=None, include_in_schema=False)
         get("/docs", docs, include_in_schema=False)
 
     async def alive(self) -> Response:
@@ -269,6 +272,13 @@ class LiveApi:
     async def stop_camera(self) -> Response:
         """Release the camera."""
         return await self._perform("camera", False)
+
+    async def switch_camera(self, request: Request) -> Response:
+        """Start or stop the camera as the Echo backend does, with its answer."""
+        start = request.url.path == "/camera/start"
+        await self._perform("camera", start)
+        told = "The camera is watching." if start else "The camera is released."
+        return JSONResponse({"status": "camera_started" if start else "camera_stopped", "message": told})
 
     async def _perform(self, name: str, value: object) -> Response:
         if not self._agent.settings.web.control:

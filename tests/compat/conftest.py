@@ -16,7 +16,7 @@ from skimage import data as pictures
 
 from tests.support.cli import Cli
 from tests.support.compat import Shell
-from tests.support.recordings import write
+from tests.support.recordings import tone, write
 from tests.support.web_agent import WebAgent, running
 
 DEMO = {"camera": 'source = "demo"', "microphone": 'source = "none"', "mqtt": "enabled = false"}
@@ -32,11 +32,13 @@ def compat_agent(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that documented lines name: ``video.mp4``, ``sample_video.mp4`` and ``face.jpg``."""
+    """A folder with the files that documented lines name: ``video.mp4``, ``sample_video.mp4``,
+    ``face.jpg`` and ``sound.wav``."""
     folder = tmp_path_factory.mktemp("samples")
     face = pictures.astronaut()
     Image.fromarray(face).save(folder / "face.jpg")
     write(folder / "video.mp4", [(number / 5, face) for number in range(15)], fps=5)
+    write(folder / "sound.wav", sound=tone(1.0))
     shutil.copy(folder / "video.mp4", folder / "sample_video.mp4")
     return folder
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync import client
 
+from tests.compat.conftest import DEMO
+from tests.support.cli import Cli
 from tests.support.compat import Shell
+from tests.support.web_agent import WebAgent, wait_for
 
 
 @pytest.mark.documented("Echo", "curl http://localhost:8000/health")
@@ -31,3 +42,139 @@ def test_a_film_as_a_form(shell: Shell) -> None:
     (face,) = told["faces"].values()
     assert max(face[-1]["emotions"], key=face[-1]["emotions"].get) == "happiness"
     assert told["report"]["overall_dominant_emotion"] == "happiness"
+
+
+@pytest.mark.documented("Echo", 'curl "http://localhost:8000/camera/stop"')
+@pytest.mark.documented("Echo", 'curl "http://localhost:8000/camera/start"')
+def test_camera_control(shell: Shell, eventually: Callable[[Callable[[], bool]], None]) -> None:
+    def camera() -> str:
+        return str(json.loads(shell.run("curl http://localhost:8000/api/v1/status"))["state"]["camera"])
+
+    stopped = json.loads(shell.run('curl "http://localhost:8000/camera/stop"'))
+    assert stopped["status"] == "camera_stopped"
+    eventually(lambda: camera() == "off")
+    started = json.loads(shell.run('curl "http://localhost:8000/camera/start"'))
+    assert started["status"] == "camera_started"
+    eventually(lambda: camera() == "on")
+    assert json.loads(shell.run('curl -X POST "http://localhost:8000/camera/start"'))["status"] == "done"
+
+
+@pytest.mark.documented(
+    "Echo",
+    """curl -X POST "http://localhost:8000/video-stream/face-recognition" \\
+     -F "file=@video.mp4\"""",
+    differs="says that no analyzer here knows people (501), until one is installed",
+)
+def test_recognition_in_a_film_is_not_claimed(shell: Shell) -> None:
+    told = json.loads(shell.run())
+    assert told["status"] == 501
+    assert "recognises nobody" in told["detail"]
+
+
+SOCKET = """
+// Connect to face recognition
+const ws = new WebSocket('ws://localhost:8000/ws/PATH');
+
+// Send base64 encoded image
+ws.onopen = () => ws.send(JSON.stringify({
+    "FIELD": require("fs").readFileSync("FILE").toString("base64")
+}));
+
+// Receive recognition results
+ws.onmessage = (event) => {
+    const response = JSON.parse(event.data);
+    console.log(JSON.stringify(response));
+    ws.close();
+};
+"""
+
+
+def javascript(shell: Shell, path: str, field: str, file: str) -> dict[str, Any]:
+    text = SOCKET.replace("PATH", path).replace("FIELD", field).replace("FILE", file)
+    return dict(json.loads(shell.javascript(text)))
+
+
+@pytest.mark.documented(
+    "Echo",
+    "new WebSocket('ws://localhost:8000/ws/face-recognition'); ws.send(JSON.stringify({\"image\": …}))",
+    differs="says that no analyzer here knows people, until one is installed",
+)
+def test_recognition_in_a_picture_is_not_claimed(shell: Shell) -> None:
+    told = javascript(shell, "face-recognition", "image", "face.jpg")
+    assert told["recognized"] is None
+    assert "recognises nobody" in told["message"]
+    assert "pictures are JPEG" in javascript(shell, "face-recognition", "image", "sound.wav")["message"]
+
+
+@pytest.mark.documented("Echo", "new WebSocket('ws://localhost:8000/ws/face'); ws.send(JSON.stringify({\"image\": …}))")
+def test_faces_of_a_picture(shell: Shell) -> None:
+    (face,) = javascript(shell, "face", "image", "face.jpg")["faces"]
+    assert max(face["emotions"], key=face["emotions"].get) == "happiness"
+
+
+@pytest.mark.documented(
+    "Echo",
+    "new WebSocket('ws://localhost:8000/ws/audio-stream'); ws.send(JSON.stringify({\"audio\": …}))",
+    differs="loudness and bursts",
+)
+def test_sound_in_chunks(shell: Shell) -> None:
+    told = javascript(shell, "audio-stream", "audio", "sound.wav")
+    assert told["bursts"] == []
+    assert told["loudness"] == pytest.approx(-9, abs=0.5)
+
+
+@pytest.mark.documented("Echo", 'curl "http://localhost:8000/stream-emotion-feed"', differs="events as in /api/v1/live")
+def test_feed(shell: Shell) -> None:
+    told = shell.run('curl "http://localhost:8000/stream-emotion-feed" | head -n 1')
+    assert json.loads(told.removeprefix("data: "))["type"] == "state"
+
+
+@pytest.mark.documented(
+    "Echo", "python load_test_websockets.py --connections 100 --duration 60", differs="shorter here"
+)
+def test_a_hundred_connections_to_each_socket(shell: Shell) -> None:
+    """All are open at once, on every socket, and the last one is answered; the hundred-and-first is told to wait."""
+
+    async def crowd(path: str, message: str) -> int:
+        address = shell.here(f"ws://localhost:8000/ws/{path}")
+        async with AsyncExitStack() as stack:
+            sockets = [await stack.enter_async_context(connect(address, open_timeout=60)) for _ in range(100)]
+            for socket in sockets[::9]:
+                await socket.send(message)
+                assert "error" in json.loads(await socket.recv())
+            one_more = await stack.enter_async_context(connect(address, open_timeout=60))
+            with pytest.raises(ConnectionClosed):
+                await one_more.recv()
+            return one_more.close_code or 0
+
+    async def everywhere() -> list[int]:
+        return list(await asyncio.gather(*(crowd(path, "{}") for path in ("face", "audio-stream", "face-recognition"))))
+
+    assert asyncio.run(everywhere()) == [1013] * 3
+
+
+@pytest.mark.documented(
+    "Echo",
+    "CAMERA_INDEX=0 MAX_FPS=30 WS_MAX_CONNECTIONS=100 WS_HEARTBEAT_INTERVAL=30 EMOTION_WINDOW_SIZE=30 "
+    "FACE_RECOGNITION_THRESHOLD=0.75",
+    differs="with web.echo_environment = true; a window is in seconds; the threshold needs an identity analyzer",
+)
+def test_environment(cli: Cli, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    line = str(request.node.get_closest_marker("documented").args[1]).replace("CONNECTIONS=100", "CONNECTIONS=2")
+    echo = Cli({**cli.environment, **dict(part.split("=") for part in line.split())})
+    agent = WebAgent(echo, tmp_path, "echo_environment = true", **(DEMO | {"camera": 'source = "none"'}))
+    agent.start()
+    try:
+        wait_for(agent.answers, "the web side")
+        status = agent.http(Authorization=f"Bearer {agent.token}").get("/api/v1/status").json()
+        assert status["info"]["window_s"] == 30
+        assert status["state"]["camera"] == "missing", "camera 0 is not there, and the config's none is overruled"
+        with ExitStack() as stack:
+            address = f"ws://127.0.0.1:{agent.port}/ws/face?token={agent.token}"
+            *_, third = [stack.enter_context(client.connect(address)) for _ in range(3)]
+            with pytest.raises(ConnectionClosed):
+                third.recv(20)
+    finally:
+        log = agent.end()
+    assert "WS_MAX_CONNECTIONS sets web.analysis_clients" in log
+    assert "CAMERA_INDEX sets camera.source" in log
