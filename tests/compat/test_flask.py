@@ -31,6 +31,7 @@ def test_health(shell: Shell) -> None:
 )
 def test_a_film(shell: Shell) -> None:
     told = json.loads(replace(shell, prefix="/flask").run())
+    assert "detail" not in told, told
     scores = told["average_emotion_scores"]
     assert scores.keys() == {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"}
     assert sum(scores.values()) == pytest.approx(100, abs=0.1)
