@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from edge_agent.settings import Settings
 from tests.support.certificates import Authority
 from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.scripted import ScriptedBroker
-from tests.support.subscriber import Subscriber
+from tests.support.subscriber import Received, Subscriber
 from tests.support.websocket import WebSocketFront
 
 OK, WARN, FAIL = CheckStatus.OK, CheckStatus.WARN, CheckStatus.FAIL
@@ -156,6 +156,12 @@ def test_a_subscription_that_is_refused_is_named() -> None:
     assert "detect_namesakes" in found[-1].remedy
 
 
+def _again(messages: list[Received], kept: Mapping[str, bytes]) -> list[Received] | None:
+    """What was published without being retained, once all of ``kept`` was."""
+    said = [message for message in messages if not message.retain]
+    return said if kept.keys() <= {message.topic for message in said} else None
+
+
 def test_nothing_is_left_and_what_is_kept_is_said_again_and_not_replaced(start: Callable[..., Mosquitto]) -> None:
     broker = start()
     with Subscriber(broker.port) as subscriber:
@@ -164,7 +170,7 @@ def test_nothing_is_left_and_what_is_kept_is_said_again_and_not_replaced(start: 
             subscriber.publish(topic, payload, retain=True)
         found = check(broker.port, {"home_assistant": {"enabled": True}, "commands": {"enabled": True}})
         assert {result.status for result in found} == {OK}
-        said = [message for message in subscriber.messages if not message.retain]
+        said = subscriber.wait(lambda messages: _again(messages, kept), 20.0)
         assert {m.topic: m.payload for m in said if m.topic in kept} == kept
         assert all(b"doctor" in m.payload for m in said if m.topic not in kept)
         assert len(said) > 10
