@@ -14,9 +14,10 @@ from training import calibration
 from training.burst import evaluate as burst
 from training.emotion import evaluate as emotion
 from training.face import evaluate as face
+from training.language import evaluate as language
 from training.speech import evaluate as speech
 
-EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face, "speech": speech}
+EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face, "language": language, "speech": speech}
 
 
 def main() -> None:

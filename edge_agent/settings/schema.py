@@ -112,7 +112,7 @@ class PluginSettings(Section):
     """Plugins that may load."""
 
     allow: tuple[str, ...] = Field(
-        default=("face", "emotion", "burst", "attention", "quality", "jsonl", "speech"),
+        default=("face", "emotion", "burst", "attention", "quality", "jsonl", "speech", "language"),
         description='Plugins that may load: names of entry points in the group edge_agent; "*" allows all.',
     )
 

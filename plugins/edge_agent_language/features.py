@@ -1,0 +1,122 @@
+"""Features of a text: its words in order, and a bag of word pairs and pieces of words, as rows of the model's tables.
+
+A feature is known by the CRC-32 of its name; :class:`Vocabulary` maps those that occurred often enough in training to
+rows. Row 0 of either table is zero and stands for nothing, row 1 of the words for a word that is not known.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+WORDS = 48
+"""Words that the model reads at once."""
+GRAMS = 384
+"""Pairs and pieces of words that it reads at once."""
+UNKNOWN = 1
+"""Row of a word that is not in the vocabulary."""
+
+_URL = re.compile(r"(?:https?://|www\.)\S+|\b[\w.+-]+@[\w-]+\.[\w.]+|(?<!\w)[/@][ur]?/?\w{2,}")
+_PLACEHOLDER = re.compile(r"\[[A-Z]{2,}\]")
+_TOKEN = re.compile(r"<unk>|[^\W\d_]+(?:'[^\W\d_]+)*|\d+|([^\w\s])\1*|_+")
+_LONG = re.compile(r"(\w)\1{2,}")
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "…": "...", "\x00": " "})
+
+
+def normalized(text: str) -> str:
+    """``text`` without addresses, control and formatting characters, its quotation marks made plain."""
+    plain = unicodedata.normalize("NFC", text.translate(_QUOTES))
+    kept = "".join(c if unicodedata.category(c) not in _SILENT else " " if c in "\t\r\n\f\v" else "" for c in plain)
+    return _PLACEHOLDER.sub(" <unk> ", _URL.sub(" ", kept))
+
+
+_SILENT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+"""Unicode categories of characters that are not read: controls, direction marks, joiners, halves of pairs."""
+
+
+def tokens(text: str) -> list[str]:
+    """Words, numbers and runs of a sign in normalized ``text``, as they are written."""
+    return [match[0] for match in _TOKEN.finditer(text)]
+
+
+def key(name: str) -> int:
+    """The number by which a feature is known."""
+    return zlib.crc32(name.encode("utf-8", "replace"))
+
+
+def word(token: str) -> str:
+    """A token as the vocabulary has it: lower case, letters at most twice in a row, signs at most thrice."""
+    if token[0].isalnum():
+        return "#" if token.isdigit() else _LONG.sub(r"\1\1", token.lower())
+    return token[:3] if token != "<unk>" else token
+
+
+def grams(written: Sequence[str], words: Sequence[str]) -> Iterator[str]:
+    """Names of the bag's features: pairs, capitals and long-drawn words, pieces of 3 to 5 letters, ends marked."""
+    for first, second in zip(["<", *words], [*words, ">"], strict=True):
+        yield f"{first} {second}"
+    for first, _, third in zip(words, words[1:], words[2:], strict=False):
+        yield f"{first} _ {third}"
+    for token, plain in zip(written, words, strict=True):
+        if not plain[0].isalpha():
+            continue
+        if len(token) > 2 and token.isupper():
+            yield "A"
+            yield f"A {plain}"
+        if _LONG.search(token.lower()):
+            yield "oo"
+        marked = f"<{plain[:24]}>"
+        for size in (3, 4, 5):
+            for begin in range(len(marked) - size + 1):
+                yield marked[begin : begin + size]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """Rows of words, from 2, and of grams, from 1, by :func:`key`."""
+
+    words: dict[int, int]
+    grams: dict[int, int]
+
+    @classmethod
+    def of(cls, words: npt.NDArray[np.uint32], grams: npt.NDArray[np.uint32]) -> Vocabulary:
+        """From the keys in the order of the rows."""
+        return cls(
+            dict(zip(words.tolist(), range(2, len(words) + 2), strict=True)),
+            dict(zip(grams.tolist(), range(1, len(grams) + 1), strict=True)),
+        )
+
+    def rows(self, written: Sequence[str]) -> Features:
+        """What the model reads of a text's tokens, at most :data:`WORDS` of them and :data:`GRAMS` of their grams."""
+        written = written[:WORDS]
+        plain = [word(token) for token in written]
+        found = [self.words.get(key(name), UNKNOWN) for name in plain]
+        bag = [row for name in grams(written, plain) if (row := self.grams.get(key(name)))][:GRAMS]
+        return Features(found, bag)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Rows of the words in order, and of the grams."""
+
+    words: list[int]
+    grams: list[int]
+
+    def inputs(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The model's inputs: int32 [1, 48] and [1, 384], rows and then 0; float32 [1, 384], weights of grams."""
+        words, bag = np.zeros((1, WORDS), np.int32), np.zeros((1, GRAMS), np.int32)
+        words[0, : len(self.words)] = self.words
+        bag[0, : len(self.grams)] = self.grams
+        return words, bag, np.full((1, GRAMS), weight(len(self.grams)), np.float32)
+
+
+def weight(count: Any) -> Any:
+    """How much each of ``count`` grams counts."""
+    return 1 / np.sqrt(np.maximum(count, 1))

@@ -1,0 +1,1 @@
+"""Emotions of written English: GoEmotions, a teacher, a bag of words and pieces in int8."""
