@@ -22,6 +22,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -291,12 +292,12 @@ def _watch(
 
 
 def _size_of(folder: Path) -> int:
+    """Size in bytes of the files in ``folder``, without those that pip moves or removes meanwhile."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue  # moved by pip
+    for parent, _, names in os.walk(folder):  # unlike Path.rglob, it takes a folder that is gone for an empty one
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
     return total
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import shutil
 import sys
 import threading
 import zipfile
@@ -17,7 +18,7 @@ import pytest
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import Catalogue, ModelEntry, ModelFile, ModelStore, Pulled, Transfer, WheelMember
-from edge_agent.models.fetch import WheelCache, from_url, ignore_progress
+from edge_agent.models.fetch import WheelCache, _size_of, from_url, ignore_progress
 
 CONTENT = bytes(range(256)) * 600
 MEMBER = "project/nets/net.tflite"
@@ -305,3 +306,24 @@ class TestFolder:
     def test_says_that_there_is_no_such_folder(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="gone: the folder cannot be read: No such file"):
             store_for(tmp_path, ENTRY).pull(source_dir=tmp_path / "gone")
+
+
+def test_progress_of_pip_survives_folders_that_pip_removes(tmp_path: Path) -> None:
+    """pip unpacks into folders that come and go while their size is taken."""
+    (tmp_path / "stays").write_bytes(b"12345")
+    over = threading.Event()
+
+    def unpack() -> None:
+        while not over.is_set():
+            for name in "abcdefgh":
+                (tmp_path / name / "inner").mkdir(parents=True)
+            for name in "abcdefgh":
+                shutil.rmtree(tmp_path / name)
+
+    thread = threading.Thread(target=unpack)
+    thread.start()
+    try:
+        assert {_size_of(tmp_path) for _ in range(500)} == {5}
+    finally:
+        over.set()
+        thread.join()
