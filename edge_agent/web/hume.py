@@ -85,10 +85,11 @@ class Stream:
                 return {}
             raise StreamError(messages.BAD_REQUEST, "data: missing")
         models = request.models or Models()
+        missing: dict[str, Callable[[], dict[str, Any]]] = {name: partial(_no_model, name) for name in models.missing}
         if models.face is None and models.burst is None:
-            if models.missing:
-                raise StreamError(messages.WRONG_MODEL, f"This device has no model for {', '.join(models.missing)}.")
-            raise StreamError(messages.BAD_REQUEST, "models: ask for face or burst")
+            if not missing:
+                raise StreamError(messages.BAD_REQUEST, "models: ask for face or burst")
+            return {name: _answer(name, find) for name, find in missing.items()}
         look = None if models.face is None else _Look(self._look, models.face)
         samples = decode(messages.media(request), look, listen=models.burst is not None)
         finders: dict[str, Callable[[], dict[str, Any]]] = {}
@@ -96,8 +97,7 @@ class Stream:
             finders["face"] = look.outcome
         if models.burst is not None:
             finders["burst"] = lambda: self._listen(samples, request.stream_window_ms or 0.0)
-        for name in models.missing:
-            finders[name] = partial(_no_model, name)
+        finders |= missing
         if len(finders) == 1:
             return {name: find() for name, find in finders.items()}
         return {name: _answer(name, find) for name, find in finders.items()}

@@ -140,7 +140,7 @@ def test_the_sync_client_hears_a_burst_and_is_told_what_there_is_no_model_for(
     assert [d["name"] for d in burst.descriptions] == ["Cough"]
     assert told.prosody.predictions is None
     assert told.prosody.warning == "This device has no model for prosody."
-    assert text.code == "E0102"
+    assert text.language.code == "E0102"
 
 
 # ---------------------------------------------------------------------- options
@@ -293,6 +293,14 @@ def png(width: int, height: int) -> str:
     return b64(text.getvalue())
 
 
+def test_a_missing_model_is_a_warning_even_alone(ask: Ask) -> None:
+    told = ask(data=b64(b"anything"), models={"facemesh": {}}, payload_id="p")
+    assert told == {
+        "facemesh": {"warning": "This device has no model for facemesh.", "code": "E0102"},
+        "payload_id": "p",
+    }
+
+
 @pytest.mark.parametrize(
     ("message", "code", "words"),
     [
@@ -303,7 +311,6 @@ def png(width: int, height: int) -> str:
         ({"data": 7, "models": {"face": {}}}, "E0101", "data"),
         ({"data": "", "models": {"face": {"fps_pred": -1}}}, "E0101", "models.face.fps_pred"),
         ({"data": "", "models": {}}, "E0101", "ask for face or burst"),
-        ({"data": "", "models": {"prosody": {}}}, "E0102", "no model for prosody"),
         ({"data": "hello", "raw_text": True, "models": {"face": {}}}, "E0102", "language model"),
         ({"data": "no base64!", "models": {"face": {}}}, "E0201", "base64"),
         ({"data": b64(b"plain text, no media"), "models": {"face": {}}}, "E0200", "known format"),

@@ -1,0 +1,118 @@
+"""Hume's streaming examples with each version of its SDK that is in use.
+
+The installed version is always run. The others are run when ``HUME_SDKS`` names a folder with them, each made by ``pip
+install --no-deps --target $HUME_SDKS/hume-0.13.11 hume==0.13.11``; 0.12.1 needs ``websockets==12.0`` beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, median, quantiles
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.support.compat import Shell
+from tests.support.web_agent import WebAgent
+
+VERSIONS = ("0.12.1", "0.13.11", "0.13.13")
+CLIENT = Path(__file__).with_name("hume_client.py")
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def told(request: pytest.FixtureRequest, compat_agent: WebAgent, samples: Path) -> dict[str, Any]:
+    """What the client of a version was told."""
+    environment = dict(os.environ)
+    if request.param != version("hume"):
+        folder = Path(os.environ.get("HUME_SDKS", "/nowhere")) / f"hume-{request.param}"
+        if not folder.is_dir():
+            pytest.skip(f"HUME_SDKS names no folder with hume-{request.param}")
+        environment["PYTHONPATH"] = str(folder)
+    command = [sys.executable, str(CLIENT), f"127.0.0.1:{compat_agent.port}", compat_agent.token, "video.mp4"]
+    done = subprocess.run(
+        command, cwd=samples, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.documented(
+    "Hume stream",
+    "async with client.expression_measurement.stream.connect(options=StreamConnectOptions(config=Config("
+    "face=StreamFace()))) as socket: await socket.send_file(…)",
+    differs="no released SDK exports StreamFace from stream.types: import it from expression_measurement.stream",
+)
+def test_example_1_faces_of_a_file(told: dict[str, Any]) -> None:
+    faces = told["faces"]["result"]["face"]["predictions"]
+    assert [round(face["time"], 1) for face in faces] == sorted(round(face["time"], 1) for face in faces)
+    best = {max(face["emotions"], key=lambda e: e["score"])["name"] for face in faces}
+    assert best == {"Joy"}
+    assert len({face["face_id"] for face in faces}) == 1
+    assert len(told["faces"]["again"]["face"]["predictions"]) == len(faces)
+
+
+@pytest.mark.documented(
+    "Hume stream",
+    "Config(face=StreamFace(), prosody={}) on a film",
+    differs="a model that is not installed answers a warning with its code beside the others",
+)
+def test_example_2_each_model_answers_for_itself(told: dict[str, Any]) -> None:
+    assert told["both"]["face"]["predictions"]
+    assert not told["both"]["face"].get("warning")
+    for name in ("prosody", "facemesh"):
+        part = told["both"][name]
+        assert part.get("predictions") or part.get("code"), f"{name}: {part}"
+
+
+@pytest.mark.documented("Hume stream", "await socket.get_job_details(); await socket.reset()")
+def test_job_details_and_reset(told: dict[str, Any]) -> None:
+    assert told["faces"]["job"]["job_details"]["job_id"]
+
+
+@pytest.mark.documented("Hume stream", 'a wrong key is an ApiError 401, "invalid credentials"')
+def test_a_wrong_key_is_told_as_such(told: dict[str, Any]) -> None:
+    assert told["refused"].startswith("401: ")
+    assert "invalid credentials" in told["refused"].lower()
+
+
+@pytest.mark.documented("Hume stream", "many clients in parallel")
+def test_sixteen_clients_are_served_alike(shell: Shell) -> None:
+    """From the first answer on, in which models are loaded: every client within 20 % of the mean, p95 at most twice the
+    median. Half of them wait for each answer, half have four pictures on the way."""
+    picture = (shell.folder / "face.jpg").read_bytes()
+    message = json.dumps({"data": b64encode(picture).decode(), "models": {"face": {}}})
+    address = shell.here("ws://localhost:8000/v0/stream/models")
+
+    async def client(ahead: int, ready: asyncio.Barrier, end: list[float]) -> list[float]:
+        async with connect(address, open_timeout=60) as socket:
+            await ready.wait()
+            end[0] = end[0] or time.monotonic() + 4.0
+            before = time.monotonic()
+            waits = []
+            for _ in range(ahead):
+                await socket.send(message)
+            while before < end[0]:
+                assert "predictions" in json.loads(await socket.recv())["face"]
+                waits.append(-before + (before := time.monotonic()))
+                await socket.send(message)
+            return waits
+
+    async def together() -> list[list[float]]:
+        ready, end = asyncio.Barrier(16), [0.0]
+        return list(await asyncio.gather(*(client(4 if k % 2 else 1, ready, end) for k in range(16))))
+
+    waits = asyncio.run(together())
+    counts = [len(one) for one in waits]
+    assert min(counts) >= 0.8 * mean(counts) - 1, counts
+    assert max(counts) <= 1.2 * mean(counts) + 1, counts
+    every = [wait for one in waits for wait in one]
+    assert quantiles(every, n=20)[18] <= 2 * median(every)
