@@ -11,7 +11,7 @@ tells how old it is. One more client never reads. Client and agent share the pro
 With ``--pictures``, half of sixteen clients of ``/ws/face`` send the next picture when the last one is answered, the
 other half always have four on the way. What they get is told as ratios, which do not depend on the machine: answers of
 the least and the best served client to the mean over all, 95th percentile and longest time between answers to the
-median.
+median, and the longest wait for a first answer, when all ask at once and the models of each are loaded.
 """
 
 from __future__ import annotations
@@ -128,11 +128,14 @@ async def crowd(port: int, count: int, seconds: float) -> list[Heard]:
 
 
 async def send_pictures(port: int, all_here: asyncio.Barrier, seconds: float, picture: str, ahead: int) -> list[float]:
-    """Be a client with ``ahead`` unanswered pictures at a time; the seconds from answer to answer."""
+    """Be a client with ``ahead`` unanswered pictures at a time; the seconds to its first answer, and between others."""
     waits: list[float] = []
     async with connect(f"ws://127.0.0.1:{port}/ws/face?token={TOKEN}", open_timeout=30) as connection:
+        await all_here.wait()
+        before = time.monotonic()
         await connection.send(picture)
         await connection.recv()  # the models are loaded
+        first = time.monotonic() - before
         await all_here.wait()
         before = time.monotonic()
         end = before + seconds
@@ -146,14 +149,17 @@ async def send_pictures(port: int, all_here: asyncio.Barrier, seconds: float, pi
             waits.append(-before + (before := time.monotonic()))
         for _ in range(ahead):
             await connection.recv()
-    return waits
+    return [first, *waits]
 
 
 @dataclass(frozen=True, slots=True)
 class Fairness:
-    """Ratios over all clients: answers of the least and the best served to the mean, waits for one to their median."""
+    """Ratios over all clients: answers of the least and the best served to the mean, waits for one to their median.
+    ``first``: the longest wait for a first answer, when all ask at once and the models of each are loaded, to the same.
+    """
 
     pictures: int
+    first: float
     least: float
     best: float
     p95: float
@@ -161,13 +167,14 @@ class Fairness:
 
     @classmethod
     def of(cls, clients: Sequence[Sequence[float]]) -> Fairness:
-        """From the waits of each client."""
+        """From the waits of each client, the first of which is that for its first answer."""
+        first, clients = max(waits[0] for waits in clients), [waits[1:] for waits in clients]
         counts = [len(waits) for waits in clients]
         mean = sum(counts) / len(counts)
         waits = sorted(wait for one in clients for wait in one)
         middle = median(waits)
         p95 = quantiles(waits, n=20)[18] / middle
-        return cls(sum(counts), min(counts) / mean, max(counts) / mean, p95, waits[-1] / middle)
+        return cls(sum(counts), first / middle, min(counts) / mean, max(counts) / mean, p95, waits[-1] / middle)
 
 
 async def share_pictures(port: int, count: int, seconds: float, picture: str) -> Fairness:
@@ -256,13 +263,14 @@ def main() -> None:
         agent(options.agent[0], int(options.agent[1]), float(options.agent[2]))
         return
     if options.pictures:
-        print("| pictures a second | least served : mean | best served : mean | p95 : median | longest : median |")
-        print("| --- | --- | --- | --- | --- |", flush=True)
+        print("| pictures a second | least served : mean | best served : mean | p95 : median | longest : median "
+              "| first : median |")  # fmt: skip
+        print("| --- | --- | --- | --- | --- | --- |", flush=True)
         with an_agent(0.1) as (port, _process):
             for _ in range(options.rounds):
                 found = asyncio.run(share_pictures(port, 16, options.seconds, a_picture()))
                 rate = found.pictures / options.seconds
-                ratios = (found.least, found.best, found.p95, found.longest)
+                ratios = (found.least, found.best, found.p95, found.longest, found.first)
                 print(f"| {rate:.0f} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |", flush=True)
         return
     print(f"{options.clients} clients and one that never reads; {options.rounds} turns of {options.seconds:g} s each\n")

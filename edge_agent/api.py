@@ -34,7 +34,6 @@ from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
 from edge_agent.domain.observation import EMOTIONS, AudioReport, Observation, VisionReport
 from edge_agent.domain.summary import EmotionEstimate, Summary, estimate_window
 from edge_agent.plugin.manager import PluginReport, Status
-from edge_agent.plugin.spec import Kind
 from edge_agent.settings import read
 
 __all__ = [
@@ -282,33 +281,21 @@ class Session:
             raise ValueError(f"{late}: feed pictures and sound in the order of their time")
 
 
-_KINDS = frozenset(kind.value for kind in Kind)
-
-
 def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None, live: bool) -> PipelineBuilder:
     text = read(config)
     settings = text.settings()
     if window_s is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window_s})})
-    if analyzers is None:
-        builder = PipelineBuilder(text, settings, recorded=not live)
-    else:
-        named = {name: {} for name in analyzers} if not isinstance(analyzers, Mapping) else analyzers
-        plugins = PipelineBuilder(text, settings).plugins
-        known = plugins.analyzer_settings()
-        unusable = {r.name: r for r in plugins.reports() if r.status is Status.CONFIG_ERROR}
-        unknown = sorted(named.keys() - known.keys())
-        if unknown:
-            told = f"no analyzer {unknown[0]!r}; there are: {', '.join(sorted(known))}"
-            raise ConfigError(unusable[unknown[0]].detail if unknown[0] in unusable else told)
-        tables = {name: {**settings.analyzers.get(name, {}), "enabled": False} for name in known}
-        tables |= {name: {"enabled": False} for name, report in unusable.items() if report.kind in _KINDS}
-        for name, options in named.items():
-            tables[name] |= {**options, "enabled": True}
-        builder = PipelineBuilder(text, settings.model_copy(update={"analyzers": tables}), recorded=not live)
-    wrong = [r.detail for r in builder.plugins.reports() if r.status is Status.CONFIG_ERROR]
+    named = None
+    if analyzers is not None:
+        named = analyzers if isinstance(analyzers, Mapping) else {name: {} for name in analyzers}
+    builder = PipelineBuilder(text, settings, recorded=not live, only=named)
+    known = builder.plugins.analyzer_settings().keys()
+    wrong = {r.name: r.detail for r in builder.plugins.reports() if r.status is Status.CONFIG_ERROR}
+    for name in sorted((named or {}).keys() - known - wrong.keys()):
+        raise ConfigError(f"no analyzer {name!r}; there are: {', '.join(sorted(known))}")
     if wrong:
-        raise ConfigError("\n".join(wrong))
+        raise ConfigError("\n".join(wrong.values()))
     return builder
 
 

@@ -48,14 +48,24 @@ def pull_quietly(store: ModelStore, names: Sequence[str]) -> None:
 class PipelineBuilder:
     """Discover plugins, fetch the models they lack, and activate their analyzers.
 
-    ``recorded``: for recordings and stills, of which analyzers see more by default than of a live stream.
+    ``recorded``: for recordings and stills, of which analyzers see more by default than of a live stream. ``only``: the
+    analyzers to enable, whatever the config says, and options that outrank its own; None: those of the config.
     """
 
-    def __init__(self, config: ConfigText, settings: Settings, *, recorded: bool = False) -> None:
+    def __init__(
+        self,
+        config: ConfigText,
+        settings: Settings,
+        *,
+        recorded: bool = False,
+        only: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.settings = settings
         self._config = config
         self.store = ModelStore(default_dir(settings.models.dir, settings.device.state_dir), Catalogue.load())
-        self.plugins = PluginManager(settings.plugins.allow, settings.analyzers, config.describe, recorded=recorded)
+        self.plugins = PluginManager(
+            settings.plugins.allow, settings.analyzers, config.describe, recorded=recorded, only=only
+        )
         self.plugins.discover()
         self._active: list[ActiveAnalyzer] = []
 

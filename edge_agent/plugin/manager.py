@@ -115,8 +115,10 @@ class PluginManager:
         describe: Describe,
         *,
         recorded: bool = False,
+        only: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self._recorded = recorded
+        self._only = only
         self._allow = frozenset(allow)
         self._tables = tables
         self._describe = describe
@@ -222,6 +224,9 @@ class PluginManager:
         kind = spec.kind.value
         self._analyzers[spec.name] = spec
         table = dict(self._tables.get(spec.name, {}))
+        if self._only is not None:
+            chosen = self._only.get(spec.name)
+            table = {"enabled": False} if chosen is None else {**table, **chosen, "enabled": True}
         try:
             settings = spec.settings.model_validate(table)
             if self._recorded and spec.recorded.keys() - table.keys():
