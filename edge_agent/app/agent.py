@@ -73,7 +73,15 @@ class Agent:
             reload,
         )
         self.health = HealthReporter(
-            settings, self.clock, builder, self.control, self.remote, self._pipeline.sources, self.delivery, bus
+            settings,
+            self.clock,
+            builder,
+            self.control,
+            self.remote,
+            self._pipeline.sources,
+            self.delivery,
+            bus,
+            self._pipeline.speech.document,
         )
 
     # ------------------------------------------------------------------ life
@@ -111,7 +119,7 @@ class Agent:
             if not stale:
                 notifier.watchdog()
             self.health.tick(supervisor.health(), stale, notifier)
-            if sources and supervisor.finished([*sources, "vision", "audio"]):
+            if sources and supervisor.finished([*sources, "vision", "audio", "speech"]):
                 stop.request("end of the recording")
 
     def _apply(self, state: ControlState) -> None:

@@ -30,7 +30,7 @@ from edge_agent.runtime.machine import machine_probe
 from edge_agent.settings import ConfigText, Settings
 
 if TYPE_CHECKING:
-    from edge_agent.analysis.lanes import AudioLane, VisionLane
+    from edge_agent.analysis.lanes import AudioLane, SpeechLane, VisionLane
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,12 @@ class PipelineBuilder:
         configured = Bounds.of(pacing.profile, pacing.min_fps, pacing.max_fps)
         return VisionLane(self._active, bounds or configured, tracker, governor), AudioLane(self._active)
 
+    def speech_lane(self, *, tell: bool = False) -> SpeechLane:
+        """A speech lane over the active analyzers. ``tell``: its reports hold the words themselves."""
+        from edge_agent.analysis.lanes import SpeechLane
+
+        return SpeechLane(self._active, tell=tell)
+
     def governor(self, clock: Clock) -> Governor:
         """The load governor of the vision lane, with the configured limits."""
         pacing = self.settings.pacing
@@ -129,7 +135,7 @@ class PipelineBuilder:
             "analyzers": {r.name: r.status.value for r in self.plugins.reports() if r.kind in _KINDS},
             "models": {s.entry.name: s.state.value for s in self.store.status(self.plugins.required_models())},
             "window_s": self.settings.summary.window_s,
-            "privacy": privacy_manifest(self.settings, self.running()),
+            "privacy": privacy_manifest(self.settings, self.running(), frozenset(a.spec.kind for a in self._active)),
         }
 
     def video_plugins(self) -> dict[str, Callable[[Clock], VideoSource]]:
@@ -221,10 +227,12 @@ class PipelineBuilder:
 _KINDS = frozenset(kind.value for kind in Kind)
 
 
-def privacy_manifest(settings: Settings, analyzers: frozenset[str]) -> dict[str, object]:
+def privacy_manifest(
+    settings: Settings, analyzers: frozenset[str], kinds: frozenset[Kind] = frozenset()
+) -> dict[str, object]:
     """The privacy part of the ``info`` topic: where the device stands, what it uses, what it lets out.
 
-    Made from the settings alone, so that it describes what is in force. ``analyzers`` are the names of those that run;
+    Made from the settings alone, so that it describes what is in force. ``analyzers`` and ``kinds`` are those that run;
     ``local_sinks`` receive the same messages as the broker.
     """
     privacy = settings.privacy
@@ -235,8 +243,13 @@ def privacy_manifest(settings: Settings, analyzers: frozenset[str]) -> dict[str,
         "min_people": privacy.min_people,
         "schedule": list(privacy.schedule),
         "emotions": "emotion" in analyzers,
+        "voice": "voice" in analyzers,
+        "speech": Kind.SPEECH in kinds,
+        "language": Kind.TEXT in kinds,
         "local_sinks": sorted(name for name, table in settings.sinks.items() if table.get("enabled")),
     }
+    if privacy.publish_text and Kind.SPEECH in kinds:
+        manifest["publish_text"] = True
     if privacy.override_reason:
         manifest["override_reason"] = privacy.override_reason
     if settings.web.enabled and settings.web.preview:

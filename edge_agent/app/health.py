@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -72,6 +72,7 @@ class Vitals:
     unknown: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, int] = field(default_factory=dict)
     analyzers: Mapping[str, tuple[Kind, Use]] = field(default_factory=dict)
+    speech: Mapping[str, float] | None = None
 
 
 SLOW_S, SLOW_SHARE = 0.5, 0.5
@@ -82,10 +83,16 @@ DEAF_SHARE = 0.8
 
 def _starving(name: str, kind: Kind, use: Use) -> list[str]:
     """The problem of an analyzer that uses the time of the others, if it does."""
-    sound = kind is Kind.AUDIO
+    sound = kind in (Kind.AUDIO, Kind.SPEECH, Kind.TEXT)
     if use.share < (DEAF_SHARE if sound else SLOW_SHARE) or (not sound and use.mean_s < SLOW_S):
         return []
-    lane = "sound is lost" if sound else "pictures and the other analyzers wait for it"
+    lane = (
+        "sound is lost"
+        if kind is Kind.AUDIO
+        else "words are lost"
+        if sound
+        else "pictures and the other analyzers wait for it"
+    )
     remedy = "give its spec a max_fps, or switch it off" if not sound else "switch it off"
     return [f"{PLUGIN}{name}: slow: {use.mean_s:.2g} s a call, {use.share:.0%} of the time; {lane}: {remedy}"]
 
@@ -151,6 +158,7 @@ def document(vitals: Vitals) -> dict[str, Any]:
             }
             for name, (_, use) in vitals.analyzers.items()
         },
+        **({"speech": dict(vitals.speech)} if vitals.speech is not None else {}),
         "replaced": {r.name: r.replaced for r in vitals.plugins if r.replaced},
         "sources": {
             n: {"available": s.available, "reopens": s.reopens, "off": why in CHOSEN, "unknown": why or None}
@@ -182,7 +190,9 @@ class HealthReporter:
         sources: Mapping[str, SourceController[Any]],
         delivery: DeliveryService,
         bus: EventBus | None,
+        speech: Callable[[], Mapping[str, float] | None] = lambda: None,
     ) -> None:
+        self._speech = speech
         self._device = settings.device.id
         self._clock = clock
         self._builder = builder
@@ -251,6 +261,7 @@ class HealthReporter:
             unknown=self._remote.unknown(),
             commands=self._remote.counts(),
             analyzers=self._builder.timings(),
+            speech=self._speech(),
         )
         redacted: dict[str, Any] = self._redactor.texts(
             document(vitals)

@@ -15,6 +15,7 @@ from typing import Any
 from edge_agent.analysis.lanes import AudioLane, VisionLane
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.app.builder import PipelineBuilder
+from edge_agent.app.speech import SpeechStage
 from edge_agent.capture import ReplayGroup, make_audio, make_video
 from edge_agent.control.sources import SourceController
 from edge_agent.control.state import ControlState
@@ -23,7 +24,7 @@ from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AudioBlock, Frame
-from edge_agent.domain.observation import AudioReport, VisionReport
+from edge_agent.domain.observation import AudioReport, SpeechReport, VisionReport
 from edge_agent.domain.summary import STOPPED, ClockState, Presence, Summary
 from edge_agent.live import EventBus, Live, People, Preview, history
 from edge_agent.live.history import HistoryFile
@@ -43,7 +44,7 @@ STALE_S = 30.0
 """Seconds without progress after which a lane counts as hung, at least; more on a machine that is slow."""
 EXPLAIN_EVERY_S = 1.0
 
-Reports = Mailbox[VisionReport | AudioReport]
+Reports = Mailbox[VisionReport | AudioReport | SpeechReport]
 Unknown = Callable[[], Mapping[str, str]]
 """Returns, by device (``camera``, ``microphone``), why it tells nothing now; an empty reason when it does."""
 
@@ -135,7 +136,10 @@ class VisionStage:
 
 
 class AudioStage:
-    """Run the audio lane on blocks of the microphone. ``source`` is None without a microphone or an audio analyzer."""
+    """Run the audio lane on blocks of the microphone, and pass them on to the speech stage.
+
+    ``source`` is None without a microphone or an analyzer of sound or speech.
+    """
 
     def __init__(
         self,
@@ -145,18 +149,25 @@ class AudioStage:
         lane: AudioLane,
         replays: ReplayGroup,
         reports: Reports,
+        speech: SpeechStage,
     ) -> None:
         self._lane = lane
         self._reports = reports
+        self._speech = speech
+        self._silenced = threading.Event()
         self._blocks: Mailbox[AudioBlock] = Mailbox(SOUND_BACKLOG)
         self._expected_s = _expected_s(builder)
-        audio = make_audio(settings.microphone, clock, builder.audio_plugins(), replays) if lane.wanted else None
+        wanted = lane.wanted or speech.wanted
+        audio = make_audio(settings.microphone, clock, builder.audio_plugins(), replays) if wanted else None
         self.source = SourceController("microphone", audio, self._blocks) if audio else None
 
     def apply(self, *, on: bool) -> None:
-        """Open or release the microphone."""
+        """Open or release the microphone; when it is released, the analyzers forget the voices they know."""
         if self.source is not None:
+            if self.source.on and not on:
+                self._silenced.set()
             self.source.turn(on)
+            self._speech.apply(on=on)
 
     def components(self) -> list[Component]:
         """The lane's thread and the microphone's, downstream first."""
@@ -173,9 +184,15 @@ class AudioStage:
                 block = self._blocks.get(1.0)
             except Closed:
                 break
+            if self._silenced.is_set():
+                self._silenced.clear()
+                self._lane.forget()
             if block is not None:
                 lost = self._blocks.take_lost() > 0  # blocks dropped from the queue are a gap like any other
+                self._speech.hear(block, after_loss=lost)
                 self._reports.put(self._lane.offer(block, after_loss=lost))
+        if not stop.requested:  # else nobody waits for what is still to be recognised
+            self._speech.close()
         self._reports.put(self._lane.finish())
 
 
@@ -246,7 +263,7 @@ class SummaryStage:
             self._on_presence,
         )
 
-    def _step(self, summariser: Summariser, report: VisionReport | AudioReport | None) -> None:
+    def _step(self, summariser: Summariser, report: VisionReport | AudioReport | SpeechReport | None) -> None:
         people = self._live.people if self._live is not None else None
         summariser.suspend(**self._unknown())
         if report is not None:
@@ -312,7 +329,9 @@ class Pipeline:
         reports: Reports = Mailbox(REPORT_BACKLOG)
         pacing = _pacing_publisher(settings, delivery, bus)
         self.vision = VisionStage(settings, clock, builder, vision, replays, reports, pacing)
-        self.audio = AudioStage(settings, clock, builder, audio, replays, reports)
+        lane = builder.speech_lane(tell=settings.privacy.publish_text)
+        self.speech = SpeechStage(lane, clock, reports.put, _expected_s(builder))
+        self.audio = AudioStage(settings, clock, builder, audio, replays, reports, self.speech)
         self.live = None if bus is None else _live(settings, clock, boot_id, builder, bus, self.vision.preview)
         self.summary = SummaryStage(settings, clock, reports, delivery, builder.plugins, unknown, self.live, boot_id)
 
@@ -328,7 +347,8 @@ class Pipeline:
 
     def components(self) -> list[Component]:
         """The threads of all stages, downstream first."""
-        return [*self.summary.components(), *self.audio.components(), *self.vision.components()]
+        speech = self.speech.components() if self.audio.source is not None else []
+        return [*self.summary.components(), *speech, *self.audio.components(), *self.vision.components()]
 
 
 def _expected_s(builder: PipelineBuilder) -> float:

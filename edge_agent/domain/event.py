@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 BURST = "burst"
@@ -17,6 +17,12 @@ DEPARTURE = "departure"
 FUSION = "fusion"
 """Event kind: a burst and a matching expression at the same time; the label names both, as ``laughter+happiness``."""
 
+UTTERANCE = "utterance"
+"""Event kind: somebody said ``text``. Only with ``privacy.publish_text``."""
+
+SPEECH = "speech"
+"""Label of utterances."""
+
 PERSON = "person"
 """Label of arrivals and departures."""
 
@@ -25,7 +31,8 @@ PERSON = "person"
 class Event:
     """Something that happened at a moment. ``kind`` is the topic it is published under, ``label`` says what it was.
 
-    ``start`` is monotonic seconds, ``seconds`` its duration, ``score`` a probability.
+    ``start`` is monotonic seconds, ``seconds`` its duration, ``score`` a probability. ``text`` is what was said, in an
+    :data:`UTTERANCE` only; ``repr`` does not show it.
     """
 
     kind: str
@@ -33,6 +40,7 @@ class Event:
     score: float
     start: float
     seconds: float
+    text: str = field(default="", repr=False)
 
 
 MessageKind = Literal["summary", "event"]

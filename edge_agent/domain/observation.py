@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import TrackedFace
+from edge_agent.domain.speech import Utterance
 
 EMOTION = "emotion"
 """Observation name of a facial-emotion reading; its values are a distribution over :data:`EMOTIONS`."""
@@ -86,6 +87,31 @@ class VisionReport:
     dropped: int = 0
     resized: int = 0
     latency: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An utterance and what the text analyzers observed about it."""
+
+    utterance: Utterance
+    observations: tuple[Observation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechReport:
+    """Result of one block of sound that began at ``time``, for what was said: number of ``utterances`` and ``words``,
+    and the text analyzers' observations. ``lost``: seconds before it that were not heard, as the queue was full.
+
+    ``said`` is empty unless the words themselves are asked for.
+    """
+
+    time: float
+    seconds: float = 0.0
+    utterances: int = 0
+    words: int = 0
+    observations: tuple[Observation, ...] = ()
+    lost: float = 0.0
+    said: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Their ``repr`` does not show the text, so that a log line or a traceback with lo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -41,3 +42,11 @@ class Utterance:
     def count(self) -> int:
         """Number of words."""
         return len(self.words) or len(self.text.split())
+
+
+_SENTENCE_ENDS = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|\s*\n\s*\n\s*|(?<=[。！？])")
+
+
+def sentences(text: str) -> list[str]:
+    """Split a passage into its sentences, by marks at their ends and blank lines; without any, it is one sentence."""
+    return [part for piece in _SENTENCE_ENDS.split(text) if (part := " ".join(piece.split()))]

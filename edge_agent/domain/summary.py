@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from edge_agent.domain.observation import EMOTIONS
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
 
 ClockState = Literal["synced", "unsynced"]
 
@@ -149,6 +149,64 @@ class MeasureSums:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageSums:
+    """Sums of what was said. ``p``: probabilities per class of :data:`LANGUAGE_EMOTIONS`, added up over the ``judged``
+    utterances; the others are in a foreign language or too short. ``lost``: seconds of sound that no recognizer heard,
+    because it could not keep up."""
+
+    utterances: int = 0
+    words: int = 0
+    judged: int = 0
+    p: tuple[float, ...] = (0.0,) * len(LANGUAGE_EMOTIONS)
+    lost: float = 0.0
+
+    def __add__(self, other: LanguageSums) -> LanguageSums:
+        return LanguageSums(
+            self.utterances + other.utterances,
+            self.words + other.words,
+            self.judged + other.judged,
+            tuple(x + y for x, y in zip(self.p, other.p, strict=True)),
+            self.lost + other.lost,
+        )
+
+    def mean(self) -> dict[str, float]:
+        """Mean probability of each class, most probable first; empty when nothing was judged."""
+        if self.judged == 0:
+            return {}
+        means = ((name, value / self.judged) for name, value in zip(LANGUAGE_EMOTIONS, self.p, strict=True))
+        return dict(sorted(means, key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSums:
+    """Sums of how people spoke: ``seconds`` of speech in ``turns``; of these, ``weight`` seconds with known arousal,
+    and ``arousal`` times those seconds."""
+
+    seconds: float = 0.0
+    turns: int = 0
+    arousal: float = 0.0
+    weight: float = 0.0
+
+    @classmethod
+    def of_turn(cls, seconds: float, arousal: float | None) -> VoiceSums:
+        """Return the sums of one turn; ``arousal`` is None when unknown."""
+        return cls(seconds, 1) if arousal is None else cls(seconds, 1, arousal * seconds, seconds)
+
+    def __add__(self, other: VoiceSums) -> VoiceSums:
+        return VoiceSums(
+            self.seconds + other.seconds,
+            self.turns + other.turns,
+            self.arousal + other.arousal,
+            self.weight + other.weight,
+        )
+
+    @property
+    def mean(self) -> float | None:
+        """Mean arousal, from calm (-1) to excited (1) for these voices; None when unknown."""
+        return self.arousal / self.weight if self.weight > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSums:
     """Coverage and quality of the streams. Times in seconds; ``captured`` and ``dropped`` in frames.
 
@@ -189,6 +247,8 @@ class Window:
     """Seconds in which nobody could be seen, by reason; with ``faces.seconds`` they make up the window."""
     unheard: Mapping[str, float] = field(default_factory=dict)
     """Seconds in which nothing could be heard, by reason."""
+    language: LanguageSums = LanguageSums()
+    voice: VoiceSums = VoiceSums()
 
     @property
     def seconds(self) -> float:
@@ -298,6 +358,24 @@ def engagement(window: Window) -> float | None:
     if not people or ratio is None:
         return None
     return ratio * window.faces.person_seconds / people
+
+
+FEW = 3
+"""Most classes of what was said that are named."""
+
+NAMED = 0.1
+"""Least mean probability of a named class besides the dominant one: less is as good as not there."""
+
+
+def dominant_language(sums: LanguageSums) -> dict[str, float]:
+    """Return the few dominant classes of what was said with their mean probabilities, most probable first.
+
+    ``neutral`` is named only where it dominates: it says that nothing else stands out.
+    """
+    means = sums.mean()
+    first = next(iter(means), None)
+    named = [name for name, p in means.items() if name == first or (p >= NAMED and name != "neutral")]
+    return {name: means[name] for name in named[:FEW]}
 
 
 def lift(window: Window) -> tuple[float, ...] | None:

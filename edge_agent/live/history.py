@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.files import replace_durably
-from edge_agent.domain.observation import EMOTIONS
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
 from edge_agent.domain.summary import Summary, Window
 from edge_agent.summary.summariser import RollUp, strip
 from edge_agent.summary.window import merge
@@ -165,7 +165,8 @@ class HistoryFile:
 def _usable(window: Window) -> bool:
     """Whether ``window`` has a length and can be merged with windows of this version."""
     shares = (window.emotion.p, window.emotion.square, window.usual.p)
-    return window.begin < window.end and all(len(values) == len(EMOTIONS) for values in shares)
+    complete = all(len(values) == len(EMOTIONS) for values in shares)
+    return window.begin < window.end and complete and len(window.language.p) == len(LANGUAGE_EMOTIONS)
 
 
 def _place(window: Window, among: list[Window]) -> bool:

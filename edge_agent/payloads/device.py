@@ -35,8 +35,12 @@ class PrivacyManifest(MessagePart):
     min_people: Count = Field(description="privacy.min_people.")
     schedule: list[str] = Field(description="Times of the week with privacy (privacy.schedule).")
     emotions: bool = Field(description="Whether expressions are judged.")
+    voice: bool = Field(description="Whether it is judged how excited voices are.")
+    speech: bool = Field(description="Whether words are recognised, on the device.")
+    language: bool = Field(description="Whether it is judged what words express.")
     local_sinks: list[str] = Field(description="Sinks that receive the same messages as the broker.")
     override_reason: Label = absent("Why the device may run where inferring emotions is forbidden.")
+    publish_text: Literal[True] = absent("What people say is published, word for word (privacy.publish_text).")
     preview: Literal[True] = absent("The web side shows the camera's picture to whoever has the token.")
 
 
@@ -212,6 +216,13 @@ class ProcessFigures(MessagePart):
     temperature_c: float | None = Field(description="Hottest thermal zone in °C.")
 
 
+class SpeechFigures(MessagePart):
+    """How recognition of speech keeps up."""
+
+    waiting_s: Seconds = Field(description="Seconds of sound that wait to be recognised.")
+    lost_s: Seconds = Field(description="Seconds of sound lost since the start, because recognition fell behind.")
+
+
 class HealthMessage(MessageModel):
     """What works and what does not, every 30 s and at once when it changes; retained."""
 
@@ -225,6 +236,7 @@ class HealthMessage(MessageModel):
     uptime_s: Count = Field(description="Seconds since the start.")
     components: dict[str, ComponentStatus] = Field(description="Threads of the agent by name.")
     analyzers: dict[str, AnalyzerUse] = Field(description="What each analyzer costs.")
+    speech: SpeechFigures = absent("How recognition of speech keeps up; absent without an analyzer of speech.")
     replaced: dict[str, Positive] = Field(description="Processes of isolated analyzers that were replaced, by name.")
     sources: dict[str, SourceHealth] = Field(description="Camera and microphone.")
     delivery: DeliveryFigures = Field(description="Connection to the broker, outbox and sinks.")

@@ -22,6 +22,11 @@ Label = Annotated[str, Field(min_length=1)]
 Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 BootId = Annotated[str, Field(min_length=1, max_length=64)]
+LanguageName = Literal[
+    "admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire",
+    "disappointment", "disapproval", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief", "joy",
+    "love", "nervousness", "optimism", "pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral",
+]  # fmt: skip
 EmotionName = Literal["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]
 Reasons = Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
 """Seconds by reason."""
@@ -157,6 +162,28 @@ class FusedPart(MessagePart):
     peak: Probability = Field(description="Highest score among them.")
 
 
+class LanguagePart(MessagePart):
+    """What was said, not the words. Emotions as a reader would name them in the text (GoEmotions)."""
+
+    utterances: Count = Field(description="Utterances that were understood.")
+    words: Count = Field(description="Words in them.")
+    judged: Count = Field(description="Utterances whose emotions could be judged: English and long enough.")
+    dominant: LanguageName = absent("The most probable class; neutral only where it dominates.")
+    p: Annotated[dict[LanguageName, Probability], Field(min_length=1, max_length=3)] = absent(
+        "Mean probability of the dominant few classes over the judged utterances. Classes are independent of each "
+        "other, so these do not add up to 1."
+    )
+    lost: Annotated[float, Field(gt=0)] = absent("Seconds of sound not listened to, because recognition fell behind.")
+
+
+class VoicePart(MessagePart):
+    """How people spoke, whatever they said."""
+
+    arousal: Share = absent("From calm (-1) to excited (1), against what is usual for the voice; absent while unknown.")
+    seconds: Seconds = Field(description="Seconds of speech.")
+    turns: Positive = Field(description="Turns of speech.")
+
+
 class MeasurePart(MessagePart):
     """Another number that an analyzer reports."""
 
@@ -214,12 +241,14 @@ class SummaryMessage(MessageModel):
         "reason; all figures are about the rest.",
         json_schema_extra={"minProperties": 1},
     )
+    language: LanguagePart = absent("What was said; absent when nobody spoke, or no analyzer of speech runs.")
+    voice: VoicePart = absent("How people spoke; absent when nobody did, or no analyzer of voices runs.")
     measures: Annotated[dict[str, MeasurePart], Field(min_length=1)] = absent(
         "Other numbers that analyzers reported, named observation.term."
     )
     withheld: Annotated[float, Field(gt=0)] = absent(
         "Seconds in which fewer people than privacy.min_people were seen together; emotion, attention, stays, "
-        "lift, trend, fused and measures are about the rest.",
+        "lift, trend, fused, language, voice and measures are about the rest.",
     )
     merged: Annotated[int, Field(ge=2)] = absent(
         "Number of stored windows this one was merged from while the device was offline."
@@ -238,11 +267,12 @@ class EventMessage(MessageModel):
     device: DeviceId = Field(description="device.id of the config.")
     boot_id: BootId = Field(description="Changes with every start of the agent.")
     seq: Positive = Field(description="Counts the messages since that start.")
-    kind: Label = Field(description="burst, arrival, departure, fusion, or a plugin's own.")
-    label: Label = Field(description="What it was: the kind of sound, or person.")
-    score: Probability = Field(description="How sure it is.")
+    kind: Label = Field(description="burst, arrival, departure, fusion, utterance, or a plugin's own.")
+    label: Label = Field(description="What it was: the kind of sound, person, or speech.")
+    score: Probability = Field(description="How sure it is; 1 for an utterance whose recognizer does not say.")
     start: Timestamp = Field(description="When it began, RFC 3339 in UTC.")
     seconds: Seconds = Field(description="How long it lasted, in seconds.")
+    text: Label = absent("What was said, in an utterance; only with privacy.publish_text.")
     clock: Literal["unsynced"] = absent("Present when the device did not know the time: start may be off by years.")
     replayed: Literal[True] = absent("Delivered late, on backfill/event.")
 

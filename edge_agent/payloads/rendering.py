@@ -18,13 +18,16 @@ from edge_agent.domain.summary import (
     BurstSums,
     ClockState,
     FaceSums,
+    LanguageSums,
     MeasureSums,
     Presence,
     StaySums,
     StreamSums,
     Summary,
     Trend,
+    VoiceSums,
     Window,
+    dominant_language,
     engagement,
     estimate_window,
     lift,
@@ -63,6 +66,8 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
         trend=_trend(summary.trend),
         fused=_fused(window.fused),
         unknown=_unknown(window),
+        language=_language(window.language),
+        voice=_voice(window.voice),
     )
     if window.measures:
         document["measures"] = {name: _measure(sums) for name, sums in sorted(window.measures.items())}
@@ -85,6 +90,8 @@ def event_document(
         "start": timestamp(start),
         "seconds": _round(event.seconds),
     }
+    if event.text:
+        document["text"] = event.text
     if clock == "unsynced":
         document["clock"] = clock
     return document
@@ -198,6 +205,25 @@ def _trend(trend: Trend | None) -> dict[str, float] | None:
 
 def _fused(fused: Mapping[str, BurstSums]) -> list[dict[str, Any]]:
     return [{"label": label, "count": s.count, "peak": _round(s.peak, 2)} for label, s in sorted(fused.items())]
+
+
+def _language(sums: LanguageSums) -> dict[str, Any] | None:
+    """What was said; None when nobody said anything."""
+    if sums.utterances == 0 and sums.judged == 0 and sums.lost < NOTABLE:
+        return None
+    few = dominant_language(sums)
+    document: dict[str, Any] = {"utterances": sums.utterances, "words": sums.words, "judged": sums.judged}
+    if few:
+        document |= {"dominant": next(iter(few)), "p": {name: _round(p, 2) for name, p in few.items()}}
+    return document | ({"lost": _round(sums.lost, 1)} if sums.lost >= NOTABLE else {})
+
+
+def _voice(sums: VoiceSums) -> dict[str, Any] | None:
+    """How people spoke; None when nobody did. Without ``arousal`` while it is unknown."""
+    if sums.turns == 0:
+        return None
+    document: dict[str, Any] = {"seconds": _round(sums.seconds, 1), "turns": sums.turns}
+    return document if sums.mean is None else {"arousal": _round(sums.mean, 2), **document}
 
 
 def _quality(stream: StreamSums, seconds: float) -> dict[str, Any]:

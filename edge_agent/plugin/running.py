@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 import edge_agent
 from edge_agent.domain.errors import EdgeAgentError, PluginError
-from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, UTTERANCE, Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import (
@@ -227,7 +227,7 @@ def _check_observation(observation: Observation, kind: Kind) -> None:
 
 
 def _check_event(event: Event, kind: Kind) -> None:
-    taken = {ARRIVAL, DEPARTURE} if kind is Kind.AUDIO else {ARRIVAL, DEPARTURE, BURST}
+    taken = {ARRIVAL, DEPARTURE, UTTERANCE} | (set() if kind is Kind.AUDIO else {BURST})
     if event.kind in taken:
         raise TypeError(f"a {kind.value} analyzer returned a Event of kind {event.kind!r}: choose another word")
     for word in (event.kind, event.label):
@@ -235,6 +235,8 @@ def _check_event(event: Event, kind: Kind) -> None:
             raise ValueError(f"event kind or label {word!r}: use lower-case letters, digits and _")
     _finite(f"event {event.label}", event.start, event.seconds)
     _probability(f"score of event {event.label}", event.score)
+    if event.text:
+        raise ValueError(f"event {event.label} has a text, which only utterances may have")
     if event.seconds < 0:
         raise ValueError(f"event {event.label} lasts {event.seconds} s")
 
@@ -323,6 +325,13 @@ def ask(kind: Kind, analyzer: Any, use: Callable[[Any], object]) -> object:
     raise PluginError(f"{what}{at}; its message is not shown, as it may quote what was said")
 
 
+def _forget(analyzer: Any) -> Sequence[Any]:
+    forget = getattr(analyzer, "forget", None)  # there since version 0.3 of the base class
+    if forget is not None:
+        forget()
+    return ()
+
+
 class ActiveAnalyzer:
     """Guard around a running analyzer: the first failure closes it and marks it crashed.
 
@@ -380,6 +389,10 @@ class ActiveAnalyzer:
             began = time.monotonic()
             self._analyzer.self_check()
             self.check_s = time.monotonic() - began
+
+    def forget(self) -> None:
+        """Let the analyzer forget what it has learned about people."""
+        self.call(_forget, ())
 
     def try_out(self) -> None:
         """Call the analyzer with a sample picture, sound or sentence, as a lane would; nonsense marks it crashed.

@@ -90,6 +90,12 @@ class Analyzer:
     def self_check(self) -> None:
         """Check that the analyzer works, e.g. on a blank frame. Raises when it does not."""
 
+    def forget(self) -> None:
+        """Drop what was learned about the people so far, such as the range of a voice: privacy begins, or a pause.
+
+        Called between two calls, when the microphone is switched off. Default: nothing is dropped.
+        """
+
     def close(self) -> None:
         """Release resources; called once, also after a crash."""
 

@@ -21,6 +21,10 @@ Context = Literal["undeclared", "home", "public", "exhibition", "retail", "resea
 FORBIDDEN = ("workplace", "education")
 """Contexts in which the European Union prohibits inferring emotions."""
 
+TEXT_CONTEXTS = ("home", "exhibition", "research")
+"""Contexts in which words may be published: passers-by in public places cannot be asked, and in the forbidden ones no
+reason overrules it."""
+
 LAW = "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689), applied since 2 February 2025"
 
 LEAST_REASON = 20
@@ -51,6 +55,12 @@ class PrivacySettings(BaseModel):
         "than this were seen together. 0 and 1 withhold nothing.",
     )
 
+    publish_text: bool = Field(
+        default=False,
+        description="Also publish what people say, word for word, as events of kind utterance, where an analyzer of "
+        "speech runs. Only in the contexts home, exhibition and research, and not with min_people.",
+    )
+
     schedule: tuple[str, ...] = Field(
         default=(),
         description='Times of the week in which camera and microphone are off, in device.timezone: ["mon-fri '
@@ -76,6 +86,17 @@ class PrivacySettings(BaseModel):
                 "the agent there. Should a lawyer have told you otherwise, or no emotions be inferred, write why in "
                 f"override_reason (at least {LEAST_REASON} characters; it is published). See docs/privacy.md"
             )
+        if self.publish_text and self.context not in TEXT_CONTEXTS:
+            raise ValueError(
+                f'publish_text = true with context = "{self.context}": what people say may be published only where '
+                f"they can be asked, in the contexts {', '.join(TEXT_CONTEXTS)}. Set publish_text = false (what was "
+                "said is summarised all the same), or declare the right context. See docs/privacy.md"
+            )
+        if self.publish_text and self.min_people > 1:
+            raise ValueError(
+                "publish_text and min_people exclude each other: a sentence is always one person's. "
+                "Set publish_text = false, or min_people = 0"
+            )
         return self
 
 
@@ -90,6 +111,8 @@ def _told_more(before: Settings, after: Settings) -> Iterator[str]:
         yield f"privacy.min_people from {old.min_people} to {new.min_people}"
     if old.context != new.context:
         yield f"privacy.context from {old.context} to {new.context}"
+    if new.publish_text and not old.publish_text:
+        yield "privacy.publish_text is on"
     if after.web.preview and not before.web.preview:
         yield "web.preview is on"
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.event import ARRIVAL, BURST, Event
-from edge_agent.domain.observation import QUALITY_FLAGS, AudioReport, VisionReport
+from edge_agent.domain.event import ARRIVAL, BURST, SPEECH, UTTERANCE, Event
+from edge_agent.domain.observation import QUALITY_FLAGS, AudioReport, SpeechReport, VisionReport
+from edge_agent.domain.speech import Utterance
 from edge_agent.domain.summary import (
     ALLOWED,
     ALLOWED_FACES,
@@ -63,8 +64,19 @@ def may_tell(event: Event, people: int, min_people: int) -> bool:
     return min_people < 2 or people >= min_people or event.kind in ALLOWED_EVENTS
 
 
+LONGEST_TEXT = 2_000
+"""Characters of an utterance that are published; the rest is cut off."""
+
 OnEvent = Callable[[Event, float, ClockState], None]
 """Receives an event with its wall-clock start (Unix seconds) and whether that clock is synchronised."""
+
+
+def utterance_event(utterance: Utterance) -> Event:
+    """Return the event that publishes an utterance; half surrogate pairs, which JSON cannot carry, are replaced."""
+    text = utterance.text.encode("utf-8", "replace").decode()
+    text = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+    score = 1.0 if utterance.confidence is None else utterance.confidence
+    return Event(UTTERANCE, SPEECH, score, utterance.start, utterance.seconds, text)
 
 
 class Summariser:
@@ -111,19 +123,27 @@ class Summariser:
             self._builder.suspend(now, camera, microphone)
             self._tell_presence()
 
-    def accept(self, report: VisionReport | AudioReport) -> None:
+    def accept(self, report: VisionReport | AudioReport | SpeechReport) -> None:
         """Add a report and pass on its events at once. Times in the future are set to now."""
         report = replace(report, time=min(report.time, self._clock.monotonic()))
+        if isinstance(report, SpeechReport):
+            self._emit(self._builder.advance(report.time))
+            self._builder.speech(report)
+            self._tell([utterance_event(said.utterance) for said in report.said])
+            return
         report = replace(report, events=(*report.events, *self._fusion.accept(report)))
         self._emit(self._builder.advance(report.time))
         if isinstance(report, VisionReport):
             self._builder.vision(report)
         else:
             self._builder.audio(report)
-        for event in report.events:
+        self._tell(report.events)
+        self._tell_presence()
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
             if may_tell(event, self._builder.together, self._min_people):
                 self._on_event(event, self._wall(event.start), self._state())
-        self._tell_presence()
 
     def tick(self) -> None:
         """Close windows that have ended by now."""

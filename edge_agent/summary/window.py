@@ -16,8 +16,13 @@ from edge_agent.domain.observation import (
     BLINDING,
     EMOTION,
     EMOTIONS,
+    LANGUAGE,
+    LANGUAGE_EMOTIONS,
+    LANGUAGE_UNKNOWN,
+    VOICE,
     AudioReport,
     Observation,
+    SpeechReport,
     VisionReport,
 )
 from edge_agent.domain.summary import (
@@ -28,11 +33,13 @@ from edge_agent.domain.summary import (
     BurstSums,
     EmotionSums,
     FaceSums,
+    LanguageSums,
     MeasureSums,
     Presence,
     StaySums,
     StreamSums,
     UsualSums,
+    VoiceSums,
     Window,
 )
 
@@ -103,6 +110,8 @@ def merge(a: Window, b: Window) -> Window:
         withheld=a.withheld + b.withheld,
         unseen=_sum_all(a.unseen, b.unseen),
         unheard=_sum_all(a.unheard, b.unheard),
+        language=a.language + b.language,
+        voice=a.voice + b.voice,
     )
 
 
@@ -162,6 +171,8 @@ class _Open:
     fused: dict[str, BurstSums] = field(default_factory=dict)
     unseen: dict[str, float] = field(default_factory=dict)
     unheard: dict[str, float] = field(default_factory=dict)
+    language: LanguageSums = field(default_factory=LanguageSums)
+    voice: VoiceSums = field(default_factory=VoiceSums)
 
 
 class WindowBuilder:
@@ -254,6 +265,12 @@ class WindowBuilder:
             self._observe(observation)
         self._events(report.events)
 
+    def speech(self, report: SpeechReport) -> None:
+        """Count what was said; it counts when it is understood, which may be a window after it was said."""
+        self._open.language += LanguageSums(report.utterances, report.words, lost=report.lost)
+        for observation in report.observations:
+            self._observe(observation)
+
     def advance(self, now: float) -> list[Window]:
         """Close every window that ended by ``now``."""
         closed = []
@@ -338,6 +355,15 @@ class WindowBuilder:
                 self._readings[observation.track] = _Reading(p, observation.time)
                 self._open.readings += not observation.recalled
             return
+        if observation.name == LANGUAGE:
+            p = tuple(observation.values[name] for name in LANGUAGE_EMOTIONS)
+            self._open.language += LanguageSums(judged=1, p=p)
+            return
+        if observation.name == VOICE:
+            self._open.voice += VoiceSums.of_turn(observation.values["seconds"], observation.values.get("arousal"))
+            return
+        if observation.name == LANGUAGE_UNKNOWN:  # an utterance that is not judged
+            return
         for key, value in observation.values.items():
             name = f"{observation.name}.{key}"
             one = {name: MeasureSums(1, value, value, value)}
@@ -378,6 +404,8 @@ class WindowBuilder:
             fused=dict(sorted(done.fused.items())),
             unseen=dict(sorted(done.unseen.items())),
             unheard=dict(sorted(done.unheard.items())),
+            language=done.language,
+            voice=done.voice,
         )
         self._open = _Open(carried=self._still_held(end))
         self._seen_before = done.seen

@@ -305,6 +305,10 @@ class IsolatedAnalyzer(Analyzer):
         """End the sound in the child."""
         return self._use(wire.Question("finish"))
 
+    def forget(self) -> None:
+        """Let the analyzer in the child forget; a new child has nothing to forget."""
+        self._use(wire.Question("forget"))
+
     def self_check(self) -> None:
         """Run the self-check in the child. Raises PluginError; it is not repeated."""
         if self._child is None:

@@ -9,11 +9,23 @@ from hypothesis import strategies as st
 
 from edge_agent.domain.event import BURST, DEPARTURE, FUSION, Event
 from edge_agent.domain.face import Box, Face, TrackedFace
-from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, AudioReport, Observation, VisionReport
+from edge_agent.domain.observation import (
+    ATTENTION,
+    EMOTION,
+    EMOTIONS,
+    LANGUAGE,
+    LANGUAGE_EMOTIONS,
+    LANGUAGE_UNKNOWN,
+    VOICE,
+    AudioReport,
+    Observation,
+    SpeechReport,
+    VisionReport,
+)
 from edge_agent.domain.summary import Window
 from edge_agent.summary.window import WindowBuilder, merge
 
-Report = VisionReport | AudioReport
+Report = VisionReport | AudioReport | SpeechReport
 
 
 def face(track: str) -> TrackedFace:
@@ -40,6 +52,8 @@ def fill(reports: Sequence[Report], length: float, end: float, begin: float = 0.
         windows += builder.advance(report.time)
         if isinstance(report, VisionReport):
             builder.vision(report)
+        elif isinstance(report, SpeechReport):
+            builder.speech(report)
         else:
             builder.audio(report)
     windows += builder.advance(end)
@@ -63,7 +77,7 @@ def reports(draw: st.DrawFn, longest_absence: int = 1) -> list[Report]:
     for _ in range(draw(st.integers(0, 25))):
         now = round(now + draw(TIMES), 2)
         if draw(st.integers(0, 4)) == 0:
-            found.append(draw(_sound(now)))
+            found.append(draw(_sound(now) | _speech(now)))
             continue
         if draw(st.booleans()) and len(present) < 4:
             count += 1
@@ -109,7 +123,19 @@ def _sound(draw: st.DrawFn, now: float) -> AudioReport:
     event = st.builds(Event, kind, label, st.floats(0.0, 1.0), st.just(now), st.floats(0.0, 2.0))
     events = draw(st.lists(event, max_size=2))
     level = Observation("loudness", {"dbfs": draw(st.floats(-90.0, 0.0))}, now)
-    return AudioReport(now, draw(st.floats(0.01, 1.0)), 0.0, (level,), tuple(events))
+    turn = {"seconds": draw(st.floats(0.0, 9.0))}
+    turn |= {"arousal": draw(st.floats(-1.0, 1.0))} if draw(st.booleans()) else {}
+    turns = (Observation(VOICE, turn, now),) * draw(st.integers(0, 1))
+    return AudioReport(now, draw(st.floats(0.01, 1.0)), 0.0, (level, *turns), tuple(events))
+
+
+@st.composite
+def _speech(draw: st.DrawFn, now: float) -> SpeechReport:
+    p = dict.fromkeys(LANGUAGE_EMOTIONS, 0.01) | {draw(st.sampled_from(LANGUAGE_EMOTIONS)): draw(st.floats(0.0, 1.0))}
+    judged = [Observation(LANGUAGE, p, now), Observation(LANGUAGE_UNKNOWN, {"too_short": 1.0}, now)]
+    found = draw(st.lists(st.sampled_from(judged), max_size=3))
+    words = draw(st.integers(0, 9))
+    return SpeechReport(now, 0.1, len(found), words, tuple(found), draw(st.sampled_from([0.0, 0.5])))
 
 
 def count_slowly(

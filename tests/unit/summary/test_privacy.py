@@ -140,7 +140,7 @@ def test_the_payload_says_so_and_fits_the_schema() -> None:
     jsonschema.validate(document, schema("summary", closed=True))
     assert document["withheld"] == 10.0
     assert document["emotion"] is None
-    assert not {"attention", "stays", "lift", "fused", "measures"} & document.keys()
+    assert not {"attention", "stays", "lift", "fused", "measures", "language", "voice"} & document.keys()
 
 
 @settings(max_examples=60)

@@ -1,0 +1,107 @@
+"""Speech stage of the daemon: the speech lane on a thread of its own, which may fall behind the sound.
+
+Recognition takes seconds at a time and runs at its own pace: blocks of sound wait in a bounded queue, and what does not
+fit is lost and counted. When the microphone is switched off (privacy, a schedule, a pause), what waits or is being
+recognised at that moment is dropped, with everything the analyzers remember of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+
+from edge_agent.analysis.lanes import SpeechLane
+from edge_agent.domain.clock import Clock
+from edge_agent.domain.media import AudioBlock
+from edge_agent.domain.observation import SpeechReport
+from edge_agent.runtime.mailbox import Closed, Mailbox
+from edge_agent.runtime.stop import Stop
+from edge_agent.runtime.supervisor import Beat, Component
+
+BACKLOG = 300
+"""Blocks of sound that wait at most, half a minute of those of a microphone."""
+
+STALE_S = 60.0
+"""Seconds without progress after which recognition counts as hung, at least; one utterance may take this long."""
+
+
+class SpeechStage:
+    """Run the speech lane on the sound that the audio stage passes on. ``put`` receives the reports.
+
+    ``expected_s``: seconds that one call may usually take on this machine; ``backlog``: blocks that may wait.
+    """
+
+    def __init__(
+        self,
+        lane: SpeechLane,
+        clock: Clock,
+        put: Callable[[SpeechReport], None],
+        expected_s: float = 0.0,
+        backlog: int = BACKLOG,
+    ) -> None:
+        self._lane = lane
+        self.wanted = lane.wanted
+        """Whether any analyzer of speech is active, so that sound is of use."""
+        self._clock = clock
+        self._put = put
+        self._expected_s = expected_s
+        self._blocks: Mailbox[tuple[AudioBlock, bool]] = Mailbox(backlog)
+        self._since = -inf
+        """Sound from before this moment is not to be heard; infinity while nothing is."""
+        self._queued = self._done = 0.0
+        self._lost_s = 0.0
+
+    def hear(self, block: AudioBlock, *, after_loss: bool = False) -> None:
+        """Queue the next block of sound; ``after_loss``: blocks before it were dropped. Never waits."""
+        if self.wanted and block.time >= self._since:
+            self._queued = block.end
+            self._blocks.put((block, after_loss))
+
+    def apply(self, *, on: bool) -> None:
+        """Listen, or drop what is waiting or under way and listen to nothing."""
+        if on == (self._since == inf):
+            self._since = self._clock.monotonic() if on else inf
+
+    def close(self) -> None:
+        """End the sound: the thread ends once it has heard what is waiting."""
+        self._blocks.close()
+
+    def document(self) -> Mapping[str, float] | None:
+        """Seconds of sound that wait, and that were lost since the start; None without an analyzer of speech."""
+        if not self.wanted:
+            return None
+        waiting = max(0.0, self._queued - self._done) if self._done else 0.0
+        return {"waiting_s": round(waiting, 1), "lost_s": round(self._lost_s, 1)}
+
+    def components(self) -> list[Component]:
+        """The lane's thread."""
+        if not self.wanted:
+            return []
+        return [Component("speech", self._run, self.close, STALE_S, expected=self._expected_s)]
+
+    def _run(self, beat: Beat, stop: Stop) -> None:
+        self._lane.on_step = beat
+        since = self._since
+        while not stop.requested:
+            beat()
+            try:
+                waiting = self._blocks.get(1.0)
+            except Closed:
+                self._tell(self._lane.finish(), since)
+                return
+            if since != self._since:  # switched off in between
+                since = self._since
+                self._lane.forget()
+            if waiting is None:
+                continue
+            block, after_loss = waiting
+            lost = self._blocks.take_lost() > 0 or after_loss
+            self._done = block.end
+            if block.time >= since:
+                self._tell(self._lane.offer(block, after_loss=lost), since)
+
+    def _tell(self, report: SpeechReport, since: float) -> None:
+        """Pass on the report, unless the microphone was switched off meanwhile."""
+        self._lost_s += report.lost
+        if since == self._since:
+            self._put(report)
