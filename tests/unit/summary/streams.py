@@ -75,10 +75,10 @@ def reports(draw: st.DrawFn, longest_absence: int = 1) -> list[Report]:
     present: dict[str, int] = {}
     count = 0
     for _ in range(draw(st.integers(0, 25))):
-        now = round(now + draw(TIMES), 2)
-        if draw(st.integers(0, 4)) == 0:
+        if draw(st.integers(0, 4)) == 0:  # without a step of time: looks would be further apart than their absence
             found.append(draw(_sound(now) | _speech(now)))
             continue
+        now = round(now + draw(TIMES), 2)
         if draw(st.booleans()) and len(present) < 4:
             count += 1
             present[f"t{count}"] = 0
