@@ -30,7 +30,8 @@ from edge_agent.runtime.machine import machine_probe
 from edge_agent.settings import ConfigText, Settings
 
 if TYPE_CHECKING:
-    from edge_agent.analysis.lanes import AudioLane, SpeechLane, VisionLane
+    from edge_agent.analysis.lanes import VisionLane
+    from edge_agent.analysis.sound import AudioLane, SpeechLane
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,8 @@ class PipelineBuilder:
     ) -> tuple[VisionLane, AudioLane]:
         """One vision and one audio lane over the active analyzers. ``bounds`` replaces the configured rates."""
         # Imports the picture libraries, which a check of the config does not need.
-        from edge_agent.analysis.lanes import AudioLane, VisionLane
+        from edge_agent.analysis.lanes import VisionLane
+        from edge_agent.analysis.sound import AudioLane
 
         pacing = self.settings.pacing
         configured = Bounds.of(pacing.profile, pacing.min_fps, pacing.max_fps)
@@ -118,7 +120,7 @@ class PipelineBuilder:
 
     def speech_lane(self, *, tell: bool = False) -> SpeechLane:
         """A speech lane over the active analyzers. ``tell``: its reports hold the words themselves."""
-        from edge_agent.analysis.lanes import SpeechLane
+        from edge_agent.analysis.sound import SpeechLane
 
         return SpeechLane(self._active, tell=tell)
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_agent.analysis.lanes import AudioLane, VisionLane
+from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import Bounds
+from edge_agent.analysis.sound import AudioLane
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.app.speech import SpeechStage
 from edge_agent.capture import ReplayGroup, make_audio, make_video

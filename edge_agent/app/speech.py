@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import inf
 
-from edge_agent.analysis.lanes import SpeechLane
+from edge_agent.analysis.sound import SpeechLane
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import SpeechReport
-from edge_agent.runtime.mailbox import Closed, Mailbox
-from edge_agent.runtime.stop import Stop
-from edge_agent.runtime.supervisor import Beat, Component
+from edge_agent.runtime.lifecycle import Stop
+from edge_agent.runtime.supervisor import Beat, Closed, Component, Mailbox
 
 BACKLOG = 300
 """Blocks of sound that wait at most, half a minute of those of a microphone."""

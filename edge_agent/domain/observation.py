@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edge_agent.domain.event import Event
@@ -66,6 +66,18 @@ class Observation:
     time: float
     track: str | None = None
     recalled: bool = False
+
+
+def split_flags(observations: Iterable[Observation]) -> tuple[list[Observation], frozenset[str]]:
+    """Separate observations named ``flag`` from the others: the others, and the names of raised flags (above 0.5)."""
+    others: list[Observation] = []
+    flags: set[str] = set()
+    for observation in observations:
+        if observation.name == FLAG:
+            flags.update(name for name, value in observation.values.items() if value > 0.5)
+        else:
+            others.append(observation)
+    return others, frozenset(flags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,15 +29,7 @@ from edge_agent.domain.errors import EdgeAgentError, PluginError
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, UTTERANCE, Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
-from edge_agent.domain.observation import (
-    ATTENTION,
-    EMOTION,
-    EMOTIONS,
-    LANGUAGE,
-    LANGUAGE_EMOTIONS,
-    VOICE,
-    Observation,
-)
+from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, LANGUAGE, LANGUAGE_EMOTIONS, VOICE, Observation
 from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.isolation import IsolatedAnalyzer
 from edge_agent.plugin.spec import WORDED, Analyzer, AnalyzerSpec, Isolation, Kind
@@ -101,15 +93,8 @@ _METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
 """Methods that a lane calls on each kind, with their arguments."""
 
 
-_RETURNED: Mapping[Kind, type[Any] | tuple[type[Any], ...]] = {
-    Kind.DETECTOR: Face,
-    Kind.FACE: (Observation, Event),
-    Kind.SCENE: (Observation, Event),
-    Kind.AUDIO: (Observation, Event),
-    Kind.SPEECH: Utterance,
-    Kind.TEXT: Observation,
-}
-"""Types that each kind may return."""
+_RETURNED: Mapping[Kind, type[Any]] = {Kind.DETECTOR: Face, Kind.SPEECH: Utterance, Kind.TEXT: Observation}
+"""Type that a kind returns; the others return observations and events."""
 
 
 def check_spec(spec: Any, settings: type[BaseModel]) -> None:
@@ -160,7 +145,7 @@ def check_output(kind: Kind, found: object) -> tuple[Any, ...]:
         raise TypeError(f"returned {type(found).__name__}, expected a sequence")
     items = tuple(found)
     for item in items:
-        if not isinstance(item, _RETURNED[kind]):
+        if not isinstance(item, _RETURNED.get(kind, (Observation, Event))):
             raise TypeError(f"a {kind.value} analyzer returned a {type(item).__name__}")
         if isinstance(item, Face):
             _check_face(item)

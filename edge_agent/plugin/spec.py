@@ -146,7 +146,8 @@ class SpeechAnalyzer(Analyzer, ABC):
     @abstractmethod
     def analyze(self, block: AudioBlock) -> Sequence[Utterance]:
         """Take the next block; return the utterances it completes, in order. A block with ``gap > 0`` follows lost
-        sound: complete or drop what was open, and drop the context."""
+        sound: complete or drop what was open, and drop the context. An utterance without text is one that there was
+        no time to recognise; its seconds count as lost."""
 
     def finish(self) -> Sequence[Utterance]:
         """Return what is still open at the end or a pause of the sound, and drop the context. Default: nothing.

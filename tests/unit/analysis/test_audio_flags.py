@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_agent.analysis.lanes import AudioLane
+from edge_agent.analysis.sound import AudioLane
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import FLAG, Observation

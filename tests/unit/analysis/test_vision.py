@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.analysis.lanes import AudioLane, VisionLane
+from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import RECHECK, Bounds, Governor, Load
+from edge_agent.analysis.sound import AudioLane
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.commands import Profile
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event

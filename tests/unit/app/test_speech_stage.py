@@ -8,9 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from edge_agent.runtime.stop import Stop
 
-from edge_agent.analysis.lanes import AudioLane, SpeechLane
+from edge_agent.analysis.sound import AudioLane, SpeechLane
 from edge_agent.app.speech import SpeechStage
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.media import AudioBlock
@@ -19,6 +18,7 @@ from edge_agent.domain.speech import Utterance
 from edge_agent.plugin import AnalyzerSpec, AudioAnalyzer, Kind, SpeechAnalyzer
 from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Analyzer
+from edge_agent.runtime.lifecycle import Stop
 from edge_agent.runtime.supervisor import Supervisor
 from tests.support import spoken
 
@@ -80,6 +80,16 @@ def test_a_lane_counts_what_was_said_and_keeps_the_words_to_itself() -> None:
     assert [o.name for r in found for o in r.observations] == [LANGUAGE, "language_unknown"]
     (told, _) = hear(double(tell=True), blocks(spoken.say(0), spoken.say(2)))
     assert told.said[0].utterance.text == spoken.SENTENCES[0]
+
+
+def test_an_utterance_without_words_is_lost() -> None:
+    class Behind(SpeechAnalyzer):
+        def analyze(self, block: AudioBlock) -> Sequence[Utterance]:
+            return [Utterance("", block.time, block.time + 2.5), Utterance("so so", block.time, block.end)]
+
+    lane = SpeechLane([active(Kind.SPEECH, Behind()), active(Kind.TEXT, spoken.Reader(spoken.SpokenSettings()))])
+    report = lane.offer(blocks(spoken.say(0))[0])
+    assert (report.utterances, report.words, report.lost, len(report.observations)) == (1, 2, 2.5, 1)
 
 
 def test_sound_before_a_loss_is_not_joined_to_what_follows() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from edge_agent.app.builder import privacy_manifest
 from edge_agent.domain.errors import ConfigError
-from edge_agent.settings import Settings, parse
+from edge_agent.plugin import Kind
+from edge_agent.settings import Settings, loosened, parse
 
 REASON = "People counting only: analyzers.emotion.enabled = false."
 
@@ -51,8 +52,42 @@ def test_the_manifest_says_what_is_used() -> None:
         "min_people": 0,
         "schedule": [],
         "emotions": True,
+        "voice": False,
+        "speech": False,
+        "language": False,
         "local_sinks": ["jsonl"],
     }
+
+
+def test_what_listens_to_words_and_voices_is_declared() -> None:
+    kinds = frozenset({Kind.SPEECH, Kind.TEXT, Kind.AUDIO})
+    told = privacy_manifest(Settings(), frozenset({"voice", "speech"}), kinds)
+    assert (told["voice"], told["speech"], told["language"]) == (True, True, True)
+    assert "publish_text" not in told
+
+
+@pytest.mark.parametrize("context", ["home", "exhibition", "research"])
+def test_words_are_published_only_where_people_can_be_asked(context: str) -> None:
+    assert parse(f'[privacy]\ncontext = "{context}"', "c.toml").privacy.publish_text is False
+    settings = parse(f'[privacy]\ncontext = "{context}"\npublish_text = true', "c.toml")
+    assert privacy_manifest(settings, frozenset(), frozenset({Kind.SPEECH}))["publish_text"] is True
+    assert "publish_text" not in privacy_manifest(settings, frozenset())  # nothing listens
+    assert loosened(parse(f'[privacy]\ncontext = "{context}"', "c.toml"), settings) == ("privacy.publish_text is on",)
+
+
+@pytest.mark.parametrize("context", ["undeclared", "public", "retail", "workplace", "education"])
+def test_elsewhere_publishing_words_is_refused_whatever_the_reason(context: str) -> None:
+    text = f'[privacy]\ncontext = "{context}"\noverride_reason = "{REASON}"\npublish_text = true'
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "c.toml")
+    assert "publish_text = true" in str(caught.value)
+    assert "home, exhibition, research" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_words_of_one_person_are_not_those_of_several() -> None:
+    with pytest.raises(ConfigError, match="publish_text and min_people exclude each other"):
+        parse('[privacy]\ncontext = "home"\nmin_people = 2\npublish_text = true', "c.toml")
 
 
 def test_a_preview_is_declared_and_shows_nobody_whom_min_people_hides() -> None:

@@ -8,7 +8,6 @@ from typing import get_args
 
 import jsonschema
 import pytest
-from edge_agent.summary.rollup import merge_summaries
 
 from edge_agent.delivery.outbox.records import _WINDOW, _dump
 from edge_agent.domain.clock import ManualClock
@@ -29,7 +28,7 @@ from edge_agent.live.history import History, Tier
 from edge_agent.payloads.messages import LanguageName
 from edge_agent.payloads.rendering import encode, event_document, summary_document
 from edge_agent.payloads.schemas import schema
-from edge_agent.summary.summariser import LONGEST_TEXT, Summariser, utterance_event
+from edge_agent.summary.summariser import LONGEST_TEXT, Summariser, merge_summaries, utterance_event
 from tests.unit.summary.streams import fill
 
 
