@@ -32,6 +32,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face, TrackedFace
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame, PixelFormat
 from edge_agent.domain.observation import EMOTIONS, AudioReport, Observation, VisionReport
+from edge_agent.domain.speech import Granularity, Passage, cut
 from edge_agent.domain.summary import EmotionEstimate, Summary, estimate_window
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.settings import read
@@ -52,6 +53,7 @@ __all__ = [
     "MediaError",
     "ModelError",
     "Observation",
+    "Passage",
     "PluginError",
     "Report",
     "Session",
@@ -222,6 +224,20 @@ class Session:
         analysis = analyze(Path(path), self._builder, self._fps, progress)
         self._run = None
         return analysis
+
+    def text(self, text: str, granularity: Granularity = "whole") -> list[tuple[Passage, tuple[Observation, ...]]]:
+        """Judge what written ``text`` expresses, whole, by paragraph or by sentence, each with its place in the text.
+
+        Such a reading is an observation ``language``, a probability for each of 28 emotions, or ``language_unknown``
+        with the reason. It is returned only: no window or event comes of it.
+
+        Raises:
+            ConfigError: no analyzer of text runs in this session.
+        """
+        self._running()
+        if not self._builder.reads:
+            raise ConfigError("no analyzer of text runs: enable one, such as 'language'")
+        return [(part, self._builder.read(part.text)) for part in cut(text, granularity)]
 
     # ------------------------------------------------------------------ results
 

@@ -14,6 +14,8 @@ from edge_agent.analysis.pacing import Bounds, Governor, LoadLimits
 from edge_agent.analysis.tracking import Tracker
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError
+from edge_agent.domain.observation import Observation
+from edge_agent.domain.speech import Utterance
 from edge_agent.models import Catalogue, ModelStore, default_dir
 from edge_agent.plugin.manager import PluginManager, Status
 from edge_agent.plugin.running import ActiveAnalyzer, Use
@@ -124,6 +126,17 @@ class PipelineBuilder:
 
         return SpeechLane(self._active, tell=tell)
 
+    def read(self, text: str) -> tuple[Observation, ...]:
+        """What the active analyzers of text observe in written ``text``."""
+        utterance = Utterance(text)
+        found = [a.call(lambda analyzer: analyzer.analyze(utterance), ()) for a in self._active if _reads(a)]
+        return tuple(observation for one in found for observation in one)
+
+    @property
+    def reads(self) -> bool:
+        """Whether an analyzer of text is active."""
+        return any(map(_reads, self._active))
+
     def governor(self, clock: Clock) -> Governor:
         """The load governor of the vision lane, with the configured limits."""
         pacing = self.settings.pacing
@@ -224,6 +237,10 @@ class PipelineBuilder:
         for active in self._active:
             active.close()
         self._active = []
+
+
+def _reads(active: ActiveAnalyzer) -> bool:
+    return active.spec.kind is Kind.TEXT and active.alive
 
 
 _KINDS = frozenset(kind.value for kind in Kind)

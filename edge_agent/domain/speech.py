@@ -1,4 +1,4 @@
-"""Spoken and written words, for analyzers of speech and text only; they reach no disk, log or message by themselves.
+"""Spoken and written words, and how written ones are cut; they reach no disk, log or message by themselves.
 
 Their ``repr`` does not show the text, so that a log line or a traceback with local variables does not either.
 """
@@ -6,7 +6,9 @@ Their ``repr`` does not show the text, so that a log line or a traceback with lo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,65 @@ class Utterance:
         return len(self.words) or len(self.text.split())
 
 
-_SENTENCE_ENDS = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|\s*\n\s*\n\s*|(?<=[。！？])")
+Granularity = Literal["sentence", "paragraph", "whole"]
+"""How written text is cut; a paragraph ends with its line."""
 
 
-def sentences(text: str) -> list[str]:
-    """Split a passage into its sentences, by marks at their ends and blank lines; without any, it is one sentence."""
-    return [part for piece in _SENTENCE_ENDS.split(text) if (part := " ".join(piece.split()))]
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a text: its characters from ``begin`` to before ``end``."""
+
+    text: str = field(repr=False)
+    begin: int
+    end: int
+
+
+_STOP = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019)\]]*(?=\s|$)|[\u3002\uff01\uff1f]+")
+_SHORT = frozenset({
+    "approx", "apr", "aug", "capt", "col", "dec", "dept", "dr", "e.g", "est", "feb", "fig", "gen", "hon", "i.e",
+    "jan", "jr", "jul", "jun", "mr", "mrs", "ms", "nov", "oct", "prof", "rev", "sep", "sept", "sgt", "sr", "st",
+    "vol", "vs",
+})  # fmt: skip
+"""Abbreviations that a sentence goes on after."""
+
+
+def cut(text: str, granularity: Granularity = "sentence") -> tuple[Passage, ...]:
+    """Cut ``text``, in order and without blanks around the parts; nothing but blanks gives none.
+
+    A sentence ends at its mark, or with its line; not at the point of a common abbreviation, an initial or a number.
+    """
+    bounds = [(0, len(text))] if granularity == "whole" else list(_lines(text))
+    if granularity == "sentence":
+        bounds = [inner for begin, end in bounds for inner in _sentences(text, begin, end)]
+    found = []
+    for begin, end in bounds:
+        part = text[begin:end]
+        stripped = part.strip()
+        if stripped:
+            start = begin + len(part) - len(part.lstrip())
+            found.append(Passage(stripped, start, start + len(stripped)))
+    return tuple(found)
+
+
+def _lines(text: str) -> Iterator[tuple[int, int]]:
+    begin = 0
+    for line in text.splitlines(keepends=True):
+        yield begin, begin + len(line)
+        begin += len(line)
+
+
+def _sentences(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    for mark in _STOP.finditer(text, begin, end):
+        following = text[mark.end() : mark.end() + 2].strip()
+        if len(mark[0]) > 1 and mark[0][-1] not in ".!?\u2026" and following[:1].islower():
+            continue  # the end of what is quoted, not of the sentence
+        if mark[0] == ".":
+            before = text[max(begin, mark.start() - 12) : mark.start()].split()
+            word = before[-1].lower().lstrip("(\"'") if before else ""
+            initial = len(word) == 1 and word.isalpha() and word != "i"
+            dotted = "." in word and following[:1].islower()  # p.m., etc.
+            if (word in _SHORT and following) or initial or dotted:
+                continue
+        yield begin, mark.end()
+        begin = mark.end()
+    yield begin, end

@@ -23,6 +23,7 @@ from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.plugin.sound import dbfs
+from edge_agent.web import words
 from edge_agent.web.body import ProblemError, in_memory, too_large
 from edge_agent.web.conversation import Conversation, Limits, from_base64
 
@@ -43,8 +44,11 @@ IDLE_S = 600.0
 """Seconds of silence after which a connection is closed: clients of this protocol may be idle for minutes."""
 
 
-def routes(open_session: Callable[..., Session] = Session, limits: Limits | None = None) -> list[BaseRoute]:
-    """The endpoints as routes for a Starlette application. ``open_session`` is called as :class:`Session` is."""
+def routes(
+    open_session: Callable[..., Session] = Session, limits: Limits | None = None, reader: words.Reader | None = None
+) -> list[BaseRoute]:
+    """The endpoints as routes for a Starlette application. ``open_session`` is called as :class:`Session` is.
+    ``reader`` judges written words, here and elsewhere."""
     bounds = limits or Limits(idle_s=IDLE_S)
     faces = Conversation(lambda: FaceTalk(open_session, time.monotonic), bounds)
     # What is heard spans messages and cannot be put aside; the models of sound are small.
@@ -55,6 +59,7 @@ def routes(open_session: Callable[..., Session] = Session, limits: Limits | None
         WebSocketRoute("/ws/audio-stream", sound.serve),
         WebSocketRoute("/ws/face-recognition", people.serve),
         Route("/video-stream/face-recognition", _unrecognised, methods=["POST"]),
+        *words.routes(reader or words.Reader(open_session), bounds),
     ]
 
 

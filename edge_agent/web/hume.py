@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from edge_agent.api import EVERY_FRAME, MIN_SIDE, EdgeAgentError, MediaError, Session, VisionReport
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, ConfigError, EdgeAgentError, MediaError, Session, VisionReport
 from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.web import hume_messages as messages
+from edge_agent.web import words
 from edge_agent.web.body import in_memory, too_large
 from edge_agent.web.conversation import Conversation, Limits
 from edge_agent.web.hume_messages import FaceModel, Models, Request, StreamError
@@ -40,10 +41,12 @@ Samples = npt.NDArray[np.float32]
 
 
 class Stream:
-    """``open_session`` makes sessions with the models of this device; ``now`` is a monotonic clock in seconds."""
+    """``open_session`` makes sessions with the models of this device; ``now`` is a monotonic clock in seconds;
+    ``reader`` judges written words for all connections."""
 
-    def __init__(self, open_session: Callable[..., Session], now: Callable[[], float]) -> None:
+    def __init__(self, open_session: Callable[..., Session], now: Callable[[], float], reader: words.Reader) -> None:
         self._open = open_session
+        self._reader = reader
         self._now = now
         self._started = now()
         self._job = uuid.uuid4().hex
@@ -85,10 +88,14 @@ class Stream:
                 return {}
             raise StreamError(messages.BAD_REQUEST, "data: missing")
         models = request.models or Models()
+        if (text := messages.text(request)) is not None:
+            return self._read(text, models)
         missing: dict[str, Callable[[], dict[str, Any]]] = {name: partial(_no_model, name) for name in models.missing}
+        if models.language is not None:
+            missing["language"] = partial(_unfit, "language: there is no text in this media.")
         if models.face is None and models.burst is None:
             if not missing:
-                raise StreamError(messages.BAD_REQUEST, "models: ask for face or burst")
+                raise StreamError(messages.BAD_REQUEST, "models: ask for face, burst or language")
             return {name: _answer(name, find) for name, find in missing.items()}
         look = None if models.face is None else _Look(self._look, models.face)
         samples = decode(messages.media(request), look, listen=models.burst is not None)
@@ -102,7 +109,33 @@ class Stream:
             return {name: find() for name, find in finders.items()}
         return {name: _answer(name, find) for name, find in finders.items()}
 
+    def _read(self, text: str, models: Models) -> dict[str, Any]:
+        """The answer to written words: of all models, only ``language`` has a use for them."""
+        if not models.asked:
+            raise StreamError(messages.BAD_REQUEST, "models: ask for language")
+        finders: dict[str, Callable[[], dict[str, Any]]] = {
+            name: partial(_unfit, f"{name}: there is no picture and no sound in text.") for name in models.asked
+        }
+        if models.language is not None:
+            finders["language"] = partial(self._judge, text, models.language)
+        if len(finders) == 1:
+            return {name: find() for name, find in finders.items()}
+        return {name: _answer(name, find) for name, find in finders.items()}
+
     # ------------------------------------------------------------------ the models
+
+    def _judge(self, text: str, options: words.LanguageModel) -> dict[str, Any]:
+        try:
+            readings = self._reader.read(text, options.cut)
+        except ConfigError as error:
+            raise StreamError(messages.WRONG_MODEL, "This device has no model for language.") from error
+        found, undecided = words.predictions(readings), words.undecided(readings)
+        told = messages.outcome(found, f"No language could be judged: {undecided}.", messages.NO_LANGUAGE)
+        notes = options.lacking + ([undecided] if undecided else [])
+        if found and notes:
+            code = messages.NO_LANGUAGE if undecided else messages.WRONG_MODEL
+            told |= {"warning": f"{'; '.join(notes)}.", "code": code}
+        return told
 
     def _look(self, frame: Frame, since: float) -> VisionReport | None:
         """Look at a picture that comes ``since`` seconds after the last one."""
@@ -139,6 +172,10 @@ def _answer(name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             "warning": f"{name}: this model cannot be used now; the device's log says why.",
             "code": messages.WRONG_MODEL,
         }
+
+
+def _unfit(why: str) -> dict[str, Any]:
+    raise StreamError(messages.WRONG_MODEL, why)
 
 
 def _no_model(name: str) -> dict[str, Any]:
@@ -242,7 +279,11 @@ def _check_pixels(width: int, height: int) -> None:
 __all__ = ["Limits", "routes"]
 
 
-def routes(open_session: Callable[..., Session] = Session, limits: Limits | None = None) -> list[BaseRoute]:
-    """The endpoint as routes for a Starlette application. ``open_session`` is called as :class:`Session` is."""
-    talk = Conversation(lambda: Stream(open_session, time.monotonic), limits or Limits())
+def routes(
+    open_session: Callable[..., Session] = Session, limits: Limits | None = None, reader: words.Reader | None = None
+) -> list[BaseRoute]:
+    """The endpoint as routes for a Starlette application. ``open_session`` is called as :class:`Session` is.
+    ``reader`` judges written words, here and elsewhere."""
+    reads = reader or words.Reader(open_session)
+    talk = Conversation(lambda: Stream(open_session, time.monotonic, reads), limits or Limits())
     return [WebSocketRoute("/v0/stream/models", talk.serve)]

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.api import Event, VisionReport
+from edge_agent.capture.formats import sniff_bytes
 from edge_agent.web.conversation import from_base64
+from edge_agent.web.words import LONGEST, LanguageModel
 
 NOT_JSON = "E0100"
 BAD_REQUEST = "E0101"
@@ -24,8 +26,10 @@ NO_AUDIO = "E0202"
 AUDIO_TOO_LONG = "E0203"
 VIDEO_TOO_LONG = "E0204"
 PICTURE_TOO_LARGE = "E0205"
+TEXT_TOO_LONG = "E0206"
 NO_BURSTS = "W0101"
 NO_FACES = "W0103"
+NO_LANGUAGE = "W0104"
 
 
 class StreamError(Exception):
@@ -55,7 +59,7 @@ class Models(_Part):
     face: FaceModel | None = None
     burst: dict[str, Any] | None = None
     prosody: dict[str, Any] | None = None
-    language: dict[str, Any] | None = None
+    language: LanguageModel | None = None
     facemesh: dict[str, Any] | None = None
 
     @property
@@ -66,7 +70,7 @@ class Models(_Part):
     @property
     def missing(self) -> list[str]:
         """Asked for, and not on this device."""
-        return [name for name in self.asked if name not in ("face", "burst")]
+        return [name for name in self.asked if name not in ("face", "burst", "language")]
 
 
 class Request(_Part):
@@ -104,12 +108,30 @@ def check(value: dict[str, Any]) -> Request:
 
 def media(request: Request) -> bytes:
     """The bytes of ``data``, base64 or a data URL. Raises StreamError."""
-    if request.raw_text:
-        raise StreamError(WRONG_MODEL, "Text cannot be read: this device has no language model.")
     try:
         return from_base64(request.data or "")
     except ValueError as error:
         raise StreamError(NOT_BASE64, f"data: {error}.") from error
+
+
+def text(request: Request) -> str | None:
+    """The text to judge: ``data`` as it is with ``raw_text``, or a text file; None for media. Raises StreamError."""
+    models = request.models or Models()
+    if request.raw_text:
+        found = request.data or ""
+    elif models.language is None:
+        return None
+    else:
+        content = media(request)
+        if sniff_bytes(content) is not None or b"\0" in content:
+            return None
+        try:
+            found = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return None
+    if len(found) > LONGEST:
+        raise StreamError(TEXT_TOO_LONG, f"The text is too long: the limit is {LONGEST} characters.")
+    return found
 
 
 EMOTION_NAMES: Mapping[str, tuple[str, ...]] = {

@@ -32,7 +32,7 @@ from edge_agent.runtime.machine import process_use
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
 from edge_agent.settings.web import TOKEN, TOKEN_FILE, WANTED
-from edge_agent.web import dashboard, echo, hume, live, upload
+from edge_agent.web import dashboard, echo, hume, live, upload, words
 from edge_agent.web.body import ProblemError, on_departure, on_failure, on_http_error, on_invalid, on_problem
 from edge_agent.web.conversation import Connections, Limits
 from edge_agent.web.guard import FREE, LOOPBACK, Guard, Rules
@@ -91,11 +91,12 @@ def make_app(
     ``open_session`` analyses what is uploaded."""
     app = live_api(agent, handlers)
     limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
+    reader = words.Reader(open_session)
     app.router.routes += [
         *dashboard.routes(rules.token),
         *live.routes(hub),
-        *hume.routes(open_session, limits),
-        *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S)),
+        *hume.routes(open_session, limits, reader),
+        *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S), reader),
         *upload.routes(open_session, health=None),
     ]
     return Guard(app, rules, app.routes)

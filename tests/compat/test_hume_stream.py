@@ -73,6 +73,17 @@ def test_example_2_each_model_answers_for_itself(told: dict[str, Any]) -> None:
         assert part.get("predictions") or part.get("code"), f"{name}: {part}"
 
 
+@pytest.mark.documented(
+    "Hume stream",
+    "await socket.send_text(text=…, config=Config(language=StreamLanguage()))",
+    differs="sentences in place of words, with a warning; no sentiment, no toxicity; 19 of 53 names",
+)
+def test_text_by_sentence(told: dict[str, Any]) -> None:
+    (sentence,) = told["faces"]["text"]["language"]["predictions"]
+    assert (sentence["text"], sentence["position"]) == ("I am so happy!", {"begin": 0, "end": 14})
+    assert max(sentence["emotions"], key=lambda e: e["score"])["name"] == "Joy"
+
+
 @pytest.mark.documented("Hume stream", "await socket.get_job_details(); await socket.reset()")
 def test_job_details_and_reset(told: dict[str, Any]) -> None:
     assert told["faces"]["job"]["job_details"]["job_id"]

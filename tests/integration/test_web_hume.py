@@ -140,7 +140,7 @@ def test_the_sync_client_hears_a_burst_and_is_told_what_there_is_no_model_for(
     assert [d["name"] for d in burst.descriptions] == ["Cough"]
     assert told.prosody.predictions is None
     assert told.prosody.warning == "This device has no model for prosody."
-    assert text.language.code == "E0102"
+    assert [p.text for p in text.language.predictions] == ["How are you?"]
 
 
 # ---------------------------------------------------------------------- options
@@ -310,8 +310,8 @@ def test_a_missing_model_is_a_warning_even_alone(ask: Ask) -> None:
         ({"models": {"face": {}}, "payload_id": "p"}, "E0101", "data: missing"),
         ({"data": 7, "models": {"face": {}}}, "E0101", "data"),
         ({"data": "", "models": {"face": {"fps_pred": -1}}}, "E0101", "models.face.fps_pred"),
-        ({"data": "", "models": {}}, "E0101", "ask for face or burst"),
-        ({"data": "hello", "raw_text": True, "models": {"face": {}}}, "E0102", "language model"),
+        ({"data": "", "models": {}}, "E0101", "ask for face, burst or language"),
+        ({"data": "hello", "raw_text": True, "models": {"face": {}}}, "E0102", "face: there is no picture"),
         ({"data": "no base64!", "models": {"face": {}}}, "E0201", "base64"),
         ({"data": b64(b"plain text, no media"), "models": {"face": {}}}, "E0200", "known format"),
         ({"data": b64(b"\xff\xd8\xff" + b"x" * 999), "models": {"face": {}}}, "E0200", "known format"),
