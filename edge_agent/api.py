@@ -225,7 +225,7 @@ class Session:
         self._run = None
         return analysis
 
-    def text(self, text: str, granularity: Granularity = "whole") -> list[tuple[Passage, tuple[Observation, ...]]]:
+    def passages(self, text: str, granularity: Granularity = "whole") -> list[tuple[Passage, tuple[Observation, ...]]]:
         """Judge what written ``text`` expresses, whole, by paragraph or by sentence, each with its place in the text.
 
         Such a reading is an observation ``language``, a probability for each of 28 emotions, or ``language_unknown``

@@ -86,6 +86,11 @@ def cut(text: str, granularity: Granularity = "sentence") -> tuple[Passage, ...]
     return tuple(found)
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of ``text``, each on one line."""
+    return [" ".join(part.text.split()) for part in cut(text)]
+
+
 def _lines(text: str) -> Iterator[tuple[int, int]]:
     begin = 0
     for line in text.splitlines(keepends=True):

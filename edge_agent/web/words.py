@@ -52,7 +52,7 @@ class Reader:
         with self._lock:
             if self._session is None:
                 self._session = self._open(["language"])
-            return self._session.text(text, granularity)
+            return self._session.passages(text, granularity)
 
 
 def probabilities(observations: Sequence[Observation]) -> Mapping[str, float] | None:

@@ -20,7 +20,7 @@ from edge_agent.models import TfliteModel
 from edge_agent.plugin import AnalyzerContext, TextAnalyzer
 from edge_agent_language import MODEL, LanguageSettings
 from edge_agent_language.english import English, Reason, doubt, is_code
-from edge_agent_language.features import WORDS, Features, Vocabulary, key, normalized, tokens, word
+from edge_agent_language.features import WORDS, Features, Vocabulary, normalized, tokens, word
 
 LONGEST = 200_000
 """Characters of a text that are read; the rest is not."""
@@ -54,7 +54,10 @@ def _order(model: TfliteModel) -> list[int]:
     Raises:
         ModelError: the inputs are others.
     """
-    wanted = [(part.shape, part.dtype == np.float32) for part in Features([], []).inputs()]
+    wanted = [
+        (part.shape, part.dtype == np.float32)
+        for part in Features(np.zeros(0, np.int32), np.zeros(0, np.int32)).inputs()
+    ]
     given = [(info.shape, info.scale is not None) for info in model.inputs]
     if sorted(given) != sorted(wanted):
         raise ModelError("the language model has other inputs than expected; reinstall it")
@@ -100,7 +103,7 @@ class LanguageAnalyzer(TextAnalyzer):
             return "too_short"
         if is_code(text, len(said)):
             return "not_english"
-        known = [key(word(token)) in self._model.vocabulary.words for token in said]
+        known = self._model.vocabulary.known(map(word, said))
         return doubt([token.lower() for token in said], known, self._english)
 
 

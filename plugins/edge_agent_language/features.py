@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,36 +78,54 @@ def grams(written: Sequence[str], words: Sequence[str]) -> Iterator[str]:
                 yield marked[begin : begin + size]
 
 
+class Rows:
+    """Row of each key, in two arrays: a dict of as many takes thirty times the memory. ``keys`` are in the order of the
+    rows, which begin at ``first``."""
+
+    def __init__(self, keys: npt.NDArray[np.uint32], first: int) -> None:
+        self._rows = np.argsort(keys, kind="stable").astype(np.int32)
+        self._keys = keys[self._rows]
+        self._rows += first
+
+    def find(self, names: Iterable[str], missing: int) -> npt.NDArray[np.int32]:
+        """The row of each name; ``missing`` where there is none."""
+        keys = np.fromiter(map(key, names), np.uint32)
+        if not len(self._keys) or not len(keys):
+            return np.full(len(keys), missing, np.int32)
+        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[places] == keys, self._rows[places], np.int32(missing))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
     """Rows of words, from 2, and of grams, from 1, by :func:`key`."""
 
-    words: dict[int, int]
-    grams: dict[int, int]
+    words: Rows
+    grams: Rows
 
     @classmethod
     def of(cls, words: npt.NDArray[np.uint32], grams: npt.NDArray[np.uint32]) -> Vocabulary:
         """From the keys in the order of the rows."""
-        return cls(
-            dict(zip(words.tolist(), range(2, len(words) + 2), strict=True)),
-            dict(zip(grams.tolist(), range(1, len(grams) + 1), strict=True)),
-        )
+        return cls(Rows(words, 2), Rows(grams, 1))
 
     def rows(self, written: Sequence[str]) -> Features:
         """What the model reads of a text's tokens, at most :data:`WORDS` of them and :data:`GRAMS` of their grams."""
         written = written[:WORDS]
         plain = [word(token) for token in written]
-        found = [self.words.get(key(name), UNKNOWN) for name in plain]
-        bag = [row for name in grams(written, plain) if (row := self.grams.get(key(name)))][:GRAMS]
-        return Features(found, bag)
+        bag = self.grams.find(grams(written, plain), 0)
+        return Features(self.words.find(plain, UNKNOWN), bag[bag > 0][:GRAMS])
+
+    def known(self, names: Iterable[str]) -> list[bool]:
+        """Which words there are."""
+        return list((self.words.find(names, UNKNOWN) != UNKNOWN).tolist())
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """Rows of the words in order, and of the grams."""
 
-    words: list[int]
-    grams: list[int]
+    words: npt.NDArray[np.int32]
+    grams: npt.NDArray[np.int32]
 
     def inputs(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The model's inputs: int32 [1, 48] and [1, 384], rows and then 0; float32 [1, 384], weights of grams."""

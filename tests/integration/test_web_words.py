@@ -208,14 +208,14 @@ def test_echos_post_refuses_what_is_no_text(server: Server) -> None:
 
 def test_a_session_reads_text() -> None:
     with Session(["language"]) as session:
-        (whole,) = session.text(TEXT)
+        (whole,) = session.passages(TEXT)
         assert whole[0].text == TEXT
-        parts = session.text(TEXT, "sentence")
+        parts = session.passages(TEXT, "sentence")
         assert [o.name for _, found in parts for o in found] == ["language"] * 3
-        assert session.text("") == []
+        assert session.passages("") == []
         assert session.events == ()
     with Session(["burst"]) as session, pytest.raises(ConfigError, match="no analyzer of text"):
-        session.text("Thanks")
+        session.passages("Thanks")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin import AnalyzerContext
 from edge_agent_language import LanguageSettings
 from edge_agent_language.analyzer import LanguageAnalyzer, parts
-from edge_agent_language.features import GRAMS, WORDS, Vocabulary, normalized, tokens
+from edge_agent_language.features import GRAMS, WORDS, Vocabulary, key, normalized, tokens
 from training.language.dataset import load
 from training.language.export import platt, sigmoid
 from training.language.scoring import best_thresholds, f1, fair_thresholds
@@ -147,10 +147,15 @@ def test_parts_end_where_sentences_do_and_lose_nothing() -> None:
 
 
 def test_features_stay_within_the_models_inputs() -> None:
-    known = Vocabulary({}, dict.fromkeys(range(1), 1))
+    known = Vocabulary.of(*(np.array(list(map(key, names)), np.uint32) for names in (["known"], ["<ex", "ext"])))
     words, bag, weights = known.rows(tokens(normalized("extraordinarily " * 500))).inputs()
     assert (words.shape, bag.shape, weights.shape) == ((1, WORDS), (1, GRAMS), (1, GRAMS))
     assert (words[0] == 1).all()
+    assert known.known(["known", "unknown"]) == [True, False]
+    words, bag, weights = known.rows(tokens("known extra")).inputs()
+    assert words[0].tolist()[:3] == [2, 1, 0]
+    assert bag[0].tolist()[:3] == [1, 2, 0]
+    assert weights[0, 0] == pytest.approx(2**-0.5)
 
 
 def test_calibration_and_thresholds_of_known_scores() -> None:
