@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.delivery.outbox.database import NewerSchemaError
 from edge_agent.domain.clock import ManualClock
+from edge_agent.domain.database import NewerSchemaError
 from edge_agent.domain.errors import AlreadyRunningError
 from tests.support.fixtures import MakeBroker, MakeDelivery
 from tests.support.outboxes import MQTT, assert_balanced, make_outbox, query

@@ -1,9 +1,4 @@
-"""The outbox database: connection, schema, classification of SQLite errors, and transactions that keep the counters.
-
-WAL with synchronous=FULL: a commit that returned survives a power cut. The write-ahead log is checkpointed often and
-keeps its size, so that it is already allocated when the disk is full. No memory mapping: a bad SD card must give an
-error and not a SIGBUS. Not thread-safe.
-"""
+"""The outbox database: its schema, and transactions that keep the counters. Not thread-safe."""
 
 from __future__ import annotations
 
@@ -17,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.delivery.outbox.records import Counters, Gap, Record
-from edge_agent.domain.errors import DeliveryError
+from edge_agent.domain.database import PAGE_BYTES, SQLITE_ERRORS, Schema, StoreFullError, classify
 
-SCHEMA_VERSION = 1
-PLAUSIBLE_VERSION = 1000
-PAGE_BYTES = 4096
-WAL_BYTES = 1 << 20
-"""Size to which the write-ahead log is cut back; counts against the cap."""
-
-SCHEMA = """
+SCHEMA = Schema(
+    "outbox",
+    1,
+    """
 CREATE TABLE items (
   id INTEGER PRIMARY KEY,     -- order of delivery
   boot_id TEXT NOT NULL,
@@ -59,116 +51,8 @@ CREATE TABLE dead (
   consumer TEXT NOT NULL, reason TEXT NOT NULL, payload BLOB NOT NULL
 );
 INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0);
-"""
-
-
-class StoreError(Exception):
-    """An operation on the database failed; its transaction was rolled back."""
-
-
-class StoreFullError(StoreError):
-    """No room on the disk or under the cap."""
-
-
-class StoreDamagedError(StoreError):
-    """The database is damaged."""
-
-
-class StoreFailedError(StoreError):
-    """The file system fails: read-only, input/output error, locked for too long."""
-
-
-SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What sqlite3 raises: the message about a damaged schema quotes it, and may be no text at all."""
-
-
-class NewerSchemaError(DeliveryError):
-    """The outbox was written by a newer edge-agent."""
-
-
-def connect(path: Path | None) -> sqlite3.Connection:
-    """Open a connection to ``path`` (None: a database in memory) and create its schema if needed.
-
-    Raises:
-        NewerSchemaError: the file belongs to a newer version; it is left as it is.
-        StoreError: it cannot be opened, or it is damaged.
-    """
-    connection: sqlite3.Connection | None = None
-    try:
-        connection = sqlite3.connect(
-            str(path) if path else ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False
-        )
-        _configure(connection, path)
-        return connection
-    except SQLITE_ERRORS as error:
-        if connection is not None:
-            connection.close()
-        raise classify(error) from error
-    except (StoreError, DeliveryError):
-        if connection is not None:
-            connection.close()
-        raise
-
-
-def _configure(connection: sqlite3.Connection, path: Path | None) -> None:
-    version = _version(connection, path)
-    if version == 0:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    if path:
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise StoreFailedError(f"write-ahead logging is not possible here (journal mode stays {mode})")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 100")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-    connection.execute("PRAGMA mmap_size = 0")
-    # A flipped bit in a text must cost that row and not raise from the middle of a query.
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-
-
-def _version(connection: sqlite3.Connection, path: Path | None) -> int:
-    """The schema version, 0 for a new file. A damaged header must not pass for a new file or a newer version."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == SCHEMA_VERSION:
-        return version
-    if SCHEMA_VERSION < version <= PLAUSIBLE_VERSION:
-        check(connection)
-        raise NewerSchemaError(
-            f"{path}: written by a newer edge-agent (schema {version}, this one knows {SCHEMA_VERSION}): "
-            "install that version again, or move the file away"
-        )
-    if version != 0 or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise StoreDamagedError(f"no outbox has schema version {version}")
-    return 0
-
-
-def check(connection: sqlite3.Connection) -> None:
-    """Check the structure of the database. Raises StoreDamagedError."""
-    try:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except SQLITE_ERRORS as error:
-        raise classify(error) from error
-    if verdict != "ok":
-        raise StoreDamagedError(str(verdict))
-
-
-def classify(error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
-    """Map an error of :data:`SQLITE_ERRORS` to a StoreError."""
-    if isinstance(error, UnicodeDecodeError):
-        return StoreDamagedError("the schema is damaged")
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
-    if primary == sqlite3.SQLITE_FULL:
-        return StoreFullError(str(error))
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
-        # The file was replaced or emptied while it was open.
-        primary == sqlite3.SQLITE_ERROR and ("no such table" in str(error) or "no such column" in str(error))
-    ):
-        return StoreDamagedError(str(error))
-    return StoreFailedError(str(error))
+""",
+)
 
 
 GAPS_KEPT = 100

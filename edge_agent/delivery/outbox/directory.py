@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_agent.delivery.outbox import recovery
-from edge_agent.delivery.outbox.database import (
-    SCHEMA_VERSION,
+from edge_agent.delivery.outbox.database import SCHEMA
+from edge_agent.delivery.outbox.records import Counters, Origin
+from edge_agent.delivery.outbox.store import Store
+from edge_agent.domain.database import (
     SQLITE_ERRORS,
     NewerSchemaError,
     StoreDamagedError,
@@ -30,8 +32,6 @@ from edge_agent.delivery.outbox.database import (
     check,
     connect,
 )
-from edge_agent.delivery.outbox.records import Counters, Origin
-from edge_agent.delivery.outbox.store import Store
 from edge_agent.domain.errors import AlreadyRunningError, DeliveryError
 from edge_agent.domain.summary import Summary
 
@@ -228,7 +228,7 @@ class OutboxDirectory:
             self.unlock()
 
     def _open(self) -> Store:
-        connection = connect(self._path)
+        connection = connect(self._path, SCHEMA)
         try:
             check(connection)
             return Store(connection, self._origin)
@@ -241,7 +241,7 @@ class OutboxDirectory:
         aside = recovery.quarantine(self._path)
         log.error("outbox: damaged (%s): moved to %s, salvaging its messages", reason, aside.name)
         found = recovery.read(aside)
-        store = Store(connect(self._path), self._origin)
+        store = Store(connect(self._path, SCHEMA), self._origin)
         recovery.restore(store, found, self._origin.boot_id)
         log.warning("outbox: salvaged %d messages", len(found.rows))
         return store
@@ -339,7 +339,7 @@ def _connect(directory: Path) -> sqlite3.Connection:
         version = db.execute("PRAGMA user_version").fetchone()[0]
     except SQLITE_ERRORS as error:
         raise DeliveryError(f"{path}: cannot be read: {error}") from error
-    if version > SCHEMA_VERSION:
+    if version > SCHEMA.version:
         db.close()
         raise NewerSchemaError(f"{path}: written by a newer edge-agent (schema {version})")
     return db

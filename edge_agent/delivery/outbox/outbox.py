@@ -17,18 +17,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from edge_agent.delivery.outbox import recovery
-from edge_agent.delivery.outbox.database import (
-    WAL_BYTES,
-    StoreDamagedError,
-    StoreError,
-    StoreFullError,
-    connect,
-    explain,
-)
+from edge_agent.delivery.outbox.database import SCHEMA, explain
 from edge_agent.delivery.outbox.directory import BALLAST_BYTES, OutboxDirectory
 from edge_agent.delivery.outbox.records import Counters, Draft, Origin, OutboxStats, Row
 from edge_agent.delivery.outbox.store import Shrinker, Store
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.database import WAL_BYTES, StoreDamagedError, StoreError, StoreFullError, connect
 from edge_agent.domain.errors import DeliveryError
 from edge_agent.domain.retry import BackOff
 from edge_agent.settings.schema import OutboxSettings
@@ -292,7 +286,7 @@ class Outbox:
         self._degraded = explain(error, self._directory)
         self._retry_at = self._clock.monotonic() + RETRY.delay(self._attempts)
         log.error("outbox: cannot use the disk (%s): keeping the newest messages in memory only", self._degraded)
-        memory = Store(connect(None), self._origin, next_id)
+        memory = Store(connect(None, SCHEMA), self._origin, next_id)
         recovery.catch_up(memory, boot_id, next_seq, Counters(), "")
         self._use(memory)
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edge_agent.delivery.outbox.database import PAGE_BYTES, SQLITE_ERRORS, connect
+from edge_agent.delivery.outbox.database import SCHEMA
 from edge_agent.delivery.outbox.records import Counters, Gap, Record, load
 from edge_agent.delivery.outbox.store import Store
+from edge_agent.domain.database import PAGE_BYTES, SQLITE_ERRORS, connect
 
 PROBES = 5_000
 """Failed look-ups in a row after which salvage ends; more than the rows below one inner page of the tree."""
@@ -138,7 +139,7 @@ def _run_of_rows(db: sqlite3.Connection, condition: str, start: int) -> Iterator
 def _replace_first_page(damaged: Path) -> None:
     pattern = damaged.with_name(damaged.name + ".pattern")
     try:
-        connect(pattern).close()
+        connect(pattern, SCHEMA).close()
         page = bytearray(pattern.read_bytes()[:PAGE_BYTES])
     finally:
         for suffix in ("", "-wal", "-shm"):

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 from edge_agent.delivery.outbox import records
-from edge_agent.delivery.outbox.database import PAGE_BYTES, Tables, Work
+from edge_agent.delivery.outbox.database import Tables, Work
 from edge_agent.delivery.outbox.records import Counters, Draft, Gap, MergeCandidate, Origin, Row
+from edge_agent.domain.database import PAGE_BYTES
 
 GAP_COLUMNS = "boot_id, first_seq, last_seq, start, end, count, reason"
 
