@@ -31,15 +31,15 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 
-Companions = Callable[[Live, CommandHandlers], Sequence[Component]]
-"""Makes the components that read an agent on its own machine, such as the web side."""
+Companions = Callable[[Live | None, CommandHandlers], Sequence[Component]]
+"""Makes the components beside an agent on its own machine: the web side, the worker of batch jobs."""
 
 
 class Agent:
     """Run the pipeline of one camera and one microphone, with its control. ``builder`` must already be activated.
 
     ``reload`` asks for the config to be read again; without it that command is refused. With a ``bus`` there is a
-    :attr:`live` view, of which the ``companions`` (started first, stopped last) are made.
+    :attr:`live` view, which the ``companions`` (started first, stopped last) are given.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Agent:
         try:
             self.control.listen(self._apply)
             self.remote.start()
-            companions = () if self.live is None else self._companions(self.live, self.remote.handlers)
+            companions = self._companions(self.live, self.remote.handlers)
             supervisor.start([*companions, *self._pipeline.components()])
             notifier.ready(f"watching as {self.settings.device.id}")
             self._watch(supervisor, stop, notifier, tick)

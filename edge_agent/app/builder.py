@@ -273,4 +273,6 @@ def privacy_manifest(
         manifest["override_reason"] = privacy.override_reason
     if settings.web.enabled and settings.web.preview:
         manifest["preview"] = True
+    if settings.batch.enabled:
+        manifest["batch"] = True
     return manifest

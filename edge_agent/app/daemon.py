@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -46,6 +46,8 @@ MakeCompanion = Callable[[Live, CommandHandlers], Component]
 Web = Callable[[Settings], MakeCompanion]
 """Prepares the web side of an agent with these settings; raises ConfigError. Two results are equal when nothing differs
 between them, the token in the token file included."""
+Background = Callable[[Settings], Sequence[Component]]
+"""Makes the components that work beside an agent with these settings without reading it."""
 
 
 class ComponentError(EdgeAgentError):
@@ -100,7 +102,8 @@ class ConfigFile:
 class Daemon:
     """Run agents until ``stop`` is requested or the recordings are over.
 
-    ``on_settings`` is called with the settings in force, ``web`` prepares the web side where the config enables it.
+    ``on_settings`` is called with the settings in force, ``web`` prepares the web side where the config enables it,
+    ``background`` what works beside the agent.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Daemon:
         pull: Pull = pull_quietly,
         on_settings: Callable[[Settings], None] = lambda _settings: None,
         web: Web | None = None,
+        background: Background = lambda _settings: (),
     ) -> None:
         self._file = file
         self._stop = stop
@@ -118,6 +122,7 @@ class Daemon:
         self._pull = pull
         self._on_settings = on_settings
         self._web = web
+        self._background = background
         self._notifier = Notifier()
         self._next: tuple[ConfigText, Settings] | None = None
         self._loosened: tuple[str, ...] = ()
@@ -182,13 +187,11 @@ class Daemon:
         return self._web(settings) if self._web is not None and settings.web.enabled else None
 
     def _agent(self, settings: Settings, builder: PipelineBuilder, web: MakeCompanion | None) -> Agent:
-        agent = Agent(
-            settings,
-            builder,
-            reload=self._hangup.set,
-            bus=None if web is None else EventBus(),
-            companions=lambda *live: [] if web is None else [web(*live)],
-        )
+        def companions(live: Live | None, handlers: CommandHandlers) -> list[Component]:
+            return [*self._background(settings), *([web(live, handlers)] if web and live else [])]
+
+        bus = None if web is None else EventBus()
+        agent = Agent(settings, builder, reload=self._hangup.set, bus=bus, companions=companions)
         agent.health.notices = [f"privacy was loosened by the last config: {line}" for line in self._loosened]
         return agent
 

@@ -40,11 +40,24 @@ def run(config: ConfigOption = None) -> None:
     stop, hangup = Stop(), threading.Event()
     path = config or default_path()
     with stop_on_signals(stop, hangup):
-        Daemon(ConfigFile(path), stop, hangup, pull_showing_progress, _log_as_told, partial(web_side, path)).run()
+        web, background = partial(web_side, path), partial(background_work, path)
+        Daemon(ConfigFile(path), stop, hangup, pull_showing_progress, _log_as_told, web, background).run()
 
 
 def _log_as_told(settings: Settings) -> None:
     configure(settings.log.level, settings.log.format, Redactor(known_secrets("", settings)).text)
+
+
+def background_work(config: Path | None, settings: Settings) -> list[Component]:
+    """Make the components that work beside an agent with these settings: the worker of its batch jobs.
+
+    A queue of several machines has workers of its own.
+    """
+    if not settings.batch.enabled or settings.batch.redis_url is not None:
+        return []
+    from edge_agent.batch.worker import component
+
+    return [component(settings, config)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class PrivacyManifest(MessagePart):
     override_reason: Label = absent("Why the device may run where inferring emotions is forbidden.")
     publish_text: Literal[True] = absent("What people say is published, word for word (privacy.publish_text).")
     preview: Literal[True] = absent("The web side shows the camera's picture to whoever has the token.")
+    batch: Literal[True] = absent("Recordings that are handed in are stored until they are analysed (batch.enabled).")
 
 
 class InfoMessage(MessageModel):

@@ -140,9 +140,15 @@ def children(proc: Path = Path("/proc")) -> list[str]:
     return [pid for found in lists if found for pid in found.split()]
 
 
+_IDLE_NICE = "19"
+"""Niceness of work that gives way to everything else, such as batch jobs: it takes nothing from the agent."""
+
+
 def _seconds(stat: str) -> float:
     """Of a line of ``/proc/PID/stat``, whose second field may hold anything in brackets: see proc(5)."""
     fields = stat.rpartition(")")[2].split()
+    if fields[16] == _IDLE_NICE:
+        return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -1,5 +1,6 @@
 """Configuration: settings models, and loading them from the config file and the environment."""
 
+from edge_agent.settings.batch import BatchSettings
 from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 from edge_agent.settings.privacy import PrivacySettings, loosened
@@ -21,6 +22,7 @@ from edge_agent.settings.schema import (
 from edge_agent.settings.web import WebSettings
 
 __all__ = [
+    "BatchSettings",
     "CameraSettings",
     "CommandSettings",
     "ConfigText",

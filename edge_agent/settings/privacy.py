@@ -102,7 +102,8 @@ class PrivacySettings(BaseModel):
 
 def loosened(before: Settings, after: Settings) -> tuple[str, ...]:
     """List what ``after`` loosens compared to ``before``, one line each: more is recorded, published or reachable."""
-    return (*_told_more(before, after), *_watched_more(before, after), *_opened(before, after))
+    parts = (_told_more, _watched_more, _opened, _queued_more)
+    return tuple(line for part in parts for line in part(before, after))
 
 
 def _told_more(before: Settings, after: Settings) -> Iterator[str]:
@@ -147,3 +148,15 @@ def _opened(before: Settings, after: Settings) -> Iterator[str]:
     for name, table in after.sinks.items():
         if table.get("enabled") and not before.sinks.get(name, {}).get("enabled"):
             yield f"sinks.{name} is on"
+
+
+def _queued_more(before: Settings, after: Settings) -> Iterator[str]:
+    if after.batch.enabled and not before.batch.enabled:
+        yield "batch.enabled is on"
+    for name in ("allow_urls", "allow_callbacks"):
+        if getattr(after.batch, name) and not getattr(before.batch, name):
+            yield f"batch.{name} is on"
+    if set(after.batch.private_networks) - set(before.batch.private_networks):
+        yield "batch.private_networks has more networks"
+    if after.batch.redis_url is not None and after.batch.redis_url != before.batch.redis_url:
+        yield "batch.redis_url names another queue"

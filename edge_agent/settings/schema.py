@@ -21,8 +21,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_agent.domain.commands import CommandName, LogLevel, Profile
+from edge_agent.settings.batch import BatchSettings
 from edge_agent.settings.mqtt import MqttSettings, TopicPrefix
-from edge_agent.settings.privacy import PrivacySettings
+from edge_agent.settings.privacy import FORBIDDEN, PrivacySettings
 from edge_agent.settings.schedule import parsable
 from edge_agent.settings.source import CameraSource, HomePath, MicrophoneSource
 from edge_agent.settings.web import WebSettings
@@ -327,6 +328,7 @@ class Settings(BaseSettings):
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()
     outbox: OutboxSettings = OutboxSettings()
     web: WebSettings = WebSettings()
+    batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()
     analyzers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per analyzer.")
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per source plugin.")
@@ -345,6 +347,11 @@ class Settings(BaseSettings):
         if self.web.preview and self.privacy.min_people > 1:
             raise ValueError(
                 "web.preview and privacy.min_people exclude each other: a preview also shows a single person"
+            )
+        if self.batch.enabled and self.privacy.context in FORBIDDEN:
+            raise ValueError(
+                f'batch.enabled and privacy.context = "{self.privacy.context}" exclude each other: recordings of '
+                "people there must not be judged; set batch.enabled = false"
             )
         return self
 

@@ -32,7 +32,7 @@ HARMLESS = frozenset(
         *("plugins.allow", "pacing.schedule.times", "privacy.override_reason", "privacy.schedule"),
         *("mqtt.host", "mqtt.client_id", "mqtt.prefix", "home_assistant.prefix"),
         *("home_assistant.area", "home_assistant.dashboard_url"),
-        *("web.host", "web.allowed_hosts", "web.allowed_origins"),
+        *("web.host", "web.allowed_hosts", "web.allowed_origins", "batch.private_networks"),
     }
 )
 """Options whose text may be shown. Not ``mqtt.username``: some brokers use an access token as user name."""
@@ -105,7 +105,8 @@ def known_secrets(text: str, settings: Settings | None) -> Iterator[str]:
         return
     yield from _in_tree(settings.model_dump(include={"camera", "microphone", *PLUGIN_TABLES}))
     mqtt, web = settings.mqtt, settings.web
-    yield from (secret.get_secret_value() for secret in (mqtt.password, web.token) if secret is not None)
+    secrets = (mqtt.password, web.token, settings.batch.redis_url)
+    yield from (secret.get_secret_value() for secret in secrets if secret is not None)
     if mqtt.username and mqtt.password is None and mqtt.password_file is None:
         yield mqtt.username
     credentials = os.environ.get(CREDENTIALS)

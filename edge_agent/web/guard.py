@@ -70,7 +70,7 @@ class Guard:
         self._cross_origin = CORSMiddleware(
             self._admit,
             allow_origins=rules.origins,
-            allow_methods=("GET", "HEAD", "POST"),
+            allow_methods=("GET", "HEAD", "POST", "DELETE"),
             allow_headers=("*",),
             allow_credentials=ANY_ORIGIN not in rules.origins,
             allow_private_network=True,

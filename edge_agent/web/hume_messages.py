@@ -7,12 +7,13 @@ The codes are those Hume documents. A field that this device cannot serve is acc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.api import Event, VisionReport
+from edge_agent.batch.artifacts import BURST_NAMES, emotions
 from edge_agent.capture.formats import sniff_bytes
 from edge_agent.web.conversation import from_base64
 from edge_agent.web.words import LONGEST, LanguageModel
@@ -132,31 +133,6 @@ def text(request: Request) -> str | None:
     if len(found) > LONGEST:
         raise StreamError(TEXT_TOO_LONG, f"The text is too long: the limit is {LONGEST} characters.")
     return found
-
-
-EMOTION_NAMES: Mapping[str, tuple[str, ...]] = {
-    "neutral": ("Calmness",),
-    "happiness": ("Joy",),
-    "surprise": ("Surprise (positive)", "Surprise (negative)"),
-    "sadness": ("Sadness",),
-    "anger": ("Anger",),
-    "disgust": ("Disgust",),
-    "fear": ("Fear",),
-    "contempt": ("Contempt",),
-}
-"""Our classes in Hume's names. FER+ does not tell pleasant from unpleasant surprise: each gets half of it."""
-
-BURST_NAMES: Mapping[str, str] = {"laughter": "Laugh", "crying": "Cry", "cough": "Cough", "sneeze": "Sneeze"}
-"""Our labels in Hume's description names; any other keeps its own name."""
-
-
-def emotions(values: Mapping[str, float]) -> list[dict[str, Any]]:
-    """A distribution over our classes as Hume's list; the scores add up to 1."""
-    return [
-        {"name": name, "score": round(values[ours] / len(names), 6)}
-        for ours, names in EMOTION_NAMES.items()
-        for name in names
-    ]
 
 
 def faces(

@@ -11,6 +11,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp
 
 from edge_agent import __version__
 from edge_agent.api import Session
+from edge_agent.batch.queue import open_queue, spool_of
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.files import read_secret, replace_durably
@@ -32,7 +34,7 @@ from edge_agent.runtime.machine import process_use
 from edge_agent.runtime.supervisor import Beat, Component
 from edge_agent.settings import Settings
 from edge_agent.settings.web import TOKEN, TOKEN_FILE, WANTED
-from edge_agent.web import dashboard, echo, hume, live, upload, words
+from edge_agent.web import batch, dashboard, echo, hume, live, upload, words
 from edge_agent.web.body import ProblemError, on_departure, on_failure, on_http_error, on_invalid, on_problem
 from edge_agent.web.conversation import Connections, Limits
 from edge_agent.web.guard import FREE, LOOPBACK, Guard, Rules
@@ -98,6 +100,7 @@ def make_app(
         *hume.routes(open_session, limits, reader),
         *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S), reader),
         *upload.routes(open_session, health=None),
+        *batch.routes(agent.settings.batch, partial(open_queue, agent.settings), spool_of(agent.settings)),
     ]
     return Guard(app, rules, app.routes)
 
@@ -111,7 +114,13 @@ GRACE_S = 1
 SPARE = 64
 """Connections at a time besides live and analysis sockets, and newcomers accepted at once."""
 WEBSOCKET_BYTES = 16 * 1024 * 1024
-ROOMY = ("/process-frame", "/flask/process-frame", "/video-stream/emotion", "/video-stream/face-recognition")
+ROOMY = (
+    "/process-frame",
+    "/flask/process-frame",
+    "/video-stream/emotion",
+    "/video-stream/face-recognition",
+    batch.PATH,
+)
 """Paths that bound their own bodies."""
 TALKATIVE = ("/v0/stream/models", "/ws/face", "/ws/audio-stream", "/ws/face-recognition")
 """Paths of WebSockets that are sent pictures and sound."""

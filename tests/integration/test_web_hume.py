@@ -22,12 +22,12 @@ from skimage import data as pictures
 from websockets.exceptions import ConnectionClosed
 from websockets.sync import client
 
+from edge_agent.batch.artifacts import EMOTION_NAMES
 from edge_agent.capture import iter_media
 from edge_agent.capture.formats import sniff_bytes
 from edge_agent.domain.media import AudioBlock
 from edge_agent.models import ModelStore
 from edge_agent.web import hume
-from edge_agent.web.hume_messages import EMOTION_NAMES
 from tests.support.recordings import picture, write
 from tests.support.web import Server
 

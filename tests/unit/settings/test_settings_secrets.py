@@ -117,6 +117,7 @@ def test_every_text_option_was_thought_about() -> None:
         "mqtt.password",
         "mqtt.websocket_path",
         "web.token",
+        "batch.redis_url",
         "camera.source",
         "microphone.source",
     }

@@ -1,0 +1,175 @@
+"""The models of this device at work on one recording, and their findings in Hume's shapes.
+
+Each finder is fed the pictures, the sound or the text that it has use for, and keeps to its own analysis session.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, ClassVar, Literal
+
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, Session, VisionReport
+from edge_agent.batch.artifacts import BURST_NAMES, emotions
+from edge_agent.batch.jobs import BatchRequest, FaceOptions
+from edge_agent.domain.event import BURST
+from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+
+FPS = 3.0
+"""Pictures per second of a film when ``fps_pred`` is not given, as Hume's."""
+
+OpenSession = Callable[..., Session]
+Medium = Literal["picture", "sound", "text"]
+
+
+class Finder(ABC):
+    """One model at work on one recording. ``media``: what it is given; ``needs``: analyzers without which it is not."""
+
+    name: ClassVar[str]
+    media: ClassVar[frozenset[Medium]]
+    needs: ClassVar[tuple[str, ...]]
+    nothing: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, setting: Setting) -> None:
+        """Load the models. Raises EdgeAgentError."""
+
+    @abstractmethod
+    def take(self, item: Frame | AudioBlock | str) -> None:
+        """Look at the next picture, listen to the next block of sound or read a text."""
+
+    @abstractmethod
+    def finish(self) -> dict[str, Any]:
+        """What was found, as Hume's ``{"metadata", "grouped_predictions"}``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a finder is made with. ``withheld``: analyzers that the config switches off, which no job switches on."""
+
+    open_session: OpenSession
+    request: BatchRequest
+    still: bool
+    withheld: frozenset[str]
+
+    def open(self, *analyzers: str, **options: Any) -> Session:
+        """A session with those of ``analyzers`` that may be used."""
+        return self.open_session([name for name in analyzers if name not in self.withheld], **options)
+
+
+class FaceFinder(Finder):
+    """Faces and their expressions."""
+
+    name = "face"
+    media = frozenset[Medium]({"picture"})
+    needs = ("face",)
+    nothing = "there is no picture in this file"
+
+    def __init__(self, setting: Setting) -> None:
+        asked = setting.request.models
+        self._options = (asked.face if asked else None) or FaceOptions()
+        fps = FPS if self._options.fps_pred is None else self._options.fps_pred or EVERY_FRAME
+        self._session = setting.open("face", "emotion", fps=fps, stills=setting.still)
+        self._found: dict[str, list[dict[str, Any]]] = {}
+        self._last = -1.0
+
+    def take(self, item: Frame | AudioBlock | str) -> None:
+        """Look at a picture, if it is due."""
+        if isinstance(item, Frame):
+            self._look(item)
+
+    def _look(self, frame: Frame) -> None:
+        if min(frame.width, frame.height) < MIN_SIDE or frame.time <= self._last:
+            return
+        self._last = frame.time
+        report = self._session.frame(frame.data, frame.time)
+        self._session.take()
+        if report is not None:
+            self._collect(report, frame)
+
+    def _collect(self, report: VisionReport, frame: Frame) -> None:
+        readings = {o.track: o.values for o in report.observations if o.name == "emotion"}
+        options = self._options
+        for tracked in report.faces:
+            box, score = tracked.face.box, tracked.face.score
+            pixels = {"x": box.x * frame.width, "y": box.y * frame.height, "w": box.w * frame.width,
+                      "h": box.h * frame.height}  # fmt: skip
+            small = min(pixels["w"], pixels["h"]) < (options.min_face_size or 0.0)
+            if tracked.coasting or small or score < (options.prob_threshold or 0.0):
+                continue
+            prediction = {
+                "frame": frame.index,
+                "time": round(frame.time, 3),
+                "prob": round(score, 6),
+                "box": {side: round(value, 3) for side, value in pixels.items()},
+                "emotions": emotions(readings[tracked.track]) if tracked.track in readings else [],
+                "facs": None,
+                "descriptions": None,
+            }
+            who = tracked.track if options.identify_faces else "unknown"
+            self._found.setdefault(who, []).append(prediction)
+
+    def finish(self) -> dict[str, Any]:
+        """The faces of each person."""
+        numbers = count()
+        named = {who: "unknown" if who == "unknown" else f"face_{next(numbers)}" for who in self._found}
+        return _grouped({named[who]: found for who, found in self._found.items()})
+
+    def close(self) -> None:
+        """Free the models."""
+        self._session.close()
+
+
+class BurstFinder(Finder):
+    """Vocal bursts: the kind of sound, of which no model here says which emotion it carries."""
+
+    name = "burst"
+    media = frozenset[Medium]({"sound"})
+    needs = ("burst",)
+    nothing = "there is no sound in this file"
+
+    def __init__(self, setting: Setting) -> None:
+        self._session = setting.open("burst")
+        self._events: list[Event] = []
+
+    def take(self, item: Frame | AudioBlock | str) -> None:
+        """Listen to a block; times may leave gaps but never go back."""
+        if not isinstance(item, AudioBlock):
+            return
+        with suppress(ValueError):  # a block that overlaps what was heard already
+            self._session.sound(item.samples, AUDIO_RATE, item.time)
+        self._events += self._session.take()[1]
+
+    def finish(self) -> dict[str, Any]:
+        """The bursts in the order of their beginning."""
+        events = [*self._events, *self._session.finish().events]
+        predictions = [
+            {
+                "time": {"begin": round(e.start, 3), "end": round(e.start + e.seconds, 3)},
+                "emotions": [],
+                "descriptions": [{"name": BURST_NAMES.get(e.label, e.label), "score": round(e.score, 6)}],
+            }
+            for e in sorted(events, key=lambda e: e.start)
+            if e.kind == BURST
+        ]
+        return _grouped({"unknown": predictions} if predictions else {})
+
+    def close(self) -> None:
+        """Free the models."""
+        self._session.close()
+
+
+FINDERS: Mapping[str, type[Finder]] = {"face": FaceFinder, "burst": BurstFinder}
+"""The models of this device, by Hume's names."""
+
+
+def _grouped(found: Mapping[str, Sequence[Mapping[str, Any]]], metadata: Any = None) -> dict[str, Any]:
+    groups = [{"id": who, "predictions": list(predictions)} for who, predictions in found.items()]
+    return {"metadata": metadata, "grouped_predictions": groups}
