@@ -1,4 +1,8 @@
-"""Vocal bursts: laughter, crying, screams, coughs, sneezes and, on request, quieter ones. Entry point ``burst``."""
+"""Vocal bursts, and other sounds on request: a doorbell, a dog, an alarm. Entry point ``burst``.
+
+The analyzer ``burst`` reports laughter, crying, coughs and others with the bundled model; ``sound``, off unless
+enabled, reports sound events with YAMNet.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,9 @@ TRUSTED: tuple[Label, ...] = ("laughter", "crying", "cough", "sneeze")
 class BurstSettings(AnalyzerSettings):
     """What is listened for and how sure it must be."""
 
-    engine: Literal["auto", "own", "yamnet"] = Field(
+    engine: Literal["own", "yamnet"] = Field(
         default="own",
-        description="own: the bundled model; yamnet: YAMNet alone ('edge-agent models pull yamnet'); auto: the bundled "
-        "model, with YAMNet's second opinion where it is installed, which on unknown real bursts is no better.",
+        description="own: the bundled model; yamnet: YAMNet ('edge-agent models pull yamnet'), which finds fewer.",
     )
     labels: tuple[Label, ...] = Field(
         default=TRUSTED,
@@ -44,9 +47,35 @@ class BurstSettings(AnalyzerSettings):
     )
 
 
+SOUND = "sound"
+"""Event kind of what the analyzer ``sound`` hears."""
+
+Sound = Literal[
+    "alarm", "applause", "baby_cry", "bark", "bird", "car", "car_alarm", "car_horn", "cat", "cheering", "chicken",
+    "dishes", "dog", "door", "doorbell", "explosion", "fire_alarm", "fireworks", "footsteps", "glass_breaking",
+    "gunshot", "helicopter", "knock", "music", "power_tool", "rain", "scream", "siren", "smoke_alarm", "snoring",
+    "speech", "telephone", "thunder", "toilet_flush", "train", "vacuum_cleaner", "water_tap", "whistling", "yell",
+]  # fmt: skip
+
+
+class SoundSettings(AnalyzerSettings):
+    """Sound events, heard by YAMNet: 'edge-agent models pull yamnet'."""
+
+    enabled: bool = Field(default=False, description="Whether sounds other than vocal bursts are reported.")
+    sounds: tuple[Sound, ...] = Field(
+        default=("doorbell", "dog", "glass_breaking", "smoke_alarm"),
+        min_length=1,
+        description="Sounds to report, groups of AudioSet's classes. As event/sound on MQTT.",
+    )
+    threshold: float = Field(default=0.5, gt=0.0, le=1.0, description="Score from which a sound is believed.")
+    thresholds: Mapping[Sound, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(
+        default_factory=dict, description="The same for single sounds, e.g. {doorbell = 0.3}."
+    )
+
+
 @hookimpl
 def edge_agent_register_analyzers() -> Sequence[AnalyzerSpec]:
-    """The analyzer ``burst``."""
+    """The analyzers ``burst`` and ``sound``."""
     return (
         AnalyzerSpec(
             name="burst",
@@ -55,6 +84,14 @@ def edge_agent_register_analyzers() -> Sequence[AnalyzerSpec]:
             factory=_make,
             settings=BurstSettings,
             models=_models,
+        ),
+        AnalyzerSpec(
+            name="sound",
+            kind=Kind.AUDIO,
+            summary="Doorbell, dog, breaking glass, alarms and other sound events, by YAMNet.",
+            factory=_make_sound,
+            settings=SoundSettings,
+            models=lambda _settings: ("yamnet",),
         ),
     )
 
@@ -67,3 +104,12 @@ def _make(settings: BurstSettings, context: AnalyzerContext) -> AudioAnalyzer:
     from edge_agent_burst.analyzer import BurstAnalyzer, make_engine
 
     return BurstAnalyzer(make_engine(settings, context), settings.labels, settings.thresholds)
+
+
+def _make_sound(settings: SoundSettings, context: AnalyzerContext) -> AudioAnalyzer:
+    from edge_agent.models import TfliteModel
+    from edge_agent_burst.sounds import SoundAnalyzer
+    from edge_agent_burst.yamnet import MODEL
+
+    network = TfliteModel(context.models.locate(MODEL), context.threads)
+    return SoundAnalyzer(network, settings.sounds, lambda sound: settings.thresholds.get(sound, settings.threshold))

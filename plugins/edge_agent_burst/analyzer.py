@@ -7,13 +7,12 @@ label may. Nothing of the sound outlives the engine's window.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from edge_agent.domain.errors import ModelError, PluginError
+from edge_agent.domain.errors import PluginError
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.models import TfliteModel
@@ -23,8 +22,6 @@ from edge_agent.plugin.spec import AudioAnalyzer
 from edge_agent_burst import LABELS, BurstSettings, Label, own, yamnet
 from edge_agent_burst.events import Arbiter, Envelope, LabelPolicy, Reading, Segment
 from edge_agent_burst.own import Engine
-from edge_agent_burst.second import Head, SecondOpinionEngine
-from edge_agent_burst.yamnet import with_inner_output
 
 _PAUSE_S: Mapping[str, float] = {"laughter": 0.8, "crying": 1.0, "gasp": 0.6, "cough": 0.6}
 """Longest pause inside one event of a label, seconds."""
@@ -109,25 +106,13 @@ def _with_threshold(policy: LabelPolicy, on: float | None) -> LabelPolicy:
 # ---------------------------------------------------------------------- choosing an engine
 
 
-log = logging.getLogger(__name__)
-
-
 def make_engine(settings: BurstSettings, context: AnalyzerContext) -> Engine:
-    """The engine; ``auto`` is the own model, with YAMNet's second opinion where it is installed.
+    """The engine that the settings name.
 
     Raises:
-        ModelError: a model that is needed is missing or damaged; the text says how to get it.
+        ModelError: its model is missing or damaged; the text says how to get it.
     """
     hop = round(settings.hop_s * AUDIO_RATE)
-    if settings.engine == "yamnet":
-        return yamnet.YamnetEngine(TfliteModel(context.models.locate(yamnet.MODEL), context.threads), hop)
-    engine = own.OwnEngine(TfliteModel(context.models.locate(own.MODEL), context.threads), hop)
-    if settings.engine == "own":
-        return engine
-    try:
-        path = context.models.locate(yamnet.MODEL)
-    except ModelError as error:
-        log.info("no second opinion on bursts: %s", error)
-        return engine
-    second = TfliteModel(with_inner_output(path.read_bytes(), yamnet.EMBEDDING), context.threads)
-    return SecondOpinionEngine(engine, second, Head.bundled())
+    module = yamnet if settings.engine == "yamnet" else own
+    network = TfliteModel(context.models.locate(module.MODEL), context.threads)
+    return yamnet.YamnetEngine(network, hop) if module is yamnet else own.OwnEngine(network, hop)

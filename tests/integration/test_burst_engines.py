@@ -17,9 +17,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.plugin import AnalyzerContext
 from edge_agent_burst import LABELS, edge_agent_register_analyzers
-from edge_agent_burst.analyzer import BurstAnalyzer, make_engine
-from edge_agent_burst.own import OwnEngine
-from edge_agent_burst.second import SecondOpinionEngine
+from edge_agent_burst.analyzer import BurstAnalyzer
 
 
 class Models:
@@ -58,7 +56,7 @@ def sound_of(path: Path) -> np.ndarray:
 
 
 def make(folder: Path | None, **settings: object) -> BurstAnalyzer:
-    (spec,) = edge_agent_register_analyzers()
+    spec, _ = edge_agent_register_analyzers()
     subject = spec.factory(spec.settings(**settings), AnalyzerContext(Models(folder)))
     assert isinstance(subject, BurstAnalyzer)
     return subject
@@ -75,10 +73,9 @@ def hear(subject: BurstAnalyzer, samples: np.ndarray, block: int) -> list[Event]
     "settings",
     [
         [{"engine": "own"}],
-        [{"engine": "auto"}, {"engine": "auto", "labels": LABELS}],
         [{"engine": "yamnet"}, {"engine": "yamnet", "labels": LABELS}, {"engine": "yamnet", "hop_s": 0.12}],
     ],
-    ids=["own", "auto", "yamnet"],
+    ids=["own", "yamnet"],
 )
 def test_the_bursts_and_nothing_else(shared: Path, kiosk: np.ndarray, settings: list[dict[str, object]]) -> None:
     for each in settings:
@@ -109,9 +106,8 @@ def test_a_constant_offset_costs_the_own_model_no_burst(made: np.ndarray) -> Non
 
 
 def test_a_constant_offset_costs_no_burst(shared: Path, kiosk: np.ndarray) -> None:
-    for engine in ("auto", "yamnet"):
-        events = hear(make(shared / "models", engine=engine), kiosk + np.float32(0.02), 1_600)
-        assert [event.label for event in events] == ["cough", "cough", "crying", "sneeze", "cough"], engine
+    events = hear(make(shared / "models", engine="yamnet"), kiosk + np.float32(0.02), 1_600)
+    assert [event.label for event in events] == ["cough", "cough", "crying", "sneeze", "cough"]
 
 
 @pytest.mark.parametrize("offset", [-0.02, 0.005, 0.01, 0.3])
@@ -126,7 +122,7 @@ def test_a_quiet_cough_is_heard_on_an_offset(offset: float) -> None:
     assert [(e.label, round(e.start, 1)) for e in moved] == [(e.label, round(e.start, 1)) for e in plain]
 
 
-@pytest.mark.parametrize("engine", ["own", "auto", "yamnet"])
+@pytest.mark.parametrize("engine", ["own", "yamnet"])
 def test_speech_is_no_burst(shared: Path, engine: str) -> None:
     paths = sorted((shared / "data" / "bursts" / "speech").glob("*.ogg"))[::60]
     subject = make(shared / "models", engine=engine, labels=LABELS)
@@ -168,23 +164,7 @@ def test_without_yamnet_the_error_says_how_to_get_it() -> None:
         make(None, engine="yamnet")
 
 
-def test_a_second_opinion_is_asked_for_only_where_the_config_says_so(shared: Path) -> None:
-    (spec,) = edge_agent_register_analyzers()
-    assert spec.models(spec.settings()) == ("burst",)
-    context = AnalyzerContext(Models(shared / "models"))
-    assert isinstance(make_engine(spec.settings(), context), OwnEngine)
-    assert isinstance(make_engine(spec.settings(engine="auto"), context), SecondOpinionEngine)
-
-
-def test_auto_without_yamnet_is_the_own_model(made: np.ndarray) -> None:
-    """A fresh install hears."""
-    part = made[15 * AUDIO_RATE : 40 * AUDIO_RATE]
-    alone, auto = (hear(make(None, engine=engine), part, 1_024) for engine in ("own", "auto"))
-    assert alone == auto
-    assert [event.label for event in auto] == ["cough", "cough", "crying"]
-
-
 def test_a_damaged_yamnet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "yamnet.tflite").write_bytes(b"\0" * 64)
-    with pytest.raises(ModelError, match="pull it again"):
-        make(tmp_path, engine="auto")
+    with pytest.raises(ModelError, match="yamnet"):
+        make(tmp_path, engine="yamnet")

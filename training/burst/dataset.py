@@ -17,10 +17,9 @@ import numpy.typing as npt
 from edge_agent_burst import LABELS, REJECTIONS
 from edge_agent_burst.frontend import BANDS, HOP, relative
 from edge_agent_burst.own import WINDOW_FRAMES
-from edge_agent_burst.second import overall
 from edge_agent_burst.yamnet import WINDOW as YAMNET_WINDOW
 from training.burst.corpus import CLASSES, NO_LABEL
-from training.burst.features import LEAD, STRIDE
+from training.burst.yamnet import LEAD, STRIDE, overall
 
 Array = npt.NDArray[np.float32]
 

@@ -3,8 +3,8 @@
     python -m training.burst.dump --weights runs/v1/weights.pt --corpus runs/corpus --out runs/v1
 
 Several ``--weights`` are averaged, and the batch norms of what comes out measured anew. Writes ``parity.json`` (see
-:mod:`training.burst.parity`) and, into ``--out``, ``weights.npz``; ``calibration.npz`` with windows as in training and
-the network's probabilities for them; and, given ``--teacher``, the plugin's ``second_opinion.npz``.
+:mod:`training.burst.parity`) and, into ``--out``, ``weights.npz`` and ``calibration.npz``: windows as in training and
+the network's probabilities for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from training.burst import parity
 from training.burst.corpus import CLASSES
 from training.burst.dataset import Sampler, load
 from training.burst.network import BurstNet
-from training.burst.train import Teacher
 
 
 def average(paths: list[Path]) -> dict[str, torch.Tensor]:
@@ -38,20 +37,12 @@ def settle(net: BurstNet, sampler: Sampler, windows: int = 16_000) -> None:
     net.eval()
 
 
-def head(teacher: Teacher) -> dict[str, np.ndarray]:
-    """The teacher as one linear layer on the square roots of YAMNet's embedding."""
-    weight = teacher.linear.weight / teacher.scale
-    bias = teacher.linear.bias - weight @ teacher.mean
-    return {"weight": weight.detach().numpy().astype(np.float16), "bias": bias.detach().numpy().astype(np.float32)}
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--weights", type=Path, nargs="+", required=True)
     parser.add_argument("--corpus", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path)
     parser.add_argument("--windows", type=int, default=600)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -68,10 +59,6 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     np.savez(args.out / "weights.npz", **{name: value.numpy() for name, value in net.state_dict().items()})
     np.savez(args.out / "calibration.npz", windows=batch.windows, probabilities=probabilities)
-    if args.teacher:
-        teacher = Teacher()
-        teacher.load_state_dict(torch.load(args.teacher))
-        np.savez(args.out / "second_opinion.npz", **head(teacher))
 
 
 if __name__ == "__main__":

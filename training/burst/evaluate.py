@@ -2,7 +2,7 @@
 
 A data folder holds one sub-folder of sound files per label; ``speech`` and ``background`` measure false events. On the
 project's own recordings only those whose source was never trained on count for recall; false events are counted over
-everything. Engines: ``own``, and ``auto`` and ``yamnet`` where YAMNet is installed.
+everything. Engines: ``own``, and ``yamnet`` where it is installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from training.burst import recordings, scenes
 from training.burst.recordings import RATE, Recording
 
 DEFAULT_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "bursts"
-ENGINES = ("own", "auto", "yamnet")
+ENGINES = ("own", "yamnet")
 _BLOCK = RATE // 10
 
 

@@ -18,8 +18,8 @@ from torch import nn
 
 from training.burst.corpus import CLASSES
 from training.burst.dataset import Sampler, load
-from training.burst.features import constant
 from training.burst.network import BurstNet
+from training.burst.yamnet import constant
 
 
 def thaw(content: bytes) -> BurstNet:

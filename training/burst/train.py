@@ -21,12 +21,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edge_agent_burst.second import DOUBT
-from edge_agent_burst.yamnet import EMBEDDING
 from training.burst.corpus import CLASSES, NO_LABEL
 from training.burst.dataset import TEACHER_REAL_SHARE, Sampler, load
 from training.burst.layers import LAYERS
 from training.burst.network import BurstNet
+from training.burst.yamnet import DOUBT, EMBEDDING
 from training.precision import fast_bfloat16
 
 PROJECTED = 64

@@ -1,4 +1,4 @@
-"""Bookkeeping of the own engine and of the second opinion, with networks whose answers are known."""
+"""Bookkeeping of the engines, with networks whose answers are known."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from edge_agent_burst.analyzer import make_engine
 from edge_agent_burst.events import Reading
 from edge_agent_burst.frontend import BANDS, LogMel, relative
 from edge_agent_burst.own import CLASSES, WINDOW_FRAMES, OwnEngine
-from edge_agent_burst.second import HEARD, Head, SecondOpinionEngine
-from edge_agent_burst.yamnet import by_class
+from training.burst.yamnet import by_class
 
 HOP = 3_840
 
@@ -78,49 +77,8 @@ def test_drain_follows_the_sound_with_silence_and_reset_forgets() -> None:
     assert next(iter(engine.feed(noise(0.3)))).end == pytest.approx(0.256)
 
 
-def identity_head(favourite: str) -> Head:
-    bias = np.array([8.0 if name == favourite else 0.0 for name in CLASSES], np.float32)
-    return Head(np.zeros((len(CLASSES), 1024), np.float32), bias)
-
-
-class Yamnet(Network):
-    """Always the same scores for AudioSet's classes, by index, and an empty embedding."""
-
-    def __init__(self, scores: dict[int, float] | None = None) -> None:
-        super().__init__(np.zeros((1, 521), np.float32))
-        for index, score in (scores or {}).items():
-            self.answer[0, index] = score
-
-    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
-        return [np.zeros((1, 1024), np.float32), *super().__call__(x)]
-
-
-def test_yamnet_is_asked_only_when_there_is_a_suspicion() -> None:
-    yamnet = Yamnet()
-    calm = OwnEngine(Network(probabilities(cough=0.1, speech=0.9)), HOP)
-    readings = list(SecondOpinionEngine(calm, yamnet, identity_head("cough")).feed(noise(3.0)))
-    assert not yamnet.inputs
-    assert readings[-1].scores["cough"] == pytest.approx(0.1)
-
-
-SPEECH, COUGH, GROAN = 0, 42, 33
-"""Indices of AudioSet's classes."""
-
-
-def test_the_head_is_heard() -> None:
-    torn = OwnEngine(Network(probabilities(cough=0.5, sneeze=0.5)), HOP)
-    engine = SecondOpinionEngine(torn, Yamnet({COUGH: 0.9}), identity_head("sneeze"))
-    reading = list(engine.feed(noise(3.0)))[-1]
-    assert reading.scores["sneeze"] > 0.8
-    assert sum(reading.scores.values()) == pytest.approx(1.0, abs=1e-3)
-
-
-@pytest.mark.parametrize(("heard", "likely"), [(SPEECH, False), (GROAN, True)])
-def test_what_yamnet_thinks_counts(heard: int, likely: bool) -> None:
-    unsure = OwnEngine(Network(probabilities(groan=0.5, speech=0.5)), HOP)
-    engine = SecondOpinionEngine(unsure, Yamnet({heard: 0.9}), Head(np.zeros((11, 1024)), np.zeros(11)))
-    reading = list(engine.feed(noise(3.0)))[-1]
-    assert (reading.scores["groan"] > 0.5) is likely
+COUGH = 42
+"""AudioSet's class."""
 
 
 def test_yamnet_tells_families_apart_not_their_members() -> None:
@@ -132,32 +90,12 @@ def test_yamnet_tells_families_apart_not_their_members() -> None:
     assert told["background"] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("block", [1_000, 60_000])
-def test_yamnet_hears_the_moment_the_own_model_judged(block: int) -> None:
-    yamnet, samples = Yamnet(), noise(4.0)
-    engine = SecondOpinionEngine(OwnEngine(Network(probabilities(cough=0.9)), HOP), yamnet, identity_head("cough"))
-    readings: list[Reading] = []
-    for begin in range(0, len(samples), block):
-        readings += engine.feed(samples[begin : begin + block])
-    per_reading = len(yamnet.inputs) // len(readings)
-    last_heard = yamnet.inputs[-per_reading]
-    ends = [k for k in range(HEARD, len(samples) + 1) if np.array_equal(samples[k - len(last_heard) : k], last_heard)]
-    assert ends
-    assert abs(ends[0] / AUDIO_RATE - readings[-1].end) <= HOP / AUDIO_RATE
-
-
-def test_the_bundled_head_fits_the_classes() -> None:
-    probabilities = Head.bundled()(np.random.default_rng(0).random(1024).astype(np.float32))
-    assert probabilities.shape == (len(CLASSES),)
-    assert probabilities.sum() == pytest.approx(1.0, abs=1e-4)
-
-
 class _Nothing:
     def locate(self, name: str) -> Path:
         raise ModelError(f"no {name}")
 
 
-@pytest.mark.parametrize(("engine", "missing"), [("auto", "burst"), ("own", "burst"), ("yamnet", "yamnet")])
+@pytest.mark.parametrize(("engine", "missing"), [("own", "burst"), ("yamnet", "yamnet")])
 def test_a_missing_model_is_an_error(engine: str, missing: str) -> None:
     with pytest.raises(ModelError, match=missing):
         make_engine(BurstSettings(engine=engine), AnalyzerContext(_Nothing()))

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import TfliteModel
-from edge_agent_burst.yamnet import with_inner_output
+from training.burst.yamnet import with_inner_output
 
 
 def test_the_embedding_comes_out(shared: Path) -> None:

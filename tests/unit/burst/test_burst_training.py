@@ -14,11 +14,11 @@ from edge_agent.domain.errors import MediaError
 from edge_agent_burst import LABELS, REJECTIONS
 from edge_agent_burst.events import LabelPolicy, Reading
 from edge_agent_burst.own import CLASSES, POLICIES, WINDOW_FRAMES
-from edge_agent_burst.second import overall
 from training.burst import corpus, scenes
 from training.burst.dataset import SHARE, UNLABELLED_SHARE, Clip, Sampler, yamnet_at
 from training.burst.evaluate import Heard, choose, evaluate, summarise, table
 from training.burst.recordings import Recording, find, source_of
+from training.burst.yamnet import overall
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_figures_of_a_known_outcome() -> None:
     assert report["detected"]["confusion"]["cough"] == {"cough": 1, "none": 1}
     assert report["false_events"]["default_labels"]["per_hour"] == {"speech": 50.0, "background": 0.0}
     assert report["false_events"]["all_labels"]["per_hour"] == {"speech": 50.0, "background": 100.0}
-    text = table({"data": "x", "split": "all", "engines": {"own": report, "auto": {"unavailable": "no yamnet"}}})
+    text = table({"data": "x", "split": "all", "engines": {"own": report, "yamnet": {"unavailable": "no yamnet"}}})
     assert "| cough | 2 | 0.500 | 0.500 | cough 1, none 1 |" in text
     assert "no yamnet" in text
 
