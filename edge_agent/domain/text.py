@@ -1,7 +1,7 @@
-"""Text that is fit to show: control characters spelled out, addresses and known secrets masked.
+"""Sanitize text for output: escape control characters, mask addresses and known secrets; suggest corrections.
 
-One strict parser, :func:`parse_address`, decides what of a network address may be seen; what it does not understand
-whole is masked whole. Whatever leaves the program as text (log, health, findings, tables) passes through here.
+The strict parser :func:`parse_address` decides which parts of a network address are shown; an address that it cannot
+parse is masked as a whole. All text output of the program (log, health, findings, tables) passes through here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from urllib.parse import quote, unquote
 MASK = "***"
 
 SHORTEST = 4
-"""Values shorter than this are masked under their key only: replacing every "a" would leave nothing to read."""
+"""Values shorter than this are masked under their key only: replacing every "a" would make text unreadable."""
 
 LONG = 10
-"""A part of a path or of a query as long as this may be a token, whatever it is called."""
+"""A part of a path or query of this length may be a token, whatever its name."""
 
 _PART = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
 _ADDRESS = re.compile(
@@ -46,9 +46,9 @@ _HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 
 def printable(text: str, *, lines: bool = True) -> str:
-    r"""``text`` with everything that could command a terminal or cannot be encoded spelled out, as ``\x1b``.
+    r"""Escape characters of ``text`` that control a terminal or cannot be encoded, as ``\x1b``.
 
-    Bytes of a file name that are not UTF-8 appear as ``\xe9``. ``lines=False`` spells out line breaks and tabs, too.
+    Bytes of a file name that are not UTF-8 appear as ``\xe9``. ``lines=False`` escapes line breaks and tabs, too.
     """
     text = _HARMFUL.sub(lambda match: _spelled(match.group()), text)
     return text if lines else text.replace("\n", "\\n").replace("\t", "\\t")
@@ -56,7 +56,7 @@ def printable(text: str, *, lines: bool = True) -> str:
 
 def _spelled(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python carries a byte that is not UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: a byte that is not UTF-8
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
@@ -77,7 +77,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "known here: 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A network address that was understood whole. As text it is what may be shown; ``whole`` is what to connect to."""
+    """Parsed network address. ``str`` gives the part that may be shown; ``whole`` is the address to connect to."""
 
     scheme: str
     host: str
@@ -88,14 +88,14 @@ class Address:
     query: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        """Scheme, host and port. Paths and queries of cameras and hooks hold passwords, too."""
+        """Scheme, host and port; paths and queries of cameras and webhooks may contain passwords."""
         login = f"{MASK}@" if self.login else ""
         port = "" if self.port is None else f":{self.port}"
         rest = f"/{MASK}" if self.path.strip("/") or self.query else self.path
         return f"{self.scheme}://{login}{self.host}{port}{rest}"
 
     def secrets(self) -> Iterator[str]:
-        """What must not be seen, as it is written and as it is meant."""
+        """Yield the parts to mask: login, password, path, query and their long values."""
         if self.login:
             yield self.login
             yield self.login.partition(":")[2]
@@ -108,10 +108,10 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The address ``text``, in which special characters must be percent-encoded.
+    """Parse the address ``text``, in which special characters must be percent-encoded.
 
     Raises:
-        ValueError: it cannot be understood in one way only; says what to write instead and repeats nothing of it.
+        ValueError: invalid or ambiguous; the message has the remedy and no part of the address.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"] or 1) not in range(1, 65536):
@@ -128,7 +128,7 @@ def parse_address(text: str) -> Address:
 
 
 def _complaint(text: str) -> str:
-    """Why :func:`parse_address` refuses ``text``."""
+    """Reason for which :func:`parse_address` refuses ``text``."""
     rest = _BRACKETED.sub("", text.partition("://")[2])
     unfit = _UNFIT.search(rest)
     host = re.split(r"[/?]", rest, maxsplit=1)[0]
@@ -152,7 +152,7 @@ def _write_as(character: str, more: str = "") -> str:
 
 
 def mask_addresses(text: str) -> str:
-    """``text`` in which addresses with a login or a query, or that cannot be understood, are masked."""
+    """Mask the addresses in ``text`` that have a login or a query, or that cannot be parsed."""
     return _IN_TEXT.sub(_masked, text)
 
 
@@ -169,12 +169,12 @@ def _masked(match: re.Match[str]) -> str:
 
 
 def is_secret_key(key: str) -> bool:
-    """Whether a key of this name holds a secret itself; ``password_file`` only says where one is."""
+    """Whether the value of a key of this name is a secret; ``password_file`` is only the path of one."""
     return bool(_SECRET_KEY.fullmatch(key)) and not _POINTER_KEY.search(key)
 
 
 class Redactor:
-    """Masks ``secrets``, in every form in which they may be written, and addresses."""
+    """Mask ``secrets``, in every form in which they may be written, and addresses."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST}
@@ -183,13 +183,13 @@ class Redactor:
         self._known = re.compile("|".join(known), re.IGNORECASE) if known else None
 
     def text(self, text: str) -> str:
-        """``text`` without known secrets and with addresses masked."""
+        """Mask known secrets and addresses in ``text``."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
         return mask_addresses(text)
 
     def texts(self, value: Any) -> Any:
-        """A JSON-like ``value`` with every text in it treated by :meth:`text`."""
+        """Apply :meth:`text` to every text in a JSON-like ``value``."""
         if isinstance(value, Mapping):
             return {self.text(str(key)): self.texts(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -198,7 +198,7 @@ class Redactor:
 
 
 def _forms(secret: str) -> set[str]:
-    """``secret`` as it stands in addresses, in JSON and in Python's messages, encoded and decoded."""
+    """Forms of ``secret`` in addresses, in JSON and in messages of Python, encoded and decoded."""
     plain = {secret, unquote(secret)}
     encoded = {quote(form, safe=safe, errors="surrogateescape") for form in plain for safe in ("", "/", "!$&'()*+,;=:")}
     written = {json.dumps(form, ensure_ascii=ascii)[1:-1] for form in plain for ascii in (True, False)}  # noqa: A001

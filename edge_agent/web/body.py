@@ -1,7 +1,7 @@
-"""The body of a request on its way to the application: bounded in size and in time, whatever its header says.
+"""Bodies of requests, bounded in size and time whatever their header says; problem documents; pictures in memory.
 
-A client that is answered before all of its body was read would lose the answer when the connection is closed on it, so
-a bit of what still comes is read and forgotten first.
+A client that is answered before its whole body was read loses the answer when the connection is closed, so a part of
+the rest is read and discarded first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemDocument(MessagePart):
-    """Why a request is refused (RFC 9457)."""
+    """Problem document of a refused request (RFC 9457)."""
 
     type: str
     title: str = Field(description="Name of the status.")
@@ -39,7 +39,7 @@ class ProblemDocument(MessagePart):
 
 
 class ProblemError(Exception):
-    """Why a request is refused: an HTTP status and a sentence, and ``more`` members of the document."""
+    """Refusal of a request: an HTTP status, a sentence, and ``more`` members of the problem document."""
 
     def __init__(
         self,
@@ -54,17 +54,17 @@ class ProblemError(Exception):
         self.more = more or {}
 
     def response(self) -> Response:
-        """The problem document."""
+        """Return the response with the problem document."""
         return JSONResponse(document(self.status, str(self)) | dict(self.more), self.status, self.headers, MEDIA_TYPE)
 
 
 def document(status: int, detail: str) -> dict[str, object]:
-    """The members of a problem document."""
+    """Return the members of a problem document."""
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
 
 
 def problem_of(errors: Sequence[Any]) -> str:
-    """The first of pydantic's ``errors`` in one line: the parameter or field, and what is wrong with it."""
+    """Return the first of pydantic's ``errors`` in one line: the parameter or field, and the reason."""
     first = errors[0]
     where = [str(part) for part in first["loc"] if part not in ("query", "path", "body")]
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -95,24 +95,24 @@ async def on_failure(_request: Request, _error: Exception) -> Response:
 
 
 async def on_departure(_request: Request, _error: Exception) -> Response:
-    """End the request of a client that has left in the middle of it; this is no failure."""
+    """End the request of a client that disconnected during it, without an error in the log."""
     return Response(status_code=400)
 
 
 BODY = 64 * 1024
 """Bytes of a body, where no route has a limit of its own."""
 BODY_S = 10.0
-"""Seconds in which it must be here."""
+"""Seconds in which a body must arrive."""
 TOO_LARGE = f"a body may have {BODY} bytes"
 CLOSE = {"connection": "close"}
 
 REST = 8 * 1024 * 1024
-"""Bytes read and forgotten, at most, of a body that nobody wants."""
+"""Bytes read and discarded, at most, of a body that no route reads."""
 REST_S = 2.0
 
 
 class Body:
-    """``receive`` of one request; without ``bounded`` its route sees to the limits."""
+    """``receive`` and ``send`` of one request; without ``bounded`` its route enforces the limits."""
 
     def __init__(self, receive: Receive, *, bounded: bool) -> None:
         self._receive = receive
@@ -122,7 +122,7 @@ class Body:
         self._until = asyncio.get_running_loop().time() + BODY_S
 
     async def receive(self) -> Message:
-        """The next message. Raises ProblemError when the body is too large or too slow."""
+        """Return the next message. Raises ProblemError when the body is too large or too slow."""
         if self._whole or not self._bounded:
             return await self._next()
         try:
@@ -135,7 +135,7 @@ class Body:
         return message
 
     async def answer(self, message: Message, send: Send) -> None:
-        """``send`` what the application sends; the end of it only when the rest of the body has come."""
+        """Pass ``send`` what the application sends, its end only after the rest of the body has arrived."""
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if last and not self._whole:
             await send({**message, "more_body": True})
@@ -159,7 +159,7 @@ class Body:
 
 @contextmanager
 def in_memory(content: bytes) -> Iterator[Path]:
-    """A path under which ``content`` can be opened, as often as wanted, until the block ends (Linux)."""
+    """Provide a path under which ``content`` can be opened any number of times until the block ends (Linux)."""
     descriptor = os.memfd_create("upload")
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
@@ -174,7 +174,7 @@ PIXELS = 4096 * 4096
 
 
 def too_large(width: int, height: int) -> str | None:
-    """Why a picture of that size is not decoded, None when it is."""
+    """Return why a picture of that size is refused, or None when it is decoded."""
     if width * height <= PIXELS:
         return None
     return f"the picture is too large: {width} x {height}, the limit is {PIXELS / 1e6:.1f} million pixels (4096 x 4096)"

@@ -1,6 +1,8 @@
-"""A WebSocket on which each message of a client is answered by one, in order, and one at a time over all connections
-of an endpoint: the device has few cores and its own work to do. Connections take turns, one message each. Silence,
-size, number, memory and reading speed are bounded.
+"""WebSocket endpoints that answer each message with one, and limits of the connections of the server.
+
+Messages are answered in order and one at a time over all connections of an endpoint, because the device has few cores
+and the agent needs them. Connections take turns (round robin). Idle time, size, number, memory and reading speed are
+bounded.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ TOO_BIG, TRY_LATER, IDLE, BROKEN = 1009, 1013, 1000, 1011
 
 
 SESSION_MB = 7.0
-"""Megabytes that the models of one connection take, faces and emotions."""
+"""Megabytes of the models of one connection (faces and emotions)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +56,26 @@ class Limits:
 
 
 class Talker(Protocol):
-    """The work of one connection. Blocking; not for two threads at once."""
+    """Handler of the messages of one connection. Blocking, not thread-safe."""
 
     def answer(self, text: str | bytes) -> dict[str, Any]:
-        """The answer to a message; what is wrong with it is an answer too. Raises EdgeAgentError to end it all."""
+        """Answer a message; an invalid one with an error. Raises EdgeAgentError to close the connection."""
         ...
 
     def rest(self) -> None:
-        """Free the models: others need the memory, and this client has been silent for longest."""
+        """Free the models for other connections, when this one has been idle for longest."""
         ...
 
     def close(self) -> None:
-        """The connection is over."""
+        """Free everything at the end of the connection."""
         ...
 
 
 def from_base64(text: str) -> bytes:
-    """The bytes of base64, of either alphabet, in lines or not, padded or not; or of a data URL that holds it.
+    """Decode base64 of either alphabet, with or without line breaks and padding, or a data URL that contains it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not base64.
     """
     head, comma, rest = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
     if head and not (comma and head.lower().rstrip().endswith(";base64")):
@@ -83,7 +85,7 @@ def from_base64(text: str) -> bytes:
     text = rest.translate(_PLAIN).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError as error:  # binascii's own, or for letters outside of ASCII
+    except ValueError as error:  # from binascii, or for characters outside ASCII
         raise ValueError("could not be decoded as base64") from error
 
 
@@ -91,7 +93,7 @@ _PLAIN = str.maketrans("-_", "+/", " \t\r\n")
 
 
 class _Shared:
-    """A talker that may be closed while it is at work: it is when that is done."""
+    """Talker that may be closed during a call: it is closed when the call returns."""
 
     def __init__(self, talker: Talker) -> None:
         self._talker = talker
@@ -126,20 +128,20 @@ class _Shared:
 
 
 class Conversation:
-    """An endpoint; ``meet`` makes who answers a new connection."""
+    """Endpoint; ``meet`` makes the :class:`Talker` of a new connection."""
 
     def __init__(self, meet: Callable[[], Talker], limits: Limits) -> None:
         self._meet = meet
         self._limits = limits
         self._connected = 0
         self._awake: dict[_Shared, None] = {}
-        """Who may hold models, the one silent for longest first."""
+        """Talkers with models, least recently used first."""
         self._turn = asyncio.Lock()
-        """First come, first served; a connection waits with one message at most, so this is round robin. anyio's own
-        limiter lets newcomers pass those who wait."""
+        """First come, first served; a connection waits with at most one message, so this is round robin. The limiter of
+        anyio lets new requests overtake waiting ones."""
 
     async def serve(self, socket: WebSocket) -> None:
-        """Answer one client until it leaves or a limit is reached."""
+        """Answer one client until it disconnects or a limit is reached."""
         await socket.accept()
         if self._connected >= self._limits.connections:
             await socket.close(TRY_LATER, "too many connections; try again later")
@@ -182,7 +184,7 @@ class Conversation:
                 return
 
     async def _make_room(self, talker: _Shared) -> None:
-        """Let ``talker`` hold models; who has been silent for longest gives up its own when there are too many."""
+        """Let ``talker`` load models; above the limit, the models of the least recently used one are freed."""
         self._awake.pop(talker, None)
         self._awake[talker] = None
         while len(self._awake) > self._limits.awake:
@@ -203,10 +205,10 @@ WAIT_S = 10.0
 """Seconds that a request may take to arrive (without its body, see :mod:`edge_agent.web.body`), or an answer to be
 read a bit further."""
 UNREAD = 8 * 1024 * 1024
-"""Bytes that may wait for a client to read them; more than any answer has."""
+"""Bytes that may wait for a client to read them; larger than any answer."""
 
 MESSAGE = 64 * 1024
-"""Bytes of a message to a WebSocket where nobody needs more."""
+"""Bytes of a message to a WebSocket, except at the paths ``roomy``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +219,9 @@ class _Seen:
 
 
 class Connections:
-    """Holds the connections of one server to the limits; ``most`` at a time. All on the server's event loop.
+    """Enforce the limits of the connections of one server; ``most`` at a time. Runs on the event loop of the server.
 
-    A WebSocket takes messages of :data:`MESSAGE` bytes; at the paths ``roomy`` as many as uvicorn is told.
+    A WebSocket takes messages of :data:`MESSAGE` bytes; at the paths ``roomy`` as many as uvicorn allows.
     """
 
     def __init__(self, most: int, roomy: Collection[str] = ()) -> None:
@@ -228,7 +230,7 @@ class Connections:
         self._seen: dict[Any, _Seen] = {}
 
     def protocol(self) -> type[asyncio.Protocol]:
-        """What uvicorn makes of every connection."""
+        """Return the protocol class that uvicorn instantiates for every connection."""
         limits = self
 
         class Limited(H11Protocol):
@@ -244,7 +246,7 @@ class Connections:
 
     @staticmethod
     def attentive(protocol: type[Any]) -> type[asyncio.Protocol]:
-        """uvicorn's ``protocol`` for a WebSocket, which listens only while it is listened to."""
+        """WebSocket ``protocol`` of uvicorn that reads only while the application reads (back-pressure)."""
 
         class Attentive(protocol):  # type: ignore[misc]
             def pause_writing(self) -> None:
@@ -259,7 +261,7 @@ class Connections:
         return Attentive
 
     def config_at(self, target: bytes, config: uvicorn.Config) -> uvicorn.Config:
-        """``config`` for the WebSocket that ``target`` of a request asks for."""
+        """Return ``config`` with the message limit of the path ``target``."""
         if target.partition(b"?")[0].decode("latin-1") in self._roomy:
             return config
         small = copy.copy(config)
@@ -267,7 +269,7 @@ class Connections:
         return small
 
     def admit(self, new: Any, among: Collection[Any]) -> None:
-        """``new`` is now ``among`` the connections: one has to go when there are too many."""
+        """Add ``new`` to ``among``, and close one connection when there are too many."""
         present = [connection for connection in among if not connection.transport.is_closing()]
         self._seen[new] = _Seen(None, 0, time.monotonic())
         if len(present) > self._most:
@@ -275,7 +277,7 @@ class Connections:
             min(idle, key=lambda connection: self._seen[connection].since).transport.abort()
 
     def look(self, among: Collection[Any]) -> None:
-        """Cut off who kept the server waiting for too long; call it a few times a second."""
+        """Close connections that exceeded a time limit; to be called a few times a second."""
         now = time.monotonic()
         seen: dict[Any, _Seen] = {}
         for connection in among:
@@ -287,12 +289,12 @@ class Connections:
 
 
 def _asks(connection: Any) -> bool:
-    """Whether a request is awaited; never of a WebSocket."""
+    """Whether a request is awaited on the connection; False for a WebSocket."""
     return hasattr(connection, "cycle") and (connection.cycle is None or connection.cycle.response_complete)
 
 
 def _progress(before: _Seen | None, connection: Any, now: float) -> _Seen:
-    """``since`` is when the client last read something or began another request."""
+    """Update ``since``, the time at which the client last read something or began another request."""
     cycle, unread = getattr(connection, "cycle", None), connection.transport.get_write_buffer_size()
     if before is None or before.cycle is not cycle or unread < before.unread or (unread and not before.unread):
         return _Seen(cycle, unread, now)

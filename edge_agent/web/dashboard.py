@@ -1,6 +1,7 @@
-"""The dashboard: one page and its modules, from this package alone; and the form that asks a browser for the token.
+"""Dashboard: one page with its modules, served from this package, and the login form for the token.
 
-The token is kept in a cookie that scripts cannot read and other sites cannot use. Nothing is asked of other hosts.
+The token is kept in a cookie that scripts cannot read (HttpOnly) and other sites cannot use (SameSite). No request goes
+to another host.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _FORM = {"referrer-policy": "same-origin"}
 
 
 def routes(token: str) -> list[BaseRoute]:
-    """The page at ``/`` (clients that do not ask for HTML are told that somebody is here), its files and the form."""
+    """Return the routes of the page at ``/`` (a short text unless HTML is accepted), its files and the form."""
 
     async def page(request: Request) -> Response:
         if "text/html" not in request.headers.get("accept", ""):

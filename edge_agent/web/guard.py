@@ -1,7 +1,7 @@
-"""Decide who may ask, before anything else does: host, origin, path, token and size, on plain ASGI, HTTP and WebSocket.
+"""Access control of HTTP and WebSocket requests, as ASGI middleware: host, origin, path, token and size.
 
-The Host check keeps out names that an attacker's DNS points here, the Origin check pages of other sites that the config
-does not list, the token everybody else. Answers are problem documents (RFC 9457), for a WebSocket in place of its
+The Host check prevents DNS rebinding, the Origin check requests from pages of sites that the config does not list, the
+token all other access. Answers are problem documents (RFC 9457), for a WebSocket in place of its
 upgrade. Preflight and headers of CORS for listed origins are Starlette's.
 """
 
@@ -35,7 +35,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 ANY_ORIGIN, NO_ORIGIN = "*", "null"
-"""Entries of ``web.allowed_origins`` that name no site: every page, and pages without an origin (files, sandboxes)."""
+"""Entries of ``web.allowed_origins`` that are no site: every page, and pages without an origin (files, sandboxes)."""
 _TOKEN_FILE = "the first line of the file web.token_file (default: web-token in the state folder)"
 
 
@@ -51,7 +51,7 @@ from another port of this host."""
 @dataclass(frozen=True, slots=True)
 class Rules:
     """``hosts`` without ports; ``free`` paths need no token, those that end in ``/`` with all below them; ``roomy``
-    paths bound their bodies themselves; pages of ``origins`` may ask as well as our own."""
+    paths bound their bodies themselves; pages of ``origins`` are allowed like our own."""
 
     token: str
     hosts: Collection[str]
@@ -78,7 +78,7 @@ class Guard:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let through what the rules allow."""
+        """Pass on the requests that the rules allow; answer the others."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -100,13 +100,13 @@ class Guard:
             await app(scope, body.receive, _dressed(lambda message: body.answer(message, send)))
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that comes from where it may, if its path, token and size are right."""
+        """Serve a request of an allowed host and origin, if path, token and size are allowed."""
         refusal = self._refusal(scope)
         app = self._app if refusal is None else _Refusal(*refusal)
         await app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and reason. An unknown path is told first, the size last: it matters only to who may send at all."""
+        """Status and reason of a refusal. An unknown path comes first, the size last, after the token."""
         match = self._match(scope)
         if match is Match.NONE:
             return self._unknown(scope)
@@ -123,7 +123,7 @@ class Guard:
         return self._unfit_body(scope, headers) if match is Match.FULL else None
 
     def _match(self, scope: Scope) -> Match:
-        """How well a route fits; a slash too many or too few is redirected by the application."""
+        """Match of the best route; the application redirects a path with a slash too many or too few."""
         path: str = scope["path"]
         other = path.rstrip("/") if path.endswith("/") else f"{path}/"
         scopes = (scope, {**scope, "path": other}) if scope["type"] == "http" else (scope,)
@@ -151,9 +151,9 @@ class Guard:
         return any(path == free or (free.endswith("/") and path.startswith(free)) for free in self._rules.free)
 
     def _tokens(self, scope: Scope, headers: Headers) -> list[str]:
-        """Every token that a client gave, in whichever place.
+        """Tokens of a request, from every place where one is accepted.
 
-        Cookies, which browsers add by themselves, count for our own pages and those of origins listed by name only.
+        Cookies, which browsers add on their own, count only for our own pages and those of origins listed by name.
         """
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         found = [bearer.strip()] if scheme.lower() == "bearer" else []
@@ -170,7 +170,7 @@ class Guard:
 
 
 def _own(origin: str, host: str) -> bool:
-    """Whether the page that asks came from here."""
+    """Whether the request comes from a page of this server."""
     try:
         return urlsplit(origin).netloc == host
     except ValueError:
@@ -178,7 +178,7 @@ def _own(origin: str, host: str) -> bool:
 
 
 def _dressed(send: Send) -> Send:
-    """``send`` with our headers on the answer."""
+    """``send`` that adds our headers to the response."""
 
     async def sending(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
@@ -191,7 +191,7 @@ def _dressed(send: Send) -> Send:
 
 
 def _is_page(scope: Scope) -> bool:
-    """Whether a person asks, with a browser, for the dashboard or the API's documentation."""
+    """Whether a browser navigates to the dashboard or the documentation of the API."""
     return (
         scope["type"] == "http"
         and scope["path"] in ("/", "/docs")
@@ -206,7 +206,7 @@ def _host(header: str) -> str:
 
 
 def fields(text: str) -> Mapping[str, list[str]]:
-    """Of a query or form; none when there are too many to be one of ours."""
+    """Fields of a query or form; none when there are more than any of ours has."""
     try:
         return parse_qs(text, max_num_fields=50)
     except ValueError:
@@ -214,17 +214,16 @@ def fields(text: str) -> Mapping[str, list[str]]:
 
 
 def cookies(headers: Headers, name: str) -> list[str]:
-    """The values of every cookie of that name, whatever other applications of this host have put beside it.
+    """Values of every cookie of that name, among malformed cookies of other applications.
 
-    Cookies do not know ports, so those of neighbours come too, well formed or not; :mod:`http.cookies` gives up at the
-    first odd one.
+    Cookies are shared by all ports of a host; :mod:`http.cookies` stops at the first malformed one.
     """
     pairs = (pair.partition("=") for line in headers.getlist("cookie") for pair in line.split(";"))
     return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
 class _Refusal:
-    """Answers with a problem; a person who asks for the page without a token with the form for it."""
+    """ASGI application that answers with a problem document, or with the login form for a browser without a token."""
 
     def __init__(self, status: int, detail: str) -> None:
         self._status = status

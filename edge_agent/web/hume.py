@@ -55,7 +55,7 @@ class Stream:
         self._heard = np.zeros(0, np.float32)
 
     def answer(self, text: str | bytes) -> dict[str, Any]:
-        """The answer to a message; what is wrong with it is an answer too."""
+        """Answer a message; an invalid one with an error."""
         value: dict[str, Any] = {}
         try:
             value = messages.parse(text)
@@ -153,7 +153,7 @@ class Stream:
         context = self._heard[len(self._heard) - max(0, min(wanted - len(heard), len(self._heard))) :]
         samples = np.concatenate([context, heard])
         self._heard = samples[max(0, len(samples) - wanted) :] if wanted else samples[:0]
-        with self._open(["burst"]) as session:  # its own, so that a burst is told whole and at once
+        with self._open(["burst"]) as session:  # a session of its own, so that bursts are complete and immediate
             session.sound(samples, AUDIO_RATE)
             events = session.finish().events
         found = messages.bursts(events, len(context) / AUDIO_RATE)
@@ -161,7 +161,7 @@ class Stream:
 
 
 def _answer(name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """One model's part of an answer: what is wrong with it is no reason to keep back what others found."""
+    """Answer of one model; its error does not affect the answers of the others."""
     try:
         return find()
     except StreamError as error:
@@ -183,7 +183,7 @@ def _no_model(name: str) -> dict[str, Any]:
 
 
 class _Look:
-    """Picks as many pictures a second as asked for, the first one always, and collects what is seen in them."""
+    """Sample pictures at the requested rate, beginning with the first, and collect the predictions."""
 
     def __init__(self, look: Callable[[Frame, float], VisionReport | None], options: FaceModel) -> None:
         self._look = look
@@ -192,10 +192,10 @@ class _Look:
         self._looked = 0
         self._found: list[dict[str, Any]] = []
         self.failure: StreamError | EdgeAgentError | None = None
-        """Why no picture is wanted any more."""
+        """Error after which no further picture is analysed."""
 
     def expect(self, width: int, height: int) -> None:
-        """Decide by the size that the file tells, before anything is decoded."""
+        """Check the size in the header of the file, before anything is decoded."""
         try:
             _check_pixels(width, height)
         except StreamError as error:
@@ -227,7 +227,7 @@ class _Look:
             )
 
     def outcome(self) -> dict[str, Any]:
-        """The answer. Raises StreamError when there was no picture, or what else went wrong with the pictures."""
+        """Return the answer. Raises StreamError without any picture, or the error of the pictures."""
         if self.failure is not None:
             raise self.failure
         if not self._looked:
@@ -236,7 +236,7 @@ class _Look:
 
 
 def decode(content: bytes, look: _Look | None, *, listen: bool = True) -> Samples:
-    """Give every picture to ``look``; return the sound, if somebody wants to ``listen``. Raises StreamError."""
+    """Pass every picture to ``look``; return the sound when ``listen`` is set. Raises StreamError."""
     if sniff_bytes(content) is None:
         raise StreamError(messages.UNKNOWN_FORMAT, _UNKNOWN)
     blocks = [np.zeros(0, np.float32)]
@@ -258,7 +258,7 @@ def decode(content: bytes, look: _Look | None, *, listen: bool = True) -> Sample
 
 
 def _wanted(info: MediaInfo, look: _Look | None, listen: bool) -> Iterator[Frame | AudioBlock]:
-    """What has to be decoded: no pictures that nobody looks at."""
+    """Items to decode: no pictures when they are not analysed."""
     if info.video is not None and look is not None and look.failure is None:
         yield from iter_media(info.path)
     elif listen and info.audio is not None:
@@ -282,7 +282,7 @@ __all__ = ["Limits", "routes"]
 def routes(
     open_session: Callable[..., Session] = Session, limits: Limits | None = None, reader: words.Reader | None = None
 ) -> list[BaseRoute]:
-    """The endpoint as routes for a Starlette application. ``open_session`` is called as :class:`Session` is.
+    """Return the routes of the endpoint for Starlette. ``open_session`` is called as :class:`Session` is.
     ``reader`` judges written words, here and elsewhere."""
     reads = reader or words.Reader(open_session)
     talk = Conversation(lambda: Stream(open_session, time.monotonic, reads), limits or Limits())

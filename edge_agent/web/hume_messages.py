@@ -1,7 +1,7 @@
-"""A message of Hume's streaming protocol, read and checked; and the codes by which it is answered when it is wrong.
+"""Messages of Hume's streaming protocol: parsing, validation, error codes and answers.
 
-The codes are those Hume documents. A field that this device cannot serve is accepted and has no effect (``facs``,
-``descriptions``); one of a wrong type is refused.
+The codes are those of Hume's documentation. A field that this device does not support is accepted and has no effect
+(``facs``, ``descriptions``); one of a wrong type is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NO_LANGUAGE = "W0104"
 
 
 class StreamError(Exception):
-    """What is wrong with a message, with Hume's code for it."""
+    """Error of a message, with Hume's code for it."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class FaceModel(_Part):
 
 
 class Models(_Part):
-    """``models``: which are asked. Those without a model on this device are known by name only."""
+    """``models``: the requested ones. Those that this device lacks are kept by name only."""
 
     face: FaceModel | None = None
     burst: dict[str, Any] | None = None
@@ -65,17 +65,17 @@ class Models(_Part):
 
     @property
     def asked(self) -> list[str]:
-        """All that are asked for."""
+        """Names of all requested models."""
         return [name for name in type(self).model_fields if getattr(self, name) is not None]
 
     @property
     def missing(self) -> list[str]:
-        """Asked for, and not on this device."""
+        """Names of requested models that this device lacks."""
         return [name for name in self.asked if name not in ("face", "burst", "language")]
 
 
 class Request(_Part):
-    """One message of a client."""
+    """Message of a client."""
 
     data: str | None = None
     models: Models | None = None
@@ -87,7 +87,7 @@ class Request(_Part):
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
-    """The JSON object in a message. Raises StreamError."""
+    """Parse the JSON object of a message. Raises StreamError."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -98,7 +98,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
 
 def check(value: dict[str, Any]) -> Request:
-    """The checked request. Raises StreamError."""
+    """Validate a request. Raises StreamError."""
     try:
         return Request.model_validate(value)
     except ValidationError as error:
@@ -108,7 +108,7 @@ def check(value: dict[str, Any]) -> Request:
 
 
 def media(request: Request) -> bytes:
-    """The bytes of ``data``, base64 or a data URL. Raises StreamError."""
+    """Decode ``data``, base64 or a data URL. Raises StreamError."""
     try:
         return from_base64(request.data or "")
     except ValueError as error:
@@ -144,7 +144,7 @@ def faces(
     threshold: float = 0.0,
     smallest: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """One prediction for each face seen. ``size``: width and height in pixels; ``at``: frame number and seconds."""
+    """Return one prediction for each face. ``size``: width and height in pixels; ``at``: frame number and seconds."""
     readings = {o.track: o.values for o in report.observations if o.name == "emotion"}
     found = []
     for tracked in report.faces:
@@ -182,5 +182,5 @@ def bursts(events: Iterable[Event], earlier: float) -> list[dict[str, Any]]:
 
 
 def outcome(predictions: Sequence[dict[str, Any]], warning: str, code: str) -> dict[str, Any]:
-    """A model's part of the answer: what it found, or the warning that it found nothing."""
+    """Answer of one model: its predictions, or a warning when there are none."""
     return {"predictions": list(predictions)} if predictions else {"warning": warning, "code": code}

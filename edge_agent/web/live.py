@@ -1,8 +1,8 @@
-"""What the agent posts, as it happens, to any number of clients: ``/api/v1/live`` (WebSocket) and
+"""Live stream of the messages of the event bus to any number of clients: ``/api/v1/live`` (WebSocket) and
 ``/stream-emotion-feed`` (server-sent events).
 
-The agent's threads only hand a posting over. Each client has a bounded queue: one that does not read is dropped, and
-neither the agent nor the other clients notice.
+The threads of the agent only enqueue a message. Each client has a bounded queue; a client that does not read is
+disconnected, without any effect on the agent and the other clients.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from edge_agent.live.bus import BusMessage, EventBus
 from edge_agent.web.body import ProblemError
 
 QUEUE = 64
-"""Messages that may wait for a slow client; more and it is dropped."""
+"""Messages that may wait for a slow client; with more it is disconnected."""
 PING_S = 15.0
-"""A client that hears nothing else for so long hears this: it shows dead connections on both sides."""
+"""Seconds without a message after which a ping is sent: it reveals dead connections on both sides."""
 SEND_S = 10.0
 EVENTS = "text/event-stream"
 TRY_LATER, TOO_SLOW, STOPPING = 1013, 1008, 1012
 
 
 class Client:
-    """What waits for one client; ``over``: that it is told no more, as code and reason of a WebSocket's end."""
+    """Queue of one client; ``over``: code and reason of the end of its WebSocket, when it is closed."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE)
         self.over: tuple[int, str] | None = None
 
     def put(self, text: str) -> None:
-        """Hand over ``text``, unless the client does not keep up."""
+        """Enqueue ``text``; disconnect a client that does not keep up."""
         try:
             self._queue.put_nowait(text)
         except asyncio.QueueFull:
             self.end(TOO_SLOW, "you do not read fast enough")
 
     def end(self, code: int, reason: str) -> None:
-        """Tell it no more; who waits for something to tell waits no longer."""
+        """Close the queue, and wake up a waiting reader."""
         self.over = self.over or (code, reason)
         if self._queue.empty():
             self._queue.put_nowait("")
 
     async def get(self) -> str | None:
-        """The next text; None when there was none for :data:`PING_S`, or it is over."""
+        """Return the next text; None after :data:`PING_S` without one, or when the queue is closed."""
         try:
             async with asyncio.timeout(PING_S):
                 return await self._queue.get() or None
@@ -70,7 +70,7 @@ class Hub:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A new client. Raises ProblemError when there are too many."""
+        """Add a client. Raises ProblemError when there are too many."""
         if len(self._clients) >= self._most:
             raise ProblemError(503, "too many live connections; try again later", {"retry-after": "30"})
         client = Client()
@@ -98,12 +98,12 @@ class Hub:
             client.put(text)
 
     def end(self) -> None:
-        """Let everybody go, on the event loop: the server stops."""
+        """Disconnect all clients, on the event loop, when the server stops."""
         for client in self._clients:
             client.end(STOPPING, "the agent stops, or begins anew")
 
     def now(self) -> list[str]:
-        """What a new client is told first: the states and the latest summary."""
+        """Return the first messages of a new client: the states and the latest summary."""
         found = [(kind, self.bus.state(kind)) for kind in ("state", "health", "pacing", "presence")]
         latest = self.bus.summaries()[-1:]
         return [message(k, d) for k, d in found if d is not None] + [message("summary", d) for d in latest]
@@ -115,7 +115,7 @@ def message(kind: str, document: Any) -> str:
 
 
 def routes(hub: Hub) -> list[BaseRoute]:
-    """The endpoints of ``hub``."""
+    """Return the routes of ``hub``."""
 
     async def socket(socket: WebSocket) -> None:
         await socket.accept()
@@ -129,14 +129,14 @@ def routes(hub: Hub) -> list[BaseRoute]:
         if request.method == "HEAD":
             return Response(media_type=EVENTS)
         events = _events(request, hub)
-        await anext(events)  # a refusal comes before the answer begins
+        await anext(events)  # raises before the response has begun
         return StreamingResponse(events, media_type=EVENTS)
 
     return [WebSocketRoute("/api/v1/live", socket), Route("/stream-emotion-feed", feed, methods=["GET"])]
 
 
 async def _talk(socket: WebSocket, hub: Hub, client: Client) -> None:
-    """Send until the client leaves or does not read."""
+    """Send until the client disconnects or does not keep up."""
     tasks = [asyncio.create_task(_tell(socket, hub, client)), asyncio.create_task(_until_gone(socket))]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -159,7 +159,7 @@ async def _tell(socket: WebSocket, hub: Hub, client: Client) -> None:
         async with asyncio.timeout(1.0):
             await socket.close(*client.over)
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
-        return  # it is gone, or it does not read: nothing more can be said to it
+        return  # the client disconnected or does not read: nothing more can be sent
 
 
 async def _send(socket: WebSocket, text: str) -> None:
@@ -168,14 +168,14 @@ async def _send(socket: WebSocket, text: str) -> None:
 
 
 async def _until_gone(socket: WebSocket) -> None:
-    """What clients say here is not listened to; reading it shows when they leave."""
+    """Discard what the client sends, until it disconnects."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
 
 
 async def _events(request: Request, hub: Hub) -> AsyncIterator[str]:
-    """Server-sent events, the first of which says nothing but that there is a place. A client that does not read blocks
-    only this, until it is dropped."""
+    """Server-sent events; the first chunk is empty and confirms the connection. A client that does not read blocks
+    only this generator, until it is disconnected."""
     with hub.client() as client:
         yield ""
         for text in hub.now():

@@ -1,4 +1,4 @@
-"""The agent's figures for Prometheus, read from the event bus when they are asked for."""
+"""Metrics of the agent for Prometheus, read from the event bus at each scrape."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from edge_agent.live.bus import Document, EventBus
 class BusCollector(Collector):
     """Metrics of ``bus``: of the latest summary, of the health document and of who is in view.
 
-    What is not known has no sample: 0 would say that nobody is there. ``edge_agent_unknown_seconds`` says why.
+    An unknown value has no sample, because 0 would mean that nobody is there; the reason is in
+    ``edge_agent_unknown_seconds``.
     """
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
+        """Yield all metrics."""
         summary = self._bus.summaries()[-1:]
         health = self._bus.state("health")
         yield from _of_summary(summary[0]) if summary else ()
@@ -30,7 +31,7 @@ class BusCollector(Collector):
 
 
 def render(bus: EventBus) -> bytes:
-    """The exposition format."""
+    """Render the metrics in the exposition format."""
     registry = CollectorRegistry()
     registry.register(BusCollector(bus))
     return generate_latest(registry)

@@ -1,6 +1,6 @@
 """The web server as a component of the agent: uvicorn in a thread of its own, with a heartbeat and an orderly end.
 
-It never costs the agent anything: a port that is taken or a server that fails is reported and tried again.
+Its failures do not affect the agent: a port in use or a server that fails is logged and retried.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from edge_agent.web.views import LiveApi, describe
 
 
 class Application(FastAPI):
-    """FastAPI with our errors, our description of the API, and documentation pages of our own."""
+    """FastAPI with problem documents as errors, our OpenAPI description, and documentation without other hosts."""
 
     def __init__(self, commands: tuple[str, ...], **more: Any) -> None:
         super().__init__(
@@ -69,14 +69,14 @@ class Application(FastAPI):
         self._described: dict[str, Any] | None = None
 
     def openapi(self) -> dict[str, Any]:
-        """The description of the live API."""
+        """Return the OpenAPI description of the live API."""
         if self._described is None:
             self._described = describe(self, self._commands, FREE)
         return self._described
 
 
 def live_api(agent: Live, handlers: CommandHandlers) -> Application:
-    """An application with the live API alone, whose description is complete."""
+    """Return an application with the live API only, for its complete description."""
     app = Application(handlers.names)
     LiveApi(agent, handlers).add_to(app)
     return app
@@ -89,7 +89,7 @@ def make_app(
     rules: Rules,
     open_session: Callable[..., Session] = Session,
 ) -> ASGIApp:
-    """The application over ``agent`` and the ``hub`` of its event bus; ``handlers`` performs commands,
+    """Return the application over ``agent`` and the ``hub`` of its event bus; ``handlers`` performs commands,
     ``open_session`` analyses what is uploaded."""
     app = live_api(agent, handlers)
     limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
@@ -127,10 +127,10 @@ TALKATIVE = ("/v0/stream/models", "/ws/face", "/ws/audio-stream", "/ws/face-reco
 
 
 def token_of(settings: Settings) -> str:
-    """The token that clients must know; made up and kept in the state folder when the config gives none.
+    """Return the token that clients must send; generated and stored in the state folder when the config has none.
 
     Raises:
-        ConfigError: its file cannot be read, or holds none.
+        ConfigError: its file cannot be read, or is empty.
     """
     web = settings.web
     if web.token is not None:
@@ -148,7 +148,7 @@ def token_of(settings: Settings) -> str:
 
 
 def _made_up(path: Path) -> str:
-    """A new token, kept in ``path`` if that can be."""
+    """Generate a token, and store it in ``path`` if possible."""
     token = secrets.token_hex(16)
     try:
         replace_durably(path, f"{token}\n".encode(), mode=0o600)
@@ -160,13 +160,13 @@ def _made_up(path: Path) -> str:
 def component(
     agent: Live, handlers: CommandHandlers, token: str, open_session: Callable[..., Session] = Session
 ) -> Component:
-    """The web side of ``agent``; commands go to ``handlers``, what is uploaded to an ``open_session`` of its own."""
+    """Return the web server of ``agent``; ``handlers`` perform commands, ``open_session`` analyses uploads."""
     server = WebServer(agent, handlers, token, open_session)
     return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
 
 
 class WebServer:
-    """See the module."""
+    """Component that runs uvicorn; see the module."""
 
     def __init__(
         self, agent: Live, handlers: CommandHandlers, token: str, open_session: Callable[..., Session]
@@ -190,7 +190,7 @@ class WebServer:
             except OSError as error:
                 log.error("web: %s; trying again in %.0f s", error, RETRY_S)
                 _rest(beat, stop)
-            except Exception:  # whatever is wrong with the web side, the agent goes on
+            except Exception:  # an error of the web server must not end the agent
                 log.exception("web: failed; trying again in %.0f s", RETRY_S)
                 _rest(beat, stop)
 
@@ -202,7 +202,7 @@ class WebServer:
             make_app(self._agent, self._handlers, hub, self._rules, self._open_session),
             http=limits.protocol(),
             log_config=None,
-            log_level="error",  # what clients do wrong is no news
+            log_level="error",  # errors of clients are not logged
             access_log=False,
             lifespan="off",
             server_header=False,
@@ -226,7 +226,7 @@ class WebServer:
 
 
 async def _pulse(server: uvicorn.Server, hub: Hub, limits: Connections, beat: Beat, stop: Stop) -> None:
-    """Beats as long as the event loop turns; a loop that hangs is seen by the supervisor."""
+    """Send heartbeats from the event loop; the supervisor detects a loop that hangs."""
     while not stop.requested:
         beat()
         limits.look(server.server_state.connections)
@@ -236,7 +236,7 @@ async def _pulse(server: uvicorn.Server, hub: Hub, limits: Connections, beat: Be
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError that says where."""
+    """Open a listening socket. Raises OSError with the address."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

@@ -1,5 +1,5 @@
-"""Recordings posted to the device and answered with what is in them: ``POST /process-frame``, the bytes of a film, raw
-or as a file of a form, and ``POST /video-stream/emotion``, the same with every face; ``GET /`` tells the version.
+"""Analysis of uploaded recordings: ``POST /process-frame``, the bytes of a film, raw or as a file of a form, and
+``POST /video-stream/emotion``, the same with every face; ``GET /`` returns the version.
 
 Clients of the Flask API that this replaces get its names and scales under ``/flask/``, or with ``X-Compat: flask`` or
 ``?compat=flask``.
@@ -39,7 +39,7 @@ ANALYZERS = ("face", "emotion", "attention")
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
     """``body``: bytes; ``seconds``: of the recording; ``waiting``: requests at a time, the one at work included;
-    ``chunk_s``: a client that sends nothing for so long is given up."""
+    ``chunk_s``: seconds without data after which an upload ends."""
 
     body: int = 32 * 1024 * 1024
     seconds: float = 120.0
@@ -50,7 +50,7 @@ class UploadLimits:
 def routes(
     open_session: Callable[..., Session] = Session, limits: UploadLimits | None = None, health: str | None = "/"
 ) -> list[BaseRoute]:
-    """The endpoints as routes for a Starlette application; ``health``: the path of the health answer, None for none."""
+    """Return the routes of the endpoints for Starlette; ``health``: the path of the health answer, None for none."""
     uploads = _Uploads(open_session, limits or UploadLimits())
     found: list[BaseRoute] = [
         Route("/process-frame", uploads.report, methods=["POST"]),
@@ -77,11 +77,11 @@ FLASK_NAMES: Mapping[str, str] = {
 """Our classes in the Flask API's names, in its order; it has no contempt, without which the sum would not be 100."""
 
 UNJUDGED = "unknown"
-"""The one emotion of a recording in which nobody could be judged: clients index the scores with the dominant one."""
+"""Emotion of a recording without any reading: clients index the scores with the dominant one."""
 
 
 def flask_report(report: Report) -> dict[str, Any]:
-    """The report in the Flask API's names and scales: per cent, but for the confidence; rounded; nothing is null."""
+    """Convert the report to the Flask API's names and scales: per cent except the confidence, rounded, without null."""
     given = report.average_emotion_scores
     scores = {UNJUDGED: 100.0} if given is None else {name: given[ours] for ours, name in FLASK_NAMES.items()}
     dominant = report.overall_dominant_emotion
@@ -103,7 +103,7 @@ async def _healthy(_request: Request) -> Response:
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser of forms, without its files on the disk: the body is bounded already."""
+    """Form parser of Starlette that keeps files in memory: the body is bounded already."""
 
     spool_max_size = 0
     """For :class:`tempfile.SpooledTemporaryFile`: no size is too large for memory."""
@@ -148,7 +148,7 @@ class _Uploads:
             self._present -= 1
 
     async def _receive(self, request: Request) -> bytes:
-        """The body, or the first file of the form in it. In memory only."""
+        """Receive the body, or the first file of its form, in memory."""
         told = request.headers.get("content-length", "")
         if told.isdecimal() and int(told[:20]) > self._limits.body:
             raise self._too_large()
@@ -172,7 +172,7 @@ class _Uploads:
             await form.close()
 
     async def _chunks(self, request: Request) -> AsyncGenerator[bytes]:
-        """What comes, bounded in size and in time."""
+        """Yield the chunks of the body, bounded in size and time."""
         got = 0
         chunks = request.stream()
         try:
@@ -213,7 +213,7 @@ class _Uploads:
                 raise ProblemError(415, why) from None
 
     def _check(self, position: float, unwanted: threading.Event | None = None) -> None:
-        """Called for every picture as well: a file may say that it is shorter than it is."""
+        """Check the length; also at every picture, because the header of a file may be wrong."""
         if position > self._limits.seconds:
             raise ProblemError(422, f"The recording is too long: the limit is {self._limits.seconds:.0f} s.")
         if unwanted is not None and unwanted.is_set():
@@ -221,7 +221,7 @@ class _Uploads:
 
 
 def _timeline(analysis: Analysis) -> dict[str, Any]:
-    """Everyone by name of track: when, where in pixels, how sure, and the emotions (0 to 1) where they were judged."""
+    """Timeline of each track: time, box in pixels, score, and emotions (0 to 1) where there is a reading."""
     people: dict[str, list[dict[str, Any]]] = {}
     for row in analysis.faces:
         entry = {"frame": row.frame, "time": round(row.time, 3), "box": asdict(row.box), "probability": row.probability}
@@ -231,7 +231,7 @@ def _timeline(analysis: Analysis) -> dict[str, Any]:
 
 
 def _rounded(told: Any) -> Any:
-    """Numbers without the noise of their last binary digits."""
+    """Round numbers, without noise in the last binary digits."""
     if isinstance(told, Mapping):
         return {name: _rounded(value) for name, value in told.items()}
     if isinstance(told, list):

@@ -1,7 +1,7 @@
 """First-party plugin ``attention``: whether each tracked face is turned to the camera, from six key points.
 
-It tells where the head points, not where the eyes look, and within some ten degrees. It needs no model of its own: the
-detector's key points are enough. See :mod:`edge_agent_attention.analyzer` for the geometry and its limits.
+Measures the direction of the head, not of the eyes, with an error of about ten degrees. Needs no model of its own: the
+key points of the detector are enough. See :mod:`edge_agent_attention.analyzer` for the geometry and its limits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _make(settings: AttentionSettings, _context: AnalyzerContext) -> FaceAnalyze
 
 @hookimpl
 def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
-    """Offer the analyzer."""
+    """Register the analyzer."""
     return [
         AnalyzerSpec(
             name="attention",

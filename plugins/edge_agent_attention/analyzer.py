@@ -87,7 +87,7 @@ _SOFTNESS = 5.0
 
 
 class AttentionAnalyzer(FaceAnalyzer):
-    """See the package's docstring."""
+    """Analyzer ``attention``; see the package."""
 
     def __init__(self, settings: AttentionSettings) -> None:
         self._settings = settings
@@ -103,10 +103,10 @@ class AttentionAnalyzer(FaceAnalyzer):
         return found
 
     def self_check(self) -> None:
-        """A symmetric face looks at the camera.
+        """Check that a symmetric face counts as looking at the camera.
 
         Raises:
-            PluginError: it does not.
+            PluginError: it does not count as looking.
         """
         frontal = KeyPoints(
             Point(0.4, 0.4), Point(0.6, 0.4), Point(0.5, 0.51), Point(0.5, 0.63), Point(0.3, 0.45), Point(0.7, 0.45)
@@ -116,7 +116,7 @@ class AttentionAnalyzer(FaceAnalyzer):
             raise PluginError(f"a face seen from the front gets the pose {pose}: this build of the plugin is broken")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
     def _score(self, points: KeyPoints | None, aspect: float) -> float | None:
         pose = head_pose(points, aspect) if points is not None else None

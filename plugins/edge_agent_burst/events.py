@@ -24,10 +24,10 @@ _REMEMBERED_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LabelPolicy:
-    """When a label is believed. Thresholds are scores, durations seconds.
+    """Conditions under which a label becomes an event. Thresholds are scores, durations seconds.
 
-    ``agree`` of the latest ``among`` windows must reach ``on``. Sounds of less than ``shortest`` are dropped: no throat
-    is as quick as a click or a knock, whatever the scores say. Segments that reach ``longest`` are cut.
+    ``agree`` of the latest ``among`` windows must reach ``on``. Sounds of less than ``shortest`` are dropped, because
+    only clicks and knocks are that short, whatever their scores. Segments that reach ``longest`` are cut.
     """
 
     on: float
@@ -56,7 +56,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch during which a label was believed.
+    """Time span in which a label was on.
 
     It lies somewhere within ``start`` to ``end``; its beginning within ``start`` to ``sure`` (the end of the first
     window above ``on``). ``score`` is the highest score, ``excess`` how far that is between ``on`` (0) and 1 (1).
@@ -76,7 +76,7 @@ class Segment:
 
 
 class LabelMachine:
-    """Follows one label."""
+    """State machine of one label."""
 
     def __init__(self, label: str, policy: LabelPolicy) -> None:
         self._label = label
@@ -88,16 +88,16 @@ class LabelMachine:
 
     @property
     def candidate(self) -> Segment | None:
-        """The segment under way, believed or not."""
+        """The open segment, accepted or not."""
         return self._segment
 
     @property
     def believed(self) -> bool:
-        """Whether the segment under way has opened."""
+        """Whether the open segment is accepted."""
         return self._opened
 
     def push(self, reading: Reading) -> Segment | None:
-        """Take one window's score; the segment when one has just ended."""
+        """Add the score of one window; return the segment when one has just ended."""
         policy = self._policy
         score = reading.scores[self._label]
         self._votes.append(score >= policy.on)
@@ -112,7 +112,7 @@ class LabelMachine:
         return None
 
     def flush(self) -> Segment | None:
-        """End what is under way; the segment when it was believed."""
+        """End the open segment; return it when it was accepted."""
         segment, opened = self._segment, self._opened
         self._segment, self._opened = None, False
         self._votes.clear()
@@ -125,7 +125,7 @@ class LabelMachine:
         policy, now = self._policy, self._segment
         excess = (score - policy.on) / (1.0 - policy.on) if policy.on < 1.0 else 0.0
         if now is None:
-            # Windows overlap: what follows a cut must not claim the same sound again.
+            # Windows overlap: the segment after a cut must not contain the same sound again.
             start = max(reading.start, self._reported)
             self._segment = Segment(self._label, start, reading.end, reading.end, score, excess)
             return
@@ -144,9 +144,9 @@ def _unrefined(segment: Segment) -> Segment:
 
 
 class Arbiter:
-    """Runs all labels side by side and lets overlapping segments compete.
+    """Run the state machines of all labels and decide between overlapping segments.
 
-    A finished segment waits while another label that covers it is still under way, so the decision is final.
+    A finished segment waits while a segment of another label that covers it is open, so the decision is final.
     ``refine`` sharpens the edges of a segment before it is compared: long windows blur them.
     """
 
@@ -158,7 +158,7 @@ class Arbiter:
         self._decided: list[Segment] = []
 
     def push(self, reading: Reading) -> Sequence[Segment]:
-        """Segments that became certain by this window, in order of their start."""
+        """Return the segments that became final with this window, in order of their start."""
         for machine in self._machines:
             segment = machine.push(reading)
             if segment is not None:
@@ -166,7 +166,7 @@ class Arbiter:
         return self._settle()
 
     def flush(self) -> Sequence[Segment]:
-        """Segments still open or undecided; afterwards nothing is remembered."""
+        """Return the segments that are open or undecided, and reset."""
         for machine in self._machines:
             segment = machine.flush()
             if segment is not None:
@@ -232,7 +232,7 @@ class Envelope:
         self._dropped = 0
 
     def reset(self) -> None:
-        """Forget everything; time starts again at 0."""
+        """Discard all levels; time starts again at 0."""
         self.__init__()  # type: ignore[misc]
 
     def feed(self, samples: npt.NDArray[np.float32]) -> None:
@@ -249,11 +249,11 @@ class Envelope:
             self._dropped += surplus
 
     def edges(self, start: float, sure: float, end: float, pause: float) -> tuple[float, float]:
-        """Where the sound within ``start`` to ``end`` begins and ends, given that it has begun by ``sure``.
+        """Find where the sound within ``start`` to ``end`` begins and ends, given that it has begun by ``sure``.
 
         Both are found from the loudest moment before ``sure``: backwards across short pauses (up to a little before
-        ``start``, for windows may notice late) and forwards across pauses of up to ``pause`` seconds. Without any
-        samples the bounds come back; where nothing stands out of a steady noise, its end is its beginning.
+        ``start``, because windows may detect late) and forwards across pauses of up to ``pause`` seconds. Without any
+        samples the bounds are returned; where nothing exceeds a steady noise, the end equals the beginning.
         """
         first, last = self._index(start), self._index(end)
         if first >= last:
@@ -282,7 +282,7 @@ class Envelope:
 
 
 def _walk(loud: npt.NDArray[np.bool_], index: int, direction: int, bridge: int) -> int:
-    """Furthest loud frame reached from ``index`` without crossing more than ``bridge`` quiet ones."""
+    """Index of the furthest loud frame reached from ``index`` without crossing more than ``bridge`` quiet ones."""
     reached = index
     while 0 <= index < len(loud) and abs(index - reached) <= bridge:
         if loud[index]:

@@ -1,4 +1,4 @@
-"""Log-mel spectrogram, computed once per frame as the sound arrives. The own model is trained on this very code.
+"""Log-mel spectrogram, computed once per frame as the sound arrives. The bundled model is trained with this code.
 
 A frame is 32 ms of sound (Hann window) every 16 ms, its power in 64 triangular bands equally spaced on the mel scale of
 O'Shaughnessy between 60 and 7,800 Hz, in dB relative to full scale. :func:`relative` makes a window of frames
@@ -25,7 +25,7 @@ Frames = npt.NDArray[np.float32]
 
 
 class LogMel:
-    """Keeps the samples that the next frame shares with the last one, nothing more."""
+    """Log-mel frames of a stream; keeps only the samples that the next frame shares with the last one."""
 
     def __init__(self) -> None:
         self._window = np.hanning(FRAME + 1)[:FRAME].astype(np.float32)
@@ -65,7 +65,7 @@ def _filters() -> npt.NDArray[np.float32]:
     rise = (hertz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - hertz[:, None]) / (edges[2:] - edges[1:-1])
     triangles = np.maximum(0.0, np.minimum(rise, fall))
-    # Low bands are narrower than a bin: give those the bin nearest to their centre.
+    # Low bands are narrower than a bin: they get the bin nearest to their centre.
     for band in np.flatnonzero(triangles.sum(axis=0) < 0.5):
         triangles[np.abs(hertz - edges[band + 1]).argmin(), band] = 1.0
     return triangles.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The plugin's own int8 model: probabilities of nine labels, speech and background from two seconds of log-mel frames.
+"""The bundled int8 model: probabilities of nine labels, speech and background from two seconds of log-mel frames.
 
 Frames are computed once, as the sound arrives; the network runs every ``hop`` on the latest two seconds, and not at all
 while they are quiet. The first window of a stretch of sound is preceded by silence.
@@ -23,19 +23,19 @@ class Engine(Protocol):
 
     @property
     def policies(self) -> Mapping[Label, LabelPolicy]:
-        """When this model's scores are believed, for every label."""
+        """Policies of the events of every label, for the scores of this model."""
         ...
 
     def feed(self, samples: npt.NDArray[np.float32]) -> Iterable[Reading]:
-        """Readings that float32 [n] of new sound completed."""
+        """Return the readings that float32 [n] of new sound completes."""
         ...
 
     def drain(self) -> Iterable[Reading]:
-        """Readings about sound that no full window has covered; the sound is over."""
+        """Return the readings of sound that no full window has covered, at the end of the sound."""
         ...
 
     def reset(self) -> None:
-        """Forget the sound so far; time starts again at 0."""
+        """Discard the sound so far; time starts again at 0."""
         ...
 
 
@@ -48,7 +48,7 @@ CLASSES = (*LABELS, *REJECTIONS)
 QUIET_DB = -85.0
 """Below this band level (about -65 dB full scale) nothing is judged."""
 RECENT_S = 1.2
-"""A sound that a window is the first to show began within its last stretch of this length."""
+"""A sound that appears in a window for the first time began within its last stretch of this length."""
 _TRAIL_S = 1.0
 
 POLICIES: Mapping[Label, LabelPolicy] = {
@@ -69,12 +69,12 @@ Network = Callable[[npt.NDArray[np.float32]], Sequence[npt.NDArray[np.float32]]]
 
 
 def by_label(probabilities: npt.NDArray[np.float32]) -> dict[str, float]:
-    """The part of ``probabilities`` (in the order of :data:`CLASSES`) that can be reported."""
+    """Select the labels that can be reported from ``probabilities`` (in the order of :data:`CLASSES`)."""
     return {label: float(p) for label, p in zip(LABELS, probabilities, strict=False)}
 
 
 class OwnEngine:
-    """The own model on the latest two seconds, every ``hop`` samples."""
+    """Run the bundled model on the latest two seconds, every ``hop`` samples."""
 
     def __init__(self, network: Network, hop: int) -> None:
         self._network = network
@@ -107,7 +107,7 @@ class OwnEngine:
     def rest(self) -> Iterable[tuple[Reading, npt.NDArray[np.float32]]]:
         """Like :meth:`drain`, with probabilities as in :meth:`probabilities`.
 
-        The sound is followed by silence, so that its last moments are judged as often as all others.
+        Silence is appended, so that the last moments are judged as often as all others.
         """
         if self._frames > 0:
             yield from self.probabilities(np.zeros(round(_TRAIL_S * AUDIO_RATE), np.float32))

@@ -1,7 +1,7 @@
 """First-party plugin ``emotion``: how an average observer would label each tracked face's expression.
 
-Runs our own int8 network on a 48x48 grey crop that is levelled by the eyes and framed as the training data is. It gives
-a distribution over the eight FER+ classes, calibrated on FER+; it does not know what a person feels. See MODEL_CARD.md.
+Runs the bundled int8 network on a 48x48 grey crop that is levelled by the eyes and framed as the training data is.
+Returns a distribution over the eight FER+ classes, calibrated on FER+: expressions, not feelings. See MODEL_CARD.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _make(settings: EmotionSettings, context: AnalyzerContext) -> FaceAnalyzer:
 
 @hookimpl
 def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
-    """Offer the analyzer."""
+    """Register the analyzer."""
     return [
         AnalyzerSpec(
             name="emotion",

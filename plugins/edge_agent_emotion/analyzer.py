@@ -1,8 +1,8 @@
 """Crop, int8 invoke, prior, softmax: one emotion reading per tracked face.
 
-How often each class occurs in its training, which the network takes for granted, stands beside its file in
-``emotion.json`` (made by ``training.emotion.prior``), with the shares by which the options of ``prior`` exchange it for
-"all alike" and the temperature fitted for each.
+``emotion.json`` beside the model (made by ``training.emotion.prior``) holds the class frequencies of the training data,
+which the network reproduces as its prior, the share of a flat prior that each option of ``prior`` mixes in, and the
+temperature fitted for each option.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Expectation:
 
 
 class EmotionModel:
-    """The network alone: grey 48x48 pictures in, distributions out. Evaluation and the analyzer share it."""
+    """The network alone: grey 48x48 pictures in, distributions out; shared by the analyzer and the evaluation."""
 
     def __init__(self, context: AnalyzerContext, prior: Prior = "between") -> None:
         self._model = TfliteModel(context.models.locate(MODEL), threads=context.threads)
@@ -72,14 +72,14 @@ class EmotionModel:
         return self._expect(self.logits(crop))
 
     def logits(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """float32 [8], what the network itself says of that picture."""
+        """Logits float32 [8] of the network for that picture."""
         x = crop.astype(np.float32)[None, :, :, None] / np.float32(127.5) - np.float32(1)
         (logits,) = self._model(x)
         return np.asarray(logits[0], np.float32)
 
 
 class EmotionAnalyzer(FaceAnalyzer):
-    """See the package's docstring."""
+    """Analyzer ``emotion``; see the package."""
 
     def __init__(self, settings: EmotionSettings, context: AnalyzerContext) -> None:
         self._settings = settings
@@ -90,10 +90,10 @@ class EmotionAnalyzer(FaceAnalyzer):
         return [self._read(frame, tracked) for tracked in faces if self._judgeable(frame, tracked)]
 
     def self_check(self) -> None:
-        """A flat grey picture must give a distribution.
+        """Check that a flat grey picture gives a distribution.
 
         Raises:
-            ModelError: it does not.
+            ModelError: it gives none.
         """
         p = self._model(np.full((SIDE, SIDE), 128, np.uint8))
         if p.shape != (len(EMOTIONS),) or not np.isfinite(p).all():

@@ -1,6 +1,6 @@
-"""First-party plugin ``face``: where the faces are, with six key points each. BlazeFace in its short or full range.
+"""First-party plugin ``face``: face detection with six key points each, by BlazeFace in its short or full range.
 
-It finds faces; it does not tell people apart and keeps nothing between pictures.
+Detects faces; does not identify people and stores nothing about them between pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Range = Literal["near", "far", "auto"]
 
 
 class FaceSettings(AnalyzerSettings):
-    """How faces are looked for, and which count."""
+    """Range of the search for faces, and the limits for a face to count."""
 
     range: Range = Field(
         default="near",
@@ -58,7 +58,7 @@ def _make(settings: FaceSettings, context: AnalyzerContext) -> FaceDetector:
 
 @hookimpl
 def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
-    """Offer the analyzer."""
+    """Register the analyzer."""
     return [
         AnalyzerSpec(
             name="face",

@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float32]
 OVERLAP = 0.3
 """Detections that overlap more than this (intersection over union) are the same face."""
 CONTAINED = 0.6
-"""A detection with more than this of its area in another one is no face of its own."""
+"""A detection with more than this share of its area inside another one is dropped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +58,7 @@ def decode(regressors: FloatArray, logits: FloatArray, anchors: FloatArray, side
     ``regressors`` [n, 16]: centre offset, size and six key point offsets in pixels of the ``side``-pixel input;
     ``logits`` [n].
     """
-    # Comparing logits spares the sigmoid and the decoding of the many anchors that see nothing.
+    # Comparing logits avoids the sigmoid and the decoding of the many anchors without a face.
     chosen = np.flatnonzero(logits >= math.log(min_score / (1 - min_score)))
     chosen = chosen[np.argsort(-logits[chosen], kind="stable")]
     raw = regressors[chosen].reshape(-1, 8, 2) / np.float32(side)
@@ -94,11 +94,11 @@ def suppress(candidates: Detections, overlap: float = OVERLAP) -> Detections:
 
 
 def join(first: Detections, others: Sequence[Detections], sure: float) -> Detections:
-    """The faces of several looks at one picture, each once, falling in score; all in the same coordinates.
+    """Merge the faces of several looks at one picture, sorted by falling score; all in the same coordinates.
 
     A face that the ``first`` look gave at least the score ``sure`` is taken from it, so that its box does not jump
-    between looks; of the others the most certain stays. One that lies mostly in another (a part of a face taken for
-    a face) goes with it. Looks are not blended: networks and scales draw their boxes differently.
+    between looks; of the others the most certain stays. One that lies mostly inside another (a part of a face detected
+    as a face) is dropped. Looks are not averaged, because boxes differ between networks and scales.
     """
     looks = [first, *others]
     score, corner, points = (
@@ -146,7 +146,7 @@ VARIANTS: Mapping[Literal["near", "far"], Variant] = {
 
 
 def variants_for(face_range: Range) -> Sequence[Variant]:
-    """The networks for a range; the first looks at every picture, a second only at parts of some."""
+    """Return the networks for a range: the first for every picture, a second one for parts of some."""
     return list(VARIANTS.values()) if face_range == "auto" else [VARIANTS[face_range]]
 
 
@@ -154,7 +154,7 @@ class BlazeFace:
     """The network as a function from a picture to faces.
 
     Raises:
-        ModelError: the model is not the variant's.
+        ModelError: the model does not belong to the variant.
     """
 
     def __init__(self, variant: Variant, model: TfliteModel) -> None:

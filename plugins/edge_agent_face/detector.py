@@ -1,9 +1,8 @@
-"""The detector the agent runs: looks at the letterboxed picture or at parts of it, back to fractions of the frame,
-joined and filtered.
+"""Face detector: search the letterboxed frame or parts of it, convert to fractions of the frame, merge and filter.
 
-``near`` and ``far`` take one look at the whole; with ``near``, a face it is unsure of is looked at from nearer before
-anybody new is believed in. ``auto`` takes one with the short range and spends further ones, by the
-full range, where :mod:`edge_agent_face.lookout` says; for that it remembers a tiny grey picture of the last search.
+``near`` and ``far`` search the whole frame once; with ``near``, a face of low score is searched again in an enlarged
+part before it counts as a new person. ``auto`` searches with the short range and then with the full range in the parts
+that :mod:`edge_agent_face.lookout` chooses, for which a tiny grey picture of the last search is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from edge_agent_face import FaceSettings, lookout
 from edge_agent_face.blazeface import OVERLAP, BlazeFace, Detections, iou, join, variants_for
 
 DOUBTFUL = 0.7
-"""Faces of a lower score are looked at from nearer: real ones gain by it, drawings, wheels and sleeves do not."""
+"""Faces of a lower score are searched again enlarged: the score of real ones rises, that of drawings and wheels
+does not."""
 NEARER = 1.6
 """Side of the nearer look in sides of the face's box."""
 MOVED = 8.0
@@ -30,7 +30,7 @@ MOVED = 8.0
 
 
 class BlazeFaceDetector(FaceDetector):
-    """See the package's docstring.
+    """Analyzer ``face``; see the package.
 
     Raises:
         ModelError: a model of the chosen range is not installed or not usable.
@@ -53,13 +53,13 @@ class BlazeFaceDetector(FaceDetector):
             more = [self._lookout.believable(look_at(self._networks[1], frame, view, score)) for view in views]
             found = join(self._lookout.unchallenged(found), more, lookout.SURE)
             self._lookout.learn(found)
-        elif self._settings.range == "near":  # the full range's faces are too small to look at from nearer
+        elif self._settings.range == "near":  # the faces of the full range are too small to enlarge
             found = self._doubted(frame, found)
         faces = [_face(*one) for one in zip(found.score, found.corner, found.points, strict=True)]
         return [face for face in faces if face.box.w >= self._settings.min_face][: self._settings.max_faces]
 
     def _doubted(self, frame: Frame, found: Detections) -> Detections:
-        """``found``, where what a nearer look does not confirm can only keep a person who is known already."""
+        """Lower the score of those of ``found`` that the enlarged search does not confirm: they start no new track."""
         score = found.score.copy()
         for n in np.flatnonzero((score >= lookout.CERTAIN) & (score < DOUBTFUL)).tolist():
             view = _around(found.corner[n], frame)
@@ -71,10 +71,10 @@ class BlazeFaceDetector(FaceDetector):
         return Detections(score[order], found.corner[order], found.points[order])
 
     def self_check(self) -> None:
-        """A grey picture must go through each network and hold no certain face.
+        """Check that each network runs and finds no certain face in a grey picture.
 
         Raises:
-            ModelError: it does not.
+            ModelError: one does.
         """
         for network in self._networks:
             side = network.side
@@ -85,11 +85,11 @@ class BlazeFaceDetector(FaceDetector):
                 )
 
     def close(self) -> None:
-        """Nothing to free: the interpreters go with the object."""
+        """Do nothing: the interpreters are freed with the object."""
 
 
 class _Lookout:
-    """Feeds the policy: what moved since the last search of the same stream, and when."""
+    """Input of the policy: motion since the last search of the same stream, and its time."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -99,7 +99,7 @@ class _Lookout:
         self._views: Sequence[Box] = ()
 
     def views(self, frame: Frame, near: Detections) -> Sequence[Box]:
-        """Parts of the frame that deserve a second look."""
+        """Choose the parts of the frame for a second look."""
         shape = (frame.width, frame.height)
         if shape != self._shape or not 0 <= frame.time - self._now < lookout.REFRESH_S:
             self._memory, self._picture = lookout.begin(), None
@@ -110,17 +110,17 @@ class _Lookout:
         return self._views
 
     def believable(self, found: Detections) -> Detections:
-        """What of a second look counts."""
+        """Select the faces of a second look that count."""
         return _only(found, lookout.believable(self._memory, _seen(found)))
 
     def unchallenged(self, near: Detections) -> Detections:
-        """What of the first look counts beside the second ones."""
+        """Select the faces of the first look that count beside those of the second looks."""
         width, height = self._shape
         overruled = lookout.overruled(self._views, _seen(near), width / height)
         return _only(near, [not over for over in overruled])
 
     def learn(self, found: Detections) -> None:
-        """What the search found in the end."""
+        """Update the policy with the final faces of a search."""
         self._memory = lookout.learn(self._memory, self._views, _seen(found), self._now)
 
     def _moved(self, frame: Frame) -> npt.NDArray[np.bool_]:
@@ -129,7 +129,7 @@ class _Lookout:
         last, self._picture = self._picture, picture
         if last is None:
             return np.zeros((rows, columns), bool)
-        # A change of the light is no motion.
+        # A change of brightness is not motion.
         gain = (float(picture.sum()) + 1) / (float(last.sum()) + 1)
         differs = np.abs(picture - last * np.float32(min(max(gain, 0.7), 1.4))) > MOVED
         return np.asarray(differs.reshape(rows, 2, columns, 2).any(axis=(1, 3)))

@@ -1,10 +1,10 @@
-"""Where ``range = "auto"`` looks again after the short range has seen the whole picture. Pure; positions are fractions.
+"""Policy of ``range = "auto"``: which parts of the picture the full range searches after the short range. Pure;
+positions are fractions.
 
 A second look costs as much as the full range, whatever it covers: the whole picture for faces of middle size, or a tile
 of :data:`TILE` of its longer side for small ones. It is spent only where something suggests a person: a face found
-shortly before that the short range does not see, something that moved and does not belong to a found face, or a
-place not examined for long (at first, all of them). What was examined in vain is left alone for a while. This module
-decides; it sees neither pictures nor networks.
+shortly before that the short range misses, motion that does not belong to a found face, or a part not examined for
+long (at first, all of them). A part that was examined without result is skipped for a while.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SURE = 0.6
 CERTAIN = 0.5
 """Least score of a face found by a second look where nobody was found before."""
 FORGET = 3
-"""Searches in a row without a face after which it is no longer looked for."""
+"""Searches in a row without a face after which the search for it ends."""
 REFRESH_S = 30.0
-"""A place is examined at least as often as this, as long as there are searches."""
+"""Longest time in seconds between two examinations of a part, as long as there are searches."""
 CALM_S = (0.25, 2.0)
-"""How long a place is left alone after its first examination in vain, doubled each time, and at most."""
+"""Seconds for which a part is skipped after an examination without result: at first (doubled each time) and at most."""
 
 Cells = npt.NDArray[np.bool_]
 
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A face found before, whether that was certain at least once, and for how many searches it was not found since."""
+    """A face found before, whether it was certain at least once, and the number of searches without it since."""
 
     box: Box
     certain: bool
@@ -56,8 +56,8 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """What is kept from search to search, all [ROWS, COLUMNS]: cells that wait for a look, the time until which each is
-    left alone (seconds), and how often it was examined in vain."""
+    """State kept between searches, all [ROWS, COLUMNS]: cells that wait for a look, the time (s) until which each
+    is skipped, and the number of its examinations without result."""
 
     suspects: tuple[Suspect, ...]
     waiting: Cells
@@ -66,15 +66,15 @@ class Memory:
 
 
 def begin() -> Memory:
-    """Nothing is known: every place waits."""
+    """Return the initial state: every part waits."""
     shape = (ROWS, COLUMNS)
     return Memory((), np.zeros(shape, bool), np.full(shape, -math.inf), np.zeros(shape, int))
 
 
 def notice(memory: Memory, moved: Cells, near: Sequence[Seen], now: float) -> Memory:
-    """Before choosing: what ``moved`` since the last search, and the faces the short range found in this one.
+    """Update before :meth:`choose`: cells that ``moved`` since the last search, and the faces of the short range.
 
-    A face it is unsure of is small or no face: a suspect, as one that was found before and now is not.
+    A face of low score is small or none: a suspect, like one that was found before and now is not.
     """
     sure = [face.box for face in near if face.score >= SURE]
     unsure = [face.box for face in near if face.score < SURE]
@@ -86,7 +86,7 @@ def notice(memory: Memory, moved: Cells, near: Sequence[Seen], now: float) -> Me
 
 
 def choose(memory: Memory, aspect: float, budget: int) -> list[Box]:
-    """Up to ``budget`` parts of the picture worth a look of the full range; ``aspect`` is width over height."""
+    """Choose up to ``budget`` parts of the picture for the full range; ``aspect`` is width over height."""
     chosen: list[Box] = []
     suspects, waiting = list(memory.suspects), memory.waiting.copy()
     while len(chosen) < budget and (suspects or waiting.sum() > 1):
@@ -103,7 +103,7 @@ def choose(memory: Memory, aspect: float, budget: int) -> list[Box]:
 
 
 def learn(memory: Memory, views: Sequence[Box], found: Sequence[Seen], now: float) -> Memory:
-    """After the looks at ``views``: ``found`` are all faces of this search."""
+    """Update after the looks at ``views``; ``found`` are all faces of this search."""
     examined = np.zeros((ROWS, COLUMNS), bool)
     for view in views:
         if view != WHOLE:
@@ -121,9 +121,9 @@ def learn(memory: Memory, views: Sequence[Box], found: Sequence[Seen], now: floa
 
 
 def believable(memory: Memory, faces: Sequence[Seen]) -> list[bool]:
-    """Which faces of a second look count: certain ones, and uncertain ones where somebody was found before.
+    """Select the faces of a second look that count: certain ones, and uncertain ones where a face was found before.
 
-    Looking closely at much of the picture finds more that is only a little like a face.
+    A close search of a large part of the picture gives more false detections of low score.
     """
     return [_certain(memory, face) for face in faces]
 
@@ -133,9 +133,9 @@ def _certain(memory: Memory, face: Seen) -> bool:
 
 
 def overruled(views: Sequence[Box], near: Sequence[Seen], aspect: float) -> list[bool]:
-    """Which faces of the short range a second look has the last word about: unsure ones that it showed.
+    """Select the faces of the short range that a second look replaces: those of low score that it covered.
 
-    Those it found as well are among its own.
+    Those that it found too are among its own.
     """
     return [f.score < SURE and any(_shows(view, f.box, aspect) for view in views) for f in near]
 
@@ -152,14 +152,14 @@ def _missing(suspects: Iterable[Suspect], found: Sequence[Seen]) -> Iterator[Sus
 
 
 def _same(one: Box, other: Box) -> bool:
-    """Whether this can be one face a moment later: their middles are within a face's size of each other."""
+    """Whether both can be the same face in successive searches: their centres are within one face size."""
     reach_x, reach_y = max(one.w, other.w), max(one.h, other.h)
     a, b = one.centre, other.centre
     return abs(a.x - b.x) < reach_x and abs(a.y - b.y) < reach_y
 
 
 def _views(suspects: Sequence[Suspect], aspect: float) -> list[Box]:
-    """The whole, an even grid of tiles, and a tile around each suspect."""
+    """Candidate parts: the whole, an even grid of tiles, and a tile around each suspect."""
     w, h = min(1.0, TILE * max(1, 1 / aspect)), min(1.0, TILE * max(aspect, 1))
     places = [(x, y) for y in _steps(1 - h, h / 4) for x in _steps(1 - w, w / 4)]
     centres = [s.box.centre for s in suspects]
@@ -173,9 +173,9 @@ def _steps(length: float, step: float) -> list[float]:
 
 
 def _worth(view: Box, suspects: Sequence[Suspect], waiting: Cells, aspect: float) -> float:
-    """A person who may be there outweighs any motion, the more so the longer they were not seen."""
+    """Value of a look: a suspect counts more than any motion, and more the longer it was not found."""
     people = sum(COLUMNS * ROWS * (1 + s.missed) for s in suspects if _shows(view, s.box, aspect))
-    # The whole picture shows small faces too coarsely to call a place examined.
+    # In the whole picture small faces are too coarse for a part to count as examined.
     return people + (0.0 if view == WHOLE else float(np.count_nonzero(waiting & _cells(view))))
 
 
@@ -197,7 +197,7 @@ def _shows(view: Box, face: Box, aspect: float) -> bool:
 
 
 def _cells(box: Box) -> Cells:
-    """Cells whose middle ``box`` covers."""
+    """Cells whose centre lies in ``box``."""
     x, y = (np.arange(COLUMNS) + 0.5) / COLUMNS, (np.arange(ROWS) + 0.5) / ROWS
     column, row = (x >= box.x) & (x <= box.x + box.w), (y >= box.y) & (y <= box.y + box.h)
     return np.asarray(row[:, None] & column[None, :])

@@ -23,7 +23,7 @@ class JsonlSettings(SinkSettings):
 
 @hookimpl
 def edge_agent_register_sinks() -> Iterable[SinkSpec]:
-    """The file sink."""
+    """Register the file sink."""
     return [SinkSpec(name="jsonl", summary="one JSON line per message", factory=_make, settings=JsonlSettings)]
 
 

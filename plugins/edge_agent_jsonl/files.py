@@ -1,7 +1,7 @@
-"""An append-only file of whole lines that survives a power cut, and its older versions.
+"""Append-only file of complete lines with rotation, safe against power cuts.
 
-Each batch is synced before it counts as stored. A batch that fails half-way is cut off again, and so is a torn last
-line found at start: what is in the file is complete, and what is missing is offered again by the outbox.
+Each batch is synced before it counts as stored. A batch that fails half-way is truncated, and so is an incomplete last
+line found at start: every line in the file is complete, and the outbox offers the missing ones again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHUNK = 1 << 16
 
 
 class JsonlSink:
-    """Writes ``path``, rotating it to ``path.1`` … ``path.<keep>`` before it grows beyond ``max_bytes``."""
+    """Write ``path``, rotating it to ``path.1`` … ``path.<keep>`` before it grows beyond ``max_bytes``."""
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class JsonlSink:
         return fd
 
     def _moved(self, fd: int) -> bool:
-        """Whether somebody else renamed or deleted the file, as logrotate does."""
+        """Whether another program, such as logrotate, renamed or deleted the file."""
         try:
             there = os.stat(self._path)
         except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""First-party plugin ``quality``: whether camera and microphone deliver anything worth analysing.
+"""First-party plugin ``quality``: quality flags of the signals of camera and microphone.
 
 Two analyzers. ``camera_quality`` raises ``dark``, ``covered``, ``frozen``, ``blurred`` and ``overexposed``; under the
-first three nobody is looked for and nothing is reported about faces. ``microphone_quality`` raises ``dead``,
+first three no faces are searched for or reported. ``microphone_quality`` raises ``dead``,
 ``clipping``, ``offset`` and ``gap``. They judge the signal, not the scene: a dark room is as dark as a capped lens.
 """
 
@@ -71,7 +71,7 @@ def _microphone(settings: MicrophoneQualitySettings, _context: AnalyzerContext) 
 
 @hookimpl
 def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
-    """Offer both analyzers."""
+    """Register both analyzers."""
     return [
         AnalyzerSpec(
             name="camera_quality",

@@ -1,4 +1,4 @@
-"""The camera's flags, from one small grey picture a look: some numbers of it, and whether it ever changes."""
+"""Quality flags of the camera, from statistics of one small grey picture per look and from whether it changes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _mean_of_top(histogram: npt.NDArray[np.int64], share: float) -> float:
 
 
 def judge(figures: Figures, limits: CameraQualitySettings) -> dict[str, bool]:
-    """The flags that one picture tells. A picture without light is dark, not covered; without contrast not blurred."""
+    """Flags of a single picture. A picture without light is dark, not covered; without contrast not blurred."""
     dark = figures.bright < limits.dark
     covered = not dark and figures.contrast < limits.covered
     return {
@@ -71,7 +71,7 @@ def judge(figures: Figures, limits: CameraQualitySettings) -> dict[str, bool]:
 
 
 class CameraQuality(SceneAnalyzer):
-    """See the package's docstring. Remembers the last picture that differed, and since when there is nothing to see."""
+    """Analyzer ``camera_quality``; see the package. Keeps the last picture that differed."""
 
     def __init__(self, settings: CameraQualitySettings) -> None:
         self._settings = settings
@@ -88,14 +88,14 @@ class CameraQuality(SceneAnalyzer):
         return [Observation(FLAG, {name: float(up) for name, up in flags.items()}, frame.time)]
 
     def self_check(self) -> None:
-        """Nothing can be missing."""
+        """Do nothing: there is no model."""
 
     def close(self) -> None:
-        """Forget the picture."""
+        """Discard the picture."""
         self._last = None
 
     def _lasting(self, covered: bool, now: float) -> bool:
-        """A picture of nothing may be a door that opens: it counts once it lasts."""
+        """Debounce: an empty picture counts once it lasts, because it may be a door that opens."""
         if not covered or not self._uncovered <= now:
             self._uncovered = now
         return covered and now - self._uncovered >= self._settings.covered_s

@@ -1,4 +1,4 @@
-"""The microphone's flags, judged once a second of sound."""
+"""Quality flags of the microphone, from each second of sound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FULL = 0.985
 
 
 class MicrophoneQuality(AudioAnalyzer):
-    """See the package's docstring. Flags are those of the last complete second; a gap shows at once."""
+    """Analyzer ``microphone_quality``; see the package. Flags are of the last complete second; a gap is immediate."""
 
     def __init__(self, settings: MicrophoneQualitySettings) -> None:
         self._settings = settings
@@ -46,20 +46,20 @@ class MicrophoneQuality(AudioAnalyzer):
         return (self._judge(block.end),)
 
     def finish(self) -> Sequence[Observation | Event]:
-        """Less than a second tells nothing; what follows is another stream."""
+        """Discard an incomplete second; the next block begins another stream."""
         self._count, self._power, self._sum, self._full, self._silent, self._gap = 0, 0.0, 0.0, 0, 0.0, False
         self._high_pass.reset()
         return ()
 
     def self_check(self) -> None:
-        """Nothing can be missing."""
+        """Do nothing: there is no model."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
     def _judge(self, now: float) -> Observation:
         count, seconds = max(1, self._count), self._count / AUDIO_RATE
-        # A dead input may sit at a constant voltage, even at the end of the scale: that is neither signal nor clipping.
+        # A dead input may have a constant voltage, even at full scale: that is neither signal nor clipping.
         power = self._power / count
         still = power <= 0 or 10 * math.log10(power) < self._settings.dead_dbfs
         self._silent = self._silent + seconds if still else 0.0
