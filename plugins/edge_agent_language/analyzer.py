@@ -29,7 +29,7 @@ PARTS = 256
 _ENDS = frozenset(".!?…\n")
 
 
-class LanguageModel:
+class EmotionNetwork:
     """The network alone: tokens in, probabilities out. Evaluation and the analyzer share it."""
 
     def __init__(self, context: AnalyzerContext) -> None:
@@ -69,7 +69,7 @@ class LanguageAnalyzer(TextAnalyzer):
 
     def __init__(self, settings: LanguageSettings, context: AnalyzerContext) -> None:
         self._least = settings.min_words
-        self._model = LanguageModel(context)
+        self._model = EmotionNetwork(context)
         self._english = English.bundled()
 
     def analyze(self, utterance: Utterance) -> Sequence[Observation]:

@@ -78,7 +78,7 @@ def grams(written: Sequence[str], words: Sequence[str]) -> Iterator[str]:
                 yield marked[begin : begin + size]
 
 
-class Rows:
+class RowKeys:
     """Row of each key, in two arrays: a dict of as many takes thirty times the memory. ``keys`` are in the order of the
     rows, which begin at ``first``."""
 
@@ -100,13 +100,13 @@ class Rows:
 class Vocabulary:
     """Rows of words, from 2, and of grams, from 1, by :func:`key`."""
 
-    words: Rows
-    grams: Rows
+    words: RowKeys
+    grams: RowKeys
 
     @classmethod
     def of(cls, words: npt.NDArray[np.uint32], grams: npt.NDArray[np.uint32]) -> Vocabulary:
         """From the keys in the order of the rows."""
-        return cls(Rows(words, 2), Rows(grams, 1))
+        return cls(RowKeys(words, 2), RowKeys(grams, 1))
 
     def rows(self, written: Sequence[str]) -> Features:
         """What the model reads of a text's tokens, at most :data:`WORDS` of them and :data:`GRAMS` of their grams."""

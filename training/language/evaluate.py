@@ -14,7 +14,7 @@ from edge_agent.domain.speech import Utterance
 from edge_agent.models import Catalogue, ModelStore
 from edge_agent.plugin import AnalyzerContext
 from edge_agent_language import LanguageSettings
-from edge_agent_language.analyzer import LanguageAnalyzer, LanguageModel
+from edge_agent_language.analyzer import EmotionNetwork, LanguageAnalyzer
 from edge_agent_language.features import normalized, tokens
 from training import calibration
 from training.language.dataset import Sentences, load
@@ -34,7 +34,7 @@ def evaluate(path: Path = DEFAULT_DATA) -> dict[str, Any]:
     """
     split = load(path)
     context = AnalyzerContext(ModelStore(Path("/nonexistent"), Catalogue.load()))
-    model = LanguageModel(context)
+    model = EmotionNetwork(context)
     p = np.stack([model(model.vocabulary.rows(tokens(normalized(text)))) for text in split.texts])
     judged, milliseconds = _timed(LanguageAnalyzer(LanguageSettings(), context), split)
     macro, micro, _ = f1(p, split.labels, model.thresholds)
