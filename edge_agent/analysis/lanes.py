@@ -31,7 +31,15 @@ from edge_agent.analysis.tracking import Departure, Tracker, Tracking
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import Frame
-from edge_agent.domain.observation import BLINDING, EMOTION, UNSEARCHED, Observation, VisionReport, split_flags
+from edge_agent.domain.observation import (
+    BLINDING,
+    EMOTION,
+    UNSEARCHED,
+    NetworkSums,
+    Observation,
+    VisionReport,
+    split_flags,
+)
 from edge_agent.plugin import imaging
 from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.spec import Kind
@@ -70,6 +78,7 @@ class VisionLane:
         self._dropped = 0
         self._size: tuple[int, int] | None = None
         self._resized = 0
+        self._transfers: tuple[Frame, Frame] | None = None
         self._unsearched = False
         self._events: list[Event] = []
         self._start(bounds)
@@ -250,6 +259,7 @@ class VisionLane:
             captured=captured,
             dropped=dropped,
             resized=resized,
+            network=self._transferred(),
         )
 
     def _count(self, frame: Frame, overwritten: int) -> None:
@@ -260,6 +270,26 @@ class VisionLane:
         size = (frame.width, frame.height)
         self._resized += self._size not in (None, size)
         self._size = size
+        first, last = self._transfers or (frame, frame)
+        if frame.transfer is None or last.transfer is None or frame.transfer.received < last.transfer.received:
+            first = frame  # another stream, which counts from 0
+        self._transfers = (first, frame)
+
+    def _transferred(self) -> NetworkSums:
+        """What the network brought between the pictures of the last two reports."""
+        first, last = self._transfers or (None, None)
+        if first is None or last is None:
+            return NetworkSums()
+        self._transfers = (last, last)
+        if first.transfer is None or last.transfer is None:
+            return NetworkSums()
+        begin, end = first.transfer, last.transfer
+        return NetworkSums(
+            end.received - begin.received,
+            last.time - first.time,
+            end.stalls - begin.stalls,
+            end.stalled - begin.stalled,
+        )
 
 
 def _arrival(face: TrackedFace) -> Event:

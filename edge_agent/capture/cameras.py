@@ -17,6 +17,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from edge_agent.capture.decode import decode_pictures, open_stream
 from edge_agent.capture.picture import Picture
-from edge_agent.capture.timing import Thinner
+from edge_agent.capture.timing import Meter, Thinner
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import DeviceUnavailableError, MediaError, denial
 from edge_agent.domain.media import Frame
@@ -177,6 +178,7 @@ class StreamCamera:
         self._stack = ExitStack()
         self._pictures: Iterator[Picture] = iter(())
         self._skipped = 0
+        self._meter = Meter(clock.monotonic)
         self._thinner = Thinner(fps)
 
     def open(self) -> None:
@@ -186,7 +188,8 @@ class StreamCamera:
             container = self._stack.enter_context(open_stream(self._url, options, self._open_s, self._read_s))
         except MediaError as error:
             raise DeviceUnavailableError(f"camera {self._shown}: {error}") from error
-        self._pictures = decode_pictures(container)
+        self._meter = Meter(self._clock.monotonic)
+        self._pictures = decode_pictures(container, self._meter)
         self._skipped, self._thinner = 0, Thinner(self._fps)
 
     def read(self) -> Frame | None:
@@ -201,7 +204,7 @@ class StreamCamera:
                 picture.index -= self._skipped
                 frame = picture.to_frame(now)
                 if frame is not None:
-                    return frame
+                    return replace(frame, transfer=self._meter.transfer)
         except MediaError as error:
             raise DeviceUnavailableError(f"camera {self._shown}: {error}") from error
         raise DeviceUnavailableError(f"camera {self._shown}: the stream ended")

@@ -17,7 +17,7 @@ from av.sidedata.sidedata import Type as SideData
 
 from edge_agent.capture.picture import MAX_PIXELS, Grid, Image, Picture, Turn, square_size
 from edge_agent.capture.sound import Mixer, Resampler, Samples, replace_bad, to_float
-from edge_agent.capture.timing import FAR_RESTARTING_S, Steps
+from edge_agent.capture.timing import FAR_RESTARTING_S, Meter, Steps
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 
@@ -53,14 +53,16 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
         yield container
 
 
-def decode_pictures(container: Any) -> Iterator[Picture]:
+def decode_pictures(container: Any, meter: Meter) -> Iterator[Picture]:
     """Decode the pictures of an open network stream; damaged ones are skipped but counted in ``index``.
+
+    ``meter`` measures the stream on the way.
 
     Raises:
         MediaError: the container cannot be read further (its end is no error).
     """
     stream = video_of(container)
-    yield from decode(container, stream, demux(container, stream))
+    yield from decode(container, stream, meter.watch(demux(container, stream)))
 
 
 def decode(

@@ -1,4 +1,5 @@
-"""Repair time stamps that jump, wait for a moment of the injected clock, and thin a stream to a frame rate.
+"""Repair time stamps that jump, wait for a moment of the injected clock, thin a stream to a frame rate, and measure how
+it arrives.
 
 One rule for discontinuities of pictures and sound alike (joined recordings, cameras that restart): where stamps go
 back, or further ahead than a pause explains, the recording continues without a step. :class:`Timeline` shifts the
@@ -9,9 +10,12 @@ the same times. :class:`Steps` works on decoded items, where the packets' order 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.media import Transfer
 
 # ---------------------------------------------------------------------- pacing a source
 
@@ -77,6 +81,65 @@ BACK_S = 0.1
 """Backward steps below this are rounding."""
 _SKEW_S = 2.0
 """Largest plausible difference between the ends of picture and sound."""
+
+
+LATE_S = 0.25
+"""Seconds by which the next part of a stream may be late before it counts as a stall: jitter of a network is less."""
+PLAUSIBLE_S = 10.0
+"""Longest plausible distance of two pictures of a live stream, in seconds."""
+LEARNT = 8
+"""Parts after which the usual distance is known."""
+
+
+class Meter:
+    """Measure a network stream where it arrives: bytes, and how long it was waited for beyond the usual.
+
+    Only waiting counts, so that a slow reader is no slow network. Usual is what time stamps tell, or the mean distance
+    of arrivals when that is longer: MJPEG has no stamps of its own.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._stamp: float | None = None
+        self._arrived: float | None = None
+        self._usual, self._count = 0.0, 0
+        self.transfer = Transfer()
+
+    def watch(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Yield the ``packets``, with a ``size`` in bytes and a ``dts`` in units of ``time_base``, as they come."""
+        while True:
+            asked = self._now()
+            packet = next(packets, None)
+            if packet is None:
+                return
+            arrived = self._now()
+            self.note(packet.size, _stamp_of(packet), arrived, arrived - asked)
+            yield packet
+
+    def note(self, size: int, stamp: float | None, arrived: float, waited: float) -> None:
+        """Count a part of ``size`` bytes that arrived at ``arrived`` after ``waited`` seconds."""
+        told = 0.0 if stamp is None or self._stamp is None else stamp - self._stamp
+        late = waited - max(self._usual, told if 0 <= told <= PLAUSIBLE_S else 0.0)
+        stalled = self._count >= LEARNT and late > LATE_S
+        if self._arrived is not None:
+            self._learn(arrived - self._arrived)
+        self._stamp, self._arrived = stamp, arrived
+        so_far = self.transfer
+        self.transfer = Transfer(
+            so_far.received + size, so_far.stalls + stalled, so_far.stalled + (late if stalled else 0.0)
+        )
+
+    def _learn(self, distance: float) -> None:
+        """Follow the mean distance, slowly once it is known: a stall changes it little, another rate in time."""
+        self._count += 1
+        if self._count <= LEARNT:
+            self._usual += (distance - self._usual) / self._count
+        else:
+            self._usual += 0.1 * (min(distance, 2 * self._usual) - self._usual)
+
+
+def _stamp_of(packet: Any) -> float | None:
+    return None if packet.dts is None or packet.time_base is None else float(packet.dts * packet.time_base)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,23 @@ class PixelFormat(Enum):
     """uint8 [height * 3 / 2, width]: the Y plane, then U and V at half size (strides already removed)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What came over the network since a stream was opened: ``received`` bytes of its picture; ``stalls``, how often
+    the next part of it was late, and ``stalled``, for how many seconds in all.
+    """
+
+    received: int = 0
+    stalls: int = 0
+    stalled: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture of a video stream.
 
     ``time`` is the monotonic time of capture in seconds (for recordings: the position in the file). ``index`` counts
-    the frames of the stream, dropped ones included.
+    the frames of the stream, dropped ones included. ``transfer``: of a network camera, up to this picture.
     """
 
     data: npt.NDArray[np.uint8]
@@ -37,6 +48,7 @@ class Frame:
     height: int
     time: float
     index: int
+    transfer: Transfer | None = None
 
     @classmethod
     def from_bgr(cls, image: npt.NDArray[np.uint8], time: float, index: int) -> Frame:

@@ -81,12 +81,34 @@ def split_flags(observations: Iterable[Observation]) -> tuple[list[Observation],
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkSums:
+    """Sums over the stream of a network camera: ``received`` bytes in ``seconds``, in which it was late ``stalls``
+    times, for ``stalled`` seconds in all. Without ``seconds`` there was no such stream.
+    """
+
+    received: int = 0
+    seconds: float = 0.0
+    stalls: int = 0
+    stalled: float = 0.0
+
+    def plus(self, other: NetworkSums) -> NetworkSums:
+        """Return the sums over both."""
+        return NetworkSums(
+            self.received + other.received,
+            self.seconds + other.seconds,
+            self.stalls + other.stalls,
+            self.stalled + other.stalled,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class VisionReport:
     """Result of one analysed frame. ``faces`` is everyone in view now.
 
     ``captured`` and ``dropped`` count frames since the last report: those that arrived (this one included), and those
     the source lost; ``resized`` how often one had another size than the one before. ``latency``: seconds from the
-    capture of this frame to this report, 0 for recordings.
+    capture of this frame to this report, 0 for recordings. ``network``: what a network camera sent since
+    the last report.
     """
 
     time: float
@@ -99,6 +121,7 @@ class VisionReport:
     dropped: int = 0
     resized: int = 0
     latency: float = 0.0
+    network: NetworkSums = NetworkSums()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS, NetworkSums
 
 ClockState = Literal["synced", "unsynced"]
 
@@ -249,6 +249,8 @@ class Window:
     """Seconds in which nothing could be heard, by reason."""
     language: LanguageSums = LanguageSums()
     voice: VoiceSums = VoiceSums()
+    network: NetworkSums = field(default_factory=NetworkSums)
+    """Of network cameras. Withheld with the people: movement takes bytes."""
 
     @property
     def seconds(self) -> float:

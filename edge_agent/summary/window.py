@@ -21,6 +21,7 @@ from edge_agent.domain.observation import (
     LANGUAGE_UNKNOWN,
     VOICE,
     AudioReport,
+    NetworkSums,
     Observation,
     SpeechReport,
     VisionReport,
@@ -112,6 +113,7 @@ def merge(a: Window, b: Window) -> Window:
         unheard=_sum_all(a.unheard, b.unheard),
         language=a.language + b.language,
         voice=a.voice + b.voice,
+        network=a.network.plus(b.network),
     )
 
 
@@ -173,6 +175,7 @@ class _Open:
     unheard: dict[str, float] = field(default_factory=dict)
     language: LanguageSums = field(default_factory=LanguageSums)
     voice: VoiceSums = field(default_factory=VoiceSums)
+    network: NetworkSums = field(default_factory=NetworkSums)
 
 
 class WindowBuilder:
@@ -241,6 +244,7 @@ class WindowBuilder:
             slowest=max(stream.slowest, report.latency),
             resized=stream.resized + report.resized,
         )
+        self._open.network = self._open.network.plus(report.network)
         self._see(tracks)
         found = sum(not face.coasting for face in report.faces)
         self._open.faces = replace(self._open.faces, together=max(self._open.faces.together, found))
@@ -406,6 +410,7 @@ class WindowBuilder:
             unheard=dict(sorted(done.unheard.items())),
             language=done.language,
             voice=done.voice,
+            network=done.network,
         )
         self._open = _Open(carried=self._still_held(end))
         self._seen_before = done.seen

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from edge_agent.domain.summary import Summary, Window, estimate_window
+from edge_agent.domain.summary import FaceSums, Summary, Window, engagement, estimate_window
 from edge_agent.live.history import History
 from edge_agent.live.people import Person
 from edge_agent.payloads.messages import (
@@ -45,6 +45,14 @@ class Latency(BaseModel):
     longest: float
 
 
+class Buffering(BaseModel):
+    """Times in which a network camera's next picture was more than a quarter of a second late."""
+
+    events: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    ratio: float = Field(ge=0, description="Share of the time in which the camera was there.")
+
+
 class Streaming(BaseModel):
     """Quality of the streams; rates are per second in which the camera was there, null when it never was."""
 
@@ -54,6 +62,8 @@ class Streaming(BaseModel):
     gaps: Gaps
     latency: Latency | None = Field(description="Null when no frame was analysed.")
     resolution_changes: int = Field(description="How often the pictures' size changed.")
+    bitrate: float | None = Field(description="Bits per second of the video of network cameras; null for others.")
+    buffering: Buffering | None = Field(description="How network cameras made us wait; null for others.")
     flags: list[str] = Field(description="What was wrong at some time.")
 
 
@@ -169,9 +179,9 @@ def streaming(window: Window) -> dict[str, Any]:
     """Rates are per second in which the camera was there; ``gaps`` are the seconds in which it or the sound was not.
 
     ``latency``: seconds from the capture of a frame to what was found in it, mean and longest; ``resolution_changes``:
-    how often the pictures' size changed.
+    how often the pictures' size changed. ``bitrate`` and ``buffering`` are those of network cameras, None for others.
     """
-    stream = window.stream
+    stream, network = window.stream, window.network
     watched = stream.video_seconds
     return {
         "video_fps": round(stream.captured / watched, 2) if watched > 0 else None,
@@ -185,6 +195,14 @@ def streaming(window: Window) -> dict[str, Any]:
         if stream.analysed
         else None,
         "resolution_changes": stream.resized,
+        "bitrate": round(8 * network.received / network.seconds) if network.seconds > 0 else None,
+        "buffering": {
+            "events": network.stalls,
+            "seconds": round(network.stalled, 2),
+            "ratio": round(network.stalled / network.seconds, 4),
+        }
+        if network.seconds > 0
+        else None,
         "flags": sorted(stream.flags),
     }
 
@@ -193,6 +211,47 @@ def viewers(window: Window, device: str) -> dict[str, Any]:
     """As in a summary; ``arrivals`` are the people who came, ``tracks`` counts those who were there already, too."""
     parts = ("faces", "emotion", "bursts", "attention", "stays", "fused", "withheld", "unknown")
     return {"arrivals": window.faces.arrived} | _parts(window, device, parts)
+
+
+def hug_report(window: Window | None, moment: float, device: str) -> dict[str, Any]:
+    """The period in the shape of the Hug API: ``timestamp``, ``streaming_quality`` and ``viewer_engagement``.
+
+    What is not known is None; nothing is measured for this alone.
+    """
+    stream = None if window is None else streaming(window)
+    told = None if window is None else viewers(window, device)
+    faces = FaceSums() if window is None else window.faces
+    came = faces.carried + faces.arrived
+    watched = window is not None and faces.seconds > 0
+    return {
+        "timestamp": timestamp(moment),
+        "streaming_quality": {
+            "bitrate": stream and stream["bitrate"],
+            "buffering": stream and stream["buffering"],
+            "resolution_changes": stream and stream["resolution_changes"],
+            "fps": stream and stream["video_fps"],
+            "dropped_frames": stream and stream["dropped"],
+            "latency": stream and stream["latency"],
+        },
+        "viewer_engagement": {
+            "viewers": came if watched else None,
+            "watch_time": round(faces.person_seconds, 1) if watched else None,
+            "average_watch_time": round(faces.person_seconds / came, 1) if watched and came else None,
+            "interaction": None if window is None else _interaction(window),
+            "emotion": told and told["emotion"],
+        },
+    }
+
+
+def _interaction(window: Window) -> dict[str, Any]:
+    """What people did: the share of the time in which they looked, how long each of them, and what was heard."""
+    looked = window.attention.ratio
+    each = engagement(window)
+    return {
+        "attention": None if looked is None else round(looked, 3),
+        "seconds_looking": None if each is None else round(each, 1),
+        "bursts": sum(burst.count for burst in window.bursts.values()),
+    }
 
 
 Look = dict[str, Any]

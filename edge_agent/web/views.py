@@ -35,6 +35,9 @@ from edge_agent.web.guard import ACTING
 REFUSED = {"outcome": "refused"}
 """Member of the problem document of a command that was not tried, as in responses over MQTT."""
 
+HUG = ("/analytics", "/hug/")
+"""Paths of the analytics in the shape of the Hug API, whose own is ``/``."""
+
 PREVIEW_SIDE = 640
 """Longest side of the preview in pixels."""
 
@@ -152,6 +155,8 @@ class LiveApi:
         get("/api/v1/summaries", self.summaries, Summaries, 400)
         get("/api/v1/events", self.events, Events, 400)
         get("/api/v1/analytics", self.analytics, analytics.AnalyticsReport, 400)
+        for path in HUG:
+            app.add_api_route(path, self.hug, methods=["GET"], response_model=None, include_in_schema=False)
         get("/api/v1/people", self.people, analytics.PeopleReport, 400)
         get("/api/v1/config/schema", self.schema, dict[str, Any])
         picture = {200: {"content": {"image/jpeg": {}}, "description": "A JPEG of at most 640 pixels a side."}}
@@ -221,6 +226,12 @@ class LiveApi:
         device = self._agent.settings.device.id
         report = analytics.report(history, since, until, device, None if step is None else int(step))
         return JSONResponse(report | {"unknown": None if self._agent.clock.synced() else "clock"})
+
+    def hug(self, seconds: Annotated[int, Query(ge=60, le=int(analytics.LONGEST_S))] = 3600) -> Response:
+        """Tell the last hour, or so many seconds, in the shape of the Hug API."""
+        history, now = self._agent.history, self._agent.clock.wall()
+        window = None if history is None else history.between(now - seconds, now)
+        return JSONResponse(analytics.hug_report(window, now, self._agent.settings.device.id))
 
     def people(
         self, seconds: Annotated[int, Query(ge=1, le=int(KEEP_S), description="How far back to look.")] = 300

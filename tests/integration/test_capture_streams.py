@@ -170,3 +170,35 @@ def test_unreachable_stream_says_so_in_one_line(url: Callable[[], str], words: s
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "canary-secret" not in str(raised.value)
+
+
+def test_bitrate_and_buffering_are_measured_where_the_stream_arrives() -> None:
+    """What the server sent is what was received; a pause of the server is one stall of its length."""
+    with MjpegCamera(fps=25.0) as server:
+        camera = StreamCamera(server.url, CLOCK, 60.0, open_s=10, read_s=10)
+        camera.open()
+        try:
+            frames = [frame for _ in range(25) if (frame := camera.read())]
+            before, length = frames[-1].transfer, len(jpeg())
+            assert before is not None
+            assert before.received >= 24 * length * 0.9
+            assert before.received <= server.sent * length * 1.2
+            server.stalled.set()
+            threading.Timer(1.2, server.stalled.clear).start()
+            for _ in range(25):
+                after = camera.read()
+        finally:
+            camera.close()
+    assert after is not None
+    assert after.transfer is not None
+    assert after.transfer.stalls - before.stalls >= 1
+    assert after.transfer.stalled - before.stalled == pytest.approx(1.2, abs=0.5)
+
+
+@needs_ffmpeg
+def test_bitrate_of_an_encoded_stream_is_that_of_its_packets(rtsp: RtspCamera) -> None:
+    frames = read_frames(rtsp.url, 25)
+    assert frames[-1].transfer is not None
+    sizes = [frame.transfer.received for frame in frames if frame.transfer is not None]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 24 * 50, "each picture takes bytes"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "pytest.mark.documented"
-SERVICES = ("Hume batch", "Hume stream", "Hume custom models", "Echo", "Flask", "Hug")
+SERVICES = ("Hume", "Hume batch", "Hume stream", "Hume custom models", "Echo", "Flask", "Hug")
 """In the order of the table; others follow."""
 
 _HOST = re.compile(r"(?P<scheme>https?|ws)://(?:localhost|127\.0\.0\.1):(?:8000|5000)(?P<path>[^\s\"'\\]*)")

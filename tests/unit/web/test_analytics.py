@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.domain.observation import NetworkSums
 from edge_agent.domain.summary import FaceSums, StreamSums, Summary, Window
 from edge_agent.live.history import History
 from edge_agent.runtime.machine import clock_is_synced
-from edge_agent.web.analytics import report, streaming
+from edge_agent.summary.summariser import withhold
+from edge_agent.summary.window import merge
+from edge_agent.web.analytics import hug_report, report, streaming
 from tests.support.web_side import BEARER, Web
 
 NOON = 1_790_000_400.0
@@ -25,8 +28,32 @@ def test_rates_gaps_and_delays_of_a_period() -> None:
         "gaps": {"video": 20.0, "audio": 0.0},
         "latency": {"mean": 0.06, "longest": 0.451},
         "resolution_changes": 2,
+        "bitrate": None,
+        "buffering": None,
         "flags": ["dark"],
     }
+
+
+def test_bitrate_and_buffering_of_a_network_camera() -> None:
+    first = Window(0.0, 10.0, network=NetworkSums(1_000_000, 8.0, 1, 0.4))
+    second = Window(10.0, 20.0, network=NetworkSums(250_000, 2.0, 0, 0.0))
+    told = streaming(merge(first, second))
+    assert told["bitrate"] == 1_000_000
+    assert told["buffering"] == {"events": 1, "seconds": 0.4, "ratio": 0.04}
+    assert withhold(first, 2).network == NetworkSums(), "movement takes bytes, and could tell that somebody was there"
+
+
+def test_nothing_known_is_said_as_such_in_the_shape_of_the_hug_api() -> None:
+    told = hug_report(None, NOON, "kiosk-1")
+    assert told["timestamp"].startswith("2026-09-21T")
+    assert set(told["streaming_quality"].values()) == set(told["viewer_engagement"].values()) == {None}
+    unsearched = hug_report(Window(0.0, 60.0), NOON, "kiosk-1")["viewer_engagement"]
+    assert unsearched["watch_time"] is None, "nobody looked for people, which is not the same as nobody"
+    people = Window(0.0, 60.0, faces=FaceSums(2, 90.0, 60.0, 1, 2), stream=StreamSums(resized=1))
+    told = hug_report(people, NOON, "kiosk-1")
+    assert told["viewer_engagement"]["watch_time"] == 90.0
+    assert told["viewer_engagement"]["average_watch_time"] == 30.0
+    assert told["streaming_quality"]["resolution_changes"] == 1
 
 
 def test_without_pictures_there_are_no_rates() -> None:
