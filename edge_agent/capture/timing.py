@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.media import Transfer
+from edge_agent.domain.media import StreamTransfer
 
 # ---------------------------------------------------------------------- pacing a source
 
@@ -103,7 +103,7 @@ class Meter:
         self._stamp: float | None = None
         self._arrived: float | None = None
         self._usual, self._count = 0.0, 0
-        self.transfer = Transfer()
+        self.transfer = StreamTransfer()
 
     def watch(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Yield the ``packets``, with a ``size`` in bytes and a ``dts`` in units of ``time_base``, as they come."""
@@ -125,7 +125,7 @@ class Meter:
             self._learn(arrived - self._arrived)
         self._stamp, self._arrived = stamp, arrived
         so_far = self.transfer
-        self.transfer = Transfer(
+        self.transfer = StreamTransfer(
             so_far.received + size, so_far.stalls + stalled, so_far.stalled + (late if stalled else 0.0)
         )
 

@@ -24,7 +24,7 @@ class PixelFormat(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class StreamTransfer:
     """What came over the network since a stream was opened: ``received`` bytes of its picture; ``stalls``, how often
     the next part of it was late, and ``stalled``, for how many seconds in all.
     """
@@ -48,7 +48,7 @@ class Frame:
     height: int
     time: float
     index: int
-    transfer: Transfer | None = None
+    transfer: StreamTransfer | None = None
 
     @classmethod
     def from_bgr(cls, image: npt.NDArray[np.uint8], time: float, index: int) -> Frame:

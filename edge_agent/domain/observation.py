@@ -91,15 +91,6 @@ class NetworkSums:
     stalls: int = 0
     stalled: float = 0.0
 
-    def plus(self, other: NetworkSums) -> NetworkSums:
-        """Return the sums over both."""
-        return NetworkSums(
-            self.received + other.received,
-            self.seconds + other.seconds,
-            self.stalls + other.stalls,
-            self.stalled + other.stalled,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class VisionReport:

@@ -225,6 +225,11 @@ class StreamSums:
     resized: int = 0
 
 
+def add_network(a: NetworkSums, b: NetworkSums) -> NetworkSums:
+    """Return the sums over both."""
+    return NetworkSums(a.received + b.received, a.seconds + b.seconds, a.stalls + b.stalls, a.stalled + b.stalled)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Mergeable sums of what happened between ``begin`` and ``end`` (monotonic seconds of one boot)."""

@@ -42,6 +42,7 @@ from edge_agent.domain.summary import (
     UsualSums,
     VoiceSums,
     Window,
+    add_network,
 )
 
 MAX_HOLD = 2.0
@@ -113,7 +114,7 @@ def merge(a: Window, b: Window) -> Window:
         unheard=_sum_all(a.unheard, b.unheard),
         language=a.language + b.language,
         voice=a.voice + b.voice,
-        network=a.network.plus(b.network),
+        network=add_network(a.network, b.network),
     )
 
 
@@ -244,7 +245,7 @@ class WindowBuilder:
             slowest=max(stream.slowest, report.latency),
             resized=stream.resized + report.resized,
         )
-        self._open.network = self._open.network.plus(report.network)
+        self._open.network = add_network(self._open.network, report.network)
         self._see(tracks)
         found = sum(not face.coasting for face in report.faces)
         self._open.faces = replace(self._open.faces, together=max(self._open.faces.together, found))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.capture.timing import Meter
-from edge_agent.domain.media import Transfer
+from edge_agent.domain.media import StreamTransfer
 
 
-def fed(*parts: tuple[float | None, float, float]) -> Transfer:
+def fed(*parts: tuple[float | None, float, float]) -> StreamTransfer:
     """The transfer after parts of 1000 bytes: stamp, seconds since the last one, and seconds of waiting in those."""
     meter, now = Meter(lambda: 0.0), 0.0
     for stamp, distance, waited in parts:
@@ -22,7 +22,7 @@ def even(count: int, distance: float, *, stamps: float | None = None) -> list[tu
 
 
 def test_an_even_stream_does_not_stall() -> None:
-    assert fed(*even(100, 0.04, stamps=0.04)) == Transfer(100_000, 0, 0.0)
+    assert fed(*even(100, 0.04, stamps=0.04)) == StreamTransfer(100_000, 0, 0.0)
     assert fed(*even(30, 1.0, stamps=0.04)).stalls == 0, "MJPEG at one picture a second, with stamps of 25"
     assert fed(*even(30, 1.0)).stalls == 0
 
