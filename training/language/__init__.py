@@ -1,1 +1,1 @@
-"""Emotions of written English: GoEmotions, a teacher, a bag of words and pieces in int8."""
+"""Emotions of written English: GoEmotions, words and pieces of words, int8."""

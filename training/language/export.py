@@ -22,8 +22,8 @@ import numpy as np
 from edge_agent_language.features import GRAMS, WORDS, Vocabulary, key, normalized, tokens
 from training.language.dataset import load
 from training.language.scoring import f1, fair_thresholds
+from training.language.weights import SHIPPED, Kept, keep
 
-SHIPPED = Path(__file__).with_name("shipped.npz")
 Weights = Mapping[str, np.ndarray]
 
 
@@ -130,8 +130,8 @@ def main() -> None:
     content = convert(model, [known.rows(tokens(normalized(whole.texts[k]))).inputs() for k in chosen])
     (args.out / "language.tflite").write_bytes(content)
     np.savez_compressed(args.out / "language.npz", **keys, thresholds=thresholds.astype(np.float32))
-    half = {f"net.{name}": v.astype(np.float16) if v.ndim > 1 else v for name, v in weights.items()}
-    np.savez_compressed(SHIPPED, **half, calibration=calibration, words=run["words"], grams=run["grams"])
+    names = (tuple(map(str, run[kind])) for kind in ("words", "grams"))
+    keep(Kept(weights, *names, calibration))
     print(
         f"{len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}; {SHIPPED.stat().st_size} bytes of floats"
     )

@@ -30,8 +30,12 @@ def f1(scores: Scores, labels: Scores, thresholds: Scores) -> tuple[float, float
 def fair_thresholds(p: Scores, labels: Scores) -> npt.NDArray[np.float64]:
     """Thresholds, [28], of calibrated probabilities, half way between the best for macro and for micro F1.
 
+    A class too rare to be ever said so gets the one that is best for itself.
+
     F1 is highest where "yes" is said from half of it on (Lipton et al. 2014): of a class's own for the macro mean, of
     the common one for the micro. One number each, so that a rare class does not get its threshold from a few examples.
     """
-    _, micro, each = f1(p, labels, best_thresholds(p, labels))
-    return (each + micro) / 4
+    best = best_thresholds(p, labels)
+    _, micro, each = f1(p, labels, best)
+    fair = (each + micro) / 4
+    return np.where(fair > p.max(0), best, fair)

@@ -19,6 +19,7 @@ from edge_agent_language.features import GRAMS, WORDS, Vocabulary, key, normaliz
 from training.language.dataset import load
 from training.language.export import platt, sigmoid
 from training.language.scoring import best_thresholds, f1, fair_thresholds
+from training.language.weights import keep, load_weights
 
 CONTEXT = AnalyzerContext(ModelStore(Path("/nonexistent"), Catalogue.load()))
 
@@ -182,3 +183,24 @@ def test_data_that_is_none_is_told_with_its_line(tmp_path: Path, content: str, s
         load(tmp_path / "x.tsv")
     with pytest.raises(EdgeAgentError, match="cannot read"):
         load(tmp_path / "none.tsv")
+
+
+def test_the_weights_for_the_next_training_are_those_that_ship(tmp_path: Path, analyzer: LanguageAnalyzer) -> None:
+    kept = load_weights()
+    known = analyzer._model.vocabulary.words.find(kept.words, 1)
+    assert known.tolist() == list(range(2, len(kept.words) + 2))
+    assert kept.net["grams.weight"].shape[0] == len(kept.grams) + 1
+    keep(kept, tmp_path / "again.npz")
+    again = load_weights(tmp_path / "again.npz")
+    assert again.words == kept.words
+    for name, value in kept.net.items():
+        assert again.net[name] == pytest.approx(value, abs=0.01)
+
+
+def test_a_rare_class_gets_a_threshold_that_it_can_reach() -> None:
+    generator = np.random.default_rng(1)
+    p = np.stack([generator.random(5_000), generator.random(5_000) * 0.05], 1)
+    labels = (generator.random(p.shape) < p).astype(float)
+    fair = fair_thresholds(p, labels)
+    assert fair[1] < p[:, 1].max()
+    assert f1(p, labels, fair)[2][1] > 0
