@@ -25,7 +25,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.app.builder import PipelineBuilder
-from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME, Analysis, FaceRow, Progress, Report, Run, analyze
+from edge_agent.app.offline import (
+    DEFAULT_FPS,
+    EVERY_FRAME,
+    Analysis,
+    FaceRow,
+    Progress,
+    Report,
+    Run,
+    TextAnalysis,
+    UtteranceRow,
+    analyze,
+    analyze_text,
+)
 from edge_agent.capture.sound import Mixer, Resampler, replace_bad, to_float
 from edge_agent.domain.errors import ConfigError, EdgeAgentError, MediaError, ModelError, PluginError
 from edge_agent.domain.event import Event
@@ -35,6 +47,7 @@ from edge_agent.domain.observation import EMOTIONS, AudioReport, Observation, Vi
 from edge_agent.domain.speech import Granularity, Passage, cut
 from edge_agent.domain.summary import EmotionEstimate, Summary, estimate_window
 from edge_agent.plugin.manager import PluginReport, Status
+from edge_agent.plugin.spec import Kind
 from edge_agent.settings import read
 
 __all__ = [
@@ -58,7 +71,9 @@ __all__ = [
     "Report",
     "Session",
     "Summary",
+    "TextAnalysis",
     "TrackedFace",
+    "UtteranceRow",
     "VisionReport",
     "estimate_window",
 ]
@@ -82,7 +97,8 @@ class Session:
     runs what the config enables. ``fps``: analysed pictures per second at most (:data:`EVERY_FRAME`: all). ``stills``:
     the pictures are independent, not consecutive frames of a film, so faces need no confirmation by a second frame (a
     file with a single picture is always analysed so). ``live``: analyzers use their defaults for live streams rather
-    than the slower, more thorough ones for recordings. ``window_s``: the windows' length
+    than the slower, more thorough ones for recordings. ``speech``: what is said is recognised as well, which is off by
+    default and needs the extra ``[speech]``. ``window_s``: the windows' length
     in seconds; None takes the config's. ``config``: a config file; None means the defaults, whatever is configured on
     this machine. ``pull``: fetch missing models, where the config allows it.
 
@@ -99,6 +115,7 @@ class Session:
         fps: float = DEFAULT_FPS,
         stills: bool = False,
         live: bool = False,
+        speech: bool = False,
         window_s: float | None = None,
         config: str | Path | None = None,
         pull: bool = True,
@@ -107,12 +124,14 @@ class Session:
             raise ConfigError(f"fps = {fps}: must be above 0")
         if window_s is not None and not window_s > 0:
             raise ConfigError(f"window_s = {window_s}: must be above 0")
-        self._builder = _assemble(analyzers, window_s, None if config is None else Path(config), live)
+        self._builder = _assemble(analyzers, window_s, None if config is None else Path(config), live, speech)
         if pull:
             self._builder.pull_missing()
         self._builder.require_models()
         self._builder.activate()
         self._refuse_broken()
+        if speech:
+            self._builder.require(Kind.SPEECH)
         self._run: Run | None = Run(self._builder, fps, stills=stills)
         self._fps = fps
         self._resampler: tuple[float, Resampler] | None = None
@@ -225,6 +244,16 @@ class Session:
         self._run = None
         return analysis
 
+    def text(self, text: str, source: str = "text") -> TextAnalysis:
+        """Analyse a text, sentence by sentence, with the analyzers of text; it becomes part of no window.
+
+        Raises:
+            PluginError: no analyzer of text runs in this session.
+        """
+        self._running()
+        self._builder.require(Kind.TEXT)
+        return analyze_text(text, self._builder, source)
+
     def passages(self, text: str, granularity: Granularity = "whole") -> list[tuple[Passage, tuple[Observation, ...]]]:
         """Judge what written ``text`` expresses, whole, by paragraph or by sentence, each with its place in the text.
 
@@ -252,6 +281,11 @@ class Session:
         return tuple(self._running().events)
 
     @property
+    def utterances(self) -> tuple[UtteranceRow, ...]:
+        """What was said so far, with what it expresses, where an analyzer of speech runs."""
+        return tuple(self._running().utterances)
+
+    @property
     def analyzers(self) -> Mapping[str, str]:
         """Status of every known analyzer, with the reason when it does not run; check it when results are missing."""
         return {r.name: _told(r) for r in self._builder.plugins.reports() if r.kind and r.name in self._known()}
@@ -271,10 +305,13 @@ class Session:
         return run.finish("session", duration)
 
     def take(self) -> tuple[tuple[Summary, ...], tuple[Event, ...]]:
-        """Return the windows and events since the last call and drop them, for streams without an end."""
+        """Return the windows and events since the last call and drop them, for streams without an end.
+
+        :attr:`utterances` are dropped, too; read them before.
+        """
         run = self._running()
         found = tuple(run.summaries), tuple(run.events)
-        for kept in (run.summaries, run.events, run.faces):
+        for kept in (run.summaries, run.events, run.faces, run.utterances):
             kept.clear()
         return found
 
@@ -297,7 +334,9 @@ class Session:
             raise ValueError(f"{late}: feed pictures and sound in the order of their time")
 
 
-def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path | None, live: bool) -> PipelineBuilder:
+def _assemble(
+    analyzers: Analyzers | None, window_s: float | None, config: Path | None, live: bool, speech: bool
+) -> PipelineBuilder:
     text = read(config)
     settings = text.settings()
     if window_s is not None:
@@ -305,7 +344,9 @@ def _assemble(analyzers: Analyzers | None, window_s: float | None, config: Path 
     named = None
     if analyzers is not None:
         named = analyzers if isinstance(analyzers, Mapping) else {name: {} for name in analyzers}
-    builder = PipelineBuilder(text, settings, recorded=not live, only=named)
+    builder = PipelineBuilder(
+        text, settings, recorded=not live, only=named, kinds={Kind.SPEECH: True} if speech else None
+    )
     known = builder.plugins.analyzer_settings().keys()
     wrong = {r.name: r.detail for r in builder.plugins.reports() if r.status is Status.CONFIG_ERROR}
     for name in sorted((named or {}).keys() - known - wrong.keys()):

@@ -13,7 +13,7 @@ from edge_agent import __version__
 from edge_agent.analysis.pacing import Bounds, Governor, LoadLimits
 from edge_agent.analysis.tracking import Tracker
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.errors import ConfigError, ModelError
+from edge_agent.domain.errors import ConfigError, ModelError, PluginError
 from edge_agent.domain.observation import Observation
 from edge_agent.domain.speech import Utterance
 from edge_agent.models import Catalogue, ModelStore, default_dir
@@ -53,6 +53,7 @@ class PipelineBuilder:
 
     ``recorded``: for recordings and stills, of which analyzers see more by default than of a live stream. ``only``: the
     analyzers to enable, whatever the config says, and options that outrank its own; None: those of the config.
+    ``kinds``: likewise, whether analyzers of a kind run.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class PipelineBuilder:
         *,
         recorded: bool = False,
         only: Mapping[str, Mapping[str, Any]] | None = None,
+        kinds: Mapping[Kind, bool] | None = None,
     ) -> None:
         self.settings = settings
         self._config = config
         self.store = ModelStore(default_dir(settings.models.dir, settings.device.state_dir), Catalogue.load())
         self.plugins = PluginManager(
-            settings.plugins.allow, settings.analyzers, config.describe, recorded=recorded, only=only
+            settings.plugins.allow, settings.analyzers, config.describe, recorded=recorded, only=only, kinds=kinds
         )
         self.plugins.discover()
         self._active: list[ActiveAnalyzer] = []
@@ -107,6 +109,16 @@ class PipelineBuilder:
             if report.status.value not in ("enabled", "disabled"):
                 log.warning("analyzer %s: %s: %s", report.name, report.status.value, report.told)
         return self._active
+
+    def require(self, kind: Kind) -> None:
+        """Require an active analyzer of ``kind``.
+
+        Raises:
+            PluginError: there is none; says why.
+        """
+        if not any(active.spec.kind is kind for active in self._active):
+            told = [f"{r.name}: {r.told}" for r in self.plugins.reports() if r.kind == kind.value]
+            raise PluginError("\n".join(told) or f"no plugin in plugins.allow has an analyzer of kind {kind.value}")
 
     def lanes(
         self, bounds: Bounds | None = None, governor: Governor | None = None, tracker: Tracker | None = None

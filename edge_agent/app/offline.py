@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
+from operator import add
 from pathlib import Path
 
 from edge_agent.analysis.pacing import Bounds
@@ -20,8 +21,20 @@ from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box
 from edge_agent.domain.media import AudioBlock, Frame
-from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, VisionReport
-from edge_agent.domain.summary import NONE, ClockState, Summary, estimate_emotion
+from edge_agent.domain.observation import (
+    EMOTION,
+    EMOTIONS,
+    LANGUAGE,
+    LANGUAGE_EMOTIONS,
+    LANGUAGE_UNKNOWN,
+    AudioReport,
+    Observation,
+    Said,
+    SpeechReport,
+    VisionReport,
+)
+from edge_agent.domain.speech import Utterance, sentences
+from edge_agent.domain.summary import NONE, ClockState, LanguageSums, Summary, estimate_emotion
 from edge_agent.summary.summariser import Summariser, merge_summaries
 
 log = logging.getLogger(__name__)
@@ -49,6 +62,43 @@ class FaceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UtteranceRow:
+    """An utterance of a recording, or a sentence of a text. ``start`` and ``end`` in seconds (0 for text).
+
+    ``emotions``: an independent probability for each of :data:`LANGUAGE_EMOTIONS`; None when it could not be judged,
+    with the reason in ``unknown``, or when no analyzer of text runs. ``observations``: all that was observed.
+    """
+
+    text: str = field(repr=False)
+    start: float = 0.0
+    end: float = 0.0
+    confidence: float | None = None
+    emotions: Mapping[str, float] | None = None
+    unknown: str = ""
+    observations: tuple[Observation, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, said: Said) -> UtteranceRow:
+        """Make the row of an utterance."""
+        heard, found = said.utterance, said.observations
+        p = next((o.values for o in found if o.name == LANGUAGE), None)
+        emotions = None if p is None else {name: p[name] for name in LANGUAGE_EMOTIONS}
+        reasons = (why for o in found if o.name == LANGUAGE_UNKNOWN for why in o.values)
+        unknown = "" if emotions is not None else next(reasons, "")
+        return cls(heard.text, heard.start, heard.end, heard.confidence, emotions, unknown, found)
+
+
+@dataclass(frozen=True, slots=True)
+class TextAnalysis:
+    """What a text expresses, sentence by sentence; ``emotions``: mean probabilities over the sentences that could be
+    judged, most probable first, empty when none could."""
+
+    source: str
+    sentences: tuple[UtteranceRow, ...]
+    emotions: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Result over the whole recording. Emotion scores in per cent; ``average_confidence_score`` is the detector's mean,
     0 to 1; ``eye_contact_score`` the share of the time in which heads were turned to the camera, 0 to 1.
@@ -71,6 +121,7 @@ class Analysis:
     events: tuple[Event, ...]
     faces: tuple[FaceRow, ...]
     report: Report
+    utterances: tuple[UtteranceRow, ...] = ()
 
 
 Progress = Callable[[float, float], None]
@@ -96,6 +147,15 @@ def analyze(
     return Run(builder, fps, stills=info.still).file(info, progress, channel)
 
 
+def analyze_text(text: str, builder: PipelineBuilder, source: str = "text") -> TextAnalysis:
+    """Run the active text analyzers of ``builder`` on each sentence of ``text``."""
+    lane = builder.speech_lane()
+    parts = sentences(text) or [""]
+    rows = tuple(UtteranceRow.of(lane.read(Utterance(part))) for part in parts)
+    judged = [LanguageSums(judged=1, p=tuple(row.emotions.values())) for row in rows if row.emotions]
+    return TextAnalysis(source, rows, reduce(add, judged, LanguageSums()).mean())
+
+
 class Run:
     """One pass over a recording: takes frames and sound in the order of their time and collects what is found.
 
@@ -112,6 +172,9 @@ class Run:
         """Events in the order in which they were detected."""
         self.faces: list[FaceRow] = []
         """Every face of every analysed frame."""
+        self.utterances: list[UtteranceRow] = []
+        """What was said, in the order in which it was understood."""
+        self._speech = builder.speech_lane(tell=True)
         self._frames = 0
         self._window_s = builder.settings.summary.window_s
         self._summariser = Summariser(self._clock, self._window_s, self.summaries.append, self._on_event)
@@ -146,23 +209,34 @@ class Run:
         """Analyse the next block of sound."""
         report = self._audio.offer(block)
         self._count(report, block.end)
+        if self._speech.wanted:
+            self._say(self._speech.offer(block), block.end)
         return report
 
     def end_sound(self) -> AudioReport:
         """Complete the bursts that are still open; more sound may follow."""
         report = self._audio.finish()
         self._count(report, report.time)
+        self._say(self._speech.finish(), report.time)
         return report
+
+    def _say(self, report: SpeechReport, now: float) -> None:
+        """Keep the words apart: windows and events hold none."""
+        self.utterances += map(UtteranceRow.of, report.said)
+        self._count(replace(report, said=()), now)
 
     def finish(self, source: str, duration: float = 0.0) -> Analysis:
         """Complete what is still open and return everything; at least ``duration`` seconds long."""
         self._count(self._audio.finish(), duration)
+        self._say(self._speech.finish(), duration)
         self._summariser.flush()
         self._join_sliver()
         report = _report(self.summaries, self.faces, self._frames)
         events = tuple(sorted(self.events, key=lambda e: e.start))
         seconds = max(duration, self._clock.monotonic())
-        return Analysis(source, seconds, tuple(self.summaries), events, tuple(self.faces), report)
+        return Analysis(
+            source, seconds, tuple(self.summaries), events, tuple(self.faces), report, tuple(self.utterances)
+        )
 
     def _join_sliver(self) -> None:
         """Merge a very short last window into the one before it."""
@@ -173,7 +247,7 @@ class Run:
     def _on_event(self, event: Event, _start: float, _clock: ClockState) -> None:
         self.events.append(event)
 
-    def _count(self, report: VisionReport | AudioReport, now: float) -> None:
+    def _count(self, report: VisionReport | AudioReport | SpeechReport, now: float) -> None:
         self._clock.advance(max(0.0, now - self._clock.monotonic()))
         self._summariser.accept(report)
         self._summariser.tick()

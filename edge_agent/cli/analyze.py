@@ -24,12 +24,16 @@ from edge_agent.app.offline import analyze as analyze_file
 from edge_agent.capture import read_media
 from edge_agent.cli.common import ConfigOption, configuration, out, positions, pull_showing_progress, tell
 from edge_agent.cli.streams import emit, print_json, to_json
+from edge_agent.cli.text import SUFFIXES, row_document, told
+from edge_agent.cli.text import files as analyze_texts
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import Summary, estimate_emotion
 from edge_agent.domain.text import printable
 from edge_agent.payloads.rendering import event_document, summary_document
+from edge_agent.plugin.spec import Kind
 from edge_agent.runtime.logs import configure
+from edge_agent.settings import ConfigText, Settings
 
 BOOT_ID = "00000000"
 """Boot id of a recording, which has none; ``seq`` counts its windows and events."""
@@ -47,7 +51,9 @@ class ResultFormat(Enum):
 
 
 def analyze(
-    files: Annotated[list[Path], typer.Argument(help="Video, sound or picture files.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="Video, sound or picture files; or text files (.txt, .md).", show_default=False)
+    ],
     form: Annotated[
         ResultFormat | None,
         typer.Option("--format", "-f", help="Default: table on a terminal, else json.", show_default=False),
@@ -60,6 +66,9 @@ def analyze(
         float | None,
         typer.Option("--window", min=1, help="Summary window in seconds. Default: summary.window_s."),
     ] = None,
+    speech: Annotated[
+        bool, typer.Option("--speech", help="Also transcribe what is said (extra [speech]); it is part of the result.")
+    ] = False,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -79,6 +88,10 @@ def analyze(
     configure("warning", "text")
     if html is None:
         form = form or (ResultFormat.TABLE if sys.stdout.isatty() else ResultFormat.JSON)
+    if any(path.suffix.lower() in SUFFIXES for path in files):
+        _texts(files, form, text, settings)
+        return
+    kinds = {Kind.SPEECH: True} if speech else None
     rate = EVERY_FRAME if every_frame else fps
     for path in files:  # fail before a long run, not in the middle of it
         read_media(path)
@@ -87,7 +100,7 @@ def analyze(
     try:
         for path in files:
             try:
-                found = _one(path, PipelineBuilder(text, settings, recorded=True), rate)
+                found = _one(path, PipelineBuilder(text, settings, recorded=True, kinds=kinds), rate, speech=speech)
             except MediaError as error:  # a damaged file does not discard the results of the others
                 failures.append(error)
                 continue
@@ -101,12 +114,23 @@ def analyze(
         raise MediaError("\n".join(map(str, failures)))
 
 
-def _one(path: Path, builder: PipelineBuilder, rate: float) -> Analysis:
+def _texts(files: list[Path], form: ResultFormat | None, config: ConfigText, settings: Settings) -> None:
+    others = [path for path in files if path.suffix.lower() not in SUFFIXES]
+    if others:
+        raise typer.BadParameter(f"{others[0]} is no text file: analyse texts and recordings in two commands")
+    if form is None:
+        raise typer.BadParameter("a report of text files is not made: leave it out", param_hint="--html")
+    analyze_texts(files, form.value, config, settings)
+
+
+def _one(path: Path, builder: PipelineBuilder, rate: float, *, speech: bool = False) -> Analysis:
     """Analyse one recording. Analyzers keep state between calls, so every recording gets new ones."""
     builder.pull_missing(pull_showing_progress)
     builder.require_models()  # results without them would report that nobody was there
     builder.activate()
     try:
+        if speech:
+            builder.require(Kind.SPEECH)
         with positions(path.name) as progress:
             return analyze_file(path, builder, rate, progress, builder.settings.microphone.channel)
     finally:
@@ -153,7 +177,8 @@ def _print(form: ResultFormat, done: list[Analysis], device: str, *, several: bo
 
 
 def document(analysis: Analysis, device: str) -> dict[str, Any]:
-    """Make ``{"source", "duration", "windows", "events", "report"}``; offsets and durations in seconds."""
+    """Make ``{"source", "duration", "windows", "events", "report"}``; offsets and durations in seconds. Also
+    ``"utterances"``, when speech was recognised."""
     windows = [
         {**summary_document(s, device, BOOT_ID, seq), "offset": round(s.window.begin, 3)}
         for seq, s in enumerate(analysis.summaries, 1)
@@ -162,11 +187,13 @@ def document(analysis: Analysis, device: str) -> dict[str, Any]:
         {**event_document(e, e.start, "unsynced", device, BOOT_ID, seq), "offset": round(e.start, 3)}
         for seq, e in enumerate(analysis.events, len(windows) + 1)
     ]
+    said = {"utterances": [row_document(row) for row in analysis.utterances]} if analysis.utterances else {}
     return {
         "source": analysis.source,
         "duration": round(analysis.duration, 3),
         "windows": windows,
         "events": events,
+        **said,
         "report": _rounded(asdict(analysis.report)),
     }
 
@@ -175,8 +202,8 @@ def json_lines(analysis: Analysis, device: str) -> Iterator[str]:
     """Yield one JSON object per line, each with its ``type`` and ``source``; the report comes last."""
     whole = document(analysis, device)
     source = {"source": whole["source"]}
-    for kind in ("window", "event"):
-        for item in whole[f"{kind}s"]:
+    for kind in ("window", "event", "utterance"):
+        for item in whole.get(f"{kind}s", ()):
             yield to_json({"type": kind, **source, **item})
     yield to_json({"type": "report", **source, "duration": whole["duration"], **whole["report"]})
 
@@ -209,6 +236,8 @@ def show(analysis: Analysis, console: Console) -> None:
     for event in analysis.events:
         what = f"{event.kind}: {event.label} ({event.score:.2f}, {event.seconds:.1f} s)"
         console.print(f"{event.start:8.2f} s  {what}")
+    for row in analysis.utterances:
+        console.print(f"{row.start:8.2f} s  said: {row.text!r} ({told(row)})")
     report = analysis.report
     if report.overall_dominant_emotion is None or report.average_emotion_scores is None:
         console.print(f"{report.total_frames_analyzed} frames analysed; no face could be judged")

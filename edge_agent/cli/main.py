@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Run the agent until SIGTERM or Ctrl-C. SIGHUP or a change of the config file reloads the config.",
     "demo": "Try the agent without configuration: embedded broker, demo camera, real models, live summaries.",
     "analyze": "Analyse recordings offline. Nothing is sent; only the result is written.",
+    "text": "Tell which emotions a text expresses. Nothing is sent or stored.",
     "watch": "Show what agents publish over MQTT, until Ctrl-C.",
     "doctor": "Check camera, microphone, models, broker, disk, clock, heat and permissions. Exit code 1: "
     "a check failed.",

@@ -105,7 +105,8 @@ class PluginManager:
     """Plugins of this installation that the allow-list admits.
 
     ``tables`` are the raw ``[analyzers.*]`` tables; ``describe`` formats their validation errors. ``recorded``: options
-    that are not set take the defaults for recordings and stills.
+    that are not set take the defaults for recordings and stills. ``kinds``: whether analyzers of a kind run, whatever
+    their tables say.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class PluginManager:
         *,
         recorded: bool = False,
         only: Mapping[str, Mapping[str, Any]] | None = None,
+        kinds: Mapping[Kind, bool] | None = None,
     ) -> None:
         self._recorded = recorded
+        self._kinds = kinds or {}
         self._only = only
         self._allow = frozenset(allow)
         self._tables = tables
@@ -227,6 +230,8 @@ class PluginManager:
         if self._only is not None:
             chosen = self._only.get(spec.name)
             table = {"enabled": False} if chosen is None else {**table, **chosen, "enabled": True}
+        if spec.kind in self._kinds:
+            table["enabled"] = self._kinds[spec.kind]
         try:
             settings = spec.settings.model_validate(table)
             if self._recorded and spec.recorded.keys() - table.keys():
