@@ -17,7 +17,7 @@ from edge_agent.domain.speech import Utterance
 from edge_agent.plugin.sound import HighPass
 from edge_agent.plugin.spec import SpeechAnalyzer
 from edge_agent_speech import SpeechSettings
-from edge_agent_speech.segments import CHUNK, Samples, Segmenter, SegmentPolicy, SpeechSegment, plausible
+from edge_agent_speech.segments import CHUNK, CHUNK_S, Samples, Segmenter, SegmentPolicy, SpeechSegment, plausible
 
 _SURER = 0.2
 """How much the mean probability of a whole utterance must be above that of its beginning."""
@@ -37,6 +37,31 @@ class Recognizer(Protocol):
     def text(self, samples: Samples) -> str: ...
 
     def close(self) -> None: ...
+
+
+class Loudness:
+    """Makes quiet sound louder for the voice detector, by the loudest of the last seconds; loud sound stays as it is.
+
+    Somebody across a room is otherwise no sure voice.
+    """
+
+    def __init__(self) -> None:
+        self._peak = _FLOOR
+
+    def level(self, chunk: Samples) -> Samples:
+        """Return the next chunk as loud as others are."""
+        self._peak = max(float(np.abs(chunk).max()), self._peak * _FADING, _FLOOR)
+        return chunk if self._peak >= _LOUD else np.clip(chunk * np.float32(_LOUD / self._peak), -1.0, 1.0)
+
+    def reset(self) -> None:
+        """Forget how loud it was."""
+        self._peak = _FLOOR
+
+
+_LOUD, _FLOOR = 0.3, 0.01
+"""Peak that sound is raised to, and the one below which it is raised no further: by 30 dB at most."""
+_FADING = 0.5 ** (CHUNK_S / 5.0)
+"""A loud sound counts for half as much 5 s later."""
 
 
 class Delay:
@@ -74,7 +99,7 @@ class UtteranceAnalyzer(SpeechAnalyzer):
         policy = SegmentPolicy(threshold, threshold + _SURER, settings.pause_s, settings.shortest_s, settings.longest_s)
         self._segmenter = Segmenter(policy)
         self._delay = Delay(settings.max_delay_s)
-        self._high_pass = HighPass()
+        self._high_pass, self._loudness = HighPass(), Loudness()
         self._rest = np.zeros(0, np.float32)
         self._heard = 0
         self._origin = 0.0
@@ -99,6 +124,7 @@ class UtteranceAnalyzer(SpeechAnalyzer):
         found.extend(self._transcribed([last] if last else []))
         self._detector.reset()
         self._high_pass.reset()
+        self._loudness.reset()
         self._rest = self._rest[:0]
         self._heard = 0
         return found
@@ -126,7 +152,7 @@ class UtteranceAnalyzer(SpeechAnalyzer):
         for chunk in chunks:
             self._heard += CHUNK
             began = self._now()
-            segment = self._segmenter.feed(chunk, self._detector.voice(chunk))
+            segment = self._segmenter.feed(chunk, self._detector.voice(self._loudness.level(chunk)))
             self._delay.note(work=self._now() - began)
             if segment is not None:
                 yield segment

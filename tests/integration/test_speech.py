@@ -154,3 +154,11 @@ def test_loading_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatc
     before = dict(os.environ)
     engine.Silero()
     assert dict(os.environ) == before
+
+
+def test_no_word_is_invented_in_recorded_noises(analyzer: UtteranceAnalyzer, shared: Path) -> None:
+    noises = sorted((shared / "data" / "bursts" / "background").rglob("*.ogg"))[::15]
+    assert len(noises) > 10
+    for path in noises:
+        blocks = [block.samples for block in iter_blocks(path)]
+        assert heard(analyzer, np.concatenate(blocks)) == [], path.name

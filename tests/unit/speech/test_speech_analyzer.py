@@ -8,11 +8,11 @@ import pytest
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.domain.speech import Utterance
 from edge_agent_speech import SpeechSettings
-from edge_agent_speech.analyzer import Delay, UtteranceAnalyzer
+from edge_agent_speech.analyzer import Delay, Loudness, UtteranceAnalyzer
 from edge_agent_speech.segments import CHUNK, Samples
 
 
-class Loudness:
+class Loud:
     """Takes whatever is loud for a voice."""
 
     def voice(self, chunk: Samples) -> float:
@@ -44,7 +44,7 @@ class Typist:
 
 def make(typist: Typist | None = None, **options: float | None) -> UtteranceAnalyzer:
     typist = typist or Typist()
-    return UtteranceAnalyzer(SpeechSettings(**options), Loudness(), typist, typist.now)  # type: ignore[arg-type]
+    return UtteranceAnalyzer(SpeechSettings(**options), Loud(), typist, typist.now)  # type: ignore[arg-type]
 
 
 def sound(*pieces: tuple[float, float]) -> Samples:
@@ -141,3 +141,16 @@ def test_delay_is_paid_back_by_time_that_passes() -> None:
     delay.note(sound=100.0)
     delay.note(work=2.0)
     assert not delay.exceeded, "time that passed before is not saved up"
+
+
+def test_quiet_sound_is_raised_and_noise_after_loud_sound_is_not() -> None:
+    loudness = Loudness()
+    quiet = sound((1.0, 0.01)).reshape(-1)[:CHUNK]
+    assert np.abs(loudness.level(quiet)).max() == pytest.approx(0.3, rel=0.01)
+    loud = sound((1.0, 0.5))[:CHUNK]
+    assert loudness.level(loud) is loud
+    assert np.abs(loudness.level(quiet)).max() == pytest.approx(0.01, rel=0.01)
+    for _ in range(2_000):
+        raised = loudness.level(quiet)
+    assert np.abs(raised).max() == pytest.approx(0.3, rel=0.01)
+    assert np.abs(loudness.level(np.full(CHUNK, 1e-4, np.float32))).max() < 0.01, "silence is not raised to a sound"
