@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, MediaError, Session
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, EdgeAgentError, Event, MediaError, Session
 from edge_agent.capture import iter_media, read_media
 from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
@@ -26,11 +26,14 @@ from edge_agent.plugin.sound import dbfs
 from edge_agent.web import words
 from edge_agent.web.body import ProblemError, in_memory, too_large
 from edge_agent.web.conversation import Conversation, Limits, from_base64
+from edge_agent.web.spoken import Transcriber, told
 
 SECONDS = 10.0
 """Longest sound in one message."""
 _RATES = (8_000, 192_000)
 _STEP_S = 0.05
+_WORD_S, _WORTH_S = 0.3, 1.0
+"""Seconds of sound that may hold a word, and that are awaited before a recognizer is loaded."""
 _TELLING = 2000
 """Bytes of sound that are enough to tell noise from it."""
 SOUNDS = (
@@ -45,14 +48,18 @@ IDLE_S = 600.0
 
 
 def routes(
-    open_session: Callable[..., Session] = Session, limits: Limits | None = None, reader: words.Reader | None = None
+    open_session: Callable[..., Session] = Session,
+    limits: Limits | None = None,
+    reader: words.Reader | None = None,
+    transcriber: Transcriber | None = None,
 ) -> list[BaseRoute]:
     """The endpoints as routes for a Starlette application. ``open_session`` is called as :class:`Session` is.
-    ``reader`` judges written words, here and elsewhere."""
+    ``reader`` judges written words, here and elsewhere; ``transcriber`` has the turns of who is transcribed."""
     bounds = limits or Limits(idle_s=IDLE_S)
     faces = Conversation(lambda: FaceTalk(open_session, time.monotonic), bounds)
     # What is heard spans messages and cannot be put aside; the models of sound are small.
-    sound = Conversation(lambda: SoundTalk(open_session), replace(bounds, awake=bounds.connections))
+    turns = transcriber or Transcriber(open_session)
+    sound = Conversation(lambda: SoundTalk(open_session, turns), replace(bounds, awake=bounds.connections))
     people = Conversation(Unrecognised, bounds)
     return [
         WebSocketRoute("/ws/face", faces.serve),
@@ -151,32 +158,58 @@ class SoundTalk:
     files of any known format, each message a whole one. What the first message holds decides.
     """
 
-    def __init__(self, open_session: Callable[..., Session]) -> None:
+    def __init__(self, open_session: Callable[..., Session], transcriber: Transcriber) -> None:
         self._open = open_session
+        self._transcriber = transcriber
+        self._turn: int | None = None
+        """Samples before its turn to be transcribed; None while it has none."""
+        self._unheard = np.zeros(0, np.float32)
+        self._note: dict[str, str] = {}
         self._session: Session | None = None
         self._rate = 0
         self._files = False
         self._samples = 0
 
     def answer(self, text: str | bytes) -> dict[str, Any]:
-        """``time`` heard so far, the chunk's ``loudness`` in dB of full scale (null: silence), finished ``bursts``.
+        """``time`` heard so far, the chunk's ``loudness`` in dB of full scale (null: silence), finished ``bursts``; the
+        ``text`` of utterances that have ended, and the ``emotion`` it expresses, or a ``note`` why there are no words.
 
-        With ``flush`` the sound ends with this chunk, if there is one: bursts are finished that would wait for more.
+        With ``flush`` the sound ends with this chunk, if there is one: bursts and utterances are finished that would
+        wait for more.
         """
         try:
             message = _message(text, AUDIO)
             end = any(message.get(name) is True for name in _END)
             if end and "data" not in message:
-                return self._told(None)
+                return self._told(None) | self._spoken(np.zeros(0, np.float32), end=True)
             samples, rate = self._chunk(message)
         except _RefusedError as error:
             return {"error": str(error)}
         if self._session is None:
             self._session, self._rate = self._open(["burst"]), rate
         self._session.sound(samples, rate)
+        # A file ends its sound: nothing of what was said in it is left open.
+        spoken = self._spoken(samples, end=end or self._files)
         self._samples += len(samples)
         loudness = dbfs(samples)
-        return self._told(round(loudness, 1) if math.isfinite(loudness) else None, end=end)
+        return self._told(round(loudness, 1) if math.isfinite(loudness) else None, end=end) | spoken
+
+    def _spoken(self, samples: Samples, *, end: bool) -> dict[str, Any]:
+        """What was said. A recognizer is loaded only for sound that is long enough to hold a word."""
+        self._unheard = np.concatenate([self._unheard, samples])
+        seconds = len(self._unheard) / (self._rate or AUDIO_RATE)
+        if self._turn is None and seconds < (_WORD_S if end else _WORTH_S):
+            self._unheard = self._unheard[:0] if end else self._unheard
+            return told(()) | self._note
+        unheard, self._unheard = self._unheard, samples[:0]
+        turn = self._samples + len(samples) - len(unheard) if self._turn is None else self._turn
+        try:
+            said, _observations = self._transcriber.hear(self, unheard, self._rate, end=end)
+        except EdgeAgentError as error:
+            self._note = {"note": str(error)}
+            return told(()) | self._note
+        self._turn, self._note = turn, {}
+        return told(said, turn / self._rate)
 
     def _told(self, loudness: float | None, *, end: bool = True) -> dict[str, Any]:
         """The answer; with ``end`` the sound so far is over."""
@@ -218,7 +251,8 @@ class SoundTalk:
         """Go on: what was heard so far belongs to what comes next."""
 
     def close(self) -> None:
-        """Free the models."""
+        """Free the models, and the turn to be transcribed."""
+        self._transcriber.leave(self)
         if self._session is not None:
             self._session.close()
 

@@ -115,7 +115,7 @@ def test_faces_of_a_picture(shell: Shell) -> None:
 @pytest.mark.documented(
     "Echo",
     "new WebSocket('ws://localhost:8000/ws/audio-stream'); ws.send(JSON.stringify({\"audio\": …}))",
-    differs="loudness and bursts",
+    differs="also loudness and bursts; text with the extra [speech]",
 )
 def test_sound_in_chunks(shell: Shell) -> None:
     told = javascript(shell, "audio-stream", "audio", "sound.wav")
