@@ -76,7 +76,7 @@ def test_25_any_rate_becomes_16_khz_without_drift(rate: int) -> None:
 
 
 @pytest.mark.parametrize("second", [-1.0, -0.8])
-def test_a_microphone_whose_channels_cancel_each_other_is_heard(second: float) -> None:
+def test_channels_that_cancel_each_other_are_not_averaged(second: float) -> None:
     driver = Driver(48_000, second=second)
     driver.run(3.0)
     samples = np.concatenate([block.samples for block in driver.blocks])
@@ -94,7 +94,7 @@ def test_25_overflow_of_unknown_length_becomes_a_gap_of_the_right_length() -> No
     assert driver.blocks[-1].end == pytest.approx(driver.now, abs=0.2)
 
 
-def test_25_reader_that_sleeps_too_long_loses_the_newest_sound_and_knows_how_much() -> None:
+def test_25_a_late_reader_loses_the_newest_sound_and_its_length_is_counted() -> None:
     """Row 25: nobody reads for longer than the buffer holds: what is lost is known to a tenth of a second."""
     driver = Driver(44_100, buffer_s=1.0)
     driver.run(1.0)

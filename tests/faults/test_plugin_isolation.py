@@ -104,7 +104,7 @@ def test_a_child_that_goes_wrong_is_replaced(
     assert analyzer.pid not in (None, first)
 
 
-def test_nobody_waits_for_the_new_child(analyzer: IsolatedAnalyzer) -> None:
+def test_calls_do_not_wait_for_the_new_child(analyzer: IsolatedAnalyzer) -> None:
     analyzer.analyze(picture(faulty.leave))
     time.sleep(0.05)
     waits = []
@@ -137,7 +137,7 @@ def test_a_used_up_budget_is_a_crash_with_its_reason() -> None:
     ("build", "why"),
     [("segfault", "its process died of SIGSEGV"), ("fail", "ValueError: it is dark (support/faulty.py:")],
 )
-def test_what_cannot_be_built_says_why_at_once(build: str, why: str) -> None:
+def test_an_analyzer_that_cannot_be_built_fails_at_once_with_the_reason(build: str, why: str) -> None:
     """Row 26: an isolated analyzer that crashes while it is made: refused at once, with the reason."""
     with pytest.raises(PluginError) as refused:
         make(build=build)

@@ -134,7 +134,7 @@ def test_a_huge_body_is_refused_as_it_arrives_and_not_kept(web: Web, told: bool)
     assert web.ask("POST", "/api/v1/control/status", BEARER, f"Content-Length: {len(small)}", body=small)[0] == 200
 
 
-def test_who_is_refused_with_a_body_on_the_way_hears_why(web: Web) -> None:
+def test_a_refusal_arrives_while_the_body_is_still_being_sent(web: Web) -> None:
     """Row 33: Refused with 4 MB on the way: the client still hears why."""
     size = 4 * 1024 * 1024
     length = f"Content-Length: {size}"
@@ -144,7 +144,7 @@ def test_who_is_refused_with_a_body_on_the_way_hears_why(web: Web) -> None:
             assert (got, json.loads(body)["status"]) == (status, status)
 
 
-def test_who_leaves_in_the_middle_fills_no_log(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disconnecting_client_is_not_logged(web: Web, caplog: pytest.LogCaptureFixture) -> None:
     """Row 33: Clients that leave in the middle, and noise: nothing in the log."""
     whole = head("POST", "/login", f"Host: 127.0.0.1:{web.port}", "Content-Length: 20")
     for said in (b"", b"\r\n", b"\x00\xff" * 50, whole[:30], whole, whole + b"token=", upgrade(web, BEARER)):
@@ -214,7 +214,7 @@ def _ended(sock: socket.socket, until: float) -> bytes:
     return said
 
 
-def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatient: float) -> None:
+def test_a_client_that_does_not_read_is_disconnected_without_effect_on_others(web: Web, impatient: float) -> None:
     """Row 33: A WebSocket, a feed, a flood of requests, all unread: dropped, memory stays, another client gets all."""
     feed = head("GET", "/stream-emotion-feed", f"Host: 127.0.0.1:{web.port}", BEARER)
     before = process_use().rss_mb or 0.0
@@ -243,7 +243,7 @@ def test_who_does_not_read_is_dropped_and_nobody_else_notices(web: Web, impatien
         assert b'"number":-2,' in good.recv(65536)
 
 
-def test_who_has_everything_echoed_and_reads_nothing_is_cut_off(web: Web, impatient: float) -> None:
+def test_a_client_that_sends_and_never_reads_is_disconnected(web: Web, impatient: float) -> None:
     """Row 33: Pings without end whose answers nobody reads: not taken in, then cut off; memory stays."""
     before, sent = process_use().rss_mb or 0.0, 0
     pings = (b"\x89\xfd" + bytes(4) + b"p" * 125) * 500
@@ -260,7 +260,7 @@ def test_who_has_everything_echoed_and_reads_nothing_is_cut_off(web: Web, impati
     assert (process_use().rss_mb or 0.0) - before < 16.0
 
 
-def test_who_says_much_where_nobody_listens_is_cut_off(web: Web) -> None:
+def test_a_client_that_floods_a_send_only_socket_is_disconnected(web: Web) -> None:
     """Row 33: Long messages to a WebSocket that takes none: cut off, memory stays; short ones are passed over."""
     before = process_use().rss_mb or 0.0
     with ExitStack() as stack:
@@ -337,7 +337,7 @@ def _established(server_port: int, client_port: int) -> bool:
     return False
 
 
-def test_what_nobody_foresaw_is_told_without_its_details(web: Web) -> None:
+def test_an_unexpected_error_is_answered_without_details(web: Web) -> None:
     """Row 33: A failure in the server: a problem document without its details, and it goes on."""
     web.bus.publish("health", {"status": "ok"})  # metrics need more of it
     status, body = web.ask("GET", "/metrics", BEARER)
@@ -347,7 +347,7 @@ def test_what_nobody_foresaw_is_told_without_its_details(web: Web) -> None:
     assert web.ask("GET", "/api/v1/status", BEARER)[0] == 200
 
 
-def test_the_page_asks_nothing_of_others_and_may_run_its_own_scripts_only(web: Web) -> None:
+def test_the_page_loads_only_its_own_scripts_and_no_other_host(web: Web) -> None:
     with web.connect() as sock:
         request = head("GET", "/", f"Host: 127.0.0.1:{web.port}", "Accept: text/html", BEARER, "Connection: close")
         sock.sendall(request)

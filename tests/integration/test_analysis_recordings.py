@@ -74,7 +74,7 @@ def every(found: Iterable[tuple[float, list[Face]]], fps: float) -> Iterable[tup
 
 
 @pytest.mark.parametrize("name", PEOPLE)
-def test_everybody_keeps_one_identity_at_any_rate(
+def test_every_person_keeps_one_track_at_any_rate(
     name: str, request: pytest.FixtureRequest, media: Path, model_store: ModelStore
 ) -> None:
     folder = media if name in MADE else request.getfixturevalue("shared") / "media"
@@ -122,7 +122,9 @@ def mean_emotion(reports: list[VisionReport]) -> np.ndarray:
     return np.mean([list(o.values.values()) for r in reports for o in r.observations if o.name == EMOTION], axis=0)
 
 
-def test_the_kiosk_is_told_the_same_with_a_fifteenth_of_the_readings(media: Path, model_store: ModelStore) -> None:
+def test_the_kiosk_gives_the_same_windows_with_a_fifteenth_of_the_readings(
+    media: Path, model_store: ModelStore
+) -> None:
     recording = frames(media / "kiosk.mp4")
     every_frame, all_readings = play(recording, model_store, Bounds.at(100))
     adaptive, some_readings = play(recording, model_store, Bounds.of("monitor"))

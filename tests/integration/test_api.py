@@ -170,7 +170,7 @@ def test_nothing_to_flush_before_the_first_sound() -> None:
         assert session.flush() == []
 
 
-def test_a_pause_in_the_sound_is_not_counted_as_heard() -> None:
+def test_a_pause_in_the_sound_is_not_counted_as_covered() -> None:
     second = np.zeros(16_000, np.float32)
     with Session(["burst"], window_s=4) as session:
         session.sound(second, 16_000)
@@ -226,7 +226,7 @@ def test_a_session_is_one_stream(session: Session, astronaut: npt.NDArray[np.uin
         session.frame(astronaut, 1.0)
 
 
-def test_a_wrong_table_of_an_analyzer_is_named_to_those_who_ask_for_it_only(tmp_path: Path) -> None:
+def test_an_invalid_analyzer_table_fails_only_when_the_analyzer_is_used(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text("[analyzers.attention]\nno_such_option = 1\n")
     with pytest.raises(ConfigError, match=r"unknown key analyzers\.attention\.no_such_option"):
@@ -262,7 +262,7 @@ def test_a_damaged_model_is_refused(model_store: ModelStore, tmp_path: Path, mon
         Session(["face"])
 
 
-def test_analyzers_tell_how_they_are() -> None:
+def test_statuses_of_the_analyzers() -> None:
     with Session(["burst"]) as session:
         assert session.analyzers["burst"] == "enabled"
         assert session.analyzers["face"] == "disabled: analyzers.face.enabled = false"

@@ -111,7 +111,7 @@ def test_a_constant_offset_costs_no_burst(shared: Path, kiosk: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("offset", [-0.02, 0.005, 0.01, 0.3])
-def test_a_quiet_cough_is_heard_on_an_offset(offset: float) -> None:
+def test_a_quiet_cough_is_detected_despite_an_offset(offset: float) -> None:
     synthesize = pytest.importorskip("training.burst.synth").synthesize
     random = np.random.default_rng(3)
     room = random.normal(0, 0.0005, 4 * AUDIO_RATE).astype(np.float32)

@@ -39,7 +39,7 @@ def bundle_of(cli: Cli, folder: Path, path: str) -> str:
         f"http://127.0.0.1:{{port}}/user=admin_password={SECRET}_channel=1.sdp?token={SECRET}",
     ],
 )
-def test_the_password_of_a_camera_is_told_nowhere(
+def test_the_password_of_a_camera_is_in_no_output(
     cli: Cli, broker: Mosquitto, subscriber: Subscriber, tmp_path: Path, address: str
 ) -> None:
     path = config(tmp_path, address.format(port=free_port()), broker.port)

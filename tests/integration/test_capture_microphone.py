@@ -65,7 +65,7 @@ def test_exact_samples_resampled_from_44100(
     assert np.abs(heard[settled] - expected[settled]).max() < 1e-4
 
 
-def test_real_time_sound_is_heard_at_its_time(sound_server: SoundServer, tmp_path: Path) -> None:
+def test_events_of_real_time_sound_have_the_right_time(sound_server: SoundServer, tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

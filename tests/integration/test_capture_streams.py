@@ -163,7 +163,7 @@ def serving(folder: Path) -> Iterator[str]:
         (lambda: f"rtsp://user:canary-secret@127.0.0.1:{free_port()}/x", "refused"),
     ],
 )
-def test_unreachable_stream_says_so_in_one_line(url: Callable[[], str], words: str) -> None:
+def test_an_unreachable_stream_is_reported_in_one_line(url: Callable[[], str], words: str) -> None:
     camera = StreamCamera(url(), CLOCK, 15, open_s=3, read_s=3)
     with pytest.raises(DeviceUnavailableError) as raised:
         camera.open()

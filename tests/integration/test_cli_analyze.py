@@ -38,7 +38,7 @@ def test_windows_and_events_follow_their_schemas(kiosk: dict[str, Any]) -> None:
         jsonschema.validate({k: v for k, v in event.items() if k != "offset"}, schema("event", closed=True))
 
 
-def test_faces_are_where_the_truth_says(cli: Cli, media: Path) -> None:
+def test_faces_match_the_ground_truth(cli: Cli, media: Path) -> None:
     result = cli("analyze", str(media / "kiosk.mp4"), "--format", "csv")
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -149,7 +149,7 @@ def test_joined_recordings_are_analysed_to_the_end_with_a_warning(cli: Cli, tmp_
         assert told["report"]["total_frames_analyzed"] == pytest.approx(20, abs=1)
 
 
-def test_the_chosen_channel_is_heard_and_one_that_is_not_there_refused(cli: Cli, tmp_path: Path) -> None:
+def test_the_configured_channel_is_used_and_a_missing_one_refused(cli: Cli, tmp_path: Path) -> None:
     stereo = tone(6.0, channels=2)
     stereo[:, 1] = 0
     path = str(write(tmp_path / "left.wav", sound=stereo))

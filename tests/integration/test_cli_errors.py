@@ -118,7 +118,7 @@ def test_an_unwritable_state_directory_is_explained(cli: Cli, tmp_path: Path, ev
     assert f"{blocked} is not a folder: move it away, or set device.state_dir" in output
 
 
-def test_a_damaged_model_fails_an_analysis_instead_of_seeing_nobody(cli: Cli, tmp_path: Path) -> None:
+def test_a_damaged_model_fails_the_analysis(cli: Cli, tmp_path: Path) -> None:
     store = tmp_path / "models"
     store.mkdir()
     (store / "blazeface-short.tflite").write_bytes(b"not the model")
@@ -134,7 +134,7 @@ def test_a_damaged_model_fails_an_analysis_instead_of_seeing_nobody(cli: Cli, tm
     assert "edge-agent models pull" in result.stderr
 
 
-def test_watch_says_why_it_hears_nothing(cli: Cli) -> None:
+def test_watch_reports_why_there_are_no_messages(cli: Cli) -> None:
     watching = cli.start("watch", "--host", "127.0.0.1", "--port", "1")
     try:
         assert watching.stdout is not None

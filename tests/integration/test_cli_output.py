@@ -48,7 +48,7 @@ def test_a_name_that_is_no_utf8_is_spelled_out(cli: Cli, picture: Path, locale: 
         assert rb"caf\xe9.jpg" in again.stdout.replace(rb"\\", b"\\")
 
 
-def test_a_locale_that_knows_few_characters_gets_the_rest_spelled_out(cli: Cli, tmp_path: Path) -> None:
+def test_characters_outside_the_locale_are_escaped(cli: Cli, tmp_path: Path) -> None:
     latin = {"PYTHONIOENCODING": "iso-8859-1", "EDGE_AGENT__DEVICE__NAME": "Küche → Flur"}
     state = {"EDGE_AGENT__DEVICE__STATE_DIR": str(tmp_path)}
     result = call(cli, "doctor", "--no-devices", **latin, **state)
@@ -102,7 +102,7 @@ def test_names_are_no_markup_and_command_no_terminal(cli: Cli, picture: Path) ->
     assert "\x1b" not in result.stderr
 
 
-def test_a_damaged_file_costs_nobody_elses_result(cli: Cli, picture: Path) -> None:
+def test_a_damaged_file_does_not_affect_the_others(cli: Cli, picture: Path) -> None:
     """It opens, so that the check before the start passes, and fails in the middle of the work."""
     damaged = picture.with_name("damaged.jpg")
     damaged.write_bytes(picture.read_bytes()[:1200])
@@ -133,7 +133,7 @@ def test_watch_shows_payloads_as_text(cli: Cli, broker: Mosquitto) -> None:
     assert "\x1b" not in output
 
 
-def test_watch_ends_when_nobody_reads(cli: Cli, broker: Mosquitto) -> None:
+def test_watch_ends_with_a_closed_pipe(cli: Cli, broker: Mosquitto) -> None:
     with Subscriber(broker.port) as publisher:
         publisher.publish("edge-agent/kiosk/status", b"online", retain=True)
         with open("/dev/full", "w") as full:

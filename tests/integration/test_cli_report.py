@@ -88,7 +88,7 @@ def report(cli: Cli, media: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-def test_the_page_is_whole_and_asks_for_nothing(report: Path) -> None:
+def test_the_page_is_self_contained(report: Path) -> None:
     text = report.read_text()
     checker = Balance()
     checker.feed(text)
@@ -157,7 +157,7 @@ def test_a_day_is_merged_into_few_windows_exactly() -> None:
     assert len(page([made_up("day.mp4", 8640)])) < 1_000_000
 
 
-def test_positions_are_told_as_people_do() -> None:
+def test_positions_are_formatted_as_minutes_and_seconds() -> None:
     assert [clock(t) for t in (0, 9.96, 61.25, 3600, 86399)] == ["0:00", "0:10", "1:01.2", "1:00:00", "23:59:59"]
     for seconds in (0.0, 0.3, 7.0, 60.0, 86_400.0, 5e6):
         assert 1 <= len(Axis(seconds).ticks()) <= 9

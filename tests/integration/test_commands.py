@@ -269,7 +269,7 @@ def test_reload_and_both_resets_are_really_done(
         device.end()
 
 
-def test_without_permission_nobody_listens(device: Device, broker: Mosquitto, heard: Subscriber) -> None:
+def test_commands_are_not_subscribed_when_disabled(device: Device, broker: Mosquitto, heard: Subscriber) -> None:
     device.start(broker.port, commands="")
     heard.wait_for(f"{BASE}/state", timeout=60)
     heard.publish(f"{BASE}/cmd/privacy", "ON")

@@ -66,7 +66,7 @@ def _whole(numbers: list[int], last: int) -> list[int] | None:
     return numbers if set(numbers) == set(range(1, last + 1)) and numbers[-1] == last else None
 
 
-def test_nothing_is_lost_over_a_cut_and_a_subscriber_can_tell_what_waited(
+def test_nothing_is_lost_over_an_outage_and_late_messages_are_marked(
     central: Subscriber, link: FaultProxy, local: Mosquitto, make_delivery: MakeDelivery, eventually: Any
 ) -> None:
     """A19: the bridge delivers late what it took in time, on the live topics; its age is in the message expiry."""

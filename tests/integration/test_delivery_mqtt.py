@@ -27,7 +27,7 @@ BASE = "edge-agent/kiosk-1/"
 COUGH = Event("burst", "cough", 0.97, 3.1, 0.8)
 
 
-def test_everything_arrives_where_the_contract_says(
+def test_every_message_arrives_on_its_documented_topic(
     broker: Mosquitto, subscriber: Subscriber, make_delivery: MakeDelivery
 ) -> None:
     delivery = make_delivery(broker.port)

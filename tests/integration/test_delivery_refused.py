@@ -23,7 +23,7 @@ from tests.support.windows import EarlyClock, a_summary
 BASE = "edge-agent/kiosk-1/"
 
 
-def test_a_refused_subscription_is_told_asked_for_again_and_works_then(
+def test_a_refused_subscription_is_reported_retried_and_then_works(
     make_delivery: MakeDelivery, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A18: commands never arrived, and health was fine."""
@@ -50,7 +50,7 @@ def test_a_subscription_without_an_answer_costs_the_connection(
 
 
 @pytest.mark.parametrize(("code", "words"), [(0x97, "quota exceeded"), (0x98, "administrative action")])
-def test_a_connection_that_the_broker_ends_with_a_reason_is_told_after_it_is_back(
+def test_the_reason_of_a_disconnect_is_reported_after_reconnecting(
     make_delivery: MakeDelivery, eventually: Any, code: int, words: str
 ) -> None:
     with ScriptedBroker() as broker:
@@ -61,7 +61,7 @@ def test_a_connection_that_the_broker_ends_with_a_reason_is_told_after_it_is_bac
         assert words in delivery.stats().refusals[0]
 
 
-def test_a_login_that_is_refused_is_told_after_it_is_granted(
+def test_a_refused_login_is_reported_after_it_succeeds(
     make_broker: MakeBroker, make_delivery: MakeDelivery, eventually: Any, tmp_path: Path
 ) -> None:
     broker = make_broker(password="right")
@@ -139,7 +139,7 @@ def test_two_agents_of_one_name_notice_each_other_and_that_one_has_left(
     assert subscriber.wait(lambda messages: messages[-1].payload == b"offline")
 
 
-def test_who_may_not_read_its_own_topics_can_switch_the_look_out_off(
+def test_detection_of_namesakes_can_be_disabled_without_read_permission(
     make_delivery: MakeDelivery, eventually: Any
 ) -> None:
     heard: list[InboundMessage] = []

@@ -45,7 +45,7 @@ class TestForeignDistribution:
         assert foreign_distribution([str(tmp_path / "old")]) is None
         assert foreign_distribution([str(tmp_path / "new")]) is None
 
-    def test_the_strangers_is_told_with_what_to_do(self, tmp_path: Path) -> None:
+    def test_the_foreign_distribution_is_reported_with_the_remedy(self, tmp_path: Path) -> None:
         install(tmp_path, DISTRIBUTION, "0.1.0", OURS)
         install(tmp_path, TAKEN, "0.4.0")
         told = foreign_distribution([str(tmp_path)])
@@ -54,13 +54,13 @@ class TestForeignDistribution:
         assert "pip uninstall edge-agent'" in told
         assert f"install {DISTRIBUTION} again" in told
 
-    def test_both_names_of_ours_at_once_are_told(self, tmp_path: Path) -> None:
+    def test_old_and_new_distribution_together_are_reported(self, tmp_path: Path) -> None:
         install(tmp_path, DISTRIBUTION, "0.1.0", OURS)
         install(tmp_path, TAKEN, "0.1.0", OURS)
         assert "installed twice" in (foreign_distribution([str(tmp_path)]) or "")
 
 
-def test_every_command_and_the_doctor_tell_of_the_strangers_package(tmp_path: Path) -> None:
+def test_every_command_and_the_doctor_report_the_foreign_distribution(tmp_path: Path) -> None:
     install(tmp_path, TAKEN, "0.4.0")
     done = command(tmp_path, "config", "check")
     (line,) = [line for line in done.stderr.splitlines() if "another project" in line]
@@ -83,7 +83,7 @@ def test_a_package_overwritten_by_the_strangers_ends_in_one_line(repository: Pat
     assert "that is another project, whose files replace those of this program" in line
 
 
-def test_nothing_tells_anyone_to_install_the_strangers_package(repository: Path) -> None:
+def test_no_text_names_the_foreign_distribution_for_installation(repository: Path) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("needs a git checkout")

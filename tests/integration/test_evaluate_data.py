@@ -54,7 +54,7 @@ class TestEmotion:
         assert sum(map(sum, report["majority"]["confusion"])) == 10
         assert "own.npz" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
 
-    def test_no_test_set_is_told_in_a_line(self, tmp_path: Path, repository: Path) -> None:
+    def test_a_missing_test_set_is_reported_in_one_line(self, tmp_path: Path, repository: Path) -> None:
         (tmp_path / "text.npz").write_text("no archive")
         np.savez(tmp_path / "large.npz", images=np.zeros((2, 64, 64), np.uint8), votes=np.zeros((2, 10)))
         np.savez(tmp_path / "other.npz", pictures=np.zeros(2))
@@ -91,7 +91,7 @@ class TestBurst:
         assert set(own["false_events"]["all_labels"]["per_hour"]) == {"speech"}
         assert "| cough | 4 |" in burst.table(report)
 
-    def test_no_test_set_is_told_in_a_line(self, tmp_path: Path, repository: Path) -> None:
+    def test_a_missing_test_set_is_reported_in_one_line(self, tmp_path: Path, repository: Path) -> None:
         done = run(repository, "burst", "--data", tmp_path / "none")
         assert (done.returncode, "no such folder" in done.stderr) == (2, True)
         with pytest.raises(MediaError, match="no sound files in folders called laughter"):

@@ -165,7 +165,7 @@ class TestLifeCycle:
         near, far = "blazeface-short", "blazeface-full"
         assert [spec.models(FaceSettings(range=r)) for r in RANGES] == [(near,), (far,), (near, far)]
 
-    def test_missing_model_is_told(self, tmp_path: Path) -> None:
+    def test_a_missing_model_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="blazeface-short is not installed: run"):
             make(AnalyzerContext(ModelStore(tmp_path, Catalogue.load())))
 
@@ -215,7 +215,7 @@ class TestAuto:
         for k in range(5):
             assert len(detector.detect(replace(Frame.from_bgr(crowd(photograph), 0.2 * k, k)))) == 3
 
-    def test_who_comes_into_an_examined_room_is_found(
+    def test_a_person_entering_an_examined_room_is_found(
         self, context: AnalyzerContext, photograph: npt.NDArray[np.uint8]
     ) -> None:
         detector, room = make(context, range="auto", min_score=0.5), np.full((720, 1280, 3), 90, np.uint8)

@@ -46,7 +46,7 @@ def wheel(side: int, turn: float, white: bool) -> Picture:
     "name", ["colorwheel", "cat", "coffee", "clock", "logo", "rocket", "hubble_deep_field", "text", "coins"]
 )
 @pytest.mark.parametrize("width", [320, 640])
-def test_things_drawings_and_animals_are_nobody(detector: FaceDetector, name: str, width: int) -> None:
+def test_objects_drawings_and_animals_are_not_detected(detector: FaceDetector, name: str, width: int) -> None:
     picture = np.asarray(getattr(data, name)())
     scale = width / picture.shape[1]
     assert best(detector, np.asarray(cv2.resize(picture, None, fx=scale, fy=scale), np.uint8)) < NEW
@@ -54,7 +54,7 @@ def test_things_drawings_and_animals_are_nobody(detector: FaceDetector, name: st
 
 @pytest.mark.parametrize("white", [True, False])
 @pytest.mark.parametrize("turn", range(0, 360, 60))
-def test_colour_wheels_are_nobody(detector: FaceDetector, turn: float, white: bool) -> None:
+def test_colour_wheels_are_not_detected(detector: FaceDetector, turn: float, white: bool) -> None:
     for side in (256, 480):
         assert best(detector, wheel(side, turn, white)) < NEW
 

@@ -31,7 +31,7 @@ def test_the_model_meets_its_floor(report: dict[str, Any]) -> None:
     assert report["argmax"]["ece"] <= 0.03
 
 
-def test_the_card_tells_what_is_measured(report: dict[str, Any], repository: Path) -> None:
+def test_the_model_card_has_the_measured_figures(report: dict[str, Any], repository: Path) -> None:
     card = (repository / "plugins" / "edge_agent_emotion" / "MODEL_CARD.md").read_text(encoding="utf-8")
     figures = card.split("## Figures")[1].split("\n## ")[0]
     told = [line for line in figures.splitlines() if line.startswith("|")]

@@ -44,7 +44,7 @@ def cells(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
 
 
-def test_the_card_tells_what_is_measured(report: dict[str, Any], repository: Path) -> None:
+def test_the_model_card_has_the_measured_figures(report: dict[str, Any], repository: Path) -> None:
     card = (repository / "plugins" / "edge_agent_face" / "MODEL_CARD.md").read_text(encoding="utf-8")
     told = cells(card.split("## Figures")[1].split("\n## ")[0])
     measured = cells(evaluate.table(report))

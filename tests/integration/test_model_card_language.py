@@ -28,7 +28,7 @@ def test_the_model_meets_its_floor(report: dict[str, Any]) -> None:
     assert report["p99_ms"] <= 5.0
 
 
-def test_the_card_tells_what_is_measured(report: dict[str, Any], card: str) -> None:
+def test_the_model_card_has_the_measured_figures(report: dict[str, Any], card: str) -> None:
     figures = card.split("## Figures")[1].split("\n## ", maxsplit=1)[0]
     told = [line for line in figures.splitlines() if line.startswith("|")]
     measured = [line for line in evaluate.table(report).splitlines() if line.startswith("|")]

@@ -21,7 +21,7 @@ def told(http: httpx.Client) -> dict[str, Any] | None:
     return next((s for s in summaries if s["faces"]["max"] == 2 and s["emotion"]), None)
 
 
-def test_two_together_are_told_of_and_neither_alone(cli: Cli, tmp_path: Path) -> None:
+def test_two_people_together_are_published_and_one_alone_is_withheld(cli: Cli, tmp_path: Path) -> None:
     one = pictures.astronaut()[:320, 96:416]
     film = recordings.write(tmp_path / "two.mp4", [(t / 10, np.hstack([one, one])) for t in range(30)])
     tables = {

@@ -35,7 +35,7 @@ def edge_agent_register_analyzers():
 
 
 @pytest.mark.skipif(shutil.which("mosquitto") is None, reason="needs the Debian package mosquitto")
-def test_a_slow_analyzer_is_named_its_events_are_told_and_its_crash_is_seen(tmp_path: Path) -> None:
+def test_a_slow_analyzer_is_named_its_events_published_and_its_crash_reported(tmp_path: Path) -> None:
     site, stop = tmp_path / "site", tmp_path / "stop"
     (site / "acme-1.0.dist-info").mkdir(parents=True)
     (site / "acme_door.py").write_text(PLUGIN.format(stop=str(stop)))

@@ -163,9 +163,7 @@ def test_the_search_finds_what_it_is_to_find(tmp_path: Path) -> None:
     assert search.traces(b'{"v":1,"emotion":{"p":{"neutral":0.25}},"boot_id":"9f2c41d0"}\n') == set()
 
 
-def test_after_a_whole_run_nothing_of_a_face_or_a_secret_is_anywhere(
-    cli: Cli, camera: MjpegCamera, tmp_path: Path
-) -> None:
+def test_after_a_run_no_file_contains_a_face_or_a_secret(cli: Cli, camera: MjpegCamera, tmp_path: Path) -> None:
     if shutil.which("strace") is None or not Mosquitto.available():
         pytest.skip("needs the Debian packages strace and mosquitto")
     state, trace, log = tmp_path / "agent" / "state", tmp_path / "trace", tmp_path / "agent" / "log"

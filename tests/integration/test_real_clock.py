@@ -103,7 +103,7 @@ def test_stored_times_are_corrected_once_the_time_is_known(tmp_path: Path) -> No
     outbox.close()
 
 
-def test_a_visit_is_told_in_windows_that_join(clock: SystemClock) -> None:
+def test_a_visit_is_published_in_contiguous_windows(clock: SystemClock) -> None:
     crowd, began = People(), clock.monotonic()
     for _ in range(20):
         now = clock.monotonic()

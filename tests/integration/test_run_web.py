@@ -119,7 +119,7 @@ def daemon(tmp_path: Path) -> Iterator[Running]:
     assert not listening(found.port)
 
 
-def test_those_who_watch_are_let_go_at_a_reload(daemon: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_live_clients_are_disconnected_at_a_reload(daemon: Running, caplog: pytest.LogCaptureFixture) -> None:
     """Without a word in the log, on the same port again, and with nothing left behind."""
     caplog.set_level(logging.INFO)
     daemon.reload("clients = 10")

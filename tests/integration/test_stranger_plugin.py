@@ -42,7 +42,7 @@ def agent(environment: Path, cli: Cli, *arguments: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, env=cli.environment, timeout=100, check=False)
 
 
-def test_it_appears_but_does_not_load_before_it_is_allowed(environment: Path, cli: Cli) -> None:
+def test_a_third_party_plugin_is_listed_but_not_loaded_until_allowed(environment: Path, cli: Cli) -> None:
     result = agent(environment, cli, "plugins", "list", "--json")
     assert result.returncode == 0, result.stderr
     row = {r["plugin"]: r for r in json.loads(result.stdout)}["loudness"]

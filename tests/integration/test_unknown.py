@@ -78,7 +78,7 @@ def test_a_camera_that_is_missing(start: Start, subscriber: Subscriber) -> None:
     assert [h["status"] for h in early] == ["starting"] * len(early)
 
 
-def test_without_a_face_detector_nobody_was_searched_for(start: Start, subscriber: Subscriber) -> None:
+def test_without_a_face_detector_the_number_of_people_is_unknown(start: Start, subscriber: Subscriber) -> None:
     """M2: faces.max 0 and coverage 1 while somebody sat there."""
     start("demo", '[plugins]\nallow = ["quality"]')
     document = validated(wait(subscriber, "summary", lambda s: "no_detector" in s["quality"]["flags"]).payload)

@@ -146,7 +146,7 @@ def test_the_timeline_has_every_window_and_its_axes(page: Browser, device: Devic
     assert sum(bool(re.fullmatch(r"\d\d:\d\d(:\d\d)?", text)) for text in texts) >= 2
 
 
-def test_events_are_told_as_they_come(page: Browser, device: Device) -> None:
+def test_events_appear_as_they_arrive(page: Browser, device: Device) -> None:
     for kind in ("arrival", "burst"):
         page.until(lambda kind=kind: page.text(f"#events [data-kind={kind}]"), f"an event: {kind}")  # type: ignore[misc]
     page.until(lambda: page.text("#events [data-label=cough]"), "a cough")
@@ -278,7 +278,7 @@ import('/static/past.js').then(({ Visits, lanes, figures }) => {
 """
 
 
-def test_visits_are_put_together_from_what_is_told(page: Browser) -> None:
+def test_visits_are_made_from_arrivals_and_departures(page: Browser) -> None:
     found = page.driver.execute_async_script(VISITS)
     assert found["here"] == [100, 130]
     assert found["both"] == [[3, 4, 0], [2, 3, 1]]
@@ -411,7 +411,7 @@ def likeness(picture: bytes, recording: Path) -> float:
         return max(float(np.mean(shown * values(f.to_image()))) for f in container.decode(video=0))
 
 
-def test_a_lost_connection_is_told_and_found_again(browser: Browser, device: Device) -> None:
+def test_a_lost_connection_is_shown_and_reestablished(browser: Browser, device: Device) -> None:
     """The last one: it leaves a device that cannot be switched."""
     page = opened(browser, device)
     page.until(lambda: page.text("#people") != "–", "a window")

@@ -225,7 +225,7 @@ def cough(media: Path, seconds: float) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("last", [{"flush": True}, {"end": True}, "with the last chunk"])
-def test_the_end_of_a_sound_tells_its_bursts_at_once(server: Server, media: Path, last: Any) -> None:
+def test_the_end_of_a_sound_reports_its_bursts_at_once(server: Server, media: Path, last: Any) -> None:
     pcm = cough(media, 2.2).tobytes()
     with client.connect(f"ws://{server.address}/ws/audio-stream") as connection:
         if isinstance(last, str):

@@ -87,7 +87,7 @@ def test_the_first_line_of_a_token_file_is_the_token(tmp_path: Path) -> None:
     assert server.token_of(Settings(web={"enabled": True, "token_file": str(tmp_path / "token")})) == TOKEN
 
 
-def test_a_token_is_made_up_once_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+def test_a_token_is_generated_once_and_private(tmp_path: Path) -> None:
     def settings(folder: str) -> Settings:
         return Settings(device={"state_dir": str(tmp_path / folder)}, web={"enabled": True})
 
@@ -161,7 +161,7 @@ def until(condition: object, within: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_port_that_is_taken_is_told_and_tried_again(
+def test_a_port_in_use_is_logged_and_retried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "RETRY_S", 1.0)
@@ -196,7 +196,7 @@ def test_it_answers_to_the_names_it_was_given_and_to_no_others(tmp_path: Path) -
         assert asked(port, "kiosk.example", "Host: localhost", at="::1") == 400, "two names"
 
 
-def test_a_failure_nobody_foresaw_is_logged_and_tried_again(
+def test_an_unexpected_failure_is_logged_and_retried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "RETRY_S", 1.0)

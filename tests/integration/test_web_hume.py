@@ -124,7 +124,7 @@ def test_the_async_client_sends_a_file_and_gets_the_face(server: Server, astrona
     assert cleared.model_dump(exclude_none=True) == {}
 
 
-def test_the_sync_client_hears_a_burst_and_is_told_what_there_is_no_model_for(
+def test_the_sync_client_gets_a_burst_and_warnings_for_missing_models(
     server: Server, cough: np.ndarray[Any, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "cough.wav"
@@ -214,7 +214,7 @@ def test_hume_s_client_reads_what_one_model_found_and_why_another_did_not(server
     assert "no sound" in told.burst.warning
 
 
-def test_nothing_that_any_model_can_use_is_told_model_by_model(ask: Ask) -> None:
+def test_media_without_usable_data_gives_a_warning_for_each_model(ask: Ask) -> None:
     told = ask(data=b64(wav(np.zeros(16_000))), models={"face": {}, "facemesh": {}})
     assert {name: part["code"] for name, part in told.items()} == {"face": "E0102", "facemesh": "E0102"}
 
@@ -361,7 +361,7 @@ def test_a_huge_message_ends_the_connection(server: Server) -> None:
         assert closed(connection) == 1009
 
 
-def test_too_many_connections_are_told_to_try_later(server: Server) -> None:
+def test_connections_above_the_limit_are_refused_with_try_later(server: Server) -> None:
     address = url(server) + "/models"
     held = [client.connect(address) for _ in range(4)]
     for connection in held:

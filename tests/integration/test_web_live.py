@@ -130,7 +130,7 @@ def test_status_is_everything_that_is_current(agent: WebAgent, http: httpx.Clien
     assert http.get("/api/v1/config/schema").json() == Settings.model_json_schema()
 
 
-def test_probes_need_no_token_and_tell_nothing_else(agent: WebAgent) -> None:
+def test_probes_need_no_token_and_reveal_nothing_else(agent: WebAgent) -> None:
     with agent.http() as stranger:
         assert stranger.get("/healthz").json() == {"status": "ok"}
         answer = stranger.get("/readyz")
@@ -186,7 +186,7 @@ def test_analytics_come_from_the_kept_history(http: httpx.Client) -> None:
         "until=1e99",
     ],
 )
-def test_a_wrong_period_is_told(http: httpx.Client, query: str) -> None:
+def test_an_invalid_period_is_refused(http: httpx.Client, query: str) -> None:
     answer = http.get(f"/api/v1/analytics?{query}")
     assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
     assert answer.json()["detail"].partition(":")[0].split()[0] in query
@@ -204,7 +204,7 @@ def test_live_messages_arrive_as_things_happen(agent: WebAgent, http: httpx.Clie
         assert message["data"] in http.get("/api/v1/summaries").json()["summaries"]
 
 
-def test_the_feed_of_events_says_the_same(http: httpx.Client) -> None:
+def test_server_sent_events_carry_the_same_messages(http: httpx.Client) -> None:
     with http.stream("GET", "/stream-emotion-feed") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         found: list[dict[str, Any]] = []
@@ -341,7 +341,7 @@ def test_ready_only_when_nothing_is_wrong(unwell: WebAgent, media: Path) -> None
         wait_for(lambda: problems() == {"mqtt"}, "the camera that came")
 
 
-def test_a_device_that_takes_no_commands_says_so(unwell: WebAgent) -> None:
+def test_commands_are_refused_when_disabled(unwell: WebAgent) -> None:
     with unwell.http(Authorization=f"Bearer {UNWELL}") as http:
         for path in ("/api/v1/control/privacy", "/api/v1/control/nothing", "/camera/stop"):
             answer = http.post(path, json={"value": True})
@@ -350,7 +350,7 @@ def test_a_device_that_takes_no_commands_says_so(unwell: WebAgent) -> None:
         assert http.get("/api/v1/status").json()["state"]["privacy"] == "off"
 
 
-def test_one_too_many_is_told_to_come_back(unwell: WebAgent) -> None:
+def test_a_client_above_the_limit_is_refused_with_retry(unwell: WebAgent) -> None:
     with unwell.http(Authorization=f"Bearer {UNWELL}") as http:
         with unwell.live(UNWELL) as messages:
             next(messages)

@@ -145,7 +145,7 @@ def raw(server: Server, length: str = "Content-Length: 1000", body: bytes = b"ab
     return connection
 
 
-def test_a_body_too_large_is_refused_by_what_it_says_or_by_what_comes(server: Server) -> None:
+def test_a_body_too_large_is_refused_by_its_header_or_by_its_size(server: Server) -> None:
     chunk = f"{2_500_001:x}\r\n".encode() + bytes(2_500_001)
     for length, body in (("Content-Length: 2500001", b""), ("Transfer-Encoding: chunked", chunk)):
         with raw(server, length, body) as connection:
@@ -222,19 +222,21 @@ END = b"\r\n--x--\r\n"
         (FORM, FILE + bytes(2_500_001), 413, "2500000 bytes"),
     ],
 )
-def test_a_form_that_holds_no_film_says_why(server: Server, kind: str, body: bytes, status: int, words: str) -> None:
+def test_a_form_without_a_film_is_refused_with_the_reason(
+    server: Server, kind: str, body: bytes, status: int, words: str
+) -> None:
     address = f"http://{server.address}/process-frame"
     answer = httpx.post(address, content=body, headers={"content-type": kind}, timeout=60)
     assert answer.status_code == status, answer.text
     assert words in answer.json()["detail"]
 
 
-def test_numbers_are_told_without_binary_noise(server: Server) -> None:
+def test_numbers_are_rounded(server: Server) -> None:
     told = httpx.post(f"http://{server.address}/video-stream/emotion", content=photo(), timeout=60).text
     assert not [number for number in re.findall(r"\d+\.(\d+)", told) if len(number) > 4]
 
 
-def test_few_may_wait_and_the_rest_is_told_so(server: Server) -> None:
+def test_requests_above_the_queue_limit_are_refused(server: Server) -> None:
     with raw(server), raw(server):
         time.sleep(0.3)
         status, told, _ = ask(server, "POST", "/process-frame", b"x")

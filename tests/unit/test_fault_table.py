@@ -58,7 +58,7 @@ def test_other():
         (None, None),
     ],
 )
-def test_the_docstring_says_what_is_injected(docstring: str | None, expected: tuple[int, str] | None) -> None:
+def test_the_docstring_names_the_injected_fault(docstring: str | None, expected: tuple[int, str] | None) -> None:
     assert described(docstring) == expected
 
 
@@ -129,7 +129,7 @@ def test_figures_of_what_was_not_run_are_kept_and_never_made_up() -> None:
         document(PAGE, [EVERY[0], Line(2, "Reworded.")], text)
 
 
-def test_drift_is_told_and_figures_are_none() -> None:
+def test_drift_is_reported_and_figures_are_ignored() -> None:
     text = document(PAGE, EVERY, "")
     collected = [Line(line.number, line.injected) for line in EVERY]
     assert drift(PAGE, text, collected) == []

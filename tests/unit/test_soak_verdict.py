@@ -39,7 +39,7 @@ def test_noise_and_a_warm_up_are_flat() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_broken_promise_is_named(changes: dict[str, object], fault: str) -> None:
+def test_an_exceeded_limit_is_named(changes: dict[str, object], fault: str) -> None:
     (found,) = replace(WELL, **changes).faults()  # type: ignore[arg-type]
     assert fault in found
 

@@ -97,7 +97,7 @@ def test_surprise_stays_within_its_bounds(readings: list[tuple[tuple[float, ...]
     assert 0.4 <= surprise.relative <= 2.5
 
 
-def test_memory_is_bounded_and_forgets_the_oldest() -> None:
+def test_memory_is_bounded_and_drops_the_oldest() -> None:
     readings: tuple[EmotionReading, ...] = ()
     for time in range(MEMORY + 5):
         readings = remember(readings, EmotionReading(float(time), HAPPY, look(1)))
@@ -105,7 +105,7 @@ def test_memory_is_bounded_and_forgets_the_oldest() -> None:
     assert readings[0].time == 5.0
 
 
-def test_a_look_does_not_depend_on_light_and_sees_another_face() -> None:
+def test_a_look_is_independent_of_brightness_and_differs_between_faces() -> None:
     rng = np.random.default_rng(3)
     picture = np.kron(rng.integers(40, 120, (24, 32)), np.ones((10, 10))).astype(np.uint8)
     brighter = (picture * 1.5).astype(np.uint8)

@@ -33,7 +33,7 @@ LOADS = st.builds(
         (Load(cpu=0.9, celsius=81.0), "81 °C is above 75, CPU share 90% is above 50%"),
     ],
 )
-def test_any_excess_halves_and_says_why(load: Load, told: str) -> None:
+def test_any_excess_halves_the_rate_with_a_reason(load: Load, told: str) -> None:
     allowance = next_allowance(Allowance(), load, LIMITS)
     assert allowance.value == 0.5
     assert told in allowance.reason
@@ -64,7 +64,7 @@ def test_the_allowance_stays_between_0_and_1_and_only_excess_lowers_it(loads: li
         allowance = after
 
 
-def test_the_governor_asks_every_few_seconds_only() -> None:
+def test_the_governor_reads_the_machine_every_few_seconds() -> None:
     asked: list[float] = []
 
     def probe() -> Load:
@@ -143,7 +143,7 @@ def test_this_machine_answers() -> None:
     assert 0 <= load.cpu <= 1
 
 
-def test_the_work_of_a_child_counts_while_it_lives_and_afterwards() -> None:
+def test_cpu_time_of_a_child_counts_during_and_after_its_life() -> None:
     """An analyzer with a process of its own must not escape the limit."""
     busy = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
     before = process_seconds()

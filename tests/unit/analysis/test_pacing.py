@@ -55,9 +55,7 @@ def test_the_rate_keeps_its_bounds(bounds: Bounds, pace: str, allowance: float) 
 
 
 @given(st.sampled_from(sorted(PROFILES)), RATES, RATES)
-def test_the_operators_bounds_hold_and_switch_nothing_off(
-    profile: Profile, low: float | None, high: float | None
-) -> None:
+def test_configured_bounds_hold_and_disable_nothing(profile: Profile, low: float | None, high: float | None) -> None:
     low, high = sorted((low, high)) if low is not None and high is not None else (low, high)
     bounds = Bounds.of(profile, low, high)
     assert not bounds.fixed
@@ -125,7 +123,7 @@ def test_an_unmoving_picture_rests() -> None:
         ({"people": 1, "blind": "dark"}, 0.0, "idle"),
     ],
 )
-def test_looks_come_fastest_while_it_is_open_whether_somebody_came(
+def test_the_rate_is_highest_while_an_arrival_is_unconfirmed(
     change: dict[str, object], since_motion: float, pace: str
 ) -> None:
     assert pace_of(replace(STILL, **change), since_motion) == pace

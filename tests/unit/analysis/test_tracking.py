@@ -42,7 +42,7 @@ def test_a_face_counts_from_its_second_detection_and_since_its_first() -> None:
     assert not second.tentative
 
 
-def test_a_single_false_detection_is_nobody() -> None:
+def test_a_single_false_detection_is_no_track() -> None:
     made = tracker()
     made.update([face(0.5)], 0.0)
     for look in range(1, 30):
@@ -71,7 +71,7 @@ def test_one_missed_detection_does_not_change_the_head_count() -> None:
     assert made.update([face(0.5), face(0.8)], now + 2 * STEP).seen == {"t1", "t2"}
 
 
-def test_who_is_missed_while_leaving_the_frame_is_not_held() -> None:
+def test_a_track_missed_while_leaving_the_frame_is_not_held() -> None:
     made = tracker()
     now = 0.0
     for look, x in enumerate((0.7, 0.8, 0.9, 0.98)):
@@ -80,7 +80,7 @@ def test_who_is_missed_while_leaving_the_frame_is_not_held() -> None:
     assert made.update([], now + STEP).faces == ()
 
 
-def test_a_departure_is_told_once_with_the_stay() -> None:
+def test_a_departure_is_reported_once_with_the_stay() -> None:
     made = tracker()
     for look in range(10):
         made.update([face(0.5, score=0.7 + look / 100)], look * STEP)
@@ -90,7 +90,7 @@ def test_a_departure_is_told_once_with_the_stay() -> None:
     assert departures[0].score == pytest.approx(0.79)
 
 
-def test_who_comes_back_within_the_gap_keeps_the_identity() -> None:
+def test_a_person_returning_within_the_gap_keeps_the_track() -> None:
     made = tracker()
     now = settle(made, face(0.5))
     made.update([], now + 1.0)
@@ -100,7 +100,7 @@ def test_who_comes_back_within_the_gap_keeps_the_identity() -> None:
     assert back.arrived == ()
 
 
-def test_who_comes_back_later_or_elsewhere_is_new() -> None:
+def test_a_person_returning_later_or_elsewhere_is_new() -> None:
     later, elsewhere = tracker(), tracker()
     now = settle(later, face(0.5))
     later.update([], now + 2.0)
@@ -122,7 +122,7 @@ def test_a_jump_of_a_face_size_is_no_new_person() -> None:
     assert all(j.arrived == () for j in jumped)
 
 
-def test_people_who_cross_keep_their_identities() -> None:
+def test_crossing_people_keep_their_tracks() -> None:
     made = tracker()
     seen: list[dict[str, float]] = []
     for look in range(25):
@@ -149,7 +149,7 @@ def test_a_second_box_on_the_same_face_is_not_a_second_person() -> None:
     assert not outcome.tentative
 
 
-def test_key_points_settle_who_is_who_when_places_do_not() -> None:
+def test_key_points_decide_ambiguous_assignments() -> None:
     made = tracker()
     now = settle(made, face(0.47, turn=0.25), face(0.53, size=0.1, y=0.48, turn=-0.25))
     noses = {
@@ -161,7 +161,7 @@ def test_key_points_settle_who_is_who_when_places_do_not() -> None:
     assert noses["t1"] > 0 > noses["t2"]
 
 
-def test_holding_keeps_everybody_where_nothing_moved() -> None:
+def test_holding_keeps_all_tracks_without_motion() -> None:
     made = tracker()
     now = settle(made, face(0.5))
     for look in range(1, 40):
@@ -169,7 +169,7 @@ def test_holding_keeps_everybody_where_nothing_moved() -> None:
         assert (ids(held), held.seen, held.departed) == (["t1"], {"t1"}, ())
 
 
-def test_holding_does_not_bring_back_who_had_left() -> None:
+def test_holding_does_not_restore_ended_tracks() -> None:
     made = tracker()
     now = settle(made, face(0.5))
     made.update([], now + STEP)
@@ -178,7 +178,7 @@ def test_holding_does_not_bring_back_who_had_left() -> None:
     assert [d.track for outcome in gone for d in outcome.departed] == ["t1"]
 
 
-def test_reset_ends_all_stays_and_the_next_update_tells() -> None:
+def test_reset_ends_all_stays_with_the_next_update() -> None:
     made = tracker()
     now = settle(made, face(0.5))
     made.reset()

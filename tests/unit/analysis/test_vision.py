@@ -66,7 +66,7 @@ def test_an_empty_scene_is_looked_at_and_hardly_searched(empty: Script) -> None:
 
 
 @pytest.mark.parametrize("begin", [20.0, 21.13, 22.4, 24.9])
-def test_who_comes_is_noticed_within_a_second_and_told_once(begin: float) -> None:
+def test_an_arrival_is_detected_within_a_second_and_published_once(begin: float) -> None:
     script = visit(begin, begin + 20)
     lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD)
     reports = watch(lane, script, begin + 30)
@@ -124,7 +124,7 @@ def test_a_fixed_rate_searches_and_reads_at_every_look() -> None:
 
 
 @pytest.mark.parametrize("flag", ["dark", "covered", "frozen"])
-def test_nobody_is_reported_from_a_blind_camera(flag: str) -> None:
+def test_a_blind_camera_reports_no_people(flag: str) -> None:
     """Row 23: while a camera is dark, covered or frozen nobody is searched for and no emotion reported; afterwards
     they are.
     """
@@ -166,7 +166,7 @@ def test_a_crashed_watch_raises_no_flags_any_more(empty: Script) -> None:
     assert not reports[-1].flags
 
 
-def test_a_crashed_detector_does_not_mean_that_nobody_is_there() -> None:
+def test_a_crashed_detector_makes_the_number_of_people_unknown() -> None:
     """Row 26: the face detector raises: flagged, the time does not count as watched, scenes are still looked at."""
 
     def script(t: float) -> Sequence[Face]:
@@ -197,7 +197,7 @@ def test_without_a_detector_scenes_are_still_watched(empty: Script) -> None:
     assert not VisionLane([], STANDARD).wanted
 
 
-def test_heat_slows_the_lane_to_its_lower_bound_and_it_says_so() -> None:
+def test_heat_slows_the_lane_to_its_lower_bound_with_the_reason() -> None:
     script = visit(0, 60)
     governor = Governor(lambda: Load(celsius=90.0), every=1.0)
     lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD, governor=governor)
@@ -284,7 +284,7 @@ def test_new_bounds_take_effect_and_people_keep_their_identities() -> None:
     assert {f.track for r in after for f in r.faces} == {f.track for r in before for f in r.faces}
 
 
-def test_after_a_break_everybody_is_new_and_the_old_have_left() -> None:
+def test_after_an_interruption_all_tracks_are_new() -> None:
     script = visit(0, 60)
     lane = VisionLane([active(Kind.DETECTOR, Detector(script), "face")], STANDARD)
     before = watch(lane, script, 10)
@@ -317,7 +317,7 @@ def test_changes_of_the_pictures_size_are_counted(empty: Script) -> None:
     assert last.resized == 1
 
 
-def test_without_a_detector_nobody_is_searched_for_and_that_is_flagged() -> None:
+def test_without_a_detector_frames_are_flagged() -> None:
     """M2: the face model did not load, and two people were told as nobody, seen all the time."""
     lane = VisionLane([active(Kind.SCENE, Watch(lambda _t: []), "q")], STANDARD)
     builder = WindowBuilder(0.0, 10.0)
@@ -330,7 +330,7 @@ def test_without_a_detector_nobody_is_searched_for_and_that_is_flagged() -> None
     assert window.stream.video_seconds == 0
 
 
-def test_somebody_lost_while_the_camera_is_covered_is_not_told_to_have_left_until_somebody_looks() -> None:
+def test_a_departure_during_a_covered_camera_is_published_after_the_next_look() -> None:
     lane = VisionLane(
         [
             active(Kind.DETECTOR, Detector(lambda t: [SOMEBODY] if t < 5 else []), "f"),
@@ -343,7 +343,7 @@ def test_somebody_lost_while_the_camera_is_covered_is_not_told_to_have_left_unti
     assert told[0][0] == pytest.approx(40.0, abs=1.0)
 
 
-def test_events_of_picture_analyzers_are_told_with_the_look_that_found_them() -> None:
+def test_events_of_picture_analyzers_belong_to_their_look() -> None:
     class Door(SceneAnalyzer):
         def analyze(self, frame: Frame) -> Sequence[Observation | Event]:
             return [Observation("door", {"open": 1.0}, frame.time), Event("door", "opened", 0.9, frame.time, 0.0)]
@@ -363,7 +363,7 @@ def test_events_of_picture_analyzers_are_told_with_the_look_that_found_them() ->
     assert [o.name for o in last.observations] == ["door"]
 
 
-def test_sound_that_nobody_had_time_for_is_a_gap() -> None:
+def test_sound_that_was_skipped_is_a_gap() -> None:
     lane, heard = AudioLane([active(Kind.AUDIO, Ear(), "ear")]), np.zeros(1_600, np.float32)
     first = lane.offer(AudioBlock(heard, 0.0), after_loss=True)
     assert first.gap == 0.0  # nothing was heard before it

@@ -25,7 +25,7 @@ def builder(tmp_path: Path, table: str, allow: str = '"jsonl"') -> PipelineBuild
     return PipelineBuilder(config, config.settings())
 
 
-def test_a_sink_runs_only_when_its_table_says_so(tmp_path: Path) -> None:
+def test_a_sink_runs_only_when_enabled(tmp_path: Path) -> None:
     assert builder(tmp_path, "").sinks() == {}
     path = tmp_path / "m.jsonl"
     (made,) = builder(tmp_path, f'[sinks.jsonl]\nenabled = true\npath = "{path}"').sinks().values()

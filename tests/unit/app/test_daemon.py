@@ -165,9 +165,7 @@ def settings(**tables: Any) -> Settings:
         ({}, {"sinks": {"jsonl": {"enabled": True}}}, "sinks.jsonl is on"),
     ],
 )
-def test_what_a_new_config_loosens_is_told_and_what_it_tightens_is_not(
-    before: dict[str, Any], after: dict[str, Any], said: str
-) -> None:
+def test_privacy_loosened_by_a_reload_is_logged(before: dict[str, Any], after: dict[str, Any], said: str) -> None:
     assert loosened(settings(**before), settings(**after)) == (said,)
     tightened = loosened(settings(**after), settings(**before))
     assert all("context" in line or "timezone" in line or "broker" in line for line in tightened)

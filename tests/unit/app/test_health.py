@@ -73,7 +73,7 @@ def test_a_source_that_is_being_opened_is_no_problem() -> None:
     assert worse["status"] == "degraded"
 
 
-def test_everything_else_that_is_wrong_is_told() -> None:
+def test_every_other_problem_is_reported() -> None:
     bad = {
         **FINE,
         "stale": ["vision"],
@@ -104,7 +104,7 @@ def test_everything_else_that_is_wrong_is_told() -> None:
     assert document(Vitals(**bad))["status"] == "degraded"
 
 
-def test_trouble_of_delivery_is_told() -> None:
+def test_problems_of_delivery_are_reported() -> None:
     delivery = {
         "client_id_in_use": True,
         "refusals": ("the broker refuses a/b: not authorised (0x87)",),

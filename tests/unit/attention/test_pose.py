@@ -84,7 +84,7 @@ def looking(settings: AttentionSettings, points: KeyPoints | None) -> list[dict[
     return [dict(o.values) for o in found]
 
 
-def test_who_faces_the_camera_looks_and_who_turns_away_does_not() -> None:
+def test_a_frontal_face_looks_and_a_turned_one_does_not() -> None:
     (straight,) = looking(AttentionSettings(), head())
     (away,) = looking(AttentionSettings(), head(yaw=50))
     assert straight["looking"] == 1
@@ -93,7 +93,7 @@ def test_who_faces_the_camera_looks_and_who_turns_away_does_not() -> None:
     assert away["score"] < 0.1
 
 
-def test_a_camera_beside_the_screen_can_be_told_where_the_screen_is() -> None:
+def test_the_direction_of_the_screen_can_be_configured() -> None:
     beside = AttentionSettings(yaw_deg=40)
     assert looking(beside, head())[0]["looking"] == 0
     assert looking(beside, head(yaw=40))[0]["looking"] == 1

@@ -128,7 +128,7 @@ def test_broken_samples_do_not_stick() -> None:
     assert event.start == pytest.approx(103.0, abs=0.05)
 
 
-def test_drifting_clock_is_followed() -> None:
+def test_a_drifting_clock_is_corrected() -> None:
     """After 400 s a sound card that is 0.1 % slow would be 0.4 s off if samples alone were counted."""
     subject, seconds, events = analyzer(), 400, []
     samples = tone(seconds, (398.0, 398.6))
@@ -145,6 +145,6 @@ def test_self_check_passes_and_leaves_no_trace() -> None:
     assert event.start == pytest.approx(102.0, abs=0.05)
 
 
-def test_self_check_refuses_a_model_that_hears_bursts_in_silence() -> None:
+def test_self_check_refuses_a_model_with_bursts_in_silence() -> None:
     with pytest.raises(PluginError, match="silence"):
         BurstAnalyzer(LoudIsCough(silence=0.8), ("cough",), {}).self_check()

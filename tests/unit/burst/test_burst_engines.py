@@ -41,7 +41,7 @@ class Network:
 
 
 @pytest.mark.parametrize("block", [160, 1_024, 50_000])
-def test_the_network_sees_the_latest_two_seconds(block: int) -> None:
+def test_the_network_gets_the_latest_two_seconds(block: int) -> None:
     network, samples = Network(probabilities(cough=0.8)), noise(5.0)
     engine = OwnEngine(network, HOP)
     readings: list[Reading] = []
@@ -67,7 +67,7 @@ def test_quiet_sound_is_not_judged() -> None:
     assert max(max(r.scores.values()) for r in readings) == 0.0
 
 
-def test_drain_follows_the_sound_with_silence_and_reset_forgets() -> None:
+def test_drain_appends_silence_and_reset_discards() -> None:
     network = Network(probabilities(cough=0.9))
     engine = OwnEngine(network, HOP)
     assert list(engine.drain()) == []
@@ -81,7 +81,7 @@ COUGH = 42
 """AudioSet's class."""
 
 
-def test_yamnet_tells_families_apart_not_their_members() -> None:
+def test_yamnet_distinguishes_families_not_members() -> None:
     scores = np.zeros(521, np.float32)
     scores[COUGH] = 0.8
     told = dict(zip(CLASSES, by_class(scores), strict=True))

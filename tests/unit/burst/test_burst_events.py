@@ -40,7 +40,7 @@ def test_opens_on_agreement_and_closes_after_release() -> None:
     assert segment.excess == pytest.approx(0.8)
 
 
-def test_one_window_alone_is_not_believed() -> None:
+def test_a_single_window_is_not_an_event() -> None:
     assert run(POLICY, [0, 0.99, 0, 0, 0]) == []
 
 
@@ -115,7 +115,7 @@ def test_separate_sounds_are_both_kept() -> None:
 
 
 @given(st.lists(st.floats(0, 1), max_size=80))
-def test_segments_are_ordered_bounded_and_believed(scores: list[float]) -> None:
+def test_segments_are_ordered_bounded_and_accepted(scores: list[float]) -> None:
     segments = run(POLICY, scores)
     for segment in segments:
         assert 0 <= segment.start < segment.end <= len(scores) * HOP + LENGTH

@@ -49,7 +49,7 @@ def test_spoken_lines_are_sound_of_a_line_s_length() -> None:
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the Debian package espeak-ng")
-def test_prompts_are_heard_as_they_are_and_acted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_are_used_plain_and_acted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile = pytest.importorskip("soundfile")
     for name in ("digit", "line"):
         soundfile.write(tmp_path / f"{name}.wav", speech(1.0), RATE)

@@ -112,7 +112,7 @@ def test_yamnets_windows_belong_to_the_window() -> None:
     np.testing.assert_allclose(yamnet_at(clip, 250)[1], [0.25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.75])
 
 
-def test_silence_has_no_say_in_the_embedding() -> None:
+def test_silence_has_no_weight_in_the_embedding() -> None:
     embeddings = np.arange(3, dtype=np.float32)[:, None] * np.ones(1024, np.float32)
     assert overall(embeddings, np.array([0.0, 0.3, 0.1], np.float32))[0] == pytest.approx(1.25, abs=1e-3)
     assert overall(embeddings, np.zeros(3, np.float32))[0] == pytest.approx(1.0)
@@ -163,7 +163,7 @@ def test_all_windows_choose_and_the_best_three_score() -> None:
     assert choose(scores[1:2], ("cough", "sneeze")) == ("cough", pytest.approx(0.9))
 
 
-def test_a_scene_knows_its_onset(shared: Path) -> None:
+def test_a_scene_has_its_onset(shared: Path) -> None:
     folder = shared / "data" / "bursts"
     burst = next(r for r in find(folder) if r.label == "sneeze")
     bed = next(r for r in find(folder) if r.label == "speech")

@@ -339,7 +339,7 @@ def test_a_picture_in_tiles_is_put_together(
     assert is_upright(frame.data)
 
 
-def test_tiles_that_are_not_told_are_refused(tmp_path: Path) -> None:
+def test_undeclared_tiles_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"still\.heic: .*tiles are declared"):
         read_media(heic(tmp_path / "still.heic", corner(), 64, lost=1))
 

@@ -70,7 +70,7 @@ def test_variable_frame_rate_keeps_the_real_times(tmp_path: Path) -> None:
     assert [f.time for f in frames] == pytest.approx(times, abs=2e-3)
 
 
-def test_times_count_from_the_start_whatever_the_file_says(tmp_path: Path) -> None:
+def test_times_begin_at_zero_whatever_the_start_time_of_the_file(tmp_path: Path) -> None:
     shifted = [(time + 7.5, image) for time, image in steady(10)]
     frames, _ = split(write(tmp_path / "clip.mkv", shifted))
     assert frames[0].time == pytest.approx(0.0, abs=1e-3)

@@ -252,7 +252,7 @@ def test_machine_that_is_too_slow_still_shows_pictures(clip: Path) -> None:
     assert frames == sorted(set(frames))
 
 
-def test_pass_ends_when_the_file_says_so(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_ends_at_the_duration_of_the_file(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Picture and sound stay in step although one of them is longer than the file claims to be."""
     real = replay.read_media
     monkeypatch.setattr(replay, "read_media", lambda path, **how: replace(real(path, **how), duration=1.05))

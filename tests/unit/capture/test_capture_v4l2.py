@@ -173,7 +173,7 @@ def test_a_denial_names_what_denied_it() -> None:
     assert "systemctl restart edge-agent" in told
 
 
-def test_open_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, device: Path, tmp_path: Path) -> None:
+def test_open_reports_the_reason(monkeypatch: pytest.MonkeyPatch, device: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailableError, match="is not there; plug it in"):
         V4l2Camera(str(tmp_path / "video9"), ManualClock(), 64, 48, 15).open()
     busy = Capture(opened=False)

@@ -38,7 +38,7 @@ def test_checking_a_config_imports_no_picture_sound_or_delivery_library() -> Non
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_what_the_commands_say(name: str) -> None:
+def test_the_list_of_commands_matches_their_help(name: str) -> None:
     module = import_module(f"edge_agent.cli.{name}")
     said = module.app.info.help if hasattr(module, "app") else getattr(module, name).__doc__
     assert " ".join(said.split()).startswith(COMMANDS[name])

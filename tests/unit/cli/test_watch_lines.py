@@ -11,7 +11,7 @@ def line(window: Window) -> str:
     return summary_line(summary_document(Summary(0.0, "synced", window), "kiosk-1", "b", 1))
 
 
-def test_a_window_that_nobody_watched_is_not_without_faces() -> None:
+def test_an_unwatched_window_is_shown_as_unknown() -> None:
     window = Window(0, 10, unseen={"missing": 9.6, "starting": 0.4}, unheard={"off": 10.0})
     assert line(window) == "faces unknown (missing 10 s, starting 0 s), sounds unknown (off 10 s)"
 

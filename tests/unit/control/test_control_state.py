@@ -28,7 +28,7 @@ def test_without_a_choice_everything_is_as_configured(tmp_path: Path) -> None:
     assert not (tmp_path / "choices.json").exists()
 
 
-def test_choices_are_told_and_survive_a_restart(tmp_path: Path) -> None:
+def test_overrides_are_published_and_survive_a_restart(tmp_path: Path) -> None:
     control, told = make(tmp_path), []
     control.listen(told.append)
     control.set_microphone(False)
@@ -43,7 +43,7 @@ def test_choices_are_told_and_survive_a_restart(tmp_path: Path) -> None:
     assert again == ControlState(True, True, False, "detail", 4.0, None, "debug")
 
 
-def test_the_newer_word_wins(tmp_path: Path) -> None:
+def test_a_changed_config_replaces_the_override(tmp_path: Path) -> None:
     control = make(tmp_path)
     control.set_profile("detail")
     control.set_max_fps(4)
@@ -164,7 +164,7 @@ def test_a_device_stays_off_during_a_pause_and_that_is_said(tmp_path: Path) -> N
     assert (control.state.why_off("camera"), control.state.why_off("microphone")) == ("off", "")
 
 
-def test_why_a_device_is_off_is_one_word(tmp_path: Path) -> None:
+def test_the_reason_why_a_device_is_off(tmp_path: Path) -> None:
     control = make(tmp_path)
     assert control.state.why_off("camera") == ""
     control.set_camera(False)

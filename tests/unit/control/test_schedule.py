@@ -127,7 +127,7 @@ def test_the_devices_are_released_in_time_and_taken_up_again(tmp_path: Path) -> 
     assert not (tmp_path / "choices.json").exists()  # the schedule is nobody's choice
 
 
-def test_nobody_overrules_the_schedule_and_a_choice_outlives_it(tmp_path: Path) -> None:
+def test_the_schedule_cannot_be_overridden_and_overrides_outlast_it(tmp_path: Path) -> None:
     clock = ManualClock(wall=at("2026-11-27T20:00:00"))
     made, _ = control(tmp_path, clock)
     for wish, value in ((made.set_privacy, False), (made.set_camera, True), (made.set_microphone, True)):
@@ -159,7 +159,7 @@ def test_without_a_known_time_the_devices_stay_released_until_it_is_known(tmp_pa
     assert not open_(made.state)
 
 
-def test_a_clock_that_the_config_trusts_is_followed_from_the_start(tmp_path: Path) -> None:
+def test_a_trusted_clock_is_used_from_the_start(tmp_path: Path) -> None:
     clock = ManualClock(wall=at("2026-11-27T12:00:00"), synced=False)
     made, _ = control(tmp_path, clock, without_clock="trust")
     assert open_(made.state)
@@ -310,7 +310,7 @@ def test_the_configured_zone_outranks_the_machine_s() -> None:
     assert zoned("Foo/Bar", device={"timezone": "Pacific/Auckland"}).private()
 
 
-def test_without_schedules_nobody_needs_a_zone() -> None:
+def test_without_schedules_no_time_zone_is_needed() -> None:
     schedule = zoned("Foo/Bar", privacy={})
     assert (schedule.private(), schedule.problem) == (False, "")
 
@@ -322,7 +322,7 @@ def test_rates_by_schedule_do_not_hold_in_an_unknown_zone() -> None:
 
 
 @pytest.mark.parametrize("wall", [1e12, 1e18, -1e18, float("nan"), float("inf")])
-def test_a_clock_that_says_no_time_at_all_means_privacy(wall: float) -> None:
+def test_an_invalid_clock_means_privacy(wall: float) -> None:
     settings = Settings(
         privacy={"schedule": ["daily 18:00-08:00"], "without_clock": "trust"}, device={"timezone": "UTC"}
     )
@@ -332,7 +332,7 @@ def test_a_clock_that_says_no_time_at_all_means_privacy(wall: float) -> None:
 
 
 @pytest.mark.parametrize("tz", ["Foo/Bar", "UTC"])
-def test_a_process_in_an_unknown_zone_says_so_and_stays_private(tz: str) -> None:
+def test_an_unknown_time_zone_is_reported_and_means_privacy(tz: str) -> None:
     """With the real environment and the real clock, which reads TZ once in a process."""
     code = (
         "from edge_agent.control.schedule import Schedule; from edge_agent.domain.clock import SystemClock;"

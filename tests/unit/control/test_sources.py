@@ -99,7 +99,7 @@ def test_shut_means_closed_and_silent_and_open_means_flowing(numbers: Numbers) -
     assert not numbers.open_now
 
 
-def test_many_quick_turns_end_as_the_last_one_says(numbers: Numbers) -> None:
+def test_many_quick_switches_end_in_the_last_state(numbers: Numbers) -> None:
     running = Running(numbers)
     for turn in range(41):
         running.tap.turn(turn % 2 == 1)

@@ -133,7 +133,7 @@ def test_a_time_that_cannot_be_judged_is_refused() -> None:
     assert "does not know the time" in bench.send("privacy", b'{"sent": 1}')["reason"]
 
 
-def test_ids_are_remembered_within_bounds() -> None:
+def test_the_memory_of_ids_is_bounded() -> None:
     bench = Bench(per_minute=6000)
     for number in range(REMEMBERED + 1):
         bench.clock.advance(1)
@@ -196,7 +196,7 @@ def test_a_bucket_does_not_overflow_and_forgives_a_clock_that_stands() -> None:
     assert bucket.take(1000.0)
 
 
-def test_what_is_not_to_be_tried_is_refused_and_what_was_tried_in_vain_failed() -> None:
+def test_a_command_not_tried_is_refused_and_one_that_raised_has_failed() -> None:
     """C6: the same words as in the table of docs/mqtt.md."""
     bench = Bench()
     bench.error = RefusedError("not during a pause")
@@ -207,7 +207,7 @@ def test_what_is_not_to_be_tried_is_refused_and_what_was_tried_in_vain_failed() 
     assert bench.server.counts() == {"done": 0, "failed": 1, "refused": 1, "malformed": 0}
 
 
-def test_the_last_command_is_remembered_with_its_reason() -> None:
+def test_the_last_command_is_published_with_its_reason() -> None:
     bench = Bench(clock=ManualClock(wall=0.0))
     assert bench.server.last is None
     bench.send("privacy", b"ON")

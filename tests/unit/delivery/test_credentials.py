@@ -41,7 +41,7 @@ def test_a_credential_of_systemd_is_optional(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("content", [None, b"canary-\xff-secret"])
-def test_a_password_that_cannot_be_read_names_the_file_and_nothing_of_it(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unreadable_password_file_is_named_without_its_content(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "password"
     if content is not None:
         file.write_bytes(content)

@@ -41,7 +41,7 @@ def _document(summary: Summary, merged: int = 1) -> dict[str, object]:
     return document
 
 
-def test_summary_has_the_promised_shape_and_figures() -> None:
+def test_summary_has_the_documented_shape_and_figures() -> None:
     window = Window(
         100.0,
         110.0,
@@ -214,7 +214,7 @@ def test_the_schemas_refuse_what_is_not_in_the_contract() -> None:
             validated(json.dumps({**good, **change}).encode())
 
 
-def test_a_window_that_nobody_watched_says_null_and_why() -> None:
+def test_an_unwatched_window_has_nulls_and_the_reason() -> None:
     """A7: a muted camera said that nobody was there."""
     document = _document(Summary(START, "synced", Window(0, 10, unseen={"privacy": 10.0}, unheard={"off": 10.0})))
     assert document["faces"] == dict.fromkeys(("max", "mean", "person_seconds", "tracks"))

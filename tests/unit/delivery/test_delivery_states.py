@@ -13,7 +13,7 @@ def count(messages: list[Any], topic: str) -> int:
     return sum(message.topic == topic for message in messages)
 
 
-def test_states_are_refreshed_and_forgotten(
+def test_states_are_refreshed_and_removed(
     make_delivery: MakeDelivery, broker: Mosquitto, subscriber: Subscriber
 ) -> None:
     delivery = make_delivery(broker.port)

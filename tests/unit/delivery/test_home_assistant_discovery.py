@@ -53,7 +53,7 @@ def test_the_announcement_is_sound(device: Described) -> None:
     assert problems(topic, payload) == []
 
 
-def test_both_styles_tell_the_same_entities() -> None:
+def test_both_discovery_styles_have_the_same_entities() -> None:
     one = _document()["components"]
     many = {
         topic.split("/")[3]: json.loads(text) for topic, text in messages(FULL, "component", "homeassistant").items()

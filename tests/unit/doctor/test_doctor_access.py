@@ -21,7 +21,7 @@ from edge_agent.doctor.result import CheckStatus
 from edge_agent.settings import Settings
 
 
-def test_the_doctor_says_when_it_speaks_for_the_wrong_user() -> None:
+def test_the_doctor_warns_when_run_as_another_user() -> None:
     result = judge_account("pi", service_user=True)
     assert result.status is CheckStatus.WARN
     assert result.remedy == "sudo -u edge-agent edge-agent doctor"
@@ -47,7 +47,7 @@ def test_usable_nodes_and_none_at_all_are_fine() -> None:
     assert "no camera" in judge_devices("pi", []).detail
 
 
-def test_nobody_is_told_to_join_the_group_root() -> None:
+def test_the_remedy_never_names_the_group_root() -> None:
     """On Debian 13 /dev/dma_heap/system and, before udev has seen it, any node belong to root."""
     heap, camera = Node(Path("/dev/dma_heap/system"), "root", False), Node(Path("/dev/video0"), "video", False)
     for nodes in ([heap], [heap, camera], [Node(Path("/dev/video0"), "0", False)]):

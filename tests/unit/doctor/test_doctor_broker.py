@@ -73,7 +73,7 @@ def test_nothing_listening_stops_at_the_connection() -> None:
     assert "nothing listens" in found[-1].detail
 
 
-def test_a_wrong_password_stops_at_the_login_and_is_not_told(start: Callable[..., Mosquitto]) -> None:
+def test_a_wrong_password_fails_the_login_and_is_not_shown(start: Callable[..., Mosquitto]) -> None:
     found = check(start(password="right").port, username="agent", password="cAnArY-wrong")
     assert stages(found)[-1] == ("broker login", FAIL)
     assert "cAnArY" not in str(found)
@@ -127,7 +127,7 @@ def test_every_kind_of_topic_is_tried(
 
 
 @pytest.mark.parametrize(("protocol", "status"), [("5", WARN), ("3.1.1", FAIL)])
-def test_who_may_only_write_is_told_that_it_cannot_be_seen(
+def test_write_only_permission_cannot_be_verified(
     start: Callable[..., Mosquitto], tmp_path: Path, protocol: str, status: CheckStatus
 ) -> None:
     found = check(start(options=_acl(tmp_path, "topic write edge-agent/#")).port, protocol=protocol)
@@ -135,7 +135,7 @@ def test_who_may_only_write_is_told_that_it_cannot_be_seen(
     assert "read" in found[-2].detail
 
 
-def test_commands_that_cannot_arrive_are_told(start: Callable[..., Mosquitto], tmp_path: Path) -> None:
+def test_commands_that_cannot_arrive_are_reported(start: Callable[..., Mosquitto], tmp_path: Path) -> None:
     rules = [f"topic readwrite edge-agent/kiosk-1/{kind}" for kind in ("+", "rollup/#", "event/#", "backfill/#")]
     rules += ["topic write edge-agent/kiosk-1/cmd/#", "topic read edge-agent/kiosk-1/cmd/+/response"]
     found = check(start(options=_acl(tmp_path, *rules)).port, {"commands": {"enabled": True}})
@@ -196,7 +196,7 @@ def test_a_client_certificate_that_is_missing_or_not_trusted_stops_at_the_encryp
     assert "mqtt.tls.cert_file" in found[-1].remedy
 
 
-def test_a_port_of_another_kind_is_told_apart(start: Callable[..., Mosquitto], tmp_path: Path) -> None:
+def test_a_port_of_another_protocol_is_recognised(start: Callable[..., Mosquitto], tmp_path: Path) -> None:
     broker = start()
     authority = Authority(tmp_path / "ca")
     encrypted = start(tls=authority.issue("127.0.0.1"))
@@ -220,7 +220,7 @@ def test_a_broker_that_hangs_up_on_a_publish_stops_there() -> None:
         assert ("broker publish", FAIL) in stages(check(broker.port))
 
 
-def test_an_old_broker_is_spoken_to_in_its_version_and_not_believed() -> None:
+def test_an_mqtt_3_broker_is_tested_with_its_version_by_echo() -> None:
     with ScriptedBroker(only_311=True) as broker:  # which acknowledges everything and delivers nothing
         found = check(broker.port)
         assert stages(found)[-2] == ("broker publish", FAIL)
@@ -259,7 +259,7 @@ def test_a_wrong_name_and_an_expired_certificate_stop_at_the_encryption(
     assert "not accepted" in found[-1].detail
 
 
-def test_tls_towards_a_plain_port_is_told_apart(start: Callable[..., Mosquitto]) -> None:
+def test_tls_to_a_plain_port_is_recognised(start: Callable[..., Mosquitto]) -> None:
     found = check(start().port, tls={"enabled": True})
     assert stages(found)[-1] == ("broker encryption", FAIL)
     assert "mqtt.tls.enabled = false" in found[-1].remedy

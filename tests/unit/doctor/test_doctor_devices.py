@@ -132,7 +132,7 @@ def test_a_microphone_that_does_not_work_fails_with_the_reason(source: str) -> N
     assert detail
 
 
-def test_a_muted_microphone_is_heard() -> None:
+def test_a_muted_microphone_is_detected() -> None:
     blocks = [AudioBlock(np.zeros(AUDIO_RATE // 10, np.float32), n / 10) for n in range(10)]
     status, detail = microphone("plugin:scripted", Scripted(blocks))  # type: ignore[arg-type]
     assert status is CheckStatus.WARN

@@ -71,7 +71,7 @@ def test_an_address_for_others_is_a_risk() -> None:
 
 
 @pytest.mark.parametrize("where", ["config", "file"])
-def test_a_token_that_everybody_may_read_is_a_risk(tmp_path: Path, where: str) -> None:
+def test_a_world_readable_token_is_a_warning(tmp_path: Path, where: str) -> None:
     path = tmp_path / "c.toml"
     path.write_text("0123456789abcdef\n")
     path.chmod(0o644)

@@ -45,7 +45,7 @@ def test_centre_and_area() -> None:
     assert Box(0, 0, -1, 1).area == 0
 
 
-def test_a_block_knows_its_length_and_end() -> None:
+def test_a_block_has_its_length_and_end() -> None:
     block = AudioBlock(np.zeros(AUDIO_RATE // 2, np.float32), 7.0)
     assert (block.seconds, block.end, block.gap) == (0.5, 7.5, 0.0)
 
@@ -57,7 +57,7 @@ def test_a_picture_of_opencv_is_wrapped_without_copying() -> None:
     assert frame.data is image
 
 
-def test_a_manual_clock_moves_when_told_to() -> None:
+def test_a_manual_clock_moves_only_by_request() -> None:
     clock = ManualClock(wall=100.0, monotonic=5.0)
     clock.advance(2.5)
     assert (clock.wall(), clock.monotonic(), clock.synced()) == (102.5, 7.5, True)

@@ -123,7 +123,7 @@ def test_a_face_that_is_small_or_uncertain_is_not_judged(context: AnalyzerContex
     assert analyzer.analyze(frame, []) == []
 
 
-def test_everybody_is_judged_separately(analyzer: EmotionAnalyzer, photograph: Image) -> None:
+def test_every_face_is_read_separately(analyzer: EmotionAnalyzer, photograph: Image) -> None:
     wall = Face(Box(0.7, 0.6, 0.2, 0.2), 0.9)
     found = analyzer.analyze(
         Frame.from_bgr(photograph, 0.0, 0), [TrackedFace("wall", wall, 0.0), TrackedFace("person", FACE, 0.0)]
@@ -132,7 +132,7 @@ def test_everybody_is_judged_separately(analyzer: EmotionAnalyzer, photograph: I
     assert found[0].values != found[1].values
 
 
-def test_the_self_check_passes_and_a_missing_model_is_told(analyzer: EmotionAnalyzer) -> None:
+def test_the_self_check_passes_and_a_missing_model_is_reported(analyzer: EmotionAnalyzer) -> None:
     analyzer.self_check()
 
     class Nothing:

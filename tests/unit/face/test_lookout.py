@@ -69,13 +69,13 @@ def test_motion_is_looked_at(aspect: float, x: float, y: float) -> None:
     assert covers(view, x, y)
 
 
-def test_motion_of_a_person_who_is_seen_needs_no_second_look() -> None:
+def test_motion_of_a_detected_person_needs_no_second_look() -> None:
     face = Box(0.4, 0.2, 0.15, 0.2)
     memory = lookout.notice(settled(4 / 3), moved(0.45, 0.7), [Seen(face, 0.9)], 5.0)
     assert lookout.choose(memory, 4 / 3, 2) == []
 
 
-def test_what_moves_in_vain_is_looked_at_less_and_less_but_never_given_up() -> None:
+def test_motion_without_faces_is_examined_at_growing_intervals() -> None:
     memory, looks = settled(16 / 9), []
     for k in range(300):
         now = 5 + 0.1 * k
@@ -101,7 +101,7 @@ def test_a_small_face_is_followed_and_given_up_after_a_few_searches() -> None:
     assert lookout.choose(lookout.notice(memory, STILL, [], 2.0), 16 / 9, 2) == []
 
 
-def test_a_face_the_short_range_sees_again_needs_no_second_look() -> None:
+def test_a_face_found_again_by_the_short_range_needs_no_second_look() -> None:
     face = Box(0.7, 0.4, 0.1, 0.15)
     memory = lookout.learn(settled(16 / 9), [], [Seen(face, 0.8)], 1.0)
     assert lookout.choose(lookout.notice(memory, STILL, [Seen(face, 0.8)], 1.2), 16 / 9, 2) == []
@@ -114,7 +114,7 @@ def test_faces_of_middle_size_share_a_look_at_the_whole() -> None:
     assert lookout.choose(lookout.notice(memory, STILL, [], 1.2), 16 / 9, 2) == [WHOLE]
 
 
-def test_who_was_left_out_comes_next() -> None:
+def test_parts_left_out_are_examined_next() -> None:
     """Three people that no tile shows together, and one look for each search."""
     faces = [Box(x, y, 0.03, 0.04) for x, y in ((0.02, 0.05), (0.95, 0.05), (0.5, 0.94))]
     memory, seen = lookout.learn(settled(4 / 3), [], certain(faces), 1.0), set()
@@ -127,7 +127,7 @@ def test_who_was_left_out_comes_next() -> None:
     assert seen == {0, 1, 2}
 
 
-def test_an_uncertain_face_counts_only_where_somebody_was_found_before() -> None:
+def test_an_uncertain_face_counts_only_where_a_face_was_found_before() -> None:
     face, hand = Box(0.7, 0.4, 0.03, 0.05), Box(0.2, 0.7, 0.03, 0.05)
     memory = lookout.learn(settled(16 / 9), [], [Seen(face, 0.8), Seen(hand, 0.4)], 1.0)
     memory = lookout.notice(memory, STILL, [Seen(Box(0.1, 0.1, 0.04, 0.06), 0.4)], 1.2)
@@ -135,7 +135,7 @@ def test_an_uncertain_face_counts_only_where_somebody_was_found_before() -> None
     assert lookout.believable(memory, seen) == [True, True, True, False, True, False]
 
 
-def test_a_person_found_again_and_again_with_little_certainty_stays_believable() -> None:
+def test_a_face_found_repeatedly_with_low_score_still_counts() -> None:
     face = Box(0.7, 0.4, 0.03, 0.05)
     memory = lookout.learn(settled(16 / 9), [], [Seen(face, 0.8)], 1.0)
     for k in range(5):
@@ -143,7 +143,7 @@ def test_a_person_found_again_and_again_with_little_certainty_stays_believable()
     assert lookout.believable(memory, [Seen(face, 0.35)]) == [True]
 
 
-def test_a_second_look_has_the_last_word_about_what_the_short_range_is_unsure_of() -> None:
+def test_a_second_look_replaces_uncertain_faces_of_the_short_range() -> None:
     small, wide = Box(0.1, 0.4, 0.05, 0.08), Box(0.1, 0.1, 0.5, 0.7)
     tile = Box(0.0, 0.0, 9 / 16, 1.0)
     near = [Seen(small, 0.4), Seen(small, 0.7), Seen(wide, 0.4), Seen(Box(0.9, 0.4, 0.05, 0.08), 0.4)]

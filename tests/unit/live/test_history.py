@@ -86,7 +86,7 @@ def test_what_was_measured_at_an_unknown_time_is_left_out() -> None:
     assert history.between(0, 1e10) is None
 
 
-def test_a_clock_that_is_set_back_tells_no_time_twice() -> None:
+def test_a_clock_set_back_repeats_no_time() -> None:
     history = History(SMALL)
     fill(history, NOON, 60)
     fill(history, NOON + 120, 60, begin=650.0)
@@ -220,7 +220,7 @@ def test_sixty_days_are_put_together_with_a_few_looks_at_each_window(monkeypatch
         b'{"windows":{"60":[{"begin":0,"end":60,"emotion":{"weight":1,"p":[1]}}]}}',  # of a version with other classes
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_and_replaced(
+def test_an_unusable_file_is_reported_and_replaced(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / FILE).write_bytes(content)

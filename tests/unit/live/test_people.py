@@ -38,7 +38,7 @@ def test_each_has_a_course_of_ones_own() -> None:
     assert b.windows[0].attention.ratio is None, "only the first one's head was looked at"
 
 
-def test_as_told_to_those_who_ask() -> None:
+def test_the_document_of_a_person() -> None:
     people = People()
     watch(people, 0, 10, a="sadness")
     watch(people, 10, 21, a="happiness")
@@ -53,7 +53,7 @@ def test_as_told_to_those_who_ask() -> None:
     assert person["attention"]["ratio"] == 1.0
 
 
-def test_somebody_who_just_came_has_no_course_yet() -> None:
+def test_a_new_person_has_no_timeline_yet() -> None:
     people = People()
     watch(people, 0, 2, a="happiness")
     (person,) = told(people.since(0.0, 2.0), "kiosk-1", 0.0)
@@ -97,7 +97,7 @@ def test_bounded_in_time_and_number() -> None:
     assert [p.track for p in kept if p.here] == [f"t{MOST + 9}"]
 
 
-def test_without_reports_nobody_is_known_to_be_here() -> None:
+def test_without_reports_nobody_counts_as_present() -> None:
     people = People()
     watch(people, 0, 7, a="happiness")
     (before,) = people.since(0.0, 6.0 + HERE_S)
@@ -126,7 +126,7 @@ def test_times_of_a_camera_with_another_clock_are_of_now() -> None:
     assert [(w.begin, w.end) for w in person.windows] == [(0.0, 5.0), (5.0, 10.0)]
 
 
-def test_who_left_is_forgotten_while_nothing_is_seen_too() -> None:
+def test_people_who_left_are_discarded_also_without_reports() -> None:
     people = People()
     watch(people, 0, 11, a="happiness")
     people.tick(10.0 + KEEP_S)

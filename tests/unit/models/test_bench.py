@@ -12,7 +12,7 @@ from edge_agent.models.tflite import Spread, bench
 from tests.unit.models.tiny_model import relu
 
 
-def test_parts_are_told_apart(tmp_path: Path) -> None:
+def test_parts_are_timed_separately(tmp_path: Path) -> None:
     file = tmp_path / "net.tflite"
     file.write_bytes(relu([1, 4]))
     ticks = count()

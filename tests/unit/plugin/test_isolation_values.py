@@ -53,7 +53,7 @@ def test_any_mapping_of_numbers_is_taken(values: Mapping[str, float]) -> None:
     assert across(observation(values)) == observation({"level": 0.1})
 
 
-def test_a_subclass_arrives_as_what_the_agent_knows_of_it() -> None:
+def test_a_subclass_arrives_as_its_base_class() -> None:
     assert across(Louder("room", {"level": 0.1}, 1.0, "track", trace=object())) == observation({"level": 0.1})
 
 
@@ -62,7 +62,7 @@ def test_anything_else_is_refused_by_name() -> None:
         wire.found([Level()])
 
 
-def test_an_answer_too_long_for_a_message_says_so() -> None:
+def test_an_answer_above_the_message_limit_is_an_error() -> None:
     """The child would die of it otherwise, and nobody would know of what."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:

@@ -77,7 +77,7 @@ def test_an_entry_point_may_name_an_object(site, discover) -> None:
     assert only(discover()).status is Status.ENABLED
 
 
-def test_an_allowed_plugin_that_is_not_installed_is_told(site, discover) -> None:
+def test_an_allowed_plugin_that_is_not_installed_is_reported(site, discover) -> None:
     site.install("acme_lamp", REGISTER)
     details = {r.name: r.detail for r in discover(allow=("lamp", "lmap", "thermometer")).reports()}
     assert details["lmap"] == "plugins.allow names 'lmap', which no installed package offers; did you mean 'lamp'?"
@@ -144,7 +144,7 @@ def test_only_the_operator_may_interrupt(site, discover) -> None:
         discover()
 
 
-def test_an_analyzer_name_belongs_to_the_first_who_takes_it(site, discover, context) -> None:
+def test_the_first_analyzer_of_a_name_wins(site, discover, context) -> None:
     site.install("acme_lamp", REGISTER)
     site.install("other_lamp", REGISTER, "torch", "other")
     manager = discover(allow=("lamp", "torch"))
@@ -347,7 +347,7 @@ def test_a_taken_source_or_sink_is_not_replaced(site, discover, what: str) -> No
     assert getattr(manager, what)["line"].summary == "acme_lamp"
 
 
-def test_one_detector_is_in_use_and_the_other_says_how_to_change_that(site, discover, context) -> None:
+def test_one_detector_is_active_and_the_status_of_the_other_has_the_remedy(site, discover, context) -> None:
     site.install(
         "acme_lamp",
         """
@@ -385,7 +385,7 @@ def test_without_arguments_the_installed_entry_points_are_used(discover) -> None
 # ---------------------------------------------------------------- where, and before it is too late
 
 
-def test_file_and_line_of_what_a_plugin_raised_are_told(site, discover, context) -> None:
+def test_file_and_line_of_a_plugin_error_are_reported(site, discover, context) -> None:
     site.install(
         "acme_lamp",
         """
@@ -413,7 +413,7 @@ def test_file_and_line_of_what_a_plugin_raised_are_told(site, discover, context)
 
 
 @pytest.mark.parametrize("code", ["import nowhere", "x = 1 / 0", "def broken(:"])
-def test_file_and_line_of_a_plugin_that_does_not_load_are_told(site, discover, code) -> None:
+def test_file_and_line_of_a_plugin_import_error_are_reported(site, discover, code) -> None:
     site.install("acme_lamp", code)
     report = only(discover())
     assert report.status is Status.LOAD_ERROR

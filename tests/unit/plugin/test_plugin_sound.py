@@ -19,7 +19,7 @@ def test_a_constant_is_silence_from_its_first_sample() -> None:
     assert np.abs(HighPass().feed(np.full(AUDIO_RATE, 0.37, np.float32))).max() < 1e-6
 
 
-def test_a_step_is_forgotten_within_a_tenth_of_a_second() -> None:
+def test_a_step_decays_within_a_tenth_of_a_second() -> None:
     left = HighPass().feed(np.repeat([0.0, 0.1], AUDIO_RATE).astype(np.float32))
     assert np.abs(left[AUDIO_RATE + AUDIO_RATE // 10 :]).max() < 0.1 * math.exp(-3)
 

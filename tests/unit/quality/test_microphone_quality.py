@@ -49,7 +49,7 @@ def test_a_drifting_voltage_is_no_signal_either() -> None:
     assert flags(drift)[4:] == [{"dead"}] * 6
 
 
-def test_a_large_offset_is_told_and_a_usual_one_is_not(hiss: Sound) -> None:
+def test_a_large_offset_is_flagged_and_a_usual_one_is_not(hiss: Sound) -> None:
     assert flags(hiss + 0.02) == [set()] * 10
     assert flags(hiss - 0.1) == [{"offset"}] * 10
 

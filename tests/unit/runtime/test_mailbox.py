@@ -14,7 +14,7 @@ from edge_agent.runtime.supervisor import Closed, Mailbox
 QUICK = settings(max_examples=60)
 
 
-def test_the_newest_frame_replaces_the_one_nobody_took() -> None:
+def test_the_newest_frame_replaces_an_unread_one() -> None:
     box: Mailbox[int] = Mailbox(1)
     for frame in range(5):
         box.put(frame)
@@ -116,7 +116,7 @@ def test_nothing_is_lost_or_doubled_between_threads() -> None:
     assert box.lost == 0
 
 
-def test_a_loss_is_taken_once_also_by_who_is_started_again() -> None:
+def test_a_loss_is_taken_once_also_after_a_restart() -> None:
     box: Mailbox[int] = Mailbox(1)
     for item in range(5):
         box.put(item)

@@ -74,7 +74,7 @@ def test_the_lowest_memory_limit_of_the_service_counts(
 
 
 @pytest.mark.parametrize("statm", [None, "", "12", "a b c"])
-def test_what_the_kernel_does_not_tell_is_none(tmp_path: Path, statm: str | None) -> None:
+def test_missing_kernel_values_are_none(tmp_path: Path, statm: str | None) -> None:
     (tmp_path / "self").mkdir()
     if statm is not None:
         (tmp_path / "self" / "statm").write_text(statm)

@@ -50,7 +50,7 @@ def child(body: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_asks_and_the_process_ends_by_itself(number: signal.Signals) -> None:
+def test_the_first_signal_requests_an_orderly_stop(number: signal.Signals) -> None:
     with child(GRACEFUL) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=30)

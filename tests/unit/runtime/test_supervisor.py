@@ -79,7 +79,7 @@ def test_a_failing_component_is_started_again(supervisor: Supervisor, stop: Stop
     assert not stop.requested
 
 
-def test_who_fails_too_often_stops_the_agent(supervisor: Supervisor, stop: Stop) -> None:
+def test_a_component_that_fails_too_often_stops_the_agent(supervisor: Supervisor, stop: Stop) -> None:
     starts: list[int] = []
 
     def fails(beat: Beat, own: Stop) -> None:
@@ -175,7 +175,7 @@ def test_a_component_that_fails_while_stopping_is_not_started_again(supervisor: 
 # ---------------------------------------------------------------- heartbeats
 
 
-def test_who_does_not_beat_is_stale_until_the_next_beat(supervisor: Supervisor, clock: ManualClock) -> None:
+def test_a_component_without_heartbeat_is_stale_until_the_next_beat(supervisor: Supervisor, clock: ManualClock) -> None:
     """Row 29: a component without a heartbeat is stale until it has one again."""
     beat_now, beaten = threading.Event(), threading.Event()
 
@@ -327,7 +327,7 @@ def test_waking_ends_a_blocked_component(supervisor: Supervisor) -> None:
     assert supervisor.stop() == []
 
 
-def test_who_does_not_end_in_time_is_named_and_does_not_hold_up_the_rest(supervisor: Supervisor, caplog) -> None:
+def test_a_component_that_does_not_stop_is_named_and_delays_no_other(supervisor: Supervisor, caplog) -> None:
     release, ended = threading.Event(), threading.Event()
 
     def flush(beat: Beat, own: Stop) -> None:
@@ -378,7 +378,7 @@ def test_stopping_twice_and_stopping_nothing_are_fine(supervisor: Supervisor) ->
     assert supervisor.health() == []
 
 
-def test_a_component_is_told_its_own_stop_not_the_agents(supervisor: Supervisor, stop: Stop) -> None:
+def test_a_component_gets_its_own_stop_flag(supervisor: Supervisor, stop: Stop) -> None:
     """The agent's stop only asks the main thread; it then ends the components one after the other."""
     running = threading.Event()
 

@@ -36,7 +36,7 @@ def test_every_notification_arrives_as_one_datagram(manager: tuple[socket.socket
         assert receiver.recv(4096).decode() == expected
 
 
-def test_a_status_of_several_lines_cannot_say_anything_else(manager: tuple[socket.socket, str]) -> None:
+def test_a_multiline_status_cannot_inject_an_assignment(manager: tuple[socket.socket, str]) -> None:
     receiver, address = manager
     notifier = Notifier({"NOTIFY_SOCKET": address})
     notifier.status("lost\nWATCHDOG=trigger\n")

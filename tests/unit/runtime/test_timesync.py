@@ -27,7 +27,7 @@ def test_it_agrees_with_the_bare_system_call() -> None:
     assert clock_is_synced() == (state not in (-1, 5) and not status & 0x40)
 
 
-def test_the_clock_asks_once_a_minute() -> None:
+def test_synchronisation_is_polled_once_a_minute() -> None:
     asked: list[int] = []
 
     def probe() -> bool:

@@ -229,7 +229,7 @@ def test_a_bad_value_names_its_line_and_what_is_allowed(text: str, line: str) ->
     assert found.startswith(line)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     lines = wrong("[mqqt]\n[mqtt]\nport = 0\nhsot = 'x'")
     assert sorted(line.split(":")[0] for line in lines) == ["c.toml, line 1", "c.toml, line 3", "c.toml, line 4"]
 

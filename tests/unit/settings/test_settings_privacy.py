@@ -41,7 +41,7 @@ def test_an_unknown_place_is_refused() -> None:
         parse('[privacy]\ncontext = "office"', "c.toml")
 
 
-def test_the_manifest_says_what_is_used() -> None:
+def test_the_manifest_lists_what_is_used() -> None:
     settings = Settings(
         microphone={"source": "none"}, sinks={"jsonl": {"enabled": True}, "other": {}}, privacy={"context": "public"}
     )
@@ -90,7 +90,7 @@ def test_words_of_one_person_are_not_those_of_several() -> None:
         parse('[privacy]\ncontext = "home"\nmin_people = 2\npublish_text = true', "c.toml")
 
 
-def test_a_preview_is_declared_and_shows_nobody_whom_min_people_hides() -> None:
+def test_a_preview_is_declared_and_refused_with_min_people() -> None:
     assert "preview" not in privacy_manifest(parse("[web]\npreview = true", "c.toml"), frozenset())  # nobody serves it
     shown = parse("[web]\nenabled = true\npreview = true", "c.toml")
     assert privacy_manifest(shown, frozenset())["preview"] is True

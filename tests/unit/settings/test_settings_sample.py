@@ -42,7 +42,7 @@ def uncommented(text: str) -> str:
     return "\n".join(line for line in lines if not line.endswith(" = …"))
 
 
-def test_as_written_it_says_nothing_but_is_valid() -> None:
+def test_the_sample_as_written_is_valid_and_all_comments() -> None:
     text = sample(Settings, ANALYZERS)
     assert parse(text.replace("[analyzers.", "#[analyzers."), "sample.toml").model_dump() == load(None).model_dump()
 

@@ -160,7 +160,7 @@ def outputs(config: str) -> list[str]:
 
 @settings(max_examples=40, deadline=None)
 @given(PASSWORDS, st.sampled_from(["rtsp", "http", "rtsps"]))
-def test_no_password_is_told_however_it_is_written(password: str, scheme: str) -> None:
+def test_no_form_of_a_password_is_shown(password: str, scheme: str) -> None:
     """Written as it is, percent-encoded or half so; in the login, in the path and in the query."""
     for form in (password, quote(password, safe=""), quote(password)):
         for url in (

@@ -17,7 +17,7 @@ def test_it_is_off_and_for_this_machine_only_unless_asked_for() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "kiosk.example", "127.0.0.1.example"])
-def test_who_listens_to_others_needs_a_token_of_their_own(host: str) -> None:
+def test_a_non_loopback_host_needs_a_token(host: str) -> None:
     with pytest.raises(ValidationError, match="can be reached from other machines: set token_file"):
         WebSettings(enabled=True, host=host)
     assert not WebSettings(enabled=False, host=host).loopback

@@ -42,7 +42,7 @@ def test_it_is_used_only_once_enough_was_seen() -> None:
     assert ready.apply(window(0, sums())).usual.weight == 10
 
 
-def test_a_face_that_always_looks_sad_is_no_news_and_a_smile_is() -> None:
+def test_the_baseline_absorbs_a_constant_expression_and_a_smile_stands_out() -> None:
     usual = taught(*[sums(sadness=0.6)] * 200)
     same = lift(usual.apply(window(0, sums(sadness=0.6))))
     smile = lift(usual.apply(window(0, sums(happiness=0.5, sadness=0.3))))

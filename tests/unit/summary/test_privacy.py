@@ -85,7 +85,7 @@ def test_windows_of_too_few_are_withheld_and_marked_and_the_others_are_not() -> 
     assert bench.summaries[1].window.faces.person_seconds > 9  # presence is told
 
 
-def test_the_trend_does_not_tell_of_withheld_windows() -> None:
+def test_the_trend_excludes_withheld_windows() -> None:
     bench = Bench(2)
     bench.run(10, "a", "sadness")
     bench.run(10, "ab", "happiness")
@@ -106,7 +106,7 @@ def test_the_baseline_does_not_learn_from_withheld_windows() -> None:
     assert bench.summariser.baseline.weight == 0
 
 
-def test_a_person_who_comes_back_under_another_track_is_not_two() -> None:
+def test_a_person_returning_under_another_track_counts_once() -> None:
     bench = Bench(2)
     bench.run(5, "a", "sadness")
     bench.run(5, "b", "sadness")
@@ -114,7 +114,7 @@ def test_a_person_who_comes_back_under_another_track_is_not_two() -> None:
     assert emotions(bench.summaries) == [None]
 
 
-def test_a_face_that_is_only_expected_is_nobody() -> None:
+def test_a_predicted_face_is_not_a_detected_person() -> None:
     report = look(1.0, "a", "b")
     coasting: tuple[TrackedFace, ...] = (report.faces[0], replace(report.faces[1], coasting=True))
     (window,) = fill([replace(report, faces=coasting)], 10, 10)
@@ -133,7 +133,7 @@ def test_events_about_persons_wait_for_enough_people(people: str, told: list[str
     assert bench.events == told
 
 
-def test_the_payload_says_so_and_fits_the_schema() -> None:
+def test_a_withheld_payload_is_marked_and_valid() -> None:
     bench = Bench(3)
     bench.run(10, "ab", "anger")
     document = summary_document(bench.summaries[0], "kiosk-1", "b", 1)
@@ -162,7 +162,7 @@ def test_what_is_merged_is_exactly_what_was_not_withheld(found: list[Report], k:
 
 
 @given(found=reports(), k=st.integers(2, 5), length=st.floats(1.0, 8.0), context=st.sampled_from(["home", "public"]))
-def test_nothing_outside_of_the_allowed_fields_leaves(found: list[Report], k: int, length: float, context: str) -> None:
+def test_only_allowed_fields_are_published(found: list[Report], k: int, length: float, context: str) -> None:
     """The rule as a subscriber sees it, for any stream of reports, any settings and any way of merging."""
     privacy = Settings(privacy={"context": context, "min_people": k}).privacy
     clock, told = ManualClock(), list[Summary]()
@@ -220,7 +220,7 @@ def _says(window: Window, part: str) -> bool:
     return bool(getattr(window, part) != getattr(Window(0, 1), part))
 
 
-def test_a_rolled_up_minute_is_about_the_windows_that_were_told() -> None:
+def test_a_roll_up_merges_the_published_windows() -> None:
     bench = Bench(2)
     for _ in range(3):
         for people, expression in (("a", "sadness"), ("ab", "happiness")):

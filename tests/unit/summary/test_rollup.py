@@ -75,7 +75,7 @@ def test_a_trend_compares_with_the_minute_before() -> None:
     assert (last.valence, last.people, last.attention) == pytest.approx((0.9, 1.0, 0.6))
 
 
-def test_a_trend_says_nothing_where_there_is_nothing_to_compare() -> None:
+def test_a_trend_is_absent_without_a_comparison() -> None:
     keeper = TrendKeeper()
     keeper.next(Window(0, 10))
     trend = keeper.next(Window(10, 20, faces=FaceSums(1, 5, 10)))

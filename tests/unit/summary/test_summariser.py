@@ -131,7 +131,7 @@ def test_stopping_on_the_boundary_gives_no_empty_window(bench: Bench) -> None:
     assert [s.seconds for s in bench.summaries] == [10]
 
 
-def test_presence_is_told_at_once_and_only_when_it_changes() -> None:
+def test_presence_is_published_at_once_and_only_on_change() -> None:
     """C5: not with the end of the window."""
     told: list[Presence] = []
     clock = ManualClock(monotonic=100.0)
@@ -144,7 +144,7 @@ def test_presence_is_told_at_once_and_only_when_it_changes() -> None:
     assert told == [Presence(0), Presence(1), Presence(2), Presence(0), Presence(None, "paused")]
 
 
-def test_where_few_are_withheld_presence_tells_no_departure_before_a_window_does() -> None:
+def test_with_min_people_presence_reveals_no_departure_before_the_window() -> None:
     """When somebody alone left would tell how long that person stayed."""
     told: list[tuple[float, int | None]] = []
     clock = ManualClock(monotonic=0.0)

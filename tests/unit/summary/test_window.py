@@ -34,7 +34,7 @@ def test_before_the_first_look_nothing_was_seen() -> None:
     assert window.faces.seconds == pytest.approx(1)
 
 
-def test_a_camera_that_is_gone_leaves_nobody_in_the_windows_after() -> None:
+def test_after_a_lost_camera_windows_are_empty() -> None:
     first, second, third = fill([look(9, "a", "b")], 10, 30)
     assert (first.faces.most, first.faces.arrived) == (2, 2)
     assert (second.faces.most, second.faces.carried, second.faces.person_seconds) == (2, 2, pytest.approx(2))
@@ -58,7 +58,7 @@ def test_another_flag_does_not_blind() -> None:
 # ---------------------------------------------------------------- boundaries
 
 
-def test_somebody_who_stays_is_carried_over_the_boundary() -> None:
+def test_a_person_who_stays_is_carried_over_the_boundary() -> None:
     windows = fill([look(t, "a") for t in range(25)], 10, 25)
     assert [(w.faces.carried, w.faces.arrived) for w in windows] == [(0, 1), (1, 0), (1, 0)]
     assert [w.faces.person_seconds for w in windows] == pytest.approx([10, 10, 5])
@@ -66,7 +66,7 @@ def test_somebody_who_stays_is_carried_over_the_boundary() -> None:
     assert (whole.faces.carried, whole.faces.arrived) == (0, 1)
 
 
-def test_somebody_missing_at_the_boundary_who_returns_is_the_same_person() -> None:
+def test_a_person_missed_at_the_boundary_counts_once() -> None:
     windows = fill([look(8, "a"), look(9), look(11), look(12, "a")], 10, 20)
     assert [(w.faces.carried, w.faces.arrived) for w in windows] == [(0, 1), (1, 0)]
     whole = merged(windows)
@@ -165,9 +165,9 @@ def test_a_reading_does_not_outlive_its_face() -> None:
     assert window.emotion.p[HAPPINESS] == pytest.approx(1)
 
 
-def test_a_reading_about_nobody_is_no_evidence() -> None:
-    nobody = Observation("emotion", reading("a", 0).values, 0)
-    (window,) = fill([look(0, "a", observations=(nobody,)), look(1)], 10, 10)
+def test_a_reading_without_a_track_is_no_evidence() -> None:
+    trackless = Observation("emotion", reading("a", 0).values, 0)
+    (window,) = fill([look(0, "a", observations=(trackless,)), look(1)], 10, 10)
     assert (window.emotion.readings, window.emotion.weight) == (0, 0)
     assert window.measures == {}
 
@@ -219,7 +219,7 @@ def test_frames_flags_and_losses_add_up() -> None:
     assert (whole.latency, whole.slowest, whole.resized) == (pytest.approx(0.4), 0.3, 1)
 
 
-def test_time_in_which_nobody_could_be_seen_is_told_with_its_reason() -> None:
+def test_unwatched_time_is_counted_by_reason() -> None:
     """A7: what was searched and what was not make up the window, whatever came between."""
     builder = WindowBuilder(0.0, 20.0)
     builder.suspend(0.5, "missing", "starting")
@@ -240,7 +240,7 @@ def test_time_in_which_nobody_could_be_seen_is_told_with_its_reason() -> None:
     assert window.faces.known
 
 
-def test_a_window_in_which_nobody_was_searched_for_knows_nothing_and_merging_adds_the_reasons_up() -> None:
+def test_an_unwatched_window_is_unknown_and_merging_adds_the_reasons() -> None:
     windows = fill([look(1.0, flags=frozenset({"no_detector"})), look(11.0), look(12.0)], 10.0, 20.0)
     assert [w.faces.known for w in windows] == [False, True]
     whole = merged(windows)
@@ -257,7 +257,7 @@ def test_the_last_pictures_of_a_recording_hold_on_when_it_is_over() -> None:
     assert (window.faces.seconds, window.unseen) == (3.0, {"ended": 7.0})
 
 
-def test_presence_is_known_as_long_as_somebody_looks() -> None:
+def test_presence_is_known_while_frames_are_analysed() -> None:
     builder = WindowBuilder(0.0, 10.0)
     assert builder.presence(0.0) == Presence(None, "starting")
     builder.vision(look(1.0, "a", "b"))

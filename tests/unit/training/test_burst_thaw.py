@@ -18,7 +18,7 @@ def shipped(package: str, name: str) -> bytes:
     return resources.files(package).joinpath(name).read_bytes()
 
 
-def test_the_network_says_what_the_file_says_and_goes_on_so_when_its_norms_are_spread() -> None:
+def test_the_network_equals_the_file_before_and_after_unfolding_its_norms() -> None:
     net = thaw.thaw(shipped("edge_agent_burst", "burst.tflite"))
     windows = torch.from_numpy(parity.windows())[:, None]
     with torch.no_grad():

@@ -37,7 +37,7 @@ def clips() -> list[Clip]:
     ]
 
 
-def test_a_teacher_learns_the_labels_and_bows_to_what_yamnet_hears() -> None:
+def test_a_teacher_learns_the_labels_and_is_corrected_by_yamnet() -> None:
     batch = Sampler(clips(), 0, unlabelled=0.0).batch(200)
     teacher = train.fit_teacher(Sampler(clips(), 1, unlabelled=0.0), 500)
     embeddings = torch.from_numpy(batch.embeddings)

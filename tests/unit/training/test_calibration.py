@@ -21,7 +21,7 @@ def test_bins_by_hand() -> None:
     ]
 
 
-def test_answers_that_come_true_as_often_as_they_say_lie_on_the_diagonal() -> None:
+def test_calibrated_probabilities_lie_on_the_diagonal() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0, 1, 50_000)
     found = calibration.bins(confidence, rng.uniform(0, 1, 50_000) < confidence)

@@ -23,7 +23,7 @@ def head() -> Head:
     return heads.load(FACEKIT)
 
 
-def test_a_target_is_a_distribution_that_knows_how_faint_the_face_is() -> None:
+def test_a_target_is_a_distribution_that_depends_on_the_intensity() -> None:
     for label in CLASSES:
         faint, strong = expressions.target(label, 0.2), expressions.target(label, 1.0)
         for p in (faint, strong):

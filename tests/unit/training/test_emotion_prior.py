@@ -47,7 +47,7 @@ def test_the_temperature_is_found(factor: float) -> None:
     assert prior.temperature(found * factor, split.labels) == pytest.approx(factor, abs=0.04)
 
 
-def test_options_tell_every_class_and_choice() -> None:
+def test_options_list_every_class_and_choice() -> None:
     told = prior.options(*drawn(2000, 3, 2.0)[:1], FREQUENCY, drawn(2000, 3, 2.0)[1])
     assert tuple(told["prior"]) == CLASSES
     assert [told["options"][name]["share"] for name in ("trained", "balanced")] == [0.0, 1.0]

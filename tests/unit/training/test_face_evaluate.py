@@ -47,7 +47,7 @@ def test_an_overlap_of_two_fifths_is_asked_for(shift: float, found: int) -> None
     assert tally.figures()["found"] == found
 
 
-def test_our_boxes_are_as_the_documents_say() -> None:
+def test_boxes_follow_the_documentation() -> None:
     truth = read_boxes(evaluate.OUR_BOXES)
     assert sum(len(frames) for frames in truth.values()) >= 60
     for frames in truth.values():
@@ -90,7 +90,7 @@ def test_the_command_takes_anyones_clips(tmp_path: Path, model_store: ModelStore
         }
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path, model_store: ModelStore, repository: Path) -> None:
+def test_the_command_reports_the_error(tmp_path: Path, model_store: ModelStore, repository: Path) -> None:
     write_clip(tmp_path / "one.mp4", 2)
     (tmp_path / "boxes.json").write_text('{"one.mp4": {"9": [[1, 1, 2, 2]]}}')
     words = [sys.executable, "-m", "training.evaluate", "face", "--data", str(tmp_path)]

@@ -77,7 +77,7 @@ def test_steps_of_windows_that_do_not_fit_into_a_minute_leave_no_gap() -> None:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_an_empty_history_says_that_the_clock_is_why_unless_it_is_trusted(tmp_path: Path, trusted: bool) -> None:
+def test_an_empty_history_names_the_unsynchronised_clock_as_reason(tmp_path: Path, trusted: bool) -> None:
     """B9, on the real clock."""
     web = Web(tmp_path, device=f"trust_clock = {str(trusted).lower()}")
     try:
@@ -91,7 +91,7 @@ def test_an_empty_history_says_that_the_clock_is_why_unless_it_is_trusted(tmp_pa
     assert web.agent.clock.synced() == known
 
 
-def test_steps_in_which_nobody_could_be_seen_have_no_zeros() -> None:
+def test_unwatched_steps_have_nulls_not_zeros() -> None:
     history = History()
     window = Window(0.0, 30.0, unseen={"privacy": 30.0})
     for k in range(2):

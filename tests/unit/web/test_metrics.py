@@ -25,7 +25,7 @@ def samples(window: Window, presence: Presence) -> dict[str, Any]:
     }
 
 
-def test_nobody_is_zero() -> None:
+def test_an_empty_scene_is_zero_people() -> None:
     found = samples(Window(0, 10, FaceSums(seconds=10.0)), Presence(0))
     assert (found["edge_agent_people"], found["edge_agent_people_max"], found["edge_agent_people_in_view"]) == (0, 0, 0)
     assert not [name for name in found if "unknown" in name]

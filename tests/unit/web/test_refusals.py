@@ -91,7 +91,7 @@ def test_a_web_socket_is_refused_with_a_reason_before_it_opens(
     assert TOKEN not in problem["detail"]
 
 
-def test_a_web_socket_at_a_name_of_somebody_else_is_refused_with_a_reason(web: Web) -> None:
+def test_a_web_socket_with_a_foreign_host_is_refused_with_a_reason(web: Web) -> None:
     request = upgrade(web, BEARER).replace(f"Host: 127.0.0.1:{web.port}".encode(), b"Host: rebound.example")
     with web.connect() as sock:
         sock.sendall(request)
@@ -118,7 +118,7 @@ LARGE = 100_000
         ("POST", "/api/v1/nothing", (BEARER, FOREIGN), 403),
     ],
 )
-def test_what_is_most_wrong_is_told_first(
+def test_the_most_severe_reason_of_a_refusal_comes_first(
     web: Web, method: str, path: str, headers: tuple[str, ...], status: int
 ) -> None:
     """Whose page, which path, who, how much: in this order."""
@@ -128,7 +128,7 @@ def test_what_is_most_wrong_is_told_first(
     assert json.loads(answer[1])["status"] == status
 
 
-def test_a_web_socket_asked_for_as_a_page_says_what_it_is(web: Web) -> None:
+def test_a_web_socket_requested_over_http_explains_itself(web: Web) -> None:
     status, body = web.ask("GET", "/api/v1/live", BEARER)
     assert (status, b"ws://" in body) == (426, True)
 
@@ -157,7 +157,7 @@ def test_a_slash_too_many_is_redirected_for_those_with_the_token_only(web: Web) 
     ],
 )
 @pytest.mark.parametrize("form", ["{others}; {ours}", "{ours}; {others}", "{others}\r\nCookie: {ours}"])
-def test_cookies_of_other_applications_keep_nobody_out(web: Web, others: str, form: str) -> None:
+def test_cookies_of_other_applications_do_not_affect_the_login(web: Web, others: str, form: str) -> None:
     cookie = form.format(others=others, ours=f"edge-agent-token={TOKEN}")
     assert web.ask("GET", "/api/v1/status", f"Cookie: {cookie}")[0] == 200
 
