@@ -154,6 +154,7 @@ class PluginManager:
             if name not in self._analyzers and ("plugin", name) not in self._reports:
                 self._report("analyzer", name, Status.CONFIG_ERROR, self._unknown_table(name))
         self._keep_one_detector()
+        self._spare_idle_readers()
 
     def _consider(self, name: str, namesakes: Sequence[importlib.metadata.EntryPoint], origin: str) -> None:
         if name not in self._allow and "*" not in self._allow:
@@ -254,6 +255,15 @@ class PluginManager:
         model = type("Analyzers", (BaseModel,), {"__annotations__": dict.fromkeys(self._analyzers, dict[str, Any])})
         error = ErrorDetails(type="extra_forbidden", loc=(name,), msg="", input=None)
         return self._describe(error, model, ("analyzers",)) + " (no allowed plugin registers it)"
+
+    def _spare_idle_readers(self) -> None:
+        """Disable the analyzers of text of a live run in which nothing transcribes speech: they would have no words."""
+        chosen = self._recorded or self._only is not None or Kind.TEXT in self._kinds
+        if chosen or any(spec.kind is Kind.SPEECH for _, spec in self._enabled()):
+            return
+        for name, spec in self._enabled():
+            if spec.kind is Kind.TEXT:
+                self._update(name, Status.DISABLED, "has nothing to read: no analyzer of speech is enabled")
 
     def _keep_one_detector(self) -> None:
         detectors = sorted(n for n, s in self._enabled() if s.kind is Kind.DETECTOR)

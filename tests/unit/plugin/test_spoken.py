@@ -13,8 +13,9 @@ from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import LANGUAGE, LANGUAGE_UNKNOWN
 from edge_agent.domain.retry import Budget
 from edge_agent.domain.speech import Utterance
+from edge_agent.plugin import Kind
 from edge_agent.plugin.isolation import ChildLimits, isolate
-from edge_agent.plugin.manager import Status
+from edge_agent.plugin.manager import PluginManager, Status
 from edge_agent.plugin.running import ActiveAnalyzer
 from edge_agent.plugin.testing import CHECKS, Subject
 from tests.support import spoken
@@ -42,6 +43,20 @@ def test_they_register_like_any_other(site, discover, context) -> None:
     assert statuses["listener"] == ("speech", Status.ENABLED)
     assert statuses["reader"] == ("text", Status.DISABLED)
     assert {a.spec.name for a in made if a.alive} == {"listener", "ear"}
+
+
+def test_a_reader_without_words_is_not_loaded_live_and_is_where_it_is_asked_for(site, discover, context) -> None:
+    site.install("stranger_spoken", "from tests.support.spoken import edge_agent_register_analyzers")
+    silent = discover(listener={"enabled": False})
+    (reader,) = (r for r in silent.reports() if r.name == "reader")
+    assert (reader.status, "no analyzer of speech" in reader.detail) == (Status.DISABLED, True)
+    assert {a.spec.name for a in silent.activate(context)} == {"ear"}
+    for options in ({"recorded": True}, {"only": {"reader": {}}}, {"kinds": {Kind.TEXT: True}}):
+        manager = PluginManager(
+            ("stranger_spoken", "spoken", "lamp", "*"), {"listener": {"enabled": False}}, str, **options
+        )
+        manager.discover()
+        assert "reader" in {r.name for r in manager.reports() if r.status is Status.ENABLED}, options
 
 
 @pytest.mark.parametrize("isolation", ["none", "process"])
