@@ -16,10 +16,11 @@ from math import ceil
 from pathlib import Path
 
 from edge_agent import __version__
-from edge_agent.app.offline import Analysis
+from edge_agent.app.offline import Analysis, UtteranceRow
+from edge_agent.cli.text import told
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.observation import EMOTIONS
-from edge_agent.domain.summary import Summary, estimate_window
+from edge_agent.domain.summary import Summary, dominant_language, estimate_window
 from edge_agent.domain.text import printable
 from edge_agent.summary.summariser import merge_summaries
 
@@ -61,13 +62,15 @@ def _name(analysis: Analysis) -> str:
 def _section(analysis: Analysis) -> str:
     axis = Axis(analysis.duration)
     shown = condensed(analysis.summaries)
-    charts = (
+    charts = [
         ("Emotion", f'<p class="legend">{"".join(legend())}</p>' + emotions(shown, axis)),
         ("People", people(shown, axis)),
         ("Sounds", sounds(analysis.events, axis)),
         ("Quality", quality(shown, axis)),
         ("Windows", _table(shown)),
-    )
+    ]
+    if analysis.utterances:
+        charts.insert(3, ("Words", _words(analysis.utterances)))
     figures = "".join(f"<div><b>{escape(value)}</b>{name}</div>" for name, value in _figures(analysis))
     parts = "".join(f"<h2>{name}</h2>{chart}" for name, chart in charts)
     return f'<section><h1>{escape(_name(analysis))}</h1><div class="figures">{figures}</div>{parts}</section>'
@@ -92,12 +95,26 @@ def _figures(analysis: Analysis) -> list[tuple[str, str]]:
         ("arrivals", str(kinds.count(ARRIVAL))),
         ("vocal bursts", str(kinds.count(BURST))),
         ("mean face score", "–" if confidence is None else f"{confidence:.2f}"),
+        *([("utterances", str(len(analysis.utterances)))] if analysis.utterances else []),
     ]
 
 
 def _table(summaries: Sequence[Summary]) -> str:
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _row(s)) + "</tr>" for s in summaries)
-    names = ("from", "to", "people", "emotion", "share", "valence", "sure", "looking", "sounds", "flags")
+    names = (
+        "from",
+        "to",
+        "people",
+        "emotion",
+        "share",
+        "valence",
+        "sure",
+        "looking",
+        "sounds",
+        "words",
+        "voice",
+        "flags",
+    )
     head = "".join(f"<th>{name}</th>" for name in names)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
@@ -106,19 +123,29 @@ def _row(summary: Summary) -> tuple[str, ...]:
     window = summary.window
     faces, estimate, looking = window.faces, estimate_window(window), window.attention.ratio
     people = "–" if faces.mean is None else f"{faces.mean:.1f}"
-    told = ("–", "", "", "")
+    reading = ("–", "", "", "")
     if estimate is not None:
         share = f"{100 * max(estimate.p):.0f} %"
-        told = (estimate.dominant, share, f"{estimate.valence:+.2f}", f"{estimate.confidence:.2f}")
+        reading = (estimate.dominant, share, f"{estimate.valence:+.2f}", f"{estimate.confidence:.2f}")
     return (
         clock(window.begin),
         clock(window.end),
         people,
-        *told,
+        *reading,
         "" if looking is None else f"{100 * looking:.0f} %",
         ", ".join(f"{label} ×{sums.count}" for label, sums in sorted(window.bursts.items())),
+        ", ".join(f"{name} {100 * p:.0f} %" for name, p in dominant_language(window.language).items()),
+        "" if window.voice.mean is None else f"arousal {window.voice.mean:+.2f}",
         ", ".join(sorted(window.stream.flags)),
     )
+
+
+def _words(utterances: Sequence[UtteranceRow]) -> str:
+    """What was said, as ``--speech`` asked for, and what it expresses."""
+    cells = ((clock(row.start), row.text, told(row)) for row in utterances)
+    rows = "".join("<tr>" + "".join(f"<td>{escape(printable(cell))}</td>" for cell in row) + "</tr>" for row in cells)
+    head = "<tr><th>at</th><th>said</th><th>expresses</th></tr>"
+    return f'<div class="wide"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,11 @@ def summary_line(summary: Mapping[str, Any]) -> str:
         parts.append(f"{emotion['dominant']} {emotion['p'][emotion['dominant']]:.2f}")
         parts.append(f"valence {emotion['valence']:+.2f}")
     parts += [f"{burst['label']} x{burst['count']}" for burst in summary["bursts"]]
+    if "dominant" in summary.get("language", {}):
+        said = summary["language"]
+        parts.append(f"words {said['dominant']} {said['p'][said['dominant']]:.2f} ({said['utterances']} said)")
+    if "arousal" in summary.get("voice", {}):
+        parts.append(f"arousal {summary['voice']['arousal']:+.2f}")
     unheard = unknown.get("sounds", {})
     if unheard and "none" not in unheard:
         parts.append(f"sounds unknown ({_reasons(unheard)})")
@@ -49,7 +54,9 @@ def presence_line(presence: Mapping[str, Any]) -> str:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """Format an event: kind, label, score, duration."""
+    """Format an event: kind, label or what was said, score, duration."""
+    if "text" in event:
+        return f"{event['kind']}: {event['text']!r} ({event['seconds']:.1f} s)"
     return f"{event['kind']}: {event['label']} ({event['score']:.2f}, {event['seconds']:.1f} s)"
 
 

@@ -161,6 +161,8 @@ class RemoteControl:
             camera="camera" in self._sources,
             microphone="microphone" in self._sources,
             attention="attention" in analyzers,
+            words={"speech", "language"} <= analyzers,
+            voice="voice" in analyzers,
             commands=settings.commands.allow if settings.commands.enabled else (),
             ranges={"max_fps": (limits.least_fps, limits.most_fps)},
             temperature=process_use().temperature_c is not None,

@@ -19,7 +19,7 @@ from edge_agent.delivery.commands import COMMANDS, Status
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.commands import REGISTRY, CommandSpec, EntitySpec
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, PERSON
-from edge_agent.domain.observation import EMOTIONS
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
 from edge_agent.payloads.rendering import encode
 
 Entity = dict[str, Any]
@@ -36,7 +36,8 @@ HEALTH_EXPIRES_S = 120
 class Described:
     """Description of the device. ``commands``: allowed commands; ``ranges``: value ranges that the config narrows.
 
-    ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached.
+    ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached. ``words`` and
+    ``voice``: whether it is judged what is said, and how.
     """
 
     id: str
@@ -52,6 +53,8 @@ class Described:
     temperature: bool = True
     url: str | None = None
     area: str | None = None
+    words: bool = False
+    voice: bool = False
 
 
 def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
@@ -134,6 +137,7 @@ def _figures(device: Described) -> dict[str, Entity]:
     found: dict[str, Entity] = {}
     if device.camera:
         found |= _sight(device)
+    found |= _speech(device)
     found["quality"] = _sensor("Quality", "mdi:image-check", _from_summary(device, _QUALITY))
     found["quality"] |= _attributes(device, "dict(value_json.quality, unknown=value_json.get('unknown'))")
     found["quality"]["entity_category"] = "diagnostic"
@@ -198,6 +202,33 @@ def _sight(device: Described) -> dict[str, Entity]:
             "state_class": "measurement",
             "unit_of_measurement": "%",
             **_attributes(device, "dict(unknown=" + _why_none("value_json.get('attention')") + ")"),
+        }
+    return found
+
+
+def _speech(device: Described) -> dict[str, Entity]:
+    """What was said and how; off until somebody switches them on, as few want them on a wall."""
+    found: dict[str, Entity] = {}
+    if device.words:
+        language = "value_json.get('language', {})"
+        found["words_emotion"] = _sensor(
+            "Dominant emotion of words",
+            "mdi:comment-text-outline",
+            _from_summary(device, f"{{{{ {language}.get('dominant', 'unknown') }}}}"),
+        ) | {
+            "device_class": "enum",
+            "options": [*LANGUAGE_EMOTIONS, "unknown"],
+            "enabled_by_default": False,
+            **_attributes(device, f"dict({language}.get('p', {{}}), utterances={language}.get('utterances', 0))"),
+        }
+    if device.voice:
+        voice = "value_json.get('voice', {})"
+        found["arousal"] = _sensor(
+            "Arousal of voices", "mdi:waveform", _from_summary(device, f"{{{{ {voice}.get('arousal') }}}}")
+        ) | {
+            "state_class": "measurement",
+            "enabled_by_default": False,
+            **_attributes(device, f"dict(seconds={voice}.get('seconds', 0), turns={voice}.get('turns', 0))"),
         }
     return found
 

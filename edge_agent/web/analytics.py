@@ -18,10 +18,12 @@ from edge_agent.payloads.messages import (
     EmotionPart,
     FacesPart,
     FusedPart,
+    LanguagePart,
     MessagePart,
     StaysPart,
     Timestamp,
     UnknownPart,
+    VoicePart,
     absent,
 )
 from edge_agent.payloads.rendering import summary_document, timestamp
@@ -77,6 +79,8 @@ class Viewers(MessagePart):
     attention: AttentionPart = absent("How much people looked at the camera.")
     stays: StaysPart = absent("People who left.")
     fused: list[FusedPart] = absent("What was seen and heard within about a second.")
+    language: LanguagePart = absent("What was said, not the words.")
+    voice: VoicePart = absent("How people spoke.")
     withheld: float = absent("Seconds in which fewer people than privacy.min_people were seen together.")
     unknown: UnknownPart = absent("Seconds in which nobody could be seen or nothing be heard, by reason.")
 
@@ -209,7 +213,7 @@ def streaming(window: Window) -> dict[str, Any]:
 
 def viewers(window: Window, device: str) -> dict[str, Any]:
     """As in a summary; ``arrivals`` are the people who came, ``tracks`` counts those who were there already, too."""
-    parts = ("faces", "emotion", "bursts", "attention", "stays", "fused", "withheld", "unknown")
+    parts = ("faces", "emotion", "bursts", "attention", "stays", "fused", "language", "voice", "withheld", "unknown")
     return {"arrivals": window.faces.arrived} | _parts(window, device, parts)
 
 

@@ -43,6 +43,7 @@ export function showWindow(w) {
   say("attention", a ? percent(a.ratio) : "–");
   say("attention-sub", a && a.per_person !== undefined ? `${duration(a.per_person)} for each person` : "");
   say("window", `${clock(w.start)}, ${duration(w.seconds)}`);
+  showBeside(w);
   showBars(w);
 }
 
@@ -51,6 +52,21 @@ export function showPresence(p, w) {
   if (p) say("people", p.count === null ? "–" : `${p.count}`);
   const window = w && w.faces.max !== null ? `${w.faces.mean.toFixed(1)} on average, ${w.faces.max} at once at most, ${w.faces.tracks} in all` : "";
   say("people-sub", p && p.unknown ? `unknown: ${because(p.unknown)}` : window);
+}
+
+/** What was said and how, beside what was seen: never averaged. Shown once somebody spoke, and stays. */
+function showBeside(w) {
+  const { language: l, voice: v, emotion: e } = w;
+  if (l || v) $("beside").hidden = false;
+  if ($("beside").hidden) return;
+  const few = l && l.p ? Object.entries(l.p).sort((a, b) => b[1] - a[1]).map(([name, p]) => `${name} ${percent(p)}`).join(", ") : "";
+  const nobody = w.withheld ? "withheld: too few people" : "nobody spoke";
+  rows("beside-rows", [
+    ["faces", e ? `${e.dominant} ${percent(e.p[e.dominant])}` : unanswered(w)],
+    ["sounds", w.bursts.map((b) => `${b.count}\u00a0×\u00a0${words(b.label)}`).join(", ") || "none"],
+    ["words", l ? `${few || "cannot be judged"} (${plural(l.utterances, "utterance")}, ${plural(l.words, "word")})` : nobody],
+    ["voices", v ? `${v.arousal === undefined ? "arousal not known yet" : `arousal ${signed(v.arousal)}`}, ${duration(v.seconds)} of speech` : nobody],
+  ]);
 }
 
 function showBars(w) {
@@ -72,6 +88,7 @@ function what(event) {
     case "arrival": return ["came", "somebody came", ""];
     case "departure": return ["left", `somebody left after ${duration(event.seconds)}`, ""];
     case "fusion": return ["both", event.label.split("+").map(words).join(" with "), percent(event.score)];
+    case "utterance": return ["said", event.text || words(event.label), ""];
     case "burst": return ["heard", words(event.label), percent(event.score)];
     default: return [event.kind, words(event.label), percent(event.score)];
   }
