@@ -318,6 +318,31 @@ def test_figures_are_said_as_people_do(page: Browser) -> None:
     assert found["steps"] == [60, 60, 600, 3600]
 
 
+BESIDE = """
+const done = arguments[arguments.length - 1];
+Promise.all([import("/static/panels.js"), fetch("/api/v1/summary").then((r) => r.json())]).then(([panels, w]) => {
+  const read = () => [...document.querySelectorAll("#beside-rows dd")].map((d) => d.textContent);
+  const language = { utterances: 2, words: 9, judged: 2, dominant: "joy", p: { joy: 0.61, love: 0.2 } };
+  const before = document.getElementById("beside").hidden;
+  panels.showWindow({ ...w, language, voice: { arousal: 0.31, seconds: 4.2, turns: 2 } });
+  const spoken = read();
+  panels.showWindow({ ...w, language: { utterances: 1, words: 1, judged: 0 }, voice: { seconds: 1, turns: 1 } });
+  const unclear = read();
+  panels.showWindow({ ...w, bursts: [] });
+  done({ before, spoken, unclear, silent: read() });
+});
+"""
+
+
+def test_faces_sounds_words_and_voices_stand_side_by_side(page: Browser) -> None:
+    found = page.driver.execute_async_script(BESIDE)
+    said = {name: [t.replace("\N{NO-BREAK SPACE}", " ") for t in found[name]] for name in found if name != "before"}
+    assert found["before"] is True  # nothing that hears words runs here
+    assert said["spoken"][2:] == ["joy 61 %, love 20 % (2 utterances, 9 words)", "arousal +0.31, 4.2 s of speech"]
+    assert said["unclear"][2:] == ["cannot be judged (1 utterance, 1 word)", "arousal not known yet, 1.0 s of speech"]
+    assert said["silent"][1:] == ["none", "nobody spoke", "nobody spoke"]
+
+
 @pytest.mark.parametrize(("width", "dark"), [(320, False), (390, True), (820, False), (1280, True)])
 def test_it_fits_and_can_be_read(page: Browser, width: int, dark: bool) -> None:
     page.look(width, dark=dark)

@@ -16,6 +16,7 @@ from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.commands import CommandName
+from edge_agent.domain.observation import LANGUAGE_EMOTIONS
 from tests.support.ha_rules import problems
 
 FULL = Described(
@@ -43,6 +44,7 @@ def _document() -> dict[str, Any]:
     [
         FULL,
         replace(FULL, camera=False),
+        replace(FULL, words=True, voice=True),
         replace(FULL, microphone=False, attention=False, commands=()),
         replace(FULL, id="A_b-9", name="x" * 64, window_s=3600.0),
         replace(FULL, url="https://kiosk.example/", area="Hall", temperature=False),
@@ -79,6 +81,24 @@ def test_controls_are_offered_only_for_what_is_obeyed() -> None:
     assert not {"camera", "people", "emotion", "arrival", "profile", "max_fps", "occupancy"} & blind.keys()
     assert set(triggers(replace(FULL, microphone=False))) == {"on_arrival", "on_departure"}
     assert "temperature" not in entities(replace(FULL, temperature=False))
+
+
+def test_words_and_voices_are_there_but_off_until_somebody_wants_them() -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    assert not {"words_emotion", "arousal"} & entities(FULL).keys()
+    offered = entities(replace(FULL, words=True, voice=True))
+    words, arousal = offered["words_emotion"], offered["arousal"]
+    assert (words["enabled_by_default"], arousal["enabled_by_default"]) == (False, False)
+
+    def shown(entity: dict[str, Any], summary: dict[str, Any]) -> str:
+        return str(jinja2.Template(entity["value_template"]).render(value_json=summary))
+
+    spoken = {"language": {"dominant": "joy", "p": {"joy": 0.6}, "utterances": 2}, "voice": {"arousal": 0.25}}
+    assert (shown(words, spoken), shown(arousal, spoken)) == ("joy", "0.25")
+    unclear: dict[str, Any] = {"language": {"utterances": 1}, "voice": {"seconds": 1.0, "turns": 1}}
+    for summary in ({}, unclear):
+        assert (shown(words, summary), shown(arousal, summary)) == ("unknown", "None")
+    assert set(words["options"]) == {*LANGUAGE_EMOTIONS, "unknown"}
 
 
 def test_the_device_links_to_its_dashboard_and_suggests_its_room() -> None:
