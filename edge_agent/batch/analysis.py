@@ -19,7 +19,7 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import IO, Any
 
-from edge_agent.api import EdgeAgentError, MediaError, Session
+from edge_agent.api import ConfigError, EdgeAgentError, MediaError, Session
 from edge_agent.batch.finders import FINDERS, Finder, Medium, OpenSession, Setting
 from edge_agent.batch.jobs import BatchError, BatchRequest, Findings, Task, file_name
 from edge_agent.capture import iter_blocks, iter_media, read_media
@@ -183,6 +183,11 @@ class Analyser:
             raise BatchError(f"this device's config switches {' and '.join(kind.needs)} off")
         try:
             return [kind(setting)]
+        except ConfigError as error:  # the plugin is not installed
+            if quiet:
+                return []
+            log.info("batch: %s: %s", model, error)
+            raise BatchError(f"this device has no model for {model}") from None
         except EdgeAgentError as error:
             log.warning("batch: %s: %s", model, error)
             raise BatchError("this model cannot be used now; the device's log says why") from None
@@ -196,6 +201,7 @@ class Analyser:
 
         def finish(finder: Finder) -> None:
             models[finder.name] = finder.finish()
+            found.errors += [_error(name, f"{finder.name}: {warning}") for warning in finder.warnings()]
 
         for finder in list(finders):
             self._try(finders, finder, name, found, partial(finish, finder))

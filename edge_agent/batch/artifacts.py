@@ -41,6 +41,9 @@ _LEADING = {
 }
 """Columns before the scores, by model."""
 
+SCORES = ("emotions", "others", "descriptions")
+"""Parts of a prediction that hold names and scores; ``others`` are emotions that Hume has no name for, under ours."""
+
 _FORMULA = ("=", "+", "-", "@")
 """Beginnings of a text that a spreadsheet would calculate."""
 
@@ -59,7 +62,7 @@ def columns(model: str, predictions: Iterable[Mapping[str, Any]]) -> list[str]:
     leading = list(_LEADING.get(model, ("Id",)))
     scores: dict[str, None] = {}
     for prediction in predictions:
-        for part in ("emotions", "descriptions"):
+        for part in SCORES:
             scores |= {str(one["name"]): None for one in prediction.get(part) or ()}
     return [*leading, *scores]
 
@@ -69,7 +72,7 @@ def rows(model: str, groups: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, 
     for group in groups:
         for prediction in group["predictions"]:
             row: dict[str, Any] = {"Id": group["id"], **_leading(prediction)}
-            for part in ("emotions", "descriptions"):
+            for part in SCORES:
                 row |= {str(one["name"]): one["score"] for one in prediction.get(part) or ()}
             yield {name: value for name, value in row.items() if name in columns(model, [prediction])}
 

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Literal
 
 from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, Session, VisionReport
 from edge_agent.batch.artifacts import BURST_NAMES, emotions
-from edge_agent.batch.jobs import BatchRequest, FaceOptions
+from edge_agent.batch.jobs import BatchRequest, FaceOptions, SpeechOptions
+from edge_agent.batch.wording import Reading, probabilities, undecided, word_emotions
 from edge_agent.domain.event import BURST
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.domain.speech import Granularity
 
 FPS = 3.0
 """Pictures per second of a film when ``fps_pred`` is not given, as Hume's."""
@@ -40,6 +42,10 @@ class Finder(ABC):
     @abstractmethod
     def take(self, item: Frame | AudioBlock | str) -> None:
         """Look at the next picture, listen to the next block of sound or read a text."""
+
+    def warnings(self) -> list[str]:
+        """What could not be found, though it was looked for."""
+        return []
 
     @abstractmethod
     def finish(self) -> dict[str, Any]:
@@ -166,7 +172,56 @@ class BurstFinder(Finder):
         self._session.close()
 
 
-FINDERS: Mapping[str, type[Finder]] = {"face": FaceFinder, "burst": BurstFinder}
+class LanguageFinder(Finder):
+    """What the words of a text express, sentence by sentence or as the request cuts it."""
+
+    name = "language"
+    media = frozenset[Medium]({"text"})
+    needs = ("language",)
+    nothing = "there is no text in this file"
+
+    def __init__(self, setting: Setting) -> None:
+        models = setting.request.models
+        self._options = (models.language if models else None) or SpeechOptions()
+        self._session = setting.open("language")
+        self._readings: list[Reading] = []
+
+    def take(self, item: Frame | AudioBlock | str) -> None:
+        """Read a text."""
+        if isinstance(item, str):
+            self._readings += self._session.passages(item, _GRANULARITY.get(self._options.granularity, "sentence"))
+
+    def warnings(self) -> list[str]:
+        """Parts that could not be judged, and what is asked for and not done here."""
+        options = [name for name in ("sentiment", "toxicity") if getattr(self._options, name) is not None]
+        return [*filter(None, [undecided(self._readings)]), *(f"{name}: not on this device" for name in options)]
+
+    def finish(self) -> dict[str, Any]:
+        """The parts of the text that could be judged."""
+        predictions = []
+        for part, observations in self._readings:
+            values = probabilities(observations)
+            if values is not None:
+                named, others = word_emotions(values)
+                position = {"begin": part.begin, "end": part.end}
+                predictions.append(_words(part.text, position, named, others))
+        return _grouped({"unknown": predictions} if predictions else {})
+
+    def close(self) -> None:
+        """Free the models."""
+        self._session.close()
+
+
+_GRANULARITY: Mapping[str | None, Granularity] = {"utterance": "paragraph", "conversational_turn": "paragraph"}
+"""Hume's names of the parts of a text; words are not judged one by one, but in their sentence."""
+
+
+def _words(text: str, position: Mapping[str, int], named: Any, others: Any) -> dict[str, Any]:
+    unknown = dict.fromkeys(("time", "confidence", "speaker_confidence", "sentiment", "toxicity"))
+    return {"text": text, "position": position, **unknown, "emotions": named, "others": others}
+
+
+FINDERS: Mapping[str, type[Finder]] = {"face": FaceFinder, "burst": BurstFinder, "language": LanguageFinder}
 """The models of this device, by Hume's names."""
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, cast
 from urllib.parse import parse_qs
 
@@ -16,23 +16,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from edge_agent.api import ConfigError, EdgeAgentError, Observation, Passage, Session
-from edge_agent.domain.observation import LANGUAGE, LANGUAGE_UNKNOWN
+from edge_agent.api import ConfigError, EdgeAgentError, Session
+from edge_agent.batch.wording import UNKNOWN, Reading, probabilities, word_emotions
+from edge_agent.domain.observation import LANGUAGE_UNKNOWN
 from edge_agent.domain.speech import Granularity
 from edge_agent.web.body import ProblemError
 from edge_agent.web.conversation import Conversation, Limits
 
 LONGEST = 10_000
 """Characters of a text, as Hume allows."""
-
-Reading = tuple[Passage, tuple[Observation, ...]]
-
-UNKNOWN: Mapping[str, str] = {
-    "empty": "there is no text",
-    "not_english": "this is not English, and only English can be judged",
-    "too_short": "this is too short to be judged",
-}
-"""Why a text could not be judged, for people."""
 
 
 class Reader:
@@ -55,28 +47,7 @@ class Reader:
             return self._session.passages(text, granularity)
 
 
-def probabilities(observations: Sequence[Observation]) -> Mapping[str, float] | None:
-    """What the words express, None when that is unknown."""
-    return next((o.values for o in observations if o.name == LANGUAGE), None)
-
-
-def doubt(observations: Sequence[Observation]) -> str:
-    """Why what the words express is unknown, for people."""
-    reason = next((next(iter(o.values)) for o in observations if o.name == LANGUAGE_UNKNOWN), "")
-    return UNKNOWN.get(reason, "nothing could be judged")
-
-
 # ---------------------------------------------------------------------- Hume
-
-EMOTION_NAMES: Mapping[str, str] = {
-    name: name.capitalize()
-    for name in (
-        "admiration", "amusement", "anger", "annoyance", "confusion", "desire", "disappointment", "disapproval",
-        "disgust", "embarrassment", "excitement", "fear", "gratitude", "joy", "love", "pride", "realization", "relief",
-        "sadness",
-    )
-}  # fmt: skip
-"""The GoEmotions classes that are among the 53 names of Hume's language model, under the same word."""
 
 WORD_LEVEL = "granularity: this device judges sentences, not words; these are sentences"
 
@@ -112,8 +83,7 @@ def predictions(readings: Sequence[Reading]) -> list[dict[str, Any]]:
         values = probabilities(observations)
         if values is None:
             continue
-        named = [{"name": EMOTION_NAMES[k], "score": round(p, 6)} for k, p in values.items() if k in EMOTION_NAMES]
-        rest = [{"name": k, "score": round(p, 6)} for k, p in values.items() if k not in EMOTION_NAMES]
+        named, rest = word_emotions(values)
         found.append(
             {
                 "text": part.text,
@@ -123,14 +93,6 @@ def predictions(readings: Sequence[Reading]) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def undecided(readings: Sequence[Reading]) -> str:
-    """Why parts of a text are missing among the predictions; empty when none is."""
-    missing = [doubt(observations) for _, observations in readings if probabilities(observations) is None]
-    if not missing:
-        return "" if readings else UNKNOWN["empty"]
-    return f"{len(missing)} of {len(readings)} parts: {'; '.join(dict.fromkeys(missing))}"
 
 
 # ---------------------------------------------------------------------- Echo
