@@ -156,7 +156,7 @@ class Analyser:
         self, name: str, request: BatchRequest, there: set[Medium], found: _Found, *, still: bool
     ) -> Iterator[list[Finder]]:
         """The models at work on a file in which ``there`` is; why an asked one is not among them becomes an error."""
-        setting = Setting(self._open, request, still, self._withheld)
+        setting = Setting(self._open, request, still, self._withheld, frozenset(there))
         finders: list[Finder] = []
         try:
             for model in request.asked or tuple(FINDERS):
@@ -173,7 +173,8 @@ class Analyser:
         kind = FINDERS.get(model)
         if kind is None:
             raise BatchError(f"this device has no model for {model}")
-        if not kind.media & there:
+        media = kind.media if not quiet or kind.unasked is None else kind.unasked
+        if not media & there:
             if quiet:
                 return []
             raise BatchError(kind.nothing)

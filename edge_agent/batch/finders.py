@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar, Literal
 
-from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, Session, VisionReport
+from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, PluginError, Session, UtteranceRow, VisionReport
 from edge_agent.batch.artifacts import BURST_NAMES, emotions
-from edge_agent.batch.jobs import BatchRequest, FaceOptions, SpeechOptions
+from edge_agent.batch.jobs import BatchRequest, FaceOptions, SpeechOptions, TranscriptionOptions
 from edge_agent.batch.wording import Reading, probabilities, undecided, word_emotions
 from edge_agent.domain.event import BURST
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
@@ -32,6 +32,8 @@ class Finder(ABC):
 
     name: ClassVar[str]
     media: ClassVar[frozenset[Medium]]
+    unasked: ClassVar[frozenset[Medium] | None] = None
+    """What it is given when no model is asked for by name; None: ``media``."""
     needs: ClassVar[tuple[str, ...]]
     nothing: ClassVar[str]
 
@@ -64,6 +66,7 @@ class Setting:
     request: BatchRequest
     still: bool
     withheld: frozenset[str]
+    there: frozenset[Medium] = frozenset()
 
     def open(self, *analyzers: str, **options: Any) -> Session:
         """A session with those of ``analyzers`` that may be used."""
@@ -176,28 +179,42 @@ class LanguageFinder(Finder):
     """What the words of a text express, sentence by sentence or as the request cuts it."""
 
     name = "language"
-    media = frozenset[Medium]({"text"})
+    media = frozenset[Medium]({"text", "sound"})
+    unasked = frozenset[Medium]({"text"})  # what people say is recognised only for who asks for it
     needs = ("language",)
-    nothing = "there is no text in this file"
+    nothing = "there is no text and no sound in this file"
 
     def __init__(self, setting: Setting) -> None:
         models = setting.request.models
         self._options = (models.language if models else None) or SpeechOptions()
-        self._session = setting.open("language")
+        self._sure = (setting.request.transcription or TranscriptionOptions()).confidence_threshold or 0.0
+        self._spoken = "sound" in setting.there
+        if self._spoken and "speech" in setting.withheld:
+            raise PluginError("this device's config switches speech off")
+        self._session = setting.open("language", **({"speech": True} if self._spoken else {}))
         self._readings: list[Reading] = []
+        self._said: list[UtteranceRow] = []
 
     def take(self, item: Frame | AudioBlock | str) -> None:
         """Read a text."""
         if isinstance(item, str):
             self._readings += self._session.passages(item, _GRANULARITY.get(self._options.granularity, "sentence"))
+        elif isinstance(item, AudioBlock):
+            with suppress(ValueError):  # a block that overlaps what was heard already
+                self._session.sound(item.samples, AUDIO_RATE, item.time)
+            self._said += self._session.utterances
+            self._session.take()
 
     def warnings(self) -> list[str]:
         """Parts that could not be judged, and what is asked for and not done here."""
         options = [name for name in ("sentiment", "toxicity") if getattr(self._options, name) is not None]
-        return [*filter(None, [undecided(self._readings)]), *(f"{name}: not on this device" for name in options)]
+        missing = "" if self._spoken else undecided(self._readings)
+        return [*filter(None, [missing]), *(f"{name}: not on this device" for name in options)]
 
     def finish(self) -> dict[str, Any]:
-        """The parts of the text that could be judged."""
+        """The parts of the text, or of what was said, that could be judged."""
+        if self._spoken:
+            return self._heard()
         predictions = []
         for part, observations in self._readings:
             values = probabilities(observations)
@@ -206,6 +223,21 @@ class LanguageFinder(Finder):
                 position = {"begin": part.begin, "end": part.end}
                 predictions.append(_words(part.text, position, named, others))
         return _grouped({"unknown": predictions} if predictions else {})
+
+    def _heard(self) -> dict[str, Any]:
+        said = [*self._said, *self._session.finish().utterances]
+        predictions, begin, sure = [], 0, 1.0
+        for row in said:
+            position = {"begin": begin, "end": begin + len(row.text)}
+            begin += len(row.text) + 1
+            if row.emotions is None or (row.confidence is not None and row.confidence < self._sure):
+                continue
+            sure = min(sure, 1.0 if row.confidence is None else row.confidence)
+            named, others = word_emotions(row.emotions)
+            time = {"begin": round(row.start, 3), "end": round(row.end, 3)}
+            predictions.append(_words(row.text, position, named, others) | {"time": time, "confidence": row.confidence})
+        metadata = {"confidence": round(sure, 3), "detected_language": "en"} if predictions else None
+        return _grouped({"unknown": predictions} if predictions else {}, metadata)
 
     def close(self) -> None:
         """Free the models."""

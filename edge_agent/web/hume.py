@@ -17,6 +17,7 @@ import numpy.typing as npt
 from starlette.routing import BaseRoute, WebSocketRoute
 
 from edge_agent.api import EVERY_FRAME, MIN_SIDE, ConfigError, EdgeAgentError, MediaError, Session, VisionReport
+from edge_agent.batch.wording import undecided as why_undecided
 from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
@@ -129,7 +130,7 @@ class Stream:
             readings = self._reader.read(text, options.cut)
         except ConfigError as error:
             raise StreamError(messages.WRONG_MODEL, "This device has no model for language.") from error
-        found, undecided = words.predictions(readings), words.undecided(readings)
+        found, undecided = words.predictions(readings), why_undecided(readings)
         told = messages.outcome(found, f"No language could be judged: {undecided}.", messages.NO_LANGUAGE)
         notes = options.lacking + ([undecided] if undecided else [])
         if found and notes:

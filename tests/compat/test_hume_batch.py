@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from hume.core.api_error import ApiError
-from hume.expression_measurement.batch.types import Face, InferenceBaseRequest, Models, Prosody
+from hume.expression_measurement.batch.types import Face, InferenceBaseRequest, Language, Models, Prosody
 
 from edge_agent.batch.artifacts import EMOTION_NAMES
 from edge_agent.models import ModelStore
@@ -83,6 +83,31 @@ def test_the_six_calls_of_the_synchronous_client(service: Service, astronaut: Pa
     assert float(row["Joy"]) == scores["Joy"]
     assert {name for names in EMOTION_NAMES.values() for name in names} < set(row)
     assert job_id in [job.job_id for job in hume.list_jobs(status=["COMPLETED"], limit=5, direction="desc")]
+
+
+@pytest.mark.documented(
+    "Hume", "hume.start_inference_job(text=[…], models=Models(language=Language()))", differs="sentences, not words"
+)
+def test_texts_are_judged_by_sentence(service: Service) -> None:
+    text = "Thank you so much, this is wonderful! I am really angry about the noise."
+    job_id = service.client.start_inference_job(text=[text, "Das ist ein Satz."], models=Models(language=Language()))
+    service.work()
+    first, second = service.client.get_job_predictions(job_id)
+    assert first.source.type == "text"
+    (group,) = first.results.predictions[0].models.language.grouped_predictions
+    found = [
+        (max(p.emotions, key=lambda e: e.score).name, text[p.position.begin : p.position.end])
+        for p in group.predictions
+    ]
+    assert found == [
+        ("Gratitude", "Thank you so much, this is wonderful!"),
+        ("Anger", "I am really angry about the noise."),
+    ]
+    assert "not English" in second.results.errors[0].message
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(service.client.get_job_artifacts(job_id))))
+    rows = list(csv.DictReader(io.StringIO(archive.read("text-0/csv/text/language.csv").decode())))
+    assert rows[0]["Text"] == "Thank you so much, this is wonderful!"
+    assert {"Gratitude", "approval", "BeginPosition"} < set(rows[0])
 
 
 @pytest.mark.documented("Hume", "AsyncHumeClient(…).expression_measurement.batch: the same calls")
