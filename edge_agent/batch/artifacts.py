@@ -2,7 +2,7 @@
 
 The archive is laid out as Hume's: ``KIND-INDEX-NAME/csv/FILE/MODEL.csv``, where KIND is file, url or text; beside
 ``csv`` there is ``json`` with the same predictions, and ``predictions.json`` on top. ``edge-agent analyze`` writes the
-same tables. Pure but for :func:`write_archive`.
+same tables. Pure but for writing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edge_agent.domain.text import printable
+
+if TYPE_CHECKING:
+    from edge_agent.api import Analysis
 
 EMOTION_NAMES: Mapping[str, tuple[str, ...]] = {
     "neutral": ("Calmness",),
@@ -111,6 +115,55 @@ def cell(value: Any) -> Any:
         return "" if value is None else value
     text = printable(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def analysis_document(analysis: Analysis) -> dict[str, Any]:
+    """What was found in a recording, as the document of one source: faces, bursts and, if it was recognised, speech."""
+    from edge_agent.batch.wording import word_emotions
+
+    faces: dict[str, list[dict[str, Any]]] = {}
+    names = {track: f"face_{number}" for number, track in enumerate(dict.fromkeys(f.face_id for f in analysis.faces))}
+    for row in analysis.faces:
+        box = {side: round(getattr(row.box, side), 3) for side in "xywh"}
+        told = {"frame": row.frame, "time": round(row.time, 3), "prob": round(row.probability, 6), "box": box}
+        faces.setdefault(names[row.face_id], []).append(
+            told | {"emotions": emotions(row.emotion) if row.emotion else []}
+        )
+    bursts = [
+        {
+            "time": {"begin": round(e.start, 3), "end": round(e.start + e.seconds, 3)},
+            "emotions": [],
+            "descriptions": [{"name": BURST_NAMES.get(e.label, e.label), "score": round(e.score, 6)}],
+        }
+        for e in analysis.events
+        if e.kind == "burst"
+    ]
+    words = []
+    for said in analysis.utterances:
+        named, others = word_emotions(said.emotions or {})
+        time = {"begin": round(said.start, 3), "end": round(said.end, 3)}
+        words.append(
+            {"text": said.text, "time": time, "confidence": said.confidence, "emotions": named, "others": others}
+        )
+    found = {"face": faces, "burst": {"unknown": bursts} if bursts else {}}
+    models = {
+        model: {"metadata": None, "grouped_predictions": [{"id": k, "predictions": v} for k, v in groups.items()]}
+        for model, groups in (found | ({"language": {"unknown": words}} if words else {})).items()
+    }
+    name = printable(Path(analysis.source).name, lines=False)
+    results = {"predictions": [{"file": name, "models": models}], "errors": []}
+    return {"source": {"type": "file", "filename": name}, "results": results}
+
+
+def write_artifacts(analyses: Sequence[Analysis], folder: Path) -> int:
+    """Write what was found in recordings below ``folder``, laid out as the archive; how many files. Raises OSError."""
+    documents = [analysis_document(analysis) for analysis in analyses]
+    files = [file for index, document in enumerate(documents) for file in artifact_files(index, document)]
+    files.append(("predictions.json", json.dumps(documents)))
+    for path, text in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return len(files)
 
 
 def write_archive(documents: Sequence[Mapping[str, Any]], file: BinaryIO) -> None:

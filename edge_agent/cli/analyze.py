@@ -77,6 +77,15 @@ def analyze(
             show_default=False,
         ),
     ] = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(
+            "--artifacts",
+            help="Write CSV and JSON of faces, bursts and words into this folder, laid out as those of batch jobs; print "
+            "only with --format.",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Analyse recordings offline. Nothing is sent; only the result is written."""
@@ -86,7 +95,7 @@ def analyze(
     if window is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window})})
     configure("warning", "text")
-    if html is None:
+    if html is None and artifacts is None:
         form = form or (ResultFormat.TABLE if sys.stdout.isatty() else ResultFormat.JSON)
     if any(path.suffix.lower() in SUFFIXES for path in files):
         _texts(files, form, text, settings)
@@ -108,6 +117,8 @@ def analyze(
             if form is ResultFormat.JSONL:
                 _print(form, [found], settings.device.id)
     finally:  # also after Ctrl-C: keep the results so far
+        if done and artifacts is not None:
+            _write_artifacts(artifacts, done)
         if done:
             _deliver(done, form, html, settings.device.id, several=len(files) > 1)
     if failures:
@@ -119,7 +130,9 @@ def _texts(files: list[Path], form: ResultFormat | None, config: ConfigText, set
     if others:
         raise typer.BadParameter(f"{others[0]} is no text file: analyse texts and recordings in two commands")
     if form is None:
-        raise typer.BadParameter("a report of text files is not made: leave it out", param_hint="--html")
+        raise typer.BadParameter(
+            "no report and no artifacts of text files are made: leave it out", param_hint="--html, --artifacts"
+        )
     analyze_texts(files, form.value, config, settings)
 
 
@@ -149,6 +162,16 @@ def _deliver(done: list[Analysis], form: ResultFormat | None, html: Path | None,
         _print(form, done, device, several=several)
     if problem is not None:
         raise problem
+
+
+def _write_artifacts(folder: Path, done: list[Analysis]) -> None:
+    from edge_agent.batch.artifacts import write_artifacts  # needed with --artifacts only
+
+    try:
+        count = write_artifacts(done, folder)
+    except OSError as error:
+        raise MediaError(f"{folder}: the artifacts cannot be written: {error.strerror}") from error
+    tell(f"{folder}: {count} files written")
 
 
 def _write(path: Path, done: list[Analysis]) -> None:

@@ -57,6 +57,21 @@ def test_faces_match_the_ground_truth(cli: Cli, media: Path) -> None:
     assert all(0 < s <= 1.001 for s in sums)
 
 
+def test_artifacts_hold_faces_and_bursts_as_hume_s_do(cli: Cli, media: Path, tmp_path: Path) -> None:
+    result = cli("analyze", str(media / "kiosk.mp4"), "--artifacts", str(tmp_path / "out"))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    folder = tmp_path / "out/file-0-kiosk.mp4/csv/kiosk.mp4"
+    faces = list(csv.DictReader((folder / "face.csv").open()))
+    assert {"face_0", "face_1"} <= {row["Id"] for row in faces}
+    assert all(float(row["BoxW"]) > 0 for row in faces)
+    bursts = list(csv.DictReader((folder / "burst.csv").open()))
+    assert bursts
+    assert all(float(row["BeginTime"]) < float(row["EndTime"]) for row in bursts)
+    (document,) = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert set(document["results"]["predictions"][0]["models"]) == {"face", "burst"}
+
+
 def test_the_report_covers_the_whole_file(kiosk: dict[str, Any]) -> None:
     report = kiosk["report"]
     assert kiosk["duration"] == pytest.approx(60, abs=0.5)
