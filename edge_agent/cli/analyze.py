@@ -81,7 +81,7 @@ def analyze(
         Path | None,
         typer.Option(
             "--artifacts",
-            help="Write CSV and JSON of faces, bursts and words into this folder, laid out as those of batch jobs; print "
+            help="Write CSV and JSON of faces, bursts and words into this folder, laid out as batch jobs do; print "
             "only with --format.",
             show_default=False,
         ),
