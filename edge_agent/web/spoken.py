@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.api import ConfigError, EdgeAgentError, Observation, Session, UtteranceRow
-from edge_agent.web import words
+from edge_agent.batch.wording import UNKNOWN
 
 Samples = npt.NDArray[np.float32]
 
@@ -107,7 +107,7 @@ def told(said: Sequence[UtteranceRow], offset: float = 0.0) -> dict[str, Any]:
             "emotion": max(values, key=values.__getitem__) if values else None,
             "emotions": {name: round(p, 4) for name, p in values.items()} if values else None,
         }
-        parts.append(part | ({"message": words.UNKNOWN.get(row.unknown, row.unknown)} if row.unknown else {}))
+        parts.append(part | ({"message": UNKNOWN.get(row.unknown, row.unknown)} if row.unknown else {}))
     return {
         "text": " ".join(part["text"] for part in parts if part["text"]) or None,
         "emotion": max(weights, key=weights.__getitem__) if weights else None,
