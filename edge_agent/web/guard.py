@@ -194,7 +194,7 @@ def _is_page(scope: Scope) -> bool:
     """Whether a browser navigates to the dashboard or the documentation of the API."""
     return (
         scope["type"] == "http"
-        and scope["path"] in ("/", "/docs")
+        and scope["path"] in ("/", "/connect", "/docs")
         and "text/html" in Headers(scope=scope).get("accept", "")
     )
 

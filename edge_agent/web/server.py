@@ -95,7 +95,7 @@ def make_app(
     limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
     reader = words.Reader(open_session)
     app.router.routes += [
-        *dashboard.routes(rules.token),
+        *dashboard.routes(rules.token, agent.settings),
         *live.routes(hub),
         *hume.routes(open_session, limits, reader),
         *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S), reader),
