@@ -1,7 +1,7 @@
 """Messages of Hume's streaming protocol: parsing, validation, error codes and answers.
 
-The codes are those of Hume's documentation. A field that this device does not support is accepted and has no effect
-(``facs``, ``descriptions``); one of a wrong type is refused.
+The codes are those of Hume's documentation, continued by E0206 and W0104 for text. A field that this device does not
+support is accepted and has no effect (``facs``, ``descriptions``); one of a wrong type is refused.
 """
 
 from __future__ import annotations
