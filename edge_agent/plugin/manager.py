@@ -96,8 +96,7 @@ def _stamp() -> tuple[tuple[str, int], ...]:
 
 @functools.lru_cache(maxsize=1)
 def _installed(read: Callable[..., Any], _stamp: object) -> tuple[tuple[importlib.metadata.EntryPoint, ...], _Origins]:
-    """Return the installed entry points and where they come from. Reading them takes 50 ms; every session of the web
-    API needs them."""
+    """Return the installed entry points and where they come from; reading them takes every session 50 ms."""
     return tuple(read(group=hookspecs.PROJECT)), _Origins()
 
 
