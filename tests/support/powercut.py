@@ -37,13 +37,31 @@ static void mirror(int fd) {
   if (strncmp(path, from, strlen(from)) || strchr(path + strlen(from) + 1, '/')) return;
   snprintf(name, sizeof name, "%s%s", to, path + strlen(from));
   snprintf(part, sizeof part, "%s.part", name);
+  int in = open(link, O_RDONLY | O_CLOEXEC); /* fd itself may be open for writing only */
+  if (in < 0) return;
   int out = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  if (out < 0) return;
+  if (out < 0) { close(in); return; }
   off_t at = 0;
   ssize_t got;
-  while ((got = pread(fd, block, sizeof block, at)) > 0) { if (write(out, block, got) != got) break; at += got; }
+  while ((got = pread(in, block, sizeof block, at)) > 0) { if (write(out, block, got) != got) break; at += got; }
+  close(in);
   close(out);
   rename(part, name);
+}
+
+/* A file that is renamed keeps what was synced of it. */
+int rename(const char *from_path, const char *to_path) {
+  static int (*real)(const char *, const char *);
+  const char *from = getenv("POWERCUT_FROM"), *to = getenv("POWERCUT_TO");
+  char old[PATH_MAX], new[PATH_MAX];
+  if (!real) real = dlsym(RTLD_NEXT, "rename");
+  int result = real(from_path, to_path);
+  if (result || !from || !to) return result;
+  if (strncmp(from_path, from, strlen(from)) || strncmp(to_path, from, strlen(from))) return result;
+  snprintf(old, sizeof old, "%s%s", to, from_path + strlen(from));
+  snprintf(new, sizeof new, "%s%s", to, to_path + strlen(from));
+  real(old, new);
+  return result;
 }
 
 int fsync(int fd) {
