@@ -104,8 +104,7 @@ class PluginManager:
     """Plugins of this installation that the allow-list admits.
 
     ``tables`` are the raw ``[analyzers.*]`` tables; ``describe`` formats their validation errors. ``recorded``: options
-    that are not set take the defaults for recordings and stills. ``kinds``: whether analyzers of a kind run, whatever
-    their tables say.
+    that are not set take the defaults for recordings and stills. ``kinds``: which kinds run, whatever the tables say.
     """
 
     def __init__(
