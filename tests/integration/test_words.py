@@ -131,7 +131,7 @@ def test_what_cannot_be_analysed_says_why_in_one_line(
         (("analyze", str(latin), "-c", config), 3, "no UTF-8 text"),
         (("analyze", str(tmp_path / "none.txt"), "-c", config), 3, "none.txt: cannot be read"),
         (("analyze", str(latin), sound, "-c", config), 2, "two commands"),
-        (("analyze", str(latin), "--html", str(tmp_path / "r.html"), "-c", config), 2, "report of text files"),
+        (("analyze", str(latin), "--html", str(tmp_path / "r.html"), "-c", config), 2, "of text files"),
         (("analyze", sound, "--speech", "-c", str(plain)), 5, "analyzer of kind speech"),
         (("text", "so", "-c", str(plain)), 5, "analyzer of kind text"),
     ):
