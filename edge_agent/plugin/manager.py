@@ -96,7 +96,7 @@ def _stamp() -> tuple[tuple[str, int], ...]:
 
 @functools.lru_cache(maxsize=1)
 def _installed(read: Callable[..., Any], _stamp: object) -> tuple[tuple[importlib.metadata.EntryPoint, ...], _Origins]:
-    """Return the installed entry points and where they come from; reading them takes every session 50 ms."""
+    """Return the installed entry points and their distributions; cached, because reading them takes 50 ms."""
     return tuple(read(group=hookspecs.PROJECT)), _Origins()
 
 
@@ -377,12 +377,13 @@ class PluginManager:
     # ------------------------------------------------------------------ status
 
     def _update(self, analyzer: str, status: Status, detail: str, at: str = "") -> None:
-        known = self._reports["analyzer", analyzer]
-        self._reports["analyzer", analyzer] = replace(known, status=status, detail=detail, where=at)
+        self._change(analyzer, status=status, detail=detail, where=at)
 
     def _count_replaced(self, analyzer: str) -> None:
-        old = self._reports["analyzer", analyzer]
-        self._reports["analyzer", analyzer] = replace(old, replaced=old.replaced + 1)
+        self._change(analyzer, replaced=self._reports["analyzer", analyzer].replaced + 1)
+
+    def _change(self, analyzer: str, **changes: Any) -> None:
+        self._reports["analyzer", analyzer] = replace(self._reports["analyzer", analyzer], **changes)
 
     def _report(
         self,
@@ -406,8 +407,7 @@ class _Origins:
         self._known: dict[importlib.metadata.Distribution, str] = {}
 
     def __call__(self, entry_point: importlib.metadata.EntryPoint) -> str:
-        dist = entry_point.dist
-        if dist is None:
+        if (dist := entry_point.dist) is None:
             return ""
         if dist not in self._known:
             self._known[dist] = f"{dist.name} {dist.version}"
