@@ -26,7 +26,6 @@ from edge_agent.plugin.sound import dbfs
 from edge_agent.web import words
 from edge_agent.web.body import ProblemError, in_memory, too_large
 from edge_agent.web.conversation import Conversation, Limits, from_base64
-from edge_agent.web.spoken import Transcriber, told
 
 SECONDS = 10.0
 """Longest sound in one message."""
@@ -51,14 +50,14 @@ def routes(
     open_session: Callable[..., Session] = Session,
     limits: Limits | None = None,
     reader: words.Reader | None = None,
-    transcriber: Transcriber | None = None,
+    transcriber: words.Transcriber | None = None,
 ) -> list[BaseRoute]:
     """The endpoints as routes for a Starlette application. ``open_session`` is called as :class:`Session` is.
     ``reader`` judges written words, here and elsewhere; ``transcriber`` has the turns of who is transcribed."""
     bounds = limits or Limits(idle_s=IDLE_S)
     faces = Conversation(lambda: FaceTalk(open_session, time.monotonic), bounds)
     # What is heard spans messages and cannot be put aside; the models of sound are small.
-    turns = transcriber or Transcriber(open_session)
+    turns = transcriber or words.Transcriber(open_session)
     sound = Conversation(lambda: SoundTalk(open_session, turns), replace(bounds, awake=bounds.connections))
     people = Conversation(Unrecognised, bounds)
     return [
@@ -158,7 +157,7 @@ class SoundTalk:
     files of any known format, each message a whole one. What the first message holds decides.
     """
 
-    def __init__(self, open_session: Callable[..., Session], transcriber: Transcriber) -> None:
+    def __init__(self, open_session: Callable[..., Session], transcriber: words.Transcriber) -> None:
         self._open = open_session
         self._transcriber = transcriber
         self._turn: int | None = None
@@ -200,16 +199,16 @@ class SoundTalk:
         seconds = len(self._unheard) / (self._rate or AUDIO_RATE)
         if self._turn is None and seconds < (_WORD_S if end else _WORTH_S):
             self._unheard = self._unheard[:0] if end else self._unheard
-            return told(()) | self._note
+            return words.transcript(()) | self._note
         unheard, self._unheard = self._unheard, samples[:0]
         turn = self._samples + len(samples) - len(unheard) if self._turn is None else self._turn
         try:
             said, _observations = self._transcriber.hear(self, unheard, self._rate, end=end)
         except EdgeAgentError as error:
             self._note = {"note": str(error)}
-            return told(()) | self._note
+            return words.transcript(()) | self._note
         self._turn, self._note = turn, {}
-        return told(said, turn / self._rate)
+        return words.transcript(said, turn / self._rate)
 
     def _told(self, loudness: float | None, *, end: bool = True) -> dict[str, Any]:
         """The answer; with ``end`` the sound so far is over."""

@@ -43,11 +43,18 @@ Samples = npt.NDArray[np.float32]
 
 class Stream:
     """``open_session`` makes sessions with the models of this device; ``now`` is a monotonic clock in seconds;
-    ``reader`` judges written words for all connections."""
+    ``reader`` judges written words for all connections, ``transcriber`` finds spoken ones for one at a time."""
 
-    def __init__(self, open_session: Callable[..., Session], now: Callable[[], float], reader: words.Reader) -> None:
+    def __init__(
+        self,
+        open_session: Callable[..., Session],
+        now: Callable[[], float],
+        reader: words.Reader,
+        transcriber: words.Transcriber,
+    ) -> None:
         self._open = open_session
         self._reader = reader
+        self._transcriber, self._transcribed = transcriber, 0.0
         self._now = now
         self._started = now()
         self._job = uuid.uuid4().hex
@@ -77,7 +84,9 @@ class Stream:
         self._faces = None
 
     def close(self) -> None:
-        """Free the models."""
+        """Free the models, and the turn to be transcribed."""
+        self._transcriber.leave(self)
+        self._transcribed = 0.0
         if self._faces is not None:
             self._faces.close()
 
@@ -92,19 +101,20 @@ class Stream:
         if (text := messages.text(request)) is not None:
             return self._read(text, models)
         missing: dict[str, Callable[[], dict[str, Any]]] = {name: partial(_no_model, name) for name in models.missing}
-        if models.language is not None:
-            missing["language"] = partial(_unfit, "language: there is no text in this media.")
-        if models.face is None and models.burst is None:
+        if models.face is None and models.burst is None and models.language is None:
             if not missing:
                 raise StreamError(messages.BAD_REQUEST, "models: ask for face, burst or language")
             return {name: _answer(name, find) for name, find in missing.items()}
         look = None if models.face is None else _Look(self._look, models.face)
-        samples = decode(messages.media(request), look, listen=models.burst is not None)
+        listen = models.burst is not None or models.language is not None
+        samples = decode(messages.media(request), look, listen=listen)
         finders: dict[str, Callable[[], dict[str, Any]]] = {}
         if look is not None:
             finders["face"] = look.outcome
         if models.burst is not None:
             finders["burst"] = lambda: self._listen(samples, request.stream_window_ms or 0.0)
+        if models.language is not None:
+            finders["language"] = partial(self._transcribe, samples, models.language)
         finders |= missing
         if len(finders) == 1:
             return {name: find() for name, find in finders.items()}
@@ -137,6 +147,24 @@ class Stream:
             code = messages.NO_LANGUAGE if undecided else messages.WRONG_MODEL
             told |= {"warning": f"{'; '.join(notes)}.", "code": code}
         return told
+
+    def _transcribe(self, samples: Samples, options: words.LanguageModel) -> dict[str, Any]:
+        """The answer to what is said in a payload, utterance by utterance."""
+        if not len(samples):
+            raise StreamError(messages.WRONG_MODEL, "language: there is no text and no sound in this media.")
+        try:
+            said, _observations = self._transcriber.hear(self, samples, AUDIO_RATE, end=True)
+        except EdgeAgentError as error:
+            raise StreamError(messages.WRONG_MODEL, f"language: {error}") from error
+        found = words.spoken(said, self._transcribed)
+        self._transcribed += len(samples) / AUDIO_RATE
+        silent = "no utterance could be judged" if said else "no speech"
+        told = messages.outcome(found, f"No language could be judged: {silent}.", messages.NO_LANGUAGE)
+        notes = [
+            *options.lacking_of_speech,
+            *(["some utterances could not be judged"] if len(found) < len(said) else []),
+        ]
+        return told | ({"warning": f"{'; '.join(notes)}.", "code": messages.WRONG_MODEL} if found and notes else {})
 
     def _look(self, frame: Frame, since: float) -> VisionReport | None:
         """Look at a picture that comes ``since`` seconds after the last one."""
@@ -281,10 +309,13 @@ __all__ = ["Limits", "routes"]
 
 
 def routes(
-    open_session: Callable[..., Session] = Session, limits: Limits | None = None, reader: words.Reader | None = None
+    open_session: Callable[..., Session] = Session,
+    limits: Limits | None = None,
+    reader: words.Reader | None = None,
+    transcriber: words.Transcriber | None = None,
 ) -> list[BaseRoute]:
     """Return the routes of the endpoint for Starlette. ``open_session`` is called as :class:`Session` is.
-    ``reader`` judges written words, here and elsewhere."""
-    reads = reader or words.Reader(open_session)
-    talk = Conversation(lambda: Stream(open_session, time.monotonic, reads), limits or Limits())
+    ``reader`` judges written words, here and elsewhere; ``transcriber`` has the turns of who is transcribed."""
+    reads, turns = reader or words.Reader(open_session), transcriber or words.Transcriber(open_session)
+    talk = Conversation(lambda: Stream(open_session, time.monotonic, reads, turns), limits or Limits())
     return [WebSocketRoute("/v0/stream/models", talk.serve)]

@@ -93,12 +93,12 @@ def make_app(
     ``open_session`` analyses what is uploaded."""
     app = live_api(agent, handlers)
     limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
-    reader = words.Reader(open_session)
+    reader, transcriber = words.Reader(open_session), words.Transcriber(open_session)
     app.router.routes += [
         *dashboard.routes(rules.token, agent.settings),
         *live.routes(hub),
-        *hume.routes(open_session, limits, reader),
-        *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S), reader),
+        *hume.routes(open_session, limits, reader, transcriber),
+        *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S), reader, transcriber),
         *upload.routes(open_session, health=None),
         *batch.routes(agent.settings.batch, partial(open_queue, agent.settings), spool_of(agent.settings)),
     ]

@@ -21,7 +21,7 @@ from edge_agent.capture import iter_media
 from edge_agent.domain.media import AudioBlock
 from edge_agent.models import ModelStore
 from edge_agent.web import echo
-from edge_agent.web.spoken import Transcriber
+from edge_agent.web.words import Transcriber
 from tests.support.pictures import heic, imir
 from tests.support.recordings import tone, write
 from tests.support.web import Server

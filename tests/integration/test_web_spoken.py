@@ -17,8 +17,8 @@ from edge_agent.api import PluginError, Session
 from edge_agent.capture import iter_blocks
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.models import ModelStore
-from edge_agent.web import echo
-from edge_agent.web.spoken import BUSY, Transcriber
+from edge_agent.web import echo, hume
+from edge_agent.web.words import BUSY, Transcriber
 from tests.support.recordings import write
 from tests.support.web import Server
 
@@ -38,7 +38,7 @@ def server(model_store: ModelStore) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_AGENT__MODELS__DIR", str(model_store.directory))
         patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
-        running = Server(echo.routes())
+        running = Server([*echo.routes(), *hume.routes()])
         yield running
         running.stop()
 
@@ -80,6 +80,26 @@ def test_the_turn_is_free_when_the_connection_is_closed(
         told = ask(connection, audio=base64.b64encode(content.read_bytes()).decode())
     assert "times" in told["text"].lower()
     assert "note" not in told
+
+
+def test_humes_language_of_what_is_said_has_times(
+    server: Server, reading: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    file = write(tmp_path / "said.wav", sound=reading.reshape(-1, 1) / 32768, sound_codec="pcm_s16le", rate=16_000)
+    still = write(tmp_path / "still.wav", sound=np.zeros((16_000, 1)), sound_codec="pcm_s16le", rate=16_000)
+    media, nothing = (base64.b64encode(path.read_bytes()).decode() for path in (file, still))
+    with client.connect(f"ws://{server.address}/v0/stream/models") as connection:
+        first, second = (ask(connection, data=media, models={"language": {"granularity": "utterance"}}) for _ in "12")
+        silent = ask(connection, data=nothing, models={"language": {}})
+        worded = ask(connection, data=media, models={"language": {}, "facemesh": {}})
+    (said,) = first["language"]["predictions"]
+    assert "best of times" in said["text"].lower()
+    assert 0.5 < said["time"]["begin"] < said["time"]["end"] <= 5.1
+    assert len(said["emotions"]) == 19
+    assert "warning" not in first["language"]
+    assert second["language"]["predictions"][0]["time"] == pytest.approx(said["time"], abs=0.1), "not of the payload"
+    assert silent["language"]["code"] == "W0104"
+    assert "these are utterances" in worded["language"]["warning"]
 
 
 def test_too_little_sound_for_a_word_loads_no_recognizer() -> None:

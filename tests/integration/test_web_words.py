@@ -19,6 +19,7 @@ from edge_agent.api import ConfigError, Session
 from edge_agent.domain.observation import LANGUAGE_EMOTIONS
 from edge_agent.domain.speech import cut
 from edge_agent.web import echo, hume, words
+from edge_agent.web.words import Transcriber
 from tests.support.web import Server
 
 HUME_53 = frozenset({
@@ -154,7 +155,7 @@ def test_without_the_plugin_the_stream_says_so() -> None:
     def lacking(_names: Any, **_options: Any) -> Session:
         raise ConfigError("no analyzer 'language'; there are: face")
 
-    stream = hume.Stream(lacking, lambda: 0.0, words.Reader(lacking))
+    stream = hume.Stream(lacking, lambda: 0.0, words.Reader(lacking), Transcriber(lacking))
     message = {"data": "Thanks", "raw_text": True, "models": {"language": {}}}
     assert stream.answer(json.dumps(message)) == {
         "error": "This device has no model for language.", "code": "E0102"}  # fmt: skip
