@@ -51,8 +51,9 @@ class AudioLane:
         return self._report(self._end or 0.0, 0.0, 0.0, found)
 
     def forget(self) -> None:
-        """Drop what the analyzers have learned about voices: nobody may listen any more."""
+        """Drop what is open and what the analyzers have learned about voices: nobody may listen any more."""
         for active in self._analyzers:
+            active.call(lambda a: a.finish(), ())
             active.forget()
 
     def _settle(self, active: ActiveAnalyzer, found: Sequence[Observation | Event]) -> Sequence[Observation | Event]:

@@ -173,6 +173,9 @@ def test_an_analyzer_of_sound_forgets_voices_when_told_to_and_one_that_cannot_go
         def analyze(self, block: AudioBlock) -> Sequence[Observation]:
             return [Observation("known", {"voices": self.known}, block.time)]
 
+        def finish(self) -> Sequence[Observation]:
+            return [Observation("open", {"n": self.known}, 0.0)]  # is dropped: privacy has begun
+
         def forget(self) -> None:
             self.known = 0
 
