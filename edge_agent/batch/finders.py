@@ -265,6 +265,7 @@ class ProsodyFinder(Finder):
 
     def __init__(self, setting: Setting) -> None:
         self._session = setting.open("voice")
+        self._asked = bool(setting.request.asked)
         self._turns: list[Observation] = []
         self._end = 0.0
 
@@ -282,7 +283,7 @@ class ProsodyFinder(Finder):
 
     def warnings(self) -> list[str]:
         """What is not done here."""
-        return ["this device measures how a voice sounds ('voice') and no emotions"]
+        return ["this device measures how a voice sounds ('voice') and no emotions"] if self._asked else []
 
     def finish(self) -> dict[str, Any]:
         """The turns in order."""
