@@ -16,8 +16,9 @@ from training.emotion import evaluate as emotion
 from training.face import evaluate as face
 from training.language import evaluate as language
 from training.speech import evaluate as speech
+from training.voice import evaluate as voice
 
-EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face, "language": language, "speech": speech}
+EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face, "language": language, "speech": speech, "voice": voice}
 
 
 def main() -> None:

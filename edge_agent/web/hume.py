@@ -21,6 +21,7 @@ from edge_agent.batch.wording import undecided as why_undecided
 from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.domain.observation import VOICE
 from edge_agent.web import hume_messages as messages
 from edge_agent.web import words
 from edge_agent.web.body import in_memory, too_large
@@ -36,6 +37,12 @@ FPS = 3.0
 _UNKNOWN = f"The media could not be parsed into a known format. Known are {ACCEPTED}."
 _SLACK_S = 0.25
 _STEP_S = 0.05
+_PAUSE_S = 1.5
+"""Silence that follows a payload's sound, longer than the pause that ends a turn."""
+_NO_CATEGORIES = (
+    "prosody: this device measures how a voice sounds ('voice', experimental), arousal from the third turn on, and "
+    "no emotions."
+)
 
 
 Samples = npt.NDArray[np.float32]
@@ -59,6 +66,8 @@ class Stream:
         self._started = now()
         self._job = uuid.uuid4().hex
         self._faces: Session | None = None
+        self._voices: Session | None = None
+        self._spoken = 0.0
         self._last = -1.0
         self._heard = np.zeros(0, np.float32)
 
@@ -82,17 +91,25 @@ class Stream:
         """Free the models; faces get new ids afterwards."""
         self.close()
         self._faces = None
+        self._forget_voice()
 
     def close(self) -> None:
         """Free the models, and the turn to be transcribed."""
         self._transcriber.leave(self)
         self._transcribed = 0.0
-        if self._faces is not None:
-            self._faces.close()
+        for session in (self._faces, self._voices):
+            if session is not None:
+                session.close()
+
+    def _forget_voice(self) -> None:
+        if self._voices is not None:
+            self._voices.close()
+        self._voices, self._spoken = None, 0.0
 
     def _serve(self, request: Request) -> dict[str, Any]:
         if request.reset_stream:
             self._heard = self._heard[:0]
+            self._forget_voice()
         if request.data is None:
             if request.reset_stream or request.job_details:
                 return {}
@@ -101,13 +118,13 @@ class Stream:
         if (text := messages.text(request)) is not None:
             return self._read(text, models)
         missing: dict[str, Callable[[], dict[str, Any]]] = {name: partial(_no_model, name) for name in models.missing}
-        if models.face is None and models.burst is None and models.language is None:
+        sounding = any(model is not None for model in (models.burst, models.prosody, models.language))
+        if models.face is None and not sounding:
             if not missing:
-                raise StreamError(messages.BAD_REQUEST, "models: ask for face, burst or language")
+                raise StreamError(messages.BAD_REQUEST, "models: ask for face, burst, prosody or language")
             return {name: _answer(name, find) for name, find in missing.items()}
         look = None if models.face is None else _Look(self._look, models.face)
-        listen = models.burst is not None or models.language is not None
-        samples = decode(messages.media(request), look, listen=listen)
+        samples = decode(messages.media(request), look, listen=sounding)
         finders: dict[str, Callable[[], dict[str, Any]]] = {}
         if look is not None:
             finders["face"] = look.outcome
@@ -115,6 +132,8 @@ class Stream:
             finders["burst"] = lambda: self._listen(samples, request.stream_window_ms or 0.0)
         if models.language is not None:
             finders["language"] = partial(self._transcribe, samples, models.language)
+        if models.prosody is not None:
+            finders["prosody"] = partial(self._attend, samples)
         finders |= missing
         if len(finders) == 1:
             return {name: find() for name, find in finders.items()}
@@ -187,6 +206,25 @@ class Stream:
             events = session.finish().events
         found = messages.bursts(events, len(context) / AUDIO_RATE)
         return messages.outcome(found, "No vocal bursts detected.", messages.NO_BURSTS)
+
+    def _attend(self, heard: Samples) -> dict[str, Any]:
+        """How the turns in this payload were spoken; what is usual for the voice is learnt from payload to payload."""
+        if not len(heard):
+            raise StreamError(messages.NO_AUDIO, "prosody: there is no sound in this media.")
+        if self._voices is None:
+            try:
+                self._voices = self._open(["voice"])
+            except ConfigError as error:
+                raise StreamError(messages.WRONG_MODEL, "This device has no model for prosody.") from error
+        begin = self._spoken
+        samples = np.concatenate([heard, np.zeros(int(_PAUSE_S * AUDIO_RATE), np.float32)])  # ends the last turn
+        self._spoken += len(samples) / AUDIO_RATE
+        reports = self._voices.sound(samples, AUDIO_RATE)
+        self._voices.take()
+        turns = [o for report in reports for o in report.observations if o.name == VOICE]
+        found = messages.prosody(turns, begin, len(heard) / AUDIO_RATE)
+        told = messages.outcome(found, "No speech detected.", messages.NO_SPEECH)
+        return {**told, "warning": _NO_CATEGORIES, "code": messages.WRONG_MODEL} if found else told
 
 
 def _answer(name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:

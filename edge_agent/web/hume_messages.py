@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_agent.api import Event, VisionReport
 from edge_agent.batch.artifacts import BURST_NAMES, emotions
 from edge_agent.capture.formats import sniff_bytes
+from edge_agent.domain.observation import Observation
 from edge_agent.web.conversation import from_base64
 from edge_agent.web.words import LONGEST, LanguageModel
 
@@ -31,6 +32,7 @@ TEXT_TOO_LONG = "E0206"
 NO_BURSTS = "W0101"
 NO_FACES = "W0103"
 NO_LANGUAGE = "W0104"
+NO_SPEECH = "W0105"
 
 
 class StreamError(Exception):
@@ -71,7 +73,7 @@ class Models(_Part):
     @property
     def missing(self) -> list[str]:
         """Names of requested models that this device lacks."""
-        return [name for name in self.asked if name not in ("face", "burst", "language")]
+        return [name for name in self.asked if name not in ("face", "burst", "language", "prosody")]
 
 
 class Request(_Part):
@@ -178,6 +180,25 @@ def bursts(events: Iterable[Event], earlier: float) -> list[dict[str, Any]]:
         }
         for e in events
         if e.kind == "burst" and e.start + e.seconds > earlier
+    ]
+
+
+def prosody(turns: Iterable[Observation], begin: float, seconds: float) -> list[dict[str, Any]]:
+    """Turns of speech in a payload of ``seconds`` that began at ``begin`` in the stream; times count from the payload.
+
+    ``emotions`` is empty: the device measures how excited a voice is, not which emotion it has. ``voice`` has what it
+    measures, ``arousal`` only once the speaker's habit is known from earlier payloads.
+    """
+    return [
+        {
+            "time": {
+                "begin": round(max(0.0, turn.time - begin), 3),
+                "end": round(min(seconds, turn.time - begin + turn.values["turn_seconds"]), 3),
+            },
+            "emotions": [],
+            "voice": {name: value for name, value in turn.values.items() if name != "turn_seconds"},
+        }
+        for turn in turns
     ]
 
 

@@ -85,11 +85,22 @@ def b64(content: bytes) -> str:
 @pytest.fixture(scope="module")
 def cough(media: Path) -> np.ndarray[Any, Any]:
     """Four seconds of the composed minute with its first burst in the middle."""
+    return heard(media, "cough", -1.5, 4.0)
+
+
+@pytest.fixture(scope="module")
+def speech(media: Path) -> np.ndarray[Any, Any]:
+    """Eight seconds of speech from the composed minute."""
+    return heard(media, "speech", 0.0, 8.0)
+
+
+def heard(media: Path, label: str, after: float, seconds: float) -> np.ndarray[Any, Any]:
+    """Sound of the composed minute from ``after`` seconds after the beginning of its first ``label``."""
     truth = json.loads((media / "kiosk.json").read_text())["audio_events"]
-    event = next(e for e in truth if e["label"] != "speech")
+    event = next(e for e in truth if e["label"] == label)
     sound = np.concatenate([b.samples for b in iter_media(media / "kiosk.mp4") if isinstance(b, AudioBlock)])
-    start = int((event["start_s"] - 1.5) * 16_000)
-    found: np.ndarray[Any, Any] = sound[start : start + 4 * 16_000]
+    start = int((event["start_s"] + after) * 16_000)
+    found: np.ndarray[Any, Any] = sound[start : start + int(seconds * 16_000)]
     return found
 
 
@@ -139,8 +150,24 @@ def test_the_sync_client_gets_a_burst_and_warnings_for_missing_models(
     assert burst.emotions == []
     assert [d["name"] for d in burst.descriptions] == ["Cough"]
     assert told.prosody.predictions is None
-    assert told.prosody.warning == "This device has no model for prosody."
+    assert told.prosody.warning == "No speech detected."
     assert [p.text for p in text.language.predictions] == ["How are you?"]
+
+
+def test_the_client_is_told_how_turns_were_spoken(server: Server, speech: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    path = tmp_path / "speech.wav"
+    hume_client = HumeClient(api_key="token", environment=environment(server))
+    with hume_client.expression_measurement.stream.connect() as connection:
+        path.write_bytes(wav(speech[: 16_000 * 3]))
+        answers = [connection.send_file(path, config=Config(prosody={})).prosody for _ in range(3)]
+    assert all(answer.predictions for answer in answers), answers
+    turns = [turn for answer in answers for turn in answer.predictions]
+    assert all(0.0 <= turn.time.begin < turn.time.end <= 3.0 for turn in turns)
+    assert all(turn.emotions == [] for turn in turns)
+    assert all(65.0 <= turn.voice["pitch_hz"] <= 600.0 for turn in turns)
+    assert "arousal" not in turns[0].voice
+    assert -1.0 <= turns[-1].voice["arousal"] <= 1.0, "the habit is learnt from payload to payload"
+    assert all("no emotions" in answer.warning for answer in answers)
 
 
 # ---------------------------------------------------------------------- options
@@ -195,7 +222,7 @@ def test_a_picture_asked_for_face_and_burst_has_its_face(ask: Ask, astronaut: Pa
     assert len(told["face"]["predictions"]) == 1
     assert told["burst"]["code"] == "E0202"
     assert "no sound" in told["burst"]["warning"]
-    assert told["prosody"]["code"] == told["language"]["code"] == "E0102"
+    assert (told["prosody"]["code"], told["language"]["code"]) == ("E0202", "E0102")
     assert "error" not in told
 
 

@@ -1,0 +1,1 @@
+"""Training and evaluation of the voice analyzer: EMO-DB and EmoGator by speaker, as microphones would record them."""
