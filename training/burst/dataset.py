@@ -25,7 +25,14 @@ Array = npt.NDArray[np.float32]
 
 SHARE: Mapping[str, float] = {**dict.fromkeys(LABELS, 0.075), "speech": 0.25, "background": 0.2}
 """How often a class is drawn, relative to the others."""
-REAL_SHARE: Mapping[str, float] = {"cough": 0.3, "crying": 0.2, "sneeze": 0.3, "speech": 0.5, "background": 0.7}
+REAL_SHARE: Mapping[str, float] = {
+    **dict.fromkeys(("laughter", "sigh", "gasp", "groan"), 0.4),
+    **dict.fromkeys(("cough", "sneeze"), 0.3),
+    "scream": 0.25,
+    "crying": 0.35,
+    "speech": 0.5,
+    "background": 0.7,
+}
 """How much of it is drawn from recordings, where there are any: not more, lest what is recorded be taken for them."""
 TEACHER_REAL_SHARE: Mapping[str, float] = {**REAL_SHARE, "cough": 0.5, "crying": 0.4, "sneeze": 0.5}
 """The same for the teacher: YAMNet knows recordings of everything, so these are not taken for their label."""

@@ -30,7 +30,7 @@ from typing import IO, Literal
 
 from training.burst import recordings
 
-Half = Literal["seen", "blind", "train"]
+Half = Literal["seen", "blind", "train", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,10 @@ NO_PERSONS = (
     "evil_dragon", "genie", "ghost_armor", "golem", "horseman", "machine", "mummy", "orni", "pig", "sheep", "warrior",
 )  # fmt: skip
 """Of MegaGlest: animals, machines and spirits, and who may be one of them by the name of the file."""
+
+SUFFIXES = tuple(sorted(recordings.SUFFIXES))
+BURSTS = ("*augh*", "*cough*", "*sneeze*", "*scream*", "*cry*", "*groan*", "*sigh*")
+"""Names of what may be a burst."""
 
 SOURCES = (
     # GFDL-1.3 and GPL-2+: what the project called its voice actors before
@@ -171,6 +175,17 @@ SOURCES = (
     Source("train", "other", "flare-game", ("/soundfx/*.ogg",), ("/npcs/*", "male_die.ogg", "male_hit.ogg")),
     Source("train", "other", "supertuxkart-data", ("/data/sfx/*.ogg", "/data/sfx/*.wav"), NOT_TAKEN),
     Source("train", "other", "unknown-horizons", ("/audio/sounds/*.ogg",)),
+    # CC-BY-SA, GPL and public domain: music and effects, as background
+    *(
+        Source("train", "background", package, SUFFIXES, BURSTS)
+        for package in ("supertux-data", "colobot-common-sounds", "lincity-ng-data", "pingus-data")
+    ),
+    Source("train", "background", "tuxpaint-stamps-default", SUFFIXES, ("_desc_*", *BURSTS)),
+    # CC0, CC-BY-SA, GPL: effects for hours without a burst (training.burst.hours)
+    *(
+        Source("test", "effects", package, SUFFIXES, BURSTS)
+        for package in ("sonic-pi-samples", "lomiri-sounds", "oxygen-sounds", "freedroidrpg-data", "minetest-data")
+    ),
     # GPL-2 and others: music; CC-BY-SA-3.0 and GPL-3
     Source("seen", "background", "wesnoth-1.16-music", (".ogg",), every=4),
     Source("seen", "background", "widelands-data", ("/music/*.ogg",), every=4),
