@@ -12,12 +12,23 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar, Literal
 
-from edge_agent.api import EVERY_FRAME, MIN_SIDE, Event, PluginError, Session, UtteranceRow, VisionReport
+from edge_agent.api import (
+    EVERY_FRAME,
+    MIN_SIDE,
+    AudioReport,
+    Event,
+    Observation,
+    PluginError,
+    Session,
+    UtteranceRow,
+    VisionReport,
+)
 from edge_agent.batch.artifacts import BURST_NAMES, emotions
 from edge_agent.batch.jobs import BatchRequest, FaceOptions, SpeechOptions, TranscriptionOptions
 from edge_agent.batch.wording import Reading, probabilities, undecided, word_emotions
 from edge_agent.domain.event import BURST
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.domain.observation import VOICE
 from edge_agent.domain.speech import Granularity
 
 FPS = 3.0
@@ -244,6 +255,52 @@ class LanguageFinder(Finder):
         self._session.close()
 
 
+class ProsodyFinder(Finder):
+    """How turns of speech sound, where the plugin ``voice`` is installed: what it measures, and no emotions."""
+
+    name = "prosody"
+    media = frozenset[Medium]({"sound"})
+    needs = ("voice",)
+    nothing = "there is no sound in this file"
+
+    def __init__(self, setting: Setting) -> None:
+        self._session = setting.open("voice")
+        self._asked = bool(setting.request.asked)
+        self._turns: list[Observation] = []
+        self._end = 0.0
+
+    def take(self, item: Frame | AudioBlock | str) -> None:
+        """Listen to a block."""
+        if not isinstance(item, AudioBlock):
+            return
+        self._end = item.time + len(item.samples) / AUDIO_RATE
+        with suppress(ValueError):  # a block that overlaps what was heard already
+            self._hear(self._session.sound(item.samples, AUDIO_RATE, item.time))
+        self._session.take()
+
+    def _hear(self, reports: Sequence[AudioReport]) -> None:
+        self._turns += [o for report in reports for o in report.observations if o.name == VOICE]
+
+    def warnings(self) -> list[str]:
+        """What is not done here."""
+        return ["this device measures how a voice sounds ('voice') and no emotions"] if self._asked else []
+
+    def finish(self) -> dict[str, Any]:
+        """The turns in order."""
+        self._hear(self._session.flush())
+        predictions: list[dict[str, Any]] = []
+        for turn in self._turns:
+            end = min(self._end, turn.time + turn.values.get("turn_seconds", turn.values.get("seconds", 0.0)))
+            time = {"begin": round(turn.time, 3), "end": round(end, 3)}
+            unknown = dict.fromkeys(("text", "confidence", "speaker_confidence"))
+            predictions.append({"time": time, **unknown, "emotions": [], "voice": dict(turn.values)})
+        return _grouped({"unknown": predictions} if predictions else {})
+
+    def close(self) -> None:
+        """Free the models."""
+        self._session.close()
+
+
 _GRANULARITY: Mapping[str | None, Granularity] = {"utterance": "paragraph", "conversational_turn": "paragraph"}
 """Hume's names of the parts of a text; words are not judged one by one, but in their sentence."""
 
@@ -253,7 +310,12 @@ def _words(text: str, position: Mapping[str, int], named: Any, others: Any) -> d
     return {"text": text, "position": position, **unknown, "emotions": named, "others": others}
 
 
-FINDERS: Mapping[str, type[Finder]] = {"face": FaceFinder, "burst": BurstFinder, "language": LanguageFinder}
+FINDERS: Mapping[str, type[Finder]] = {
+    "face": FaceFinder,
+    "burst": BurstFinder,
+    "language": LanguageFinder,
+    "prosody": ProsodyFinder,
+}
 """The models of this device, by Hume's names."""
 
 
