@@ -127,7 +127,7 @@ def heard(label: str, **scores: float) -> Heard:
 def test_figures_of_a_known_outcome() -> None:
     outcome = [
         heard("cough", cough=0.9),
-        heard("cough", sneeze=0.4, cough=0.3),
+        heard("cough", sneeze=0.3, cough=0.25),
         heard("sneeze", sneeze=0.9),
         heard("speech", laughter=0.95),
         heard("speech"),
