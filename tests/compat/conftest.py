@@ -1,4 +1,4 @@
-"""One running agent for all documented lines of the services that it replaces.
+"""One running agent for the documented lines of a service that it replaces.
 
 ``shell`` runs the line of a test's ``documented`` mark; see :mod:`tests.support.compat` for the form of these marks.
 The agent is the installed command with the demo camera and microphone, and the models of this machine.
@@ -23,7 +23,7 @@ DEMO = {"camera": 'source = "demo"', "microphone": 'source = "none"', "mqtt": "e
 """Tables of its config besides ``device`` and ``web``."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # for the whole session, one in every worker would take CPU time from all other tests
 def compat_agent(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebAgent]:
     """The agent."""
     with running(cli, tmp_path_factory.mktemp("compat"), **DEMO) as agent:
