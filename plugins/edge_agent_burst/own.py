@@ -58,7 +58,7 @@ POLICIES: Mapping[Label, LabelPolicy] = {
     "sigh": LabelPolicy(on=0.4, off=0.24, agree=4, among=5, longest=5.0),
     "gasp": LabelPolicy(on=0.4, off=0.24, agree=3, among=4, longest=5.0),
     "groan": LabelPolicy(on=0.45, off=0.27, agree=4, among=5, longest=10.0),
-    "cough": LabelPolicy(on=0.35, off=0.21, agree=3, among=4, longest=10.0),
+    "cough": LabelPolicy(on=0.5, off=0.3, agree=3, among=4, longest=10.0),
     "throat_clearing": LabelPolicy(on=0.45, off=0.27, agree=3, among=4, longest=5.0),
     "sneeze": LabelPolicy(on=0.35, off=0.21, agree=3, among=4, longest=5.0),
 }

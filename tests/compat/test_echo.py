@@ -166,7 +166,9 @@ def test_environment(cli: Cli, tmp_path: Path, request: pytest.FixtureRequest) -
     agent.start()
     try:
         wait_for(agent.answers, "the web side")
-        status = agent.http(Authorization=f"Bearer {agent.token}").get("/api/v1/status").json()
+        http = agent.http(Authorization=f"Bearer {agent.token}")
+        status: dict[str, Any] = {}
+        wait_for(lambda: status.update(http.get("/api/v1/status").json()) or status["state"], "the first state")
         assert status["info"]["window_s"] == 30
         assert status["state"]["camera"] == "missing", "camera 0 is not there, and the config's none is overruled"
         with ExitStack() as stack:

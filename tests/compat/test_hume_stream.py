@@ -15,7 +15,7 @@ import time
 from base64 import b64encode
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean, median, quantiles
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -97,8 +97,10 @@ def test_a_wrong_key_is_told_as_such(told: dict[str, Any]) -> None:
 
 @pytest.mark.documented("Hume stream", "many clients in parallel")
 def test_sixteen_clients_are_served_alike(shell: Shell) -> None:
-    """From the first answer on, in which models are loaded: every client within 20 % of the mean, p95 at most twice the
-    median. Half of them wait for each answer, half have four pictures on the way."""
+    """From the first answer on, in which models are loaded: every client gets within 20 % of the mean of answers.
+
+    Half of them wait for each answer, half have four pictures on the way. ``benchmarks/web_sockets.py`` has the tail.
+    """
     picture = (shell.folder / "face.jpg").read_bytes()
     message = json.dumps({"data": b64encode(picture).decode(), "models": {"face": {}}})
     address = shell.here("ws://localhost:8000/v0/stream/models")
@@ -125,5 +127,3 @@ def test_sixteen_clients_are_served_alike(shell: Shell) -> None:
     counts = [len(one) for one in waits]
     assert min(counts) >= 0.8 * mean(counts) - 1, counts
     assert max(counts) <= 1.2 * mean(counts) + 1, counts
-    every = [wait for one in waits for wait in one]
-    assert quantiles(every, n=20)[18] <= 2 * median(every)

@@ -337,7 +337,7 @@ def test_a_missing_model_is_a_warning_even_alone(ask: Ask) -> None:
         ({"models": {"face": {}}, "payload_id": "p"}, "E0101", "data: missing"),
         ({"data": 7, "models": {"face": {}}}, "E0101", "data"),
         ({"data": "", "models": {"face": {"fps_pred": -1}}}, "E0101", "models.face.fps_pred"),
-        ({"data": "", "models": {}}, "E0101", "ask for face, burst or language"),
+        ({"data": "", "models": {}}, "E0101", "ask for face, burst, prosody or language"),
         ({"data": "hello", "raw_text": True, "models": {"face": {}}}, "E0102", "face: there is no picture"),
         ({"data": "no base64!", "models": {"face": {}}}, "E0201", "base64"),
         ({"data": b64(b"plain text, no media"), "models": {"face": {}}}, "E0200", "known format"),

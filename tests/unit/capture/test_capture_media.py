@@ -15,6 +15,7 @@ import pytest
 
 from edge_agent.capture import iter_media, read_media
 from edge_agent.capture.decode import decode_pictures
+from edge_agent.capture.timing import Meter
 from edge_agent.domain.errors import ConfigError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame, PixelFormat
 from tests.support.recordings import FPS, picture, tone, write
@@ -287,11 +288,14 @@ def test_24_picture_that_the_decoder_calls_corrupt_is_dropped_and_counted() -> N
     stream = SimpleNamespace(
         disposition=0, codec_context=codec, average_rate=Fraction(FPS), sample_aspect_ratio=Fraction(1)
     )
-    packets = [SimpleNamespace(decode=lambda number=number: [frame(number)]) for number in range(5)]
+    packets = [
+        SimpleNamespace(decode=lambda number=number: [frame(number)], size=1, dts=None, time_base=None)
+        for number in range(5)
+    ]
     container = SimpleNamespace(
         streams=SimpleNamespace(video=[stream]), start_time=0, demux=lambda _stream: iter(packets)
     )
-    assert [(p.index, p.time) for p in decode_pictures(container)] == [(1, 0.1), (3, 0.3), (4, 0.4)]
+    assert [(p.index, p.time) for p in decode_pictures(container, Meter(lambda: 0.0))] == [(1, 0.1), (3, 0.3), (4, 0.4)]
 
 
 def test_a_whole_recording(media: Path) -> None:
