@@ -100,18 +100,14 @@ def analyze(
     if any(path.suffix.lower() in SUFFIXES for path in files):
         _texts(files, form, text, settings)
         return
-    kinds = {Kind.SPEECH: True} if speech else None
-    rate = EVERY_FRAME if every_frame else fps
     for path in files:  # fail before a long run, not in the middle of it
         read_media(path)
     done: list[Analysis] = []
     failures: list[MediaError] = []
     try:
-        for path in files:
-            try:
-                found = _one(path, PipelineBuilder(text, settings, recorded=True, kinds=kinds), rate, speech=speech)
-            except MediaError as error:  # a damaged file does not discard the results of the others
-                failures.append(error)
+        for found in _each(files, text, settings, EVERY_FRAME if every_frame else fps, speech=speech):
+            if isinstance(found, MediaError):  # a damaged file does not discard the results of the others
+                failures.append(found)
                 continue
             done.append(found)
             if form is ResultFormat.JSONL:
@@ -123,6 +119,18 @@ def analyze(
             _deliver(done, form, html, settings.device.id, several=len(files) > 1)
     if failures:
         raise MediaError("\n".join(map(str, failures)))
+
+
+def _each(
+    files: list[Path], config: ConfigText, settings: Settings, rate: float, *, speech: bool
+) -> Iterator[Analysis | MediaError]:
+    """Analyse the files one by one, each with models of its own; a damaged one gives its error."""
+    kinds = {Kind.SPEECH: True} if speech else None
+    for path in files:
+        try:
+            yield _one(path, PipelineBuilder(config, settings, recorded=True, kinds=kinds), rate, speech=speech)
+        except MediaError as error:
+            yield error
 
 
 def _texts(files: list[Path], form: ResultFormat | None, config: ConfigText, settings: Settings) -> None:

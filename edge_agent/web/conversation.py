@@ -37,6 +37,10 @@ SESSION_MB = 7.0
 """Megabytes of the models of one connection (faces and emotions)."""
 
 
+class SwitchedOffError(EdgeAgentError):
+    """The config of this device switches off what a client asks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``idle_s``: a connection without a message for so long is closed; ``message``: most characters of a message;
@@ -152,6 +156,8 @@ class Conversation:
             await self._converse(socket, talker)
         except WebSocketDisconnect:
             pass  # the client has what it wanted
+        except SwitchedOffError as error:
+            await socket.close(BROKEN, str(error))
         except EdgeAgentError as error:
             log.warning("web socket: %s", error)
             await socket.close(BROKEN, "the models of this device cannot be used; see its log")

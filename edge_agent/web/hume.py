@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from edge_agent.domain.observation import VOICE
 from edge_agent.web import hume_messages as messages
 from edge_agent.web import words
 from edge_agent.web.body import in_memory, too_large
-from edge_agent.web.conversation import Conversation, Limits
+from edge_agent.web.conversation import Conversation, Limits, SwitchedOffError
 from edge_agent.web.hume_messages import FaceModel, Models, Request, StreamError
 
 log = logging.getLogger(__name__)
@@ -157,6 +157,8 @@ class Stream:
     def _judge(self, text: str, options: words.LanguageModel) -> dict[str, Any]:
         try:
             readings = self._reader.read(text, options.cut)
+        except SwitchedOffError as error:
+            raise StreamError(messages.WRONG_MODEL, f"language: {error}") from error
         except ConfigError as error:
             raise StreamError(messages.WRONG_MODEL, "This device has no model for language.") from error
         found, undecided = words.predictions(readings), why_undecided(readings)
@@ -185,10 +187,16 @@ class Stream:
         ]
         return told | ({"warning": f"{'; '.join(notes)}.", "code": messages.WRONG_MODEL} if found and notes else {})
 
+    def _opened(self, analyzers: Sequence[str], **options: Any) -> Session:
+        try:
+            return self._open(analyzers, **options)
+        except SwitchedOffError as error:
+            raise StreamError(messages.WRONG_MODEL, str(error)) from error
+
     def _look(self, frame: Frame, since: float) -> VisionReport | None:
         """Look at a picture that comes ``since`` seconds after the last one."""
         if self._faces is None:
-            self._faces = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True)
+            self._faces = self._opened(["face", "emotion"], fps=EVERY_FRAME, stills=True)
         self._last = self._last + since if since > 0 else max(self._now() - self._started, self._last + _STEP_S)
         report = self._faces.frame(frame.data, self._last)
         self._faces.take()
@@ -201,7 +209,7 @@ class Stream:
         context = self._heard[len(self._heard) - max(0, min(wanted - len(heard), len(self._heard))) :]
         samples = np.concatenate([context, heard])
         self._heard = samples[max(0, len(samples) - wanted) :] if wanted else samples[:0]
-        with self._open(["burst"]) as session:  # a session of its own, so that bursts are complete and immediate
+        with self._opened(["burst"]) as session:  # a session of its own, so that bursts are complete and immediate
             session.sound(samples, AUDIO_RATE)
             events = session.finish().events
         found = messages.bursts(events, len(context) / AUDIO_RATE)
@@ -213,7 +221,7 @@ class Stream:
             raise StreamError(messages.NO_AUDIO, "prosody: there is no sound in this media.")
         if self._voices is None:
             try:
-                self._voices = self._open(["voice"])
+                self._voices = self._opened(["voice"])
             except ConfigError as error:
                 raise StreamError(messages.WRONG_MODEL, "This device has no model for prosody.") from error
         begin = self._spoken

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from edge_agent.settings import Settings
 from edge_agent.settings.web import TOKEN, TOKEN_FILE, WANTED
 from edge_agent.web import batch, dashboard, echo, hume, live, upload, words
 from edge_agent.web.body import ProblemError, on_departure, on_failure, on_http_error, on_invalid, on_problem
-from edge_agent.web.conversation import Connections, Limits
+from edge_agent.web.conversation import Connections, Limits, SwitchedOffError
 from edge_agent.web.guard import FREE, LOOPBACK, Guard, Rules
 from edge_agent.web.live import Hub
 from edge_agent.web.views import LiveApi, describe
@@ -82,6 +82,21 @@ def live_api(agent: Live, handlers: CommandHandlers) -> Application:
     return app
 
 
+def within_config(open_session: Callable[..., Session], settings: Settings) -> Callable[..., Session]:
+    """Return ``open_session`` without the analyzers that the config switches off: no client may switch them on.
+
+    The first analyzer of a session is the one that the others depend on; without it, opening raises SwitchedOffError.
+    """
+    off = frozenset(name for name, table in settings.analyzers.items() if table.get("enabled") is False)
+
+    def opened(analyzers: Sequence[str], **options: Any) -> Session:
+        if analyzers[0] in off:
+            raise SwitchedOffError(f"analyzers.{analyzers[0]}.enabled = false in the config of this device")
+        return open_session([name for name in analyzers if name not in off], **options)
+
+    return opened
+
+
 def make_app(
     agent: Live,
     handlers: CommandHandlers,
@@ -92,6 +107,7 @@ def make_app(
     """Return the application over ``agent`` and the ``hub`` of its event bus; ``handlers`` performs commands,
     ``open_session`` analyses what is uploaded."""
     app = live_api(agent, handlers)
+    open_session = within_config(open_session, agent.settings)
     limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
     reader, transcriber = words.Reader(open_session), words.Transcriber(open_session)
     app.router.routes += [

@@ -30,6 +30,7 @@ from edge_agent.api import Analysis, EdgeAgentError, MediaError, Report, Session
 from edge_agent.capture import read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
 from edge_agent.web.body import ProblemError, in_memory, too_large
+from edge_agent.web.conversation import SwitchedOffError
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,8 @@ class _Uploads:
             return ProblemError(503, "The agent stops, or begins anew; try again.", {"Retry-After": "5"}).response()
         except ProblemError as problem:
             return problem.response()
+        except SwitchedOffError as error:
+            return ProblemError(503, f"{error}.").response()
         except EdgeAgentError as error:
             log.warning("upload: %s", error)
             return ProblemError(503, "The models of this device cannot be used; see its log.").response()

@@ -17,17 +17,13 @@ from hume.expression_measurement.batch.types import Face, InferenceBaseRequest, 
 
 from edge_agent.batch.artifacts import EMOTION_NAMES
 from edge_agent.models import ModelStore
-from tests.support.batch import Service, face_of, write_astronaut, write_film
+from tests.support.batch import Service, face_of, serving, write_astronaut, write_film
 
 
 @pytest.fixture(scope="module")
 def service(model_store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGE_AGENT__MODELS__DIR", str(model_store.directory))
-        patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
-        running = Service(tmp_path_factory.mktemp("batch") / "queue")
+    with serving(tmp_path_factory.mktemp("batch") / "queue", model_store) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

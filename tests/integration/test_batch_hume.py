@@ -22,18 +22,14 @@ from edge_agent.batch.worker import Worker
 from edge_agent.models import ModelStore
 from edge_agent.settings import BatchSettings
 from edge_agent.web import batch
-from tests.support.batch import LIMITS, Service, face_of, write_astronaut, write_film
+from tests.support.batch import LIMITS, Service, face_of, serving, write_astronaut, write_film
 from tests.support.web import Server
 
 
 @pytest.fixture(scope="module")
 def service(model_store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGE_AGENT__MODELS__DIR", str(model_store.directory))
-        patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
-        running = Service(tmp_path_factory.mktemp("batch") / "queue")
+    with serving(tmp_path_factory.mktemp("batch") / "queue", model_store) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

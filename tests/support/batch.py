@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hume import AsyncHumeClient, HumeClient
 from hume.environment import HumeClientEnvironment
 from PIL import Image
@@ -14,6 +17,7 @@ from skimage import data as pictures
 from edge_agent.batch.analysis import Analyser
 from edge_agent.batch.queue import LocalQueue
 from edge_agent.batch.worker import Worker
+from edge_agent.models import ModelStore
 from edge_agent.settings import BatchSettings
 from edge_agent.web import batch
 from tests.support.recordings import write
@@ -49,6 +53,17 @@ def write_astronaut(path: Path) -> Path:
     """A smiling face at about (224, 113) of 512 x 512."""
     Image.fromarray(pictures.astronaut()).save(path)
     return path
+
+
+@contextmanager
+def serving(folder: Path, models: ModelStore) -> Iterator[Service]:
+    """A service over the queue in ``folder``, with the models of ``models``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_AGENT__MODELS__DIR", str(models.directory))
+        patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
+        running = Service(folder)
+        yield running
+        running.close()
 
 
 def write_film(path: Path) -> Path:
