@@ -139,6 +139,7 @@ def test_an_event_fires_once_and_never_from_a_replay(house: House) -> None:
     ha = house.assistant
     with Subscriber(house.broker.port, "edge-agent/kiosk-1/event/arrival") as heard:
         before = len(ha.ask("events"))
+        ha.wait_state("switch.kiosk_1_camera", "on")
         ha.call("switch.turn_off", "switch.kiosk_1_camera")
         ha.wait_state("switch.kiosk_1_camera", "off")
         ha.call("switch.turn_on", "switch.kiosk_1_camera")
@@ -146,7 +147,12 @@ def test_an_event_fires_once_and_never_from_a_replay(house: House) -> None:
         sent = heard.wait_for("edge-agent/kiosk-1/event/arrival").json
         ha.wait_state("binary_sensor.kiosk_1_occupancy", "on", within=1)  # not with the end of the window
         fired = [event for event in ha.ask("events")[before:] if event["entity"] == "event.kiosk_1_arrival"]
-        assert [(e["event_type"], e["label"], e["start"]) for e in fired] == [("arrival", "person", sent["start"])]
+        # There may be more arrivals than one: that of the agent's start, or of a person lost for a moment.
+        arrivals = [message.json["start"] for message in heard.messages]
+        starts = [event["start"] for event in fired]
+        assert {(event["event_type"], event["label"]) for event in fired} == {("arrival", "person")}
+        assert len(starts) == len(set(starts)), "one fired twice"
+        assert set(starts) <= set(arrivals)
         count = len(ha.ask("events"))
         heard.publish("edge-agent/kiosk-1/backfill/event", json.dumps(sent | {"replayed": True, "seq": 999_999}))
         heard.publish("edge-agent/kiosk-1/event/burst", json.dumps(sent | {"kind": "burst", "label": "cough"}))

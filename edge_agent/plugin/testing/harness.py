@@ -125,24 +125,26 @@ def watched() -> Iterator[list[str]]:
     deeds: list[str] = []
     here = threading.get_ident()
 
+    def note(deed: str) -> None:
+        if threading.get_ident() == here:
+            deeds.append(deed)
+
     def listen(event: str, arguments: tuple[Any, ...]) -> None:
-        if threading.get_ident() != here:
-            return
         if event in _NETWORK:
-            deeds.append("uses the network")
+            note("uses the network")
         elif event in _PROCESS:
-            deeds.append("starts another program")
+            note("starts another program")
         elif event == "open" and _writes(arguments[0], arguments[2]):
-            deeds.append(f"writes the file {arguments[0]}")
+            note(f"writes the file {arguments[0]}")
 
     start, sleep = threading.Thread.start, time.sleep
 
     def started(thread: threading.Thread) -> None:
-        deeds.append(f"starts a thread ({thread.name})")
+        note(f"starts a thread ({thread.name})")
         start(thread)
 
     def slept(seconds: float) -> None:
-        deeds.append(f"sleeps for {seconds} s")
+        note(f"sleeps for {seconds} s")
         sleep(seconds)
 
     listeners = _audit()

@@ -35,6 +35,7 @@ from edge_agent.plugin.spec import (
     TextAnalyzer,
 )
 from edge_agent.plugin.testing import CHECKS, ContractError, Subject, check_analyzer
+from edge_agent.plugin.testing.harness import watched
 
 RULES = {check.__name__.removeprefix("check_"): check for check in CHECKS}
 
@@ -445,3 +446,21 @@ def test_broken_rules_of_words_are_found(
     install, rule: str, message: str, make: Callable[[], object], kind: Kind
 ) -> None:
     broken(rule, message, subject(make, kind))
+
+
+def test_what_other_threads_do_meanwhile_is_not_held_against_an_analyzer() -> None:
+    begin, end = threading.Event(), threading.Event()
+
+    def other() -> None:
+        begin.wait(10)
+        time.sleep(0.001)
+        end.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with watched() as deeds:
+        begin.set()
+        assert end.wait(10)
+        time.sleep(0)
+    thread.join()
+    assert deeds == ["sleeps for 0 s"]
