@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "Check, show and write the config file.",
     "outbox": "Show, export and delete messages that wait for delivery.",
     "batch": "Queue recordings, and fetch what was found in them.",
+    "custom": "Train, try and delete models of your own.",
 }
 """Help of each command. Its module is ``edge_agent.cli.<command>``: the group ``app`` or the function of that name."""
 

@@ -1,0 +1,1 @@
+"""Custom models: classifiers and regressions that the operator trains on labelled recordings or texts."""
