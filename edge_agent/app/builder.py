@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -21,11 +22,13 @@ from edge_agent.plugin.manager import PluginManager, Status
 from edge_agent.plugin.running import ActiveAnalyzer, Use
 from edge_agent.plugin.spec import (
     AnalyzerContext,
+    AnalyzerSpec,
     AudioSource,
     Kind,
     Sink,
     SinkSpec,
     SourceSpec,
+    TextAnalyzer,
     VideoSource,
 )
 from edge_agent.runtime.machine import machine_probe
@@ -46,6 +49,11 @@ Pull = Callable[[ModelStore, Sequence[str]], object]
 def pull_quietly(store: ModelStore, names: Sequence[str]) -> None:
     """Fetch without showing progress."""
     store.pull(names)
+
+
+def custom_folder(settings: Settings) -> Path:
+    """Folder of the custom models of this device."""
+    return settings.device.state_dir / "custom"
 
 
 class PipelineBuilder:
@@ -71,8 +79,23 @@ class PipelineBuilder:
         self.plugins = PluginManager(
             settings.plugins.allow, settings.analyzers, config.describe, recorded=recorded, only=only, kinds=kinds
         )
-        self.plugins.discover()
+        self.plugins.discover(custom=self._custom())
         self._active: list[ActiveAnalyzer] = []
+
+    def _custom(self) -> Iterable[AnalyzerSpec]:
+        folder = custom_folder(self.settings)
+        if not folder.is_dir():
+            return ()
+        from edge_agent.custom.embedding import analyzer_specs
+        from edge_agent.custom.store import CustomStore
+
+        return analyzer_specs(CustomStore(folder), self._language)
+
+    def _language(self, context: AnalyzerContext) -> TextAnalyzer:
+        made = self.plugins.make("language", context)
+        if not isinstance(made, TextAnalyzer):
+            raise PluginError("the analyzer 'language' does not read text")
+        return made
 
     def pull_missing(self, pull: Pull = pull_quietly) -> None:
         """Fetch models of the enabled analyzers if ``models.auto_pull`` allows; a failure disables that analyzer."""

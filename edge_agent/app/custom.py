@@ -13,9 +13,9 @@ import numpy as np
 
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.tracking import Tracker, TrackingRules
-from edge_agent.app.builder import Pull, PipelineBuilder, pull_quietly
+from edge_agent.app.builder import PipelineBuilder, Pull, custom_folder, pull_quietly
 from edge_agent.capture.media import iter_blocks, iter_frames
-from edge_agent.custom.embedding import FACE_MODEL, FaceEmbedding, check_use, sound_windows, words_vector
+from edge_agent.custom.embedding import MIN_FACE_PX, FaceEmbedding, check_use, sound_windows, words_vector
 from edge_agent.custom.examples import Example, ExampleSet, Medium, Task, medium_of, read_examples
 from edge_agent.custom.store import CustomModel, CustomStore, Vectors, check_name
 from edge_agent.custom.training import require_scikit_learn, train
@@ -73,9 +73,8 @@ class Extractor:
             text = example.text if example.path is None else _read(example.path)
             found = words_vector(text, self._builder.read(text))
         if not len(found):
-            missing = (
-                f"no face of at least 28 pixels ({FACE_MODEL})" if self._faces else "only silence or too little sound"
-            )
+            face = f"no face at least {MIN_FACE_PX} pixels wide"
+            missing = face if self._faces else "only silence, or less than 0.2 s of sound"
             raise MediaError(f"{example.place}: {missing}: leave it out")
         return found
 
@@ -99,7 +98,7 @@ class Extractor:
 
 def custom_store(settings: Settings) -> CustomStore:
     """The custom models of this device."""
-    return CustomStore(settings.device.state_dir / "custom")
+    return CustomStore(custom_folder(settings))
 
 
 def train_files(

@@ -1,4 +1,4 @@
-"""Vectors of faces, sounds and words for custom models, and the analyzers that judge live faces and sounds by them.
+"""Vectors of faces, sounds and words for custom models, and the analyzers ``custom:NAME`` that judge live ones by them.
 
 Training and live use share this code. A change of what a vector means needs a new name in :data:`NAMES`, so that models
 trained before it are refused instead of answering wrongly.
@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, field_validator
 
 from edge_agent.custom.examples import Medium
-from edge_agent.custom.store import CustomModel, Vectors
-from edge_agent.domain.errors import ModelError
+from edge_agent.custom.store import CustomModel, CustomStore, Vectors
+from edge_agent.domain.errors import EdgeAgentError, ModelError
 from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
 from edge_agent.domain.observation import LANGUAGE, LANGUAGE_EMOTIONS, Observation
+from edge_agent.domain.speech import Utterance
 from edge_agent.models import TfliteModel
-from edge_agent.plugin.spec import AnalyzerContext, AudioAnalyzer, FaceAnalyzer
+from edge_agent.plugin.spec import (
+    Analyzer,
+    AnalyzerContext,
+    AnalyzerSettings,
+    AnalyzerSpec,
+    AudioAnalyzer,
+    FaceAnalyzer,
+    Isolation,
+    Kind,
+    TextAnalyzer,
+)
 
 NAMES: Mapping[Medium, str] = {"face": "face-1", "sound": "logmel-1", "words": "words-1"}
 """Names of the embeddings in use."""
@@ -138,7 +152,7 @@ def words_vector(text: str, observations: Sequence[Observation]) -> Vectors:
     p = np.clip(p, 1e-3, 1 - 1e-3)
     tokens = _TOKEN.findall(text.casefold())
     counts = np.zeros(_BUCKETS)
-    for term in [*tokens, *(f"{a} {b}" for a, b in zip(tokens, tokens[1:], strict=False))]:
+    for term in [*tokens, *(f"{a} {b}" for a, b in pairwise(tokens))]:
         counts[zlib.crc32(term.encode("utf-8", "surrogatepass")) % _BUCKETS] += 1.0
     counts = np.sqrt(counts / max(1.0, counts.sum()))
     return np.concatenate([np.log(p / (1 - p)), counts]).astype(np.float32)[None]
@@ -206,3 +220,70 @@ class CustomSounds(AudioAnalyzer):
     def forget(self) -> None:
         """Forget the sound."""
         self._kept = np.zeros(0, np.float32)
+
+
+class CustomWords(TextAnalyzer):
+    """Judge each utterance by a custom model; ``language``, which reads emotions in words, is closed with it."""
+
+    def __init__(self, model: CustomModel, language: TextAnalyzer) -> None:
+        self._model = check_use(model)
+        self._language = language
+
+    def analyze(self, utterance: Utterance) -> Sequence[Observation]:
+        """One observation ``custom:NAME``; none of an utterance without words."""
+        if not utterance.text.strip():
+            return ()
+        values = self._model.predict(words_vector(utterance.text, self._language.analyze(utterance)))
+        return (Observation(observation_name(self._model.about.name), values, utterance.start),)
+
+    def close(self) -> None:
+        """Close the analyzer of emotions."""
+        self._language.close()
+
+
+class CustomSettings(AnalyzerSettings):
+    """``[analyzers."custom:NAME"]``"""
+
+    enabled: bool = Field(default=False, description="Whether this custom model judges what is seen or heard live.")
+
+    @field_validator("isolation")
+    @classmethod
+    def _not_apart(cls, isolation: Isolation | None) -> Isolation | None:
+        if isolation == "process":
+            raise ValueError("a custom model runs in the agent's own process: leave it out")
+        return isolation
+
+
+Language = Callable[[AnalyzerContext], TextAnalyzer]
+"""Makes the analyzer ``language``; raises EdgeAgentError when there is none."""
+
+_KINDS: Mapping[Medium, Kind] = {"face": Kind.FACE, "sound": Kind.AUDIO, "words": Kind.TEXT}
+_MODELS: Mapping[Medium, tuple[str, ...]] = {"face": (FACE_MODEL,), "sound": (), "words": ("language",)}
+
+
+def analyzer_specs(store: CustomStore, language: Language) -> Iterable[AnalyzerSpec]:
+    """Describe an analyzer ``custom:NAME`` for the newest version of each model; of a damaged one, one that fails."""
+    for name in store.names():
+        try:
+            medium = store.load(name).about.medium
+            summary = f"custom model of {medium}: see 'edge-agent custom show {name}'"
+        except EdgeAgentError as error:
+            medium, summary = "sound", str(error)
+        models = _MODELS[medium]
+        yield AnalyzerSpec(
+            name=observation_name(name),
+            kind=_KINDS[medium],
+            summary=summary,
+            factory=partial(_make, store, name, language),
+            settings=CustomSettings,
+            models=lambda _settings, models=models: models,  # type: ignore[misc]
+        )
+
+
+def _make(
+    store: CustomStore, name: str, language: Language, _settings: CustomSettings, context: AnalyzerContext
+) -> Analyzer:
+    model = store.load(name)
+    if model.about.medium == "face":
+        return CustomFaces(model, context)
+    return CustomSounds(model) if model.about.medium == "sound" else CustomWords(model, language(context))

@@ -78,8 +78,9 @@ def read_examples(
 ) -> ExampleSet:
     """Read and check the examples at ``path``, a folder or a table.
 
-    ``medium``: what to train on where files hold both, such as the sound of films. ``task``: None decides by the labels:
-    six or more different numbers are a regression. ``accept_labels``: labels that look like typing errors are meant.
+    ``medium``: what to train on where files hold both, such as the sound of films. ``task``: None decides by the
+    labels: six or more different numbers are a regression. ``accept_labels``: labels that look like typing errors are
+    meant.
 
     Raises:
         ConfigError: too few examples, doubtful labels, mixed media, or no such layout; says what to do.
@@ -184,7 +185,10 @@ def _medium(examples: Iterable[Example], wanted: Medium | None) -> Medium:
     """Find the one medium of all ``examples``. Raises ConfigError when they are mixed."""
     first: tuple[Medium, Example] | None = None
     for example in examples:
-        medium, film = ("words", False) if example.path is None else medium_of(example.path)
+        medium: Medium = "words"
+        film = False
+        if example.path is not None:
+            medium, film = medium_of(example.path)
         if film and wanted == "sound":
             medium = "sound"
         if wanted is not None and medium != wanted:

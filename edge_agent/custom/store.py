@@ -1,7 +1,7 @@
 """Custom models at run time: a linear model in plain numpy, and the folder that holds their versions.
 
-A version is one file, ``NAME/0001.npz``, which is never overwritten: it appears whole or not at all, also when the power
-fails. Nothing in such a file is executed when it is read.
+A version is one file, ``NAME/0001.npz``, which is never overwritten: it appears whole or not at all, also when the
+power fails. Nothing in such a file is executed when it is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import secrets
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +183,6 @@ class CustomStore:
         Raises:
             ModelError: the folder cannot be written.
         """
-        from dataclasses import replace
-
         name = check_name(model.about.name)
         draft = self.folder / name / f".{secrets.token_hex(4)}.draft"
         version = max(self.versions(name), default=0)
@@ -204,8 +202,8 @@ class CustomStore:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise ModelError(
-                f"{self.folder}: cannot be written: {error.strerror}: free space, or set device.state_dir to a folder of "
-                "this user"
+                f"{self.folder}: cannot be written: {error.strerror}: free space, or set device.state_dir "
+                "to a folder of this user"
             ) from None
         return numbered
 

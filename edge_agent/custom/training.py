@@ -1,7 +1,7 @@
 """Train a custom model on vectors, and score it on sources that it was not trained on. Owns scikit-learn.
 
-Every source is left out once: the model that judges it has seen none of its examples, also not to choose how strongly it
-is regularised. scikit-learn is imported here only, and only to train.
+Every source is left out once: the model that judges it has seen none of its examples, also not to choose how strongly
+it is regularised. scikit-learn is imported here only, and only to train.
 """
 
 from __future__ import annotations

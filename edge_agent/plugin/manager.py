@@ -31,6 +31,7 @@ from edge_agent.plugin import spec as hookspecs
 from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
 from edge_agent.plugin.running import ActiveAnalyzer, check_shape, check_spec, reason, where
 from edge_agent.plugin.spec import (
+    Analyzer,
     AnalyzerContext,
     AnalyzerSettings,
     AnalyzerSpec,
@@ -128,6 +129,7 @@ class PluginManager:
         # By section and name: a plugin, an analyzer and a sink may share a name.
         self._reports: dict[tuple[str, str], PluginReport] = {}
         self._analyzers: dict[str, AnalyzerSpec] = {}
+        self._custom: set[str] = set()
         self._homes: dict[str, str] = {}
         self._settings: dict[str, AnalyzerSettings] = {}
         self._plain: dict[str, AnalyzerSettings] = {}
@@ -136,8 +138,15 @@ class PluginManager:
 
     # ------------------------------------------------------------------ discovery
 
-    def discover(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
-        """Import the allowed entry points, collect what they register and check the analyzers' settings."""
+    def discover(
+        self,
+        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+        custom: Iterable[AnalyzerSpec] = (),
+    ) -> None:
+        """Import the allowed entry points, collect what they register and check the analyzers' settings.
+
+        ``custom``: analyzers of models that were trained on this device. They run only where they are named.
+        """
         found, origin = _installed(importlib.metadata.entry_points, _stamp())
         if entry_points is not None:
             found, origin = tuple(entry_points), _Origins()
@@ -148,6 +157,9 @@ class PluginManager:
             self._consider(name, offers, " and ".join(origin(e) for e in offers))
         for name in sorted(self._allow.difference(names, "*")):
             self._report("plugin", name, Status.LOAD_ERROR, _not_installed(name, names))
+        for spec in custom:
+            self._custom.add(spec.name)
+            self._accept(spec, "custom", "")
         for name in self._tables:
             if name not in self._analyzers and ("plugin", name) not in self._reports:
                 self._report("analyzer", name, Status.CONFIG_ERROR, self._unknown_table(name))
@@ -229,7 +241,7 @@ class PluginManager:
         if self._only is not None:
             chosen = self._only.get(spec.name)
             table = {"enabled": False} if chosen is None else {**table, **chosen, "enabled": True}
-        if spec.kind in self._kinds:
+        if spec.kind in self._kinds and not (self._kinds[spec.kind] and spec.name in self._custom):
             table["enabled"] = self._kinds[spec.kind]
         try:
             settings = spec.settings.model_validate(table)
@@ -335,6 +347,16 @@ class PluginManager:
             active.close()
             return None
         return active
+
+    def make(self, name: str, context: AnalyzerContext) -> Analyzer:
+        """Make another analyzer ``name``, with the options of the config. The caller closes it.
+
+        Raises:
+            PluginError: no allowed plugin offers it.
+        """
+        if name not in self._settings:
+            raise PluginError(f"analyzer {name!r} is needed: add its plugin to plugins.allow")
+        return self._analyzers[name].factory(self._settings[name], context)
 
     def reports(self) -> list[PluginReport]:
         """Return the status of everything known, sorted by name."""
