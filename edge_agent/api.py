@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.app.builder import PipelineBuilder
+from edge_agent.app.custom import custom_store, train_files, try_file, try_text
 from edge_agent.app.offline import (
     DEFAULT_FPS,
     EVERY_FRAME,
@@ -38,7 +39,6 @@ from edge_agent.app.offline import (
     analyze,
     analyze_text,
 )
-from edge_agent.app.custom import custom_store, train_files, try_file, try_text
 from edge_agent.capture.sound import Mixer, Resampler, replace_bad, to_float
 from edge_agent.custom.examples import Medium, Task
 from edge_agent.custom.store import CustomModel
@@ -342,8 +342,8 @@ class Session:
 class CustomModels:
     """Models of your own: trained on labelled recordings or texts, tried, loaded and deleted.
 
-    ``config``: a config file, whose ``device.state_dir`` holds the models; None means the defaults. Live, in files and in
-    a :class:`Session`, the analyzer ``custom:NAME`` runs where it is named.
+    ``config``: a config file, whose ``device.state_dir`` holds the models; None means the defaults. Live, in files and
+    in a :class:`Session`, the analyzer ``custom:NAME`` runs where it is named.
     """
 
     def __init__(self, config: str | Path | None = None) -> None:

@@ -196,30 +196,37 @@ class CustomSounds(AudioAnalyzer):
 
     def __init__(self, model: CustomModel) -> None:
         self._model = check_use(model)
-        self._kept = np.zeros(0, np.float32)
+        self.forget()
 
     def analyze(self, block: AudioBlock) -> Sequence[Observation]:
         """Observations ``custom:NAME`` of the windows that this block completes."""
         if block.gap > 0:
-            self._kept = np.zeros(0, np.float32)
+            self.forget()
+        self._end = block.end
         self._kept = np.concatenate([self._kept, block.samples])
-        size, hop, found = round(WINDOW_S * AUDIO_RATE), round(HOP_S * AUDIO_RATE), []
+        size, hop = round(WINDOW_S * AUDIO_RATE), round(HOP_S * AUDIO_RATE)
+        found: list[Observation] = []
         while len(self._kept) >= size:
-            vectors = sound_windows(self._kept[:size])
+            found += self._judge(self._kept[:size])
             self._kept = self._kept[hop:]
-            if len(vectors):
-                values = self._model.predict(vectors)
-                found.append(Observation(observation_name(self._model.about.name), values, block.time))
+            self._whole = True
         return found
 
     def finish(self) -> Sequence[Observation]:
-        """Forget the sound; less than a window is not judged."""
-        self._kept = np.zeros(0, np.float32)
-        return ()
+        """Judge a sound that was shorter than a window, and forget it."""
+        found = () if self._whole else self._judge(self._kept)
+        self.forget()
+        return found
 
     def forget(self) -> None:
         """Forget the sound."""
-        self._kept = np.zeros(0, np.float32)
+        self._kept, self._whole, self._end = np.zeros(0, np.float32), False, 0.0
+
+    def _judge(self, samples: npt.NDArray[np.float32]) -> tuple[Observation, ...]:
+        vectors = sound_windows(samples)
+        if not len(vectors):
+            return ()
+        return (Observation(observation_name(self._model.about.name), self._model.predict(vectors), self._end),)
 
 
 class CustomWords(TextAnalyzer):

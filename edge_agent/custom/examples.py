@@ -88,11 +88,13 @@ def read_examples(
     """
     found = list(_folder(path) if path.is_dir() else _table(path))
     chosen = task or _task(found, path)
+    if chosen == "classification" and not accept_labels:
+        _refuse_typing_errors(found)  # first: copies with a mistyped label contradict each other
     found, warnings = _without_copies(found)
     kind = _medium(found, medium)
     if len(found) < LEAST:
         raise ConfigError(f"{path}: {len(found)} different examples: at least {LEAST} are needed")
-    warnings += _check_labels(found, accept_labels) if chosen == "classification" else _check_numbers(found)
+    warnings += _check_labels(found) if chosen == "classification" else _check_numbers(found)
     if not any(e.source for e in found):
         warnings.append(
             "no sources: the score is for other files, perhaps of the same people; use folders LABEL/SOURCE/FILE or a "
@@ -255,10 +257,8 @@ def _check_numbers(examples: Sequence[Example]) -> list[str]:
     return []
 
 
-def _check_labels(examples: Sequence[Example], accept: bool) -> list[str]:
+def _check_labels(examples: Sequence[Example]) -> list[str]:
     counts = Counter(example.label for example in examples)
-    if not accept:
-        _refuse_typing_errors(examples, counts)
     if not 2 <= len(counts) <= MOST_LABELS:
         raise ConfigError(
             f"{len(counts)} different labels: 2 to {MOST_LABELS} are needed; for numbers use a regression"
@@ -272,8 +272,9 @@ def _check_labels(examples: Sequence[Example], accept: bool) -> list[str]:
     return [f"{told}: the rare one counts more, but is known less well"] if most[1] > IMBALANCE * least[1] else []
 
 
-def _refuse_typing_errors(examples: Sequence[Example], counts: Counter[str]) -> None:
+def _refuse_typing_errors(examples: Sequence[Example]) -> None:
     """Refuse a rare label that is written almost like a frequent one, or differs only in case or spaces."""
+    counts = Counter(example.label for example in examples if number(example.label) is None)
     for label, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
         others = [other for other, more in counts.items() if other != label and (more, other) > (count, label)]
         alike = [other for other in others if _plain(other) == _plain(label)]
@@ -288,4 +289,4 @@ def _refuse_typing_errors(examples: Sequence[Example], counts: Counter[str]) -> 
 
 
 def _plain(label: str) -> str:
-    return "".join(character for character in label.casefold() if character.isalnum())
+    return "".join(character for character in label.casefold() if character not in " -_")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -336,9 +336,10 @@ class Settings(BaseSettings):
 
     @field_validator(*PLUGIN_TABLES)
     @classmethod
-    def _names(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _names(cls, tables: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        custom = r"|custom:[a-z][a-z0-9_-]{0,31}" if info.field_name == "analyzers" else ""
         for name in tables:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            if not re.fullmatch(rf"[a-z][a-z0-9_]*{custom}", name):
                 raise ValueError(f"{name!r} is not a plugin name: use lower-case letters, digits and _")
         return tables
 

@@ -1,0 +1,89 @@
+"""Store of custom models: versions, deletion, and files that are damaged or of another format."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.custom.store import KEPT, About, CustomModel, CustomStore, Scores
+from edge_agent.domain.errors import ConfigError, ModelError
+
+
+def made(name: str = "mood") -> CustomModel:
+    scores = Scores("balanced_accuracy", 0.9, 0.5, 0.8, True, "", 5, 40, {"accuracy": 0.9})
+    about = About(name, "words", "classification", "words-1", ("a", "b"), scores, "2026-01-01T00:00:00+00:00")
+    weights = np.array([[0, 1], [0, 2], [0, 3]], np.float32)
+    return CustomModel(about, np.zeros(3, np.float32), np.ones(3, np.float32), weights, np.zeros(2, np.float32))
+
+
+def test_what_is_stored_is_what_is_loaded(tmp_path: Path) -> None:
+    store = CustomStore(tmp_path)
+    stored = store.add(made())
+    loaded = store.load("mood")
+    assert loaded.about == stored.about
+    x = np.array([[0.1, 0.2, 0.3], [1, 0, -1]], np.float32)
+    assert loaded.predict(x) == made().predict(x)
+    assert sum(loaded.predict(x).values()) == pytest.approx(1)
+
+
+def test_versions_are_numbered_and_the_oldest_deleted(tmp_path: Path) -> None:
+    store = CustomStore(tmp_path)
+    for _ in range(KEPT + 2):
+        store.add(made())
+    assert store.versions("mood") == tuple(range(3, KEPT + 3))
+    assert store.load("mood").about.version == KEPT + 2
+    with pytest.raises(ConfigError, match="no version 1"):
+        store.load("mood", 1)
+    assert {path.suffix for path in (tmp_path / "mood").iterdir()} == {".npz"}
+
+
+def test_delete_and_unknown_names(tmp_path: Path) -> None:
+    store = CustomStore(tmp_path)
+    store.add(made())
+    with pytest.raises(ConfigError, match="did you mean 'mood'"):
+        store.delete("mod")
+    store.delete("mood")
+    assert store.names() == ()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="no custom model 'mood'"):
+        store.load("mood")
+
+
+@pytest.mark.parametrize("name", ["", "Mood", "../up", "a" * 33, "1st", "a.b"])
+def test_names_that_cannot_be_one(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="is no name"):
+        CustomStore(tmp_path).add(made(name))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"x" * 100, lambda b: b[10:]])
+def test_a_damaged_file_is_one_line(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    store = CustomStore(tmp_path)
+    store.add(made())
+    path = tmp_path / "mood" / "0001.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError, match="damaged"):
+        store.load("mood")
+
+
+def test_numbers_that_do_not_fit_and_formats_of_the_future(tmp_path: Path) -> None:
+    wrong = replace(made(), bias=np.zeros(3, np.float32)).to_bytes()
+    with pytest.raises(ModelError, match="do not fit together"):
+        CustomModel.from_bytes(wrong, "file")
+    with np.load(io.BytesIO(made().to_bytes())) as kept:
+        arrays = dict(kept)
+    told = json.loads(arrays["about"].tobytes()) | {"format": 99}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{**arrays, "about": np.frombuffer(json.dumps(told).encode(), np.uint8)})
+    with pytest.raises(ModelError, match="format 99"):
+        CustomModel.from_bytes(buffer.getvalue(), "file")
+
+
+def test_vectors_of_another_length_are_refused() -> None:
+    with pytest.raises(ModelError, match="train it again"):
+        made().predict(np.zeros((1, 4), np.float32))
