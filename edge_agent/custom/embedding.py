@@ -161,9 +161,22 @@ def words_vector(text: str, observations: Sequence[Observation]) -> Vectors:
 # ---------------------------------------------------------------------- live
 
 
-def observation_name(name: str) -> str:
-    """Name of the observations of a custom model."""
-    return f"custom:{name}"
+def terms(labels: Sequence[str]) -> tuple[str, ...]:
+    """Terms of an observation for ``labels``: lower-case letters, digits and _, all different."""
+    found: list[str] = []
+    for label in labels:
+        plain = re.sub(r"[^a-z0-9]+", "_", label.casefold()).strip("_") or "label"
+        plain = plain if plain[0].isalpha() else f"label_{plain}"
+        count = sum(other == plain or other.startswith(f"{plain}__") for other in found)
+        found.append(f"{plain}__{count + 1}" if count else plain)
+    return tuple(found)
+
+
+def _observation(model: CustomModel, vectors: Vectors, time: float, track: str | None = None) -> Observation:
+    values = model.predict(vectors)
+    return Observation(
+        f"custom:{model.about.name}", dict(zip(terms(tuple(values)), values.values(), strict=True)), time, track
+    )
 
 
 def check_use(model: CustomModel) -> CustomModel:
@@ -186,8 +199,7 @@ class CustomFaces(FaceAnalyzer):
         found = []
         for tracked in faces:
             if not tracked.coasting and (vector := self._embed(frame, tracked.face)) is not None:
-                values = self._model.predict(vector)
-                found.append(Observation(observation_name(self._model.about.name), values, frame.time, tracked.track))
+                found.append(_observation(self._model, vector, frame.time, tracked.track))
         return found
 
 
@@ -224,9 +236,7 @@ class CustomSounds(AudioAnalyzer):
 
     def _judge(self, samples: npt.NDArray[np.float32]) -> tuple[Observation, ...]:
         vectors = sound_windows(samples)
-        if not len(vectors):
-            return ()
-        return (Observation(observation_name(self._model.about.name), self._model.predict(vectors), self._end),)
+        return (_observation(self._model, vectors, self._end),) if len(vectors) else ()
 
 
 class CustomWords(TextAnalyzer):
@@ -240,8 +250,8 @@ class CustomWords(TextAnalyzer):
         """One observation ``custom:NAME``; none of an utterance without words."""
         if not utterance.text.strip():
             return ()
-        values = self._model.predict(words_vector(utterance.text, self._language.analyze(utterance)))
-        return (Observation(observation_name(self._model.about.name), values, utterance.start),)
+        vectors = words_vector(utterance.text, self._language.analyze(utterance))
+        return (_observation(self._model, vectors, utterance.start),)
 
     def close(self) -> None:
         """Close the analyzer of emotions."""
@@ -278,7 +288,7 @@ def analyzer_specs(store: CustomStore, language: Language) -> Iterable[AnalyzerS
             medium, summary = "sound", str(error)
         models = _MODELS[medium]
         yield AnalyzerSpec(
-            name=observation_name(name),
+            name=f"custom:{name}",
             kind=_KINDS[medium],
             summary=summary,
             factory=partial(_make, store, name, language),

@@ -26,8 +26,8 @@ LEAST_SOURCES = 3
 FOLDS = 5
 MOST_VECTORS = 20
 """Vectors of an example that are trained on, spread over it."""
-_STRENGTHS = (0.003, 0.03, 0.3)
-"""Inverse regularisations to choose from."""
+_STRENGTHS = (0.03, 0.003, 0.3)
+"""Inverse regularisations to choose from; the first of equally good ones is used."""
 _RESAMPLES = 1000
 
 Numbers = npt.NDArray[np.float64]

@@ -80,6 +80,7 @@ def explain(error: BaseException) -> str:
 
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
+_CUSTOM = re.compile(r"custom:[a-z][a-z0-9_-]*")
 
 
 _METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
@@ -184,7 +185,7 @@ def _check_utterance(utterance: Utterance) -> None:
 
 def _check_observation(observation: Observation, kind: Kind) -> None:
     name, values = observation.name, observation.values
-    if not isinstance(name, str) or not _WORD.fullmatch(name):
+    if not isinstance(name, str) or not (_WORD.fullmatch(name) or _CUSTOM.fullmatch(name)):
         raise ValueError(f"observation name {name!r}: use lower-case letters, digits and _")
     if not all(isinstance(term, str) and _WORD.fullmatch(term) for term in values):
         terms = "a term" if kind in WORDED else f"terms {list(values)}"  # which may be a word that somebody said

@@ -51,7 +51,7 @@ def test_from_training_to_deletion_on_the_command_line(cli: Cli, config: Path, t
     assert told["scores"]["sources"] == 6
     assert (told["medium"], told["labels"], told["version"]) == ("sound", ["hiss", "hum"], 1)
     found = cli("custom", "try", "machine", str(examples / "hum/machine0/0.wav"), "--json", "-c", str(config))
-    assert json.loads(found.stdout)["hum"] > 0.8
+    assert json.loads(found.stdout)["hum"] > 0.6
     assert "machine" in cli("custom", "list", "-c", str(config)).stdout
     assert "did you mean 'machine'" in cli("custom", "show", "machin", "-c", str(config)).stderr
     assert cli("custom", "delete", "machine", "-c", str(config)).returncode == 0
@@ -70,7 +70,7 @@ def test_a_model_judges_live_sound_in_summaries(config: Path, tmp_path: Path) ->
         (window,) = session.finish().summaries
     measure = window.window.measures["custom:machine-1.hum"]
     assert measure.count >= 4
-    assert measure.sum / measure.count > 0.8
+    assert measure.mean > 0.6
     with Session(["custom:machine-1"], config=config) as session:  # shorter than a window of the model
         analysis = session.file(examples / "hiss/machine3/13.wav")
     assert analysis.summaries[0].window.measures["custom:machine-1.hiss"].count == 1
@@ -103,14 +103,14 @@ def test_faces(config: Path, tmp_path: Path) -> None:
     models = CustomModels(config)
     model = models.train("side", turned(tmp_path))
     assert model.about.scores.good, model.about.scores.reason
-    assert models.file(model, tmp_path / "0.png")["left"] > 0.7
+    assert models.file(model, tmp_path / "0.png")["left"] > 0.6
     picture = np.asarray(Image.open(tmp_path / "1.png"))
     with Session(["face", "custom:side"], stills=True, config=config) as session:
         report = session.frame(picture, 0.0, rgb=True)
         assert report is not None
         (found,) = report.observations
     assert found.name == "custom:side"
-    assert found.values["right"] > 0.7
+    assert found.values["right"] > 0.6
     with pytest.raises(ConfigError, match="is for words, but custom model 'side' judges face"):
         models.file(model, _text(tmp_path / "words.txt", "hello"))
 
