@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.app.builder import PipelineBuilder
-from edge_agent.app.custom import custom_store, train_files, try_file, try_text
+from edge_agent.app.custom import CustomModels
 from edge_agent.app.offline import (
     DEFAULT_FPS,
     EVERY_FRAME,
@@ -40,7 +40,6 @@ from edge_agent.app.offline import (
     analyze_text,
 )
 from edge_agent.capture.sound import Mixer, Resampler, replace_bad, to_float
-from edge_agent.custom.examples import Medium, Task
 from edge_agent.custom.store import CustomModel
 from edge_agent.domain.errors import ConfigError, EdgeAgentError, MediaError, ModelError, PluginError
 from edge_agent.domain.event import Event
@@ -337,70 +336,6 @@ class Session:
         if time < run.open_since:
             late = f"{time:.2f} s lies in a window that has ended ({run.open_since:.2f} s)"
             raise ValueError(f"{late}: feed pictures and sound in the order of their time")
-
-
-class CustomModels:
-    """Models of your own: trained on labelled recordings or texts, tried, loaded and deleted.
-
-    ``config``: a config file, whose ``device.state_dir`` holds the models; None means the defaults. Live, in files and
-    in a :class:`Session`, the analyzer ``custom:NAME`` runs where it is named.
-    """
-
-    def __init__(self, config: str | Path | None = None) -> None:
-        self._config = read(None if config is None else Path(config))
-        self._settings = self._config.settings()
-        self._store = custom_store(self._settings)
-
-    def train(
-        self,
-        name: str,
-        examples: str | Path,
-        *,
-        on: Medium | None = None,
-        task: Task | None = None,
-        accept_labels: bool = False,
-        keep: bool = False,
-    ) -> CustomModel:
-        """Train on a folder ``LABEL/SOURCE/FILE`` or a CSV table, and store the model if it is good, or if ``keep``.
-
-        ``about.scores`` of the model says how it did on sources it had not seen; ``about.version`` is 0 when it is not
-        stored. Needs the extra ``[custom]``.
-
-        Raises:
-            ConfigError, MediaError: the examples cannot be used; says which and why.
-            ModelError: the model cannot be stored.
-        """
-        made = train_files(
-            name,
-            Path(examples),
-            self._config,
-            self._settings,
-            medium=on,
-            task=task,
-            accept_labels=accept_labels,
-            keep=keep,
-        )
-        return made.model
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the stored models."""
-        return self._store.names()
-
-    def load(self, name: str, version: int | None = None) -> CustomModel:
-        """Load a stored model, by default its newest version. Raises ConfigError and ModelError."""
-        return self._store.load(name, version)
-
-    def file(self, model: CustomModel, path: str | Path) -> dict[str, float]:
-        """Judge a file: a probability for each label, or ``value``. Raises ConfigError and MediaError."""
-        return try_file(model, Path(path), self._config, self._settings)
-
-    def text(self, model: CustomModel, text: str) -> dict[str, float]:
-        """Judge a text, as :meth:`file`."""
-        return try_text(model, text, self._config, self._settings)
-
-    def delete(self, name: str) -> None:
-        """Delete a model with all its versions. Raises ConfigError when there is none."""
-        self._store.delete(name)
 
 
 def _assemble(

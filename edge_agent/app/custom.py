@@ -21,7 +21,7 @@ from edge_agent.custom.store import CustomModel, CustomStore, Vectors, check_nam
 from edge_agent.custom.training import require_scikit_learn, train
 from edge_agent.domain.errors import ConfigError, MediaError
 from edge_agent.plugin.spec import AnalyzerContext, Kind
-from edge_agent.settings import ConfigText, Settings
+from edge_agent.settings import ConfigText, Settings, read
 
 FPS = 2.0
 """Pictures per second of a film that are trained on."""
@@ -70,7 +70,7 @@ class Extractor:
         elif self._medium == "sound":
             found = sound_windows(_sound(_path(example)))
         else:
-            text = example.text if example.path is None else _read(example.path)
+            text = example.text if example.path is None else _read_text(example.path)
             found = words_vector(text, self._builder.read(text))
         if not len(found):
             face = f"no face at least {MIN_FACE_PX} pixels wide"
@@ -185,6 +185,70 @@ def _tried(
         extract.close()
 
 
+class CustomModels:
+    """Models of your own: trained on labelled recordings or texts, tried, loaded and deleted.
+
+    ``config``: a config file, whose ``device.state_dir`` holds the models; None means the defaults. Live, in files and
+    in a :class:`Session`, the analyzer ``custom:NAME`` runs where it is named.
+    """
+
+    def __init__(self, config: str | Path | None = None) -> None:
+        self._config = read(None if config is None else Path(config))
+        self._settings = self._config.settings()
+        self._store = custom_store(self._settings)
+
+    def train(
+        self,
+        name: str,
+        examples: str | Path,
+        *,
+        on: Medium | None = None,
+        task: Task | None = None,
+        accept_labels: bool = False,
+        keep: bool = False,
+    ) -> CustomModel:
+        """Train on a folder ``LABEL/SOURCE/FILE`` or a CSV table, and store the model if it is good, or if ``keep``.
+
+        ``about.scores`` of the model says how it did on sources it had not seen; ``about.version`` is 0 when it is not
+        stored. Needs the extra ``[custom]``.
+
+        Raises:
+            ConfigError, MediaError: the examples cannot be used; says which and why.
+            ModelError: the model cannot be stored.
+        """
+        made = train_files(
+            name,
+            Path(examples),
+            self._config,
+            self._settings,
+            medium=on,
+            task=task,
+            accept_labels=accept_labels,
+            keep=keep,
+        )
+        return made.model
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the stored models."""
+        return self._store.names()
+
+    def load(self, name: str, version: int | None = None) -> CustomModel:
+        """Load a stored model, by default its newest version. Raises ConfigError and ModelError."""
+        return self._store.load(name, version)
+
+    def file(self, model: CustomModel, path: str | Path) -> dict[str, float]:
+        """Judge a file: a probability for each label, or ``value``. Raises ConfigError and MediaError."""
+        return try_file(model, Path(path), self._config, self._settings)
+
+    def text(self, model: CustomModel, text: str) -> dict[str, float]:
+        """Judge a text, as :meth:`file`."""
+        return try_text(model, text, self._config, self._settings)
+
+    def delete(self, name: str) -> None:
+        """Delete a model with all its versions. Raises ConfigError when there is none."""
+        self._store.delete(name)
+
+
 def _path(example: Example) -> Path:
     assert example.path is not None  # only words come without a file
     return example.path
@@ -200,7 +264,7 @@ def _sound(path: Path) -> Vectors:
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)

@@ -208,7 +208,8 @@ class CustomSounds(AudioAnalyzer):
 
     def __init__(self, model: CustomModel) -> None:
         self._model = check_use(model)
-        self.forget()
+        self._kept: npt.NDArray[np.float32] = np.zeros(0, np.float32)
+        self._whole, self._end = False, 0.0
 
     def analyze(self, block: AudioBlock) -> Sequence[Observation]:
         """Observations ``custom:NAME`` of the windows that this block completes."""

@@ -7,12 +7,8 @@ which turn the first failure into status ``crashed``.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import importlib.metadata
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -29,6 +25,7 @@ from edge_agent.domain.summary import Summary
 from edge_agent.domain.text import did_you_mean
 from edge_agent.plugin import spec as hookspecs
 from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
+from edge_agent.plugin.origins import Origins, installation_stamp, installed
 from edge_agent.plugin.running import ActiveAnalyzer, check_shape, check_spec, reason, where
 from edge_agent.plugin.spec import (
     Analyzer,
@@ -86,21 +83,6 @@ class PluginReport:
         return f"{self.detail} ({self.where})" if self.where else self.detail
 
 
-def _stamp() -> tuple[tuple[str, int], ...]:
-    """Tell whether something was installed: the folders of ``sys.path``, and when each of them was changed."""
-    found = []
-    for folder in sys.path:
-        with contextlib.suppress(OSError):
-            found.append((folder, os.stat(folder or ".").st_mtime_ns))
-    return tuple(found)
-
-
-@functools.lru_cache(maxsize=1)
-def _installed(read: Callable[..., Any], _stamp: object) -> tuple[tuple[importlib.metadata.EntryPoint, ...], _Origins]:
-    """Return the installed entry points and their distributions; cached, because reading them takes 50 ms."""
-    return tuple(read(group=hookspecs.PROJECT)), _Origins()
-
-
 class PluginManager:
     """Plugins of this installation that the allow-list admits.
 
@@ -147,9 +129,9 @@ class PluginManager:
 
         ``custom``: analyzers of models that were trained on this device. They run only where they are named.
         """
-        found, origin = _installed(importlib.metadata.entry_points, _stamp())
+        found, origin = installed(importlib.metadata.entry_points, installation_stamp())
         if entry_points is not None:
-            found, origin = tuple(entry_points), _Origins()
+            found, origin = tuple(entry_points), Origins()
         names = []
         for name, namesakes in groupby(sorted(found, key=lambda e: (e.name, origin(e))), key=lambda e: e.name):
             names.append(name)
@@ -420,20 +402,6 @@ class PluginManager:
     ) -> None:
         plugin = plugin or (name if section == "plugin" else "")
         self._reports[section, name] = PluginReport(name, plugin, kind, status, detail, origin, where=at)
-
-
-class _Origins:
-    """Distribution name and version of entry points. Cached: parsing metadata dominates the time to open a session."""
-
-    def __init__(self) -> None:
-        self._known: dict[importlib.metadata.Distribution, str] = {}
-
-    def __call__(self, entry_point: importlib.metadata.EntryPoint) -> str:
-        if (dist := entry_point.dist) is None:
-            return ""
-        if dist not in self._known:
-            self._known[dist] = f"{dist.name} {dist.version}"
-        return self._known[dist]
 
 
 def _not_installed(name: str, installed: Sequence[str]) -> str:
