@@ -12,7 +12,7 @@ import soundfile
 from PIL import Image
 from skimage import data as pictures
 
-from edge_agent.api import ConfigError, CustomModels, MediaError, Session
+from edge_agent.api import ConfigError, CustomModels, MediaError, PluginError, Session
 from edge_agent.domain.media import AUDIO_RATE
 from tests.support.cli import Cli
 
@@ -83,6 +83,10 @@ def test_a_damaged_model_stops_no_other_analyzer(config: Path, tmp_path: Path) -
     with Session(["burst"], config=config) as session:
         assert session.analyzers["burst"] == "enabled"
         assert session.analyzers["custom:machine"].startswith("disabled")
+    with pytest.raises(PluginError, match="custom:machine: .*damaged"):
+        Session(["custom:machine"], config=config)
+    with pytest.raises(ConfigError, match="runs in the agent's own process"):
+        Session({"custom:machine": {"isolation": "process"}}, config=config)
 
 
 def turned(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,3 +88,17 @@ def test_numbers_that_do_not_fit_and_formats_of_the_future(tmp_path: Path) -> No
 def test_vectors_of_another_length_are_refused() -> None:
     with pytest.raises(ModelError, match="train it again"):
         made().predict(np.zeros((1, 4), np.float32))
+
+
+def test_trainings_at_the_same_time_take_different_versions(tmp_path: Path) -> None:
+    store = CustomStore(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(lambda _: store.add(made()).about.version, range(4)))
+    assert sorted(added) == [1, 2, 3, 4]
+    assert store.versions("mood") == (1, 2, 3, 4)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "custom").write_text("a file")
+    with pytest.raises(ModelError, match=r"cannot be written: .*device\.state_dir"):
+        CustomStore(tmp_path / "custom").add(made())

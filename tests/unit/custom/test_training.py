@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from edge_agent.custom.examples import Example, ExampleSet, Task
 from edge_agent.custom.store import CustomModel
-from edge_agent.custom.training import train
+from edge_agent.custom.training import require_scikit_learn, train
+from edge_agent.domain.errors import ConfigError
 
 pytest.importorskip("sklearn")
 
@@ -79,3 +82,9 @@ def test_regression() -> None:
     assert model.predict(x[:1].astype(np.float32))["value"] == pytest.approx(y[0], abs=0.5)
     shuffled = [repr(float(v)) for v in random.permutation(y)]
     assert not fitted(x, shuffled, sources, "regression").about.scores.good
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ConfigError, match=r"edge-emotion-agent\[custom\]"):
+        require_scikit_learn()
