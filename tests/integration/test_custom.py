@@ -83,7 +83,7 @@ def test_a_damaged_model_stops_no_other_analyzer(config: Path, tmp_path: Path) -
     with Session(["burst"], config=config) as session:
         assert session.analyzers["burst"] == "enabled"
         assert session.analyzers["custom:machine"].startswith("disabled")
-    with pytest.raises(PluginError, match="custom:machine: .*damaged"):
+    with pytest.raises(PluginError, match=r"custom:machine: .*damaged"):
         Session(["custom:machine"], config=config)
     with pytest.raises(ConfigError, match="runs in the agent's own process"):
         Session({"custom:machine": {"isolation": "process"}}, config=config)
