@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,10 +59,14 @@ def train(name: str, chosen: ExampleSet, vectors: Sequence[Vectors]) -> CustomMo
     """
     check_name(name)
     require_scikit_learn()
+    from threadpoolctl import threadpool_limits
+
     data = _data(chosen, vectors)
-    scores = _score(data, chosen)
-    strength = _choose(data, np.arange(len(data.target)))
-    mean, scale, weights, bias = _linear(_fit(data, np.arange(len(data.target)), strength), len(chosen.labels))
+    everything = np.arange(len(data.target))
+    with threadpool_limits(1):  # so small that more threads only wait for each other
+        scores = _score(data, chosen)
+        fitted = _fit(data, everything, _choose(data, everything))
+    arrays = (np.asarray(a, np.float32) for a in (fitted.mean, fitted.scale, fitted.weights, fitted.bias))
     about = About(
         name,
         chosen.medium,
@@ -74,7 +77,7 @@ def train(name: str, chosen: ExampleSet, vectors: Sequence[Vectors]) -> CustomMo
         datetime.now(UTC).isoformat(timespec="seconds"),
         chosen.warnings,
     )
-    return CustomModel(about, mean, scale, weights, bias)
+    return CustomModel(about, *arrays)
 
 
 def require_scikit_learn() -> None:
@@ -101,39 +104,41 @@ def _data(chosen: ExampleSet, vectors: Sequence[Vectors]) -> _Data:
 # ---------------------------------------------------------------------- fitting
 
 
-def _fit(data: _Data, examples: npt.NDArray[np.intp], strength: float) -> Any:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Linear:
+    """Fitted model: ``weights`` [d, k] and ``bias`` [k] on (x - ``mean``) / ``scale``; ``classes`` [k]: labels."""
+
+    mean: Numbers
+    scale: Numbers
+    weights: Numbers
+    bias: Numbers
+    classes: Numbers | None
+
+    def judge(self, data: _Data, examples: npt.NDArray[np.intp]) -> Numbers:
+        """Answer for each of ``examples``: label number or value, from the mean over its vectors."""
+        answers = ((data.vectors - self.mean) / self.scale) @ self.weights + self.bias
+        if self.classes is not None:
+            answers = np.exp(answers - answers.max(axis=1, keepdims=True))
+            answers /= answers.sum(axis=1, keepdims=True)
+        means = np.stack([answers[data.owner == example].mean(axis=0) for example in examples])
+        return means[:, 0] if self.classes is None else self.classes[means.argmax(axis=1)]
+
+
+def _fit(data: _Data, examples: npt.NDArray[np.intp], strength: float) -> _Linear:
     from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     x, y, weight = data.of(examples)
+    scaler = StandardScaler().fit(x, sample_weight=weight)
+    x = (x - scaler.mean_) / scaler.scale_
     if data.task == "regression":
-        step, last = "ridge", Ridge(alpha=1.0 / strength)
-    else:
-        step, last = "logisticregression", LogisticRegression(C=strength, class_weight="balanced", max_iter=500)
-    return make_pipeline(StandardScaler(), last).fit(x, y, **{f"{step}__sample_weight": weight})
-
-
-def _linear(pipeline: Any, labels: int) -> tuple[Vectors, Vectors, Vectors, Vectors]:
-    """Mean, scale, weights and bias of a fitted pipeline."""
-    scaler, last = pipeline[0], pipeline[-1]
-    weights, bias = np.atleast_2d(last.coef_).T, np.atleast_1d(last.intercept_)
-    if labels == 2:  # scikit-learn keeps the second label's only
+        ridge = Ridge(alpha=1.0 / strength).fit(x, y, sample_weight=weight)
+        return _Linear(scaler.mean_, scaler.scale_, ridge.coef_.reshape(-1, 1), np.atleast_1d(ridge.intercept_), None)
+    logistic = LogisticRegression(C=strength, class_weight="balanced", max_iter=500).fit(x, y, sample_weight=weight)
+    weights, bias = logistic.coef_.T, logistic.intercept_
+    if len(logistic.classes_) == 2:  # scikit-learn keeps the second label's only
         weights, bias = np.hstack([np.zeros_like(weights), weights]), np.array([0.0, bias[0]])
-    mean, scale, weights, bias = (np.asarray(a, np.float32) for a in (scaler.mean_, scaler.scale_, weights, bias))
-    return mean, scale, weights, bias
-
-
-def _judge(pipeline: Any, data: _Data, examples: npt.NDArray[np.intp]) -> Numbers:
-    """Answer for each of ``examples``: label number or value, from the mean over its vectors."""
-    answers = []
-    for example in examples:
-        x = data.vectors[data.owner == example]
-        if data.task == "regression":
-            answers.append(float(pipeline.predict(x).mean()))
-        else:
-            answers.append(float(pipeline.classes_[pipeline.predict_proba(x).mean(axis=0).argmax()]))
-    return np.array(answers)
+    return _Linear(scaler.mean_, scaler.scale_, weights, bias, logistic.classes_)
 
 
 def _folds(data: _Data, examples: npt.NDArray[np.intp]) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
@@ -164,7 +169,7 @@ def _answers(data: _Data, examples: npt.NDArray[np.intp], strength: float | None
     plain = np.full(len(data.target), np.nan)
     for learned, tested in _folds(data, examples):
         chosen = _choose(data, learned) if strength is None else strength
-        found[tested] = _judge(_fit(data, learned, chosen), data, tested)
+        found[tested] = _fit(data, learned, chosen).judge(data, tested)
         plain[tested] = data.target[learned].mean()
     return found, plain
 

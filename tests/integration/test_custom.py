@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from tests.support.cli import Cli
 
 pytest.importorskip("sklearn")
 
+STATE = "EDGE_AGENT__DEVICE__STATE_DIR"
 EMODB = Path(__file__).parents[3] / "shared" / "data" / "emodb"
 
 
@@ -42,43 +46,59 @@ def sounds(folder: Path) -> Path:
     return folder
 
 
-def test_from_training_to_deletion_on_the_command_line(cli: Cli, config: Path, tmp_path: Path) -> None:
-    examples = sounds(tmp_path / "examples")
-    done = cli("custom", "train", "machine", str(examples), "--json", "-c", str(config))
+@pytest.fixture(scope="module")
+def trained(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder with ``examples`` and a ``state`` that holds the model "machine"; what its training printed as JSON."""
+    folder = tmp_path_factory.mktemp("trained")
+    examples = sounds(folder / "examples")
+    done = cli("custom", "train", "machine", str(examples), "--json", **{STATE: str(folder / "state")})
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    return folder, json.loads(done.stdout)
+
+
+@pytest.fixture
+def machine(config: Path, trained: tuple[Path, dict[str, Any]]) -> Path:
+    """Examples of the model "machine", of which the state of ``config`` holds a copy."""
+    shutil.copytree(trained[0] / "state", config.parent / "state")
+    return trained[0] / "examples"
+
+
+def test_from_training_to_deletion_on_the_command_line(
+    cli: Cli, machine: Path, tmp_path: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    def custom(*arguments: str) -> CompletedProcess[str]:
+        return cli("custom", *arguments, **{STATE: str(tmp_path / "state")})
+
+    told = trained[1]
     assert told["scores"]["good"]
     assert told["scores"]["sources"] == 6
     assert (told["medium"], told["labels"], told["version"]) == ("sound", ["hiss", "hum"], 1)
-    found = cli("custom", "try", "machine", str(examples / "hum/machine0/0.wav"), "--json", "-c", str(config))
+    found = custom("try", "machine", str(machine / "hum/machine0/0.wav"), "--json")
+    assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["hum"] > 0.6
-    assert "machine" in cli("custom", "list", "-c", str(config)).stdout
-    assert "did you mean 'machine'" in cli("custom", "show", "machin", "-c", str(config)).stderr
-    assert cli("custom", "delete", "machine", "-c", str(config)).returncode == 0
-    assert cli("custom", "show", "machine", "-c", str(config)).returncode == 2
+    assert "machine" in custom("list").stdout
+    assert "did you mean 'machine'" in custom("show", "machin").stderr
+    assert custom("delete", "machine").returncode == 0
+    assert custom("show", "machine").returncode == 2
 
 
-def test_a_model_judges_live_sound_in_summaries(config: Path, tmp_path: Path) -> None:
-    examples = sounds(tmp_path / "examples")
-    models = CustomModels(config)
-    models.train("machine-1", examples)
-    config.write_text(config.read_text() + '[analyzers."custom:machine-1"]\nenabled = true\n')
-    hum, _ = soundfile.read(examples / "hum/machine2/8.wav")
+def test_a_model_judges_live_sound_in_summaries(config: Path, machine: Path) -> None:
+    config.write_text(config.read_text() + '[analyzers."custom:machine"]\nenabled = true\n')
+    hum, _ = soundfile.read(machine / "hum/machine2/8.wav")
     with Session(config=config) as session:
-        assert session.analyzers["custom:machine-1"] == "enabled"
+        assert session.analyzers["custom:machine"] == "enabled"
         session.sound(np.tile(hum, 4), AUDIO_RATE)
         (window,) = session.finish().summaries
-    measure = window.window.measures["custom:machine-1.hum"]
+    measure = window.window.measures["custom:machine.hum"]
     assert measure.count >= 4
     assert measure.mean > 0.6
-    with Session(["custom:machine-1"], config=config) as session:  # shorter than a window of the model
-        analysis = session.file(examples / "hiss/machine3/13.wav")
-    assert analysis.summaries[0].window.measures["custom:machine-1.hiss"].count == 1
+    with Session(["custom:machine"], config=config) as session:  # shorter than a window of the model
+        analysis = session.file(machine / "hiss/machine3/13.wav")
+    assert analysis.summaries[0].window.measures["custom:machine.hiss"].count == 1
 
 
+@pytest.mark.usefixtures("machine")
 def test_a_damaged_model_stops_no_other_analyzer(config: Path, tmp_path: Path) -> None:
-    models = CustomModels(config)
-    models.train("machine", sounds(tmp_path / "examples"))
     (tmp_path / "state/custom/machine/0001.npz").write_bytes(b"no model")
     with Session(["burst"], config=config) as session:
         assert session.analyzers["burst"] == "enabled"
