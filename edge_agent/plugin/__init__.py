@@ -5,6 +5,7 @@ from edge_agent.plugin.spec import (
     AnalyzerSettings,
     AnalyzerSpec,
     AudioAnalyzer,
+    AudioSource,
     FaceAnalyzer,
     FaceDetector,
     Kind,
@@ -12,9 +13,11 @@ from edge_agent.plugin.spec import (
     Sink,
     SinkSettings,
     SinkSpec,
+    SourceSettings,
     SourceSpec,
     SpeechAnalyzer,
     TextAnalyzer,
+    VideoSource,
     hookimpl,
 )
 
@@ -23,6 +26,7 @@ __all__ = [
     "AnalyzerSettings",
     "AnalyzerSpec",
     "AudioAnalyzer",
+    "AudioSource",
     "FaceAnalyzer",
     "FaceDetector",
     "Kind",
@@ -30,8 +34,10 @@ __all__ = [
     "Sink",
     "SinkSettings",
     "SinkSpec",
+    "SourceSettings",
     "SourceSpec",
     "SpeechAnalyzer",
     "TextAnalyzer",
+    "VideoSource",
     "hookimpl",
 ]

@@ -1,18 +1,23 @@
-"""Contract suites for analyzers, sinks and sources, for a plugin author's tests; our own pass the same.
+"""Contract suites for analyzers, sinks and sources, as a pytest plugin for a plugin author's tests; ours pass the same.
 
-With pytest, one line of report for each rule::
+``pytest_plugins = ["edge_agent.plugin.testing"]`` in ``conftest.py``, or the option ``-p edge_agent.plugin.testing``,
+runs a test with the argument ``analyzer_check``, ``sink_check`` or ``source_check`` once for each rule::
 
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-    def test_contract(check):
-        check(Subject("my_plugin", my_plugin.edge_agent_register_analyzers()[0], context))
+    def test_contract(analyzer_check):
+        analyzer_check(Subject("my_plugin", my_plugin.edge_agent_register_analyzers()[0]))
 
-Likewise :data:`SINK_CHECKS` with a :class:`SinkSubject` and :data:`SOURCE_CHECKS` with a :class:`SourceSubject`. A
-check raises :class:`ContractError` that says what is wrong, or passes on what the plugin itself raised. Each has a
-deadline, also for code that hangs. The checks cannot tell whether an answer is right, and they see only what Python
-code does: the threads and files of native libraries go unnoticed.
+``sink_check`` takes a :class:`SinkSubject` and ``source_check`` a :class:`SourceSubject`. Without pytest, call the
+functions in :data:`CHECKS`, :data:`SINK_CHECKS` and :data:`SOURCE_CHECKS`. A check raises :class:`ContractError` that
+says what is wrong, or passes on what the plugin itself raised. Each has a deadline, also for code that hangs. The
+checks cannot tell whether an answer is right, and they see only what Python code does: the threads and files of native
+libraries go unnoticed.
 """
 
-from edge_agent.plugin.testing.analyzers import CHECKS, Subject, check_analyzer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge_agent.plugin.testing.analyzers import CHECKS, NO_MODELS, Subject, check_analyzer
 from edge_agent.plugin.testing.endpoints import (
     SINK_CHECKS,
     SOURCE_CHECKS,
@@ -21,12 +26,17 @@ from edge_agent.plugin.testing.endpoints import (
     check_sink,
     check_source,
 )
-from edge_agent.plugin.testing.harness import ContractError
+from edge_agent.plugin.testing.harness import Check, ContractError
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = [
     "CHECKS",
+    "NO_MODELS",
     "SINK_CHECKS",
     "SOURCE_CHECKS",
+    "Check",
     "ContractError",
     "SinkSubject",
     "SourceSubject",
@@ -35,3 +45,12 @@ __all__ = [
     "check_sink",
     "check_source",
 ]
+
+_RULES = {"analyzer_check": CHECKS, "sink_check": SINK_CHECKS, "source_check": SOURCE_CHECKS}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes one of the arguments above once for each rule."""
+    for argument in _RULES.keys() & set(metafunc.fixturenames):
+        checks = _RULES[argument]
+        metafunc.parametrize(argument, checks, ids=[check.__name__.removeprefix("check_") for check in checks])

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from edge_agent.domain.errors import ModelError
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
@@ -29,6 +31,17 @@ from edge_agent.plugin.testing.harness import (
 from edge_agent.plugin.testing.inputs import SOUND, Question, everyday, odd
 
 
+class _NoModels:
+    """Locator that has no model."""
+
+    def locate(self, name: str) -> Path:
+        raise ModelError(f"the test's context has no models: give the Subject one that has {name!r}")
+
+
+NO_MODELS = AnalyzerContext(_NoModels())
+"""Context of analyzers that load no model of the agent's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Analyzer under test.
@@ -40,7 +53,7 @@ class Subject:
 
     entry_point: str
     spec: AnalyzerSpec
-    context: AnalyzerContext
+    context: AnalyzerContext = NO_MODELS
     settings: AnalyzerSettings | None = None
     patience: float = 0.5
     deadline: float = 60.0

@@ -30,6 +30,10 @@ HEAVY = (
 _EXPECTED_OPTIONS = {"frozen": True, "extra": "forbid"}
 
 
+Check = Callable[[Any], None]
+"""One rule of a contract: takes the subject under test and raises when it breaks the rule."""
+
+
 class ContractError(AssertionError):
     """A plugin breaks a rule of its contract."""
 
