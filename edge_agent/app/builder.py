@@ -1,4 +1,7 @@
-"""Pipeline builder: plugins, models and lanes made from one config, for the daemon, ``analyze`` and the doctor."""
+"""Pipeline builder: plugins, models and lanes made from one config, for the daemon, ``analyze`` and the doctor.
+
+What builds imports what it builds from: a check of the config needs none of it, and takes half as long without.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edge_agent import __version__
-from edge_agent.analysis.pacing import Bounds, Governor, LoadLimits
-from edge_agent.analysis.tracking import Tracker
-from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import ConfigError, ModelError, PluginError
-from edge_agent.domain.observation import Observation
-from edge_agent.domain.speech import Utterance
 from edge_agent.models import Catalogue, ModelStore, default_dir
 from edge_agent.plugin.manager import PluginManager, Status
-from edge_agent.plugin.running import ActiveAnalyzer, Use
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AnalyzerSpec,
@@ -31,12 +28,16 @@ from edge_agent.plugin.spec import (
     TextAnalyzer,
     VideoSource,
 )
-from edge_agent.runtime.machine import machine_probe
 from edge_agent.settings import ConfigText, Settings
 
 if TYPE_CHECKING:
     from edge_agent.analysis.lanes import VisionLane
+    from edge_agent.analysis.pacing import Bounds, Governor
     from edge_agent.analysis.sound import AudioLane, SpeechLane
+    from edge_agent.analysis.tracking import Tracker
+    from edge_agent.domain.clock import Clock
+    from edge_agent.domain.observation import Observation
+    from edge_agent.plugin.running import ActiveAnalyzer, Use
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +148,8 @@ class PipelineBuilder:
         self, bounds: Bounds | None = None, governor: Governor | None = None, tracker: Tracker | None = None
     ) -> tuple[VisionLane, AudioLane]:
         """One vision and one audio lane over the active analyzers. ``bounds`` replaces the configured rates."""
-        # Imports the picture libraries, which a check of the config does not need.
         from edge_agent.analysis.lanes import VisionLane
+        from edge_agent.analysis.pacing import Bounds
         from edge_agent.analysis.sound import AudioLane
 
         pacing = self.settings.pacing
@@ -163,6 +164,8 @@ class PipelineBuilder:
 
     def read(self, text: str) -> tuple[Observation, ...]:
         """What the active analyzers of text observe in written ``text``."""
+        from edge_agent.domain.speech import Utterance
+
         utterance = Utterance(text)
         found = [a.call(lambda analyzer: analyzer.analyze(utterance), ()) for a in self._active if _reads(a)]
         return tuple(observation for one in found for observation in one)
@@ -174,6 +177,9 @@ class PipelineBuilder:
 
     def governor(self, clock: Clock) -> Governor:
         """The load governor of the vision lane, with the configured limits."""
+        from edge_agent.analysis.pacing import Governor, LoadLimits
+        from edge_agent.runtime.machine import machine_probe
+
         pacing = self.settings.pacing
         return Governor(machine_probe(clock), LoadLimits(cpu=pacing.max_cpu, celsius=pacing.max_celsius))
 

@@ -22,8 +22,9 @@ from edge_agent.app.builder import PipelineBuilder
 from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME, Analysis
 from edge_agent.app.offline import analyze as analyze_file
 from edge_agent.capture import read_media
-from edge_agent.cli.common import ConfigOption, configuration, out, positions, pull_showing_progress, tell
+from edge_agent.cli.common import ConfigOption, configuration, pull_showing_progress, tell
 from edge_agent.cli.streams import emit, print_json, to_json
+from edge_agent.cli.terminal import out, positions
 from edge_agent.cli.text import SUFFIXES, row_document, told
 from edge_agent.cli.text import files as analyze_texts
 from edge_agent.domain.errors import MediaError

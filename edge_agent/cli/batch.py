@@ -29,17 +29,9 @@ from edge_agent.batch.jobs import (
     JobStatus,
     RequestError,
 )
-from edge_agent.cli.common import (
-    ConfigOption,
-    JsonOption,
-    configuration,
-    positions,
-    pull_showing_progress,
-    say,
-    show,
-    tell,
-)
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, pull_showing_progress, say, tell
 from edge_agent.cli.streams import emit, print_json
+from edge_agent.cli.terminal import positions, show
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.files import read_secret
 from edge_agent.runtime.logs import configure

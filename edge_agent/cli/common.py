@@ -1,27 +1,24 @@
-"""Options, output and progress bars shared by the commands.
+"""Options and one-line messages shared by the commands.
 
-Results go to standard output, messages and progress to standard error. Names, payloads and error texts come from
-outside: they are never treated as markup, control characters in them are escaped, and so is what the locale cannot
-encode. An output that cannot be written is a one-line error.
+Results go to standard output, messages and progress to standard error. The terminal library is imported only to colour
+a line or to draw a bar: it costs a short command more than the command itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from edge_agent.cli.streams import emit
 from edge_agent.domain.text import printable
 from edge_agent.settings import ConfigText, Settings, default_path, read
 
 if TYPE_CHECKING:
-    from edge_agent.models import ModelStore, Pulled, Transfer
+    from edge_agent.models import ModelStore, Pulled
 
 ConfigOption = Annotated[
     Path | None,
@@ -41,82 +38,30 @@ def configuration(path: Path | None) -> tuple[ConfigText, Settings]:
     return config, config.settings()
 
 
-class _Console(Console):
-    """A console that never interprets text as markup."""
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(printable(text), **options)
-
-
-def out() -> Console:
-    """Return a console on standard output, for tables."""
-    return _Console(markup=False, emoji=False, highlight=False)
-
-
-def err() -> Console:
-    """Return a console on standard error, for progress and messages."""
-    return _Console(stderr=True, markup=False, emoji=False, highlight=False)
-
-
-def line(*parts: str | tuple[str, str]) -> Text:
-    """Build one line from texts and (text, style) pairs, with control characters escaped."""
-    fit = (printable(p, lines=False) if isinstance(p, str) else (printable(p[0], lines=False), p[1]) for p in parts)
-    return Text.assemble(*fit)
-
-
 def say(*parts: str | tuple[str, str]) -> None:
-    """Print one line on standard output, never wrapped."""
-    out().print(line(*parts), soft_wrap=True)
+    """Print one line of texts and (text, style) pairs on standard output, never wrapped."""
+    plain = [part for part in parts if isinstance(part, str)]
+    if len(plain) == len(parts):
+        emit("".join(printable(part, lines=False) for part in plain))
+        return
+    from edge_agent.cli import terminal
+
+    terminal.out().print(terminal.line(*parts), soft_wrap=True)
 
 
 def tell(*parts: str | tuple[str, str]) -> None:
-    """Print one line on standard error, never wrapped."""
-    err().print(line(*parts), soft_wrap=True)
+    """Print one line of texts and (text, style) pairs on standard error, never wrapped."""
+    from edge_agent.cli import terminal
 
-
-def show(renderable: RenderableType) -> None:
-    """Print a table."""
-    out().print(renderable)
-
-
-@contextmanager
-def positions(title: str) -> Iterator[Callable[[float, float], None]]:
-    """Show a bar over a recording; call what it yields with position and duration in seconds."""
-    console = err()
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(printable(title, lines=False), total=None)
-
-        def show(position: float, duration: float) -> None:
-            bars.update(task, completed=position, total=duration or None)
-
-        yield show
+    terminal.err().print(terminal.line(*parts), soft_wrap=True)
 
 
 def pull_showing_progress(
     store: ModelStore, names: Sequence[str], source_dir: Path | None = None
 ) -> tuple[Pulled, ...]:
-    """Pull models with a progress bar for each download, on standard error if it is a terminal."""
-    console = err()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        return store.pull(names, source_dir, Bars(bars))
+    """Pull models, with progress bars if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        return store.pull(names, source_dir)
+    from edge_agent.cli import terminal
 
-
-class Bars:
-    """Download progress: one row for each model and source."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __call__(self, transfer: Transfer) -> None:
-        key = (transfer.name, transfer.source)
-        if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(f"{transfer.name} from {transfer.source}", total=transfer.total)
-        self._bars.update(self._tasks[key], completed=transfer.done, total=transfer.total)
+    return terminal.pull(store, names, source_dir)

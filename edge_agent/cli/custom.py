@@ -9,17 +9,9 @@ import typer
 from rich.table import Table
 
 from edge_agent.app.custom import custom_store, train_files, try_file, try_text
-from edge_agent.cli.common import (
-    ConfigOption,
-    JsonOption,
-    configuration,
-    positions,
-    pull_showing_progress,
-    say,
-    show,
-    tell,
-)
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, pull_showing_progress, say, tell
 from edge_agent.cli.streams import emit, print_json
+from edge_agent.cli.terminal import positions, show
 from edge_agent.custom.examples import Medium, Task
 from edge_agent.custom.store import About
 from edge_agent.domain.errors import EdgeAgentError, ModelError

@@ -9,8 +9,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge_agent.cli.common import ConfigOption, JsonOption, say, show
+from edge_agent.cli.common import ConfigOption, JsonOption, say
 from edge_agent.cli.streams import print_json
+from edge_agent.cli.terminal import show
 from edge_agent.domain.text import printable
 from edge_agent.settings import default_path
 

@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "Check camera, microphone, models, broker, disk, clock, heat and permissions. Exit code 1: "
     "a check failed.",
     "models": "List, download, check and time the model files.",
-    "plugins": "List analyzer, source and sink plugins.",
+    "plugins": "List analyzer, source and sink plugins, and make new ones.",
     "config": "Check, show and write the config file.",
     "outbox": "Show, export and delete messages that wait for delivery.",
     "batch": "Queue recordings, and fetch what was found in them.",

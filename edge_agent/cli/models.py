@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, line, pull_showing_progress, say, show
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, pull_showing_progress, say
 from edge_agent.cli.streams import print_json
+from edge_agent.cli.terminal import line, show
 from edge_agent.domain.errors import ModelError
 from edge_agent.models import Catalogue, ModelState, ModelStatus, ModelStore, default_dir
 from edge_agent.models.tflite import BenchResult

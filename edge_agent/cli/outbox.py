@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, say, show, tell
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, say, tell
 from edge_agent.cli.streams import emit, print_json, to_json
+from edge_agent.cli.terminal import show
 from edge_agent.delivery.outbox import directory
 from edge_agent.delivery.service import outbox_folder
 

@@ -17,8 +17,9 @@ import typer
 from rich.table import Table
 
 from edge_agent import __version__
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, line, say, show
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, say
 from edge_agent.cli.streams import print_json
+from edge_agent.cli.terminal import line, show
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.plugin.spec import PROJECT
 

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.app.offline import TextAnalysis, UtteranceRow, analyze_text
-from edge_agent.cli.common import ConfigOption, JsonOption, configuration, out, pull_showing_progress
+from edge_agent.cli.common import ConfigOption, JsonOption, configuration, pull_showing_progress
 from edge_agent.cli.streams import emit, print_json, to_json
+from edge_agent.cli.terminal import out
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.observation import LANGUAGE_EMOTIONS
 from edge_agent.domain.summary import FEW, NAMED

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # a check of the config handles no picture, and numpy takes a tenth of a second to import
+    import numpy as np
+    import numpy.typing as npt
 
 AUDIO_RATE = 16_000
 """Samples per second of every :class:`AudioBlock`; capture resamples to it."""

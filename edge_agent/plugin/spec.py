@@ -6,24 +6,26 @@ never starts threads and never touches the network. An exception marks it ``cras
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import pluggy
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge_agent.domain.clock import Clock
-from edge_agent.domain.event import Event, Message
-from edge_agent.domain.face import Face, TrackedFace
-from edge_agent.domain.media import AudioBlock, Frame
-from edge_agent.domain.observation import Observation
-from edge_agent.domain.speech import Utterance
-from edge_agent.domain.summary import Summary
+if TYPE_CHECKING:
+    from edge_agent.domain.clock import Clock
+    from edge_agent.domain.event import Event, Message
+    from edge_agent.domain.face import Face, TrackedFace
+    from edge_agent.domain.media import AudioBlock, Frame
+    from edge_agent.domain.observation import Observation
+    from edge_agent.domain.speech import Utterance
+    from edge_agent.domain.summary import Summary
 
 
 class Kind(Enum):
@@ -261,6 +263,23 @@ class SinkSpec:
     summary: str
     factory: Callable[[Any], Sink]
     settings: type[SinkSettings] = SinkSettings
+
+
+def check_spec(spec: Any, settings: type[BaseModel]) -> None:
+    """Check what the type of a spec does not guarantee at run time.
+
+    Raises:
+        TypeError: its settings or kind are of the wrong type.
+        ValueError: its name cannot be a table of the config file.
+    """
+    if not isinstance(spec.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", spec.name):
+        raise ValueError(f"{spec.name!r} cannot be a name: use lower-case letters, digits and _")
+    if not (isinstance(spec.settings, type) and issubclass(spec.settings, settings)):
+        raise TypeError(f"the settings of {spec.name!r} are no subclass of {settings.__name__}")
+    if isinstance(spec, AnalyzerSpec) and not isinstance(spec.kind, Kind):
+        raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")
+    if isinstance(spec, AnalyzerSpec) and spec.isolation not in get_args(Isolation):
+        raise ValueError(f"the isolation of {spec.name!r} is {spec.isolation!r}, expected one of {get_args(Isolation)}")
 
 
 PROJECT = "edge_agent"

@@ -20,7 +20,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import SettingsError
 
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.files import read_text
@@ -125,7 +124,6 @@ def parse(text: str, name: str) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: not valid TOML: {error}") from error
     refuse_unknown_variables(os.environ)
-    # Unknown keys do not reach the constructor: pydantic-settings would obey a key such as "_env_file".
     errors = [
         ErrorDetails(type="extra_forbidden", loc=(key,), msg="", input=None)
         for key in tables
@@ -136,11 +134,11 @@ def parse(text: str, name: str) -> Settings:
         settings = Settings(**known)
         if settings.web.echo_environment and not errors:
             settings = Settings(**echo_tables(known, os.environ))
-    except SettingsError:
-        where = _variables(unreadable_variables(os.environ))
-        raise ConfigError(f"{where}: lists and tables are given as JSON, like {_EXAMPLES}") from None
     except ValidationError as error:
         errors += error.errors()
+    except ValueError:  # pydantic-settings' SettingsError, which is imported only where variables are set
+        where = _variables(unreadable_variables(os.environ))
+        raise ConfigError(f"{where}: lists and tables are given as JSON, like {_EXAMPLES}") from None
     else:
         if not errors:
             return settings

@@ -7,18 +7,17 @@ models of the plugins. The descriptions are the comments in ``config/edge-agent.
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import struct
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_agent.domain.commands import CommandName, LogLevel, Profile
 from edge_agent.settings.batch import BatchSettings
@@ -283,12 +282,19 @@ PLUGIN_TABLES = ("analyzers", "sources", "sinks")
 """Tables whose content the plugins define."""
 
 
-class _Environment(EnvSettingsSource):
-    """Environment source that parses JSON lists and tables in the options of plugins, too."""
+def _environment(model: type[BaseModel]) -> dict[str, Any]:
+    """Read the options that environment variables set, as tables; lists and tables in those of plugins are JSON, too.
 
-    def explode_env_vars(self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]) -> dict[str, Any]:
-        values = super().explode_env_vars(field_name, field, env_vars)
-        return {key: _decoded(value) for key, value in values.items()} if field_name in PLUGIN_TABLES else values
+    Raises:
+        SettingsError: a list or table is not JSON.
+    """
+    if not any(variable.upper().startswith(ENV_PREFIX) for variable in os.environ):
+        return {}  # pydantic-settings imports asyncio and takes a sixth of the time of a short command
+    from pydantic_settings import BaseSettings, EnvSettingsSource
+
+    source = EnvSettingsSource(cast(type[BaseSettings], model), env_prefix=ENV_PREFIX, env_nested_delimiter="__")
+    tables = source()
+    return {key: _decoded(value) if key in PLUGIN_TABLES else value for key, value in tables.items()}
 
 
 def _decoded(value: Any) -> Any:
@@ -303,17 +309,22 @@ def _decoded(value: Any) -> Any:
     return value
 
 
-class Settings(BaseSettings):
-    """The whole configuration: TOML file, then ``EDGE_AGENT__SECTION__KEY`` from the environment on top."""
+def _merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay ``over`` upon ``tables``, option by option; whatever is not a table is replaced."""
+    merged = dict(tables)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        nested_model_default_partial_update=True,
-    )
+
+class Settings(Section):
+    """The whole configuration: TOML file, then ``EDGE_AGENT__SECTION__KEY`` from the environment on top.
+
+    Raises:
+        pydantic.ValidationError: an option cannot be used.
+        SettingsError: a list or table in an environment variable is not JSON.
+    """
 
     device: DeviceSettings = Field(default_factory=DeviceSettings)
     camera: CameraSettings = CameraSettings()
@@ -333,6 +344,9 @@ class Settings(BaseSettings):
     analyzers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per analyzer.")
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per source plugin.")
     sinks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="One table per sink plugin.")
+
+    def __init__(self, **tables: Any) -> None:
+        super().__init__(**_merged(tables, _environment(type(self))))
 
     @field_validator(*PLUGIN_TABLES)
     @classmethod
@@ -355,15 +369,3 @@ class Settings(BaseSettings):
                 "people there must not be judged; set batch.enabled = false"
             )
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment outranks the file, whose content arrives as init arguments."""
-        return _Environment(settings_cls), init_settings

@@ -9,8 +9,8 @@ import pytest
 from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
-from edge_agent.cli.common import Bars
 from edge_agent.cli.models import app
+from edge_agent.cli.terminal import Bars
 from edge_agent.domain.errors import ConfigError, ModelError
 from edge_agent.models import ModelStore, Transfer
 

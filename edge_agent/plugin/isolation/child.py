@@ -20,10 +20,10 @@ import socket
 import sys
 from pathlib import Path
 
-from edge_agent.domain.errors import ModelError
+from edge_agent.domain.errors import ModelError, explain
 from edge_agent.plugin.isolation import wire
 from edge_agent.plugin.isolation.host import View
-from edge_agent.plugin.running import ask, check_output, check_shape, explain
+from edge_agent.plugin.running import ask, check_output, check_shape
 from edge_agent.plugin.spec import PROJECT, Analyzer, AnalyzerContext, AnalyzerSpec, registered_analyzers
 
 LONGEST = 1 << 18
