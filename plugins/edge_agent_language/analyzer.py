@@ -20,13 +20,26 @@ from edge_agent.models import TfliteModel
 from edge_agent.plugin import AnalyzerContext, TextAnalyzer
 from edge_agent_language import MODEL, LanguageSettings
 from edge_agent_language.english import English, Reason, doubt, is_code
-from edge_agent_language.features import WORDS, Features, Vocabulary, normalized, tokens, word
+from edge_agent_language.features import WORDS, Features, Vocabulary, negated, normalized, tokens, word
 
 LONGEST = 200_000
 """Characters of a text that are read; the rest is not."""
 PARTS = 256
 """Parts of a long text that are judged, spread over it."""
+_LONGEST_WORD = 40
+"""Letters of the longest word, one drawn out included; more of them are no word."""
 _ENDS = frozenset(".!?…\n")
+_DENIABLE = np.isin(
+    LANGUAGE_EMOTIONS,
+    (
+        "admiration", "amusement", "anger", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief",
+        "joy", "love", "nervousness", "pride", "remorse", "sadness", "surprise",
+    ),
+)  # fmt: skip
+"""Emotions told by words that a negation takes back; others, as disapproval and confusion, are told by negations."""
+_NEUTRAL = LANGUAGE_EMOTIONS.index("neutral")
+_GONE = 0.25
+"""Probability that a negation must take away for the rest to be more neutral."""
 
 
 class EmotionNetwork:
@@ -41,8 +54,24 @@ class EmotionNetwork:
             raise ModelError("the language model has not one int8 output; reinstall it")
         self._order = _order(self._model)
 
+    def read(self, written: Sequence[str]) -> npt.NDArray[np.float64]:
+        """What at most 48 tokens express: float64 [28] over :data:`LANGUAGE_EMOTIONS`, each 0 to 1 by itself.
+
+        The network reads most words alike with a negation before them. A feeling that is only there with the words that
+        are denied is not expressed; what takes its place is not known, so that the rest may be neutral.
+        """
+        found = self(self.vocabulary.rows(written))
+        denied = negated(written[:WORDS])
+        if not denied:
+            return found
+        others = self(self.vocabulary.rows([token for k, token in enumerate(written[:WORDS]) if k not in denied]))
+        less = np.where(_DENIABLE, np.minimum(found, others), found)
+        if (gone := (found - less).max()) > _GONE:
+            less[_NEUTRAL] = max(found[_NEUTRAL], min(others[_NEUTRAL], gone))
+        return less
+
     def __call__(self, features: Features) -> npt.NDArray[np.float64]:
-        """float64 [28] over :data:`LANGUAGE_EMOTIONS`, each 0 to 1 by itself."""
+        """Probabilities, float64 [28], of features as they are."""
         inputs = features.inputs()
         (logits,) = self._model(*(inputs[k] for k in self._order))
         return np.asarray(1 / (1 + np.exp(-logits.reshape(-1).astype(np.float64))))
@@ -81,7 +110,7 @@ class LanguageAnalyzer(TextAnalyzer):
             return (Observation(LANGUAGE_UNKNOWN, {reason: 1.0}, utterance.start),)
         pieces = list(parts(written))
         pieces = pieces[:: -(-len(pieces) // PARTS)]
-        p = np.average([self._model(self._model.vocabulary.rows(part)) for part in pieces], 0, [*map(len, pieces)])
+        p = np.average([self._model.read(part) for part in pieces], 0, [*map(len, pieces)])
         values = {name: float(value) for name, value in zip(LANGUAGE_EMOTIONS, p, strict=True)}
         return (Observation(LANGUAGE, values, utterance.start),)
 
@@ -91,7 +120,7 @@ class LanguageAnalyzer(TextAnalyzer):
         Raises:
             ModelError: they are not.
         """
-        p = self._model(self._model.vocabulary.rows(tokens("Thank you so much!")))
+        p = self._model.read(tokens("Thank you so much!"))
         if p.shape != (len(LANGUAGE_EMOTIONS),) or LANGUAGE_EMOTIONS[int(p.argmax())] != "gratitude":
             raise ModelError("the language model finds no gratitude in plain thanks; reinstall it")
 
@@ -103,7 +132,7 @@ class LanguageAnalyzer(TextAnalyzer):
             return "too_short"
         if is_code(text, len(said)):
             return "not_english"
-        known = self._model.vocabulary.known(map(word, said))
+        known = self._model.vocabulary.known(word(token) if len(token) <= _LONGEST_WORD else "" for token in said)
         return doubt([token.lower() for token in said], known, self._english)
 
 

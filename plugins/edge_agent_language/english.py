@@ -27,6 +27,12 @@ LATIN = 0.7
 KNOWN = 0.34
 """Share of the words that the vocabulary must know."""
 _CODE = re.compile(r"[{}\\|]|[=!<>+-]=|\w\s?=\s?\S|\w_\w|\w\[\w+\]|\w\(\w*\)|;\s*(?:\n|\}|$)|</?\w+>")
+_STATEMENT = re.compile(
+    r"import [\w.]+(?: as \w+)?|from [\w.]+ import [\w, *]+|#include\s*[<\"][\w./]+[>\"]|(?:async )?def \w+\(.*"
+    r"|(?:const|let|var) \w+\s?=.*|[\w.]+\(['\"].*\);?|(?:if|while|for|elif) [^.!?]*:\s*(?:pass|break|continue)",
+)
+"""Lines that are a program by themselves; longer ones than :data:`_LINE` are not looked at."""
+_LINE = 200
 _ENOUGH = 64
 """Words that are looked at, spread over the text."""
 
@@ -89,8 +95,12 @@ def doubt(words: Sequence[str], known: Sequence[bool], english: English) -> Reas
 
 def is_code(text: str, words: int) -> bool:
     """Whether a text with so many ``words`` has the signs of a program."""
-    signs = len(_CODE.findall(text))
+    signs = len(_CODE.findall(text)) + 2 * sum(map(_is_statement, text.splitlines()))
     return signs >= 2 and 6 * signs >= words
+
+
+def _is_statement(line: str) -> bool:
+    return len(line) <= _LINE and _STATEMENT.fullmatch(line.strip()) is not None
 
 
 def _is_latin(letter: str) -> bool:

@@ -27,7 +27,7 @@ _URL = re.compile(r"(?:https?://|www\.)\S+|\b[\w.+-]+@[\w-]+\.[\w.]+|(?<!\w)[/@]
 _PLACEHOLDER = re.compile(r"\[[A-Z]{2,}\]")
 _TOKEN = re.compile(r"<unk>|[^\W\d_]+(?:'[^\W\d_]+)*|\d+|([^\w\s])\1*|_+")
 _LONG = re.compile(r"(\w)\1{2,}")
-_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "…": "...", "\x00": " "})
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "…": "...", "\x00": " ", "\u200b": " "})
 
 
 def normalized(text: str) -> str:
@@ -44,6 +44,57 @@ _SILENT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 def tokens(text: str) -> list[str]:
     """Words, numbers and runs of a sign in normalized ``text``, as they are written."""
     return [match[0] for match in _TOKEN.finditer(text)]
+
+
+_NEGATIONS = frozenset((
+    "aint", "arent", "cannot", "cant", "couldnt", "didnt", "doesnt", "dont", "hardly", "hasnt", "havent", "isnt",
+    "neither", "never", "no", "nobody", "none", "nor", "not", "shouldnt", "wasnt", "werent", "without", "wont",
+    "wouldnt",
+))  # fmt: skip
+_BETWEEN = frozenset((
+    "a", "about", "all", "am", "an", "any", "anymore", "are", "at", "be", "been", "being", "exactly", "feel",
+    "feeling", "feels", "felt", "find", "for", "get", "gets", "getting", "going", "gonna", "got", "had", "has", "have",
+    "he", "her", "him", "his", "i", "in", "is", "it", "look", "looks", "made", "make", "makes", "making", "me", "my",
+    "of", "our", "particularly", "quite", "really", "say", "seem", "seems", "she", "so", "sound", "sounds", "that",
+    "the", "their", "them", "they", "this", "to", "too", "us", "very", "was", "we", "were", "with", "you", "your",
+))  # fmt: skip
+"""Words between a negation and what it denies: "not so very happy", "never made me happy"."""
+_IDIOMS = frozenset((
+    "believe", "better", "doubt", "even", "haha", "hahaha", "help", "just", "lmao", "lol", "matter", "more", "only",
+    "stop", "sure", "wait", "wonder",
+))  # fmt: skip
+"""A negation before these denies nothing of what follows, or says it all the more: "cannot wait", "not only"."""
+_REACH = 7
+
+
+def negated(written: Sequence[str]) -> set[int]:
+    """Places of words that a negation before them denies: "happy" in "not happy", "thanks" in "no thanks".
+
+    A comparison ("never happier", "never been so happy") and a question to agree with ("isn't it funny?") deny nothing.
+    """
+    words = [token.lower() for token in written]
+    denied = set()
+    for place, name in enumerate(words):
+        if name in _NEGATIONS or name.endswith("n't"):
+            following = words[place + 1 : place + 1 + _REACH]
+            asks = name.endswith("n't") and following[:1] and following[0] in _SUBJECTS and "?" in words[place:]
+            if not asks and (distance := _denied(following)) is not None:
+                denied.add(place + 1 + distance)
+    return denied
+
+
+_SUBJECTS = frozenset(("he", "i", "it", "she", "that", "they", "this", "we", "you"))
+
+
+def _denied(following: Sequence[str]) -> int | None:
+    """Which of the words after a negation it denies."""
+    for distance, name in enumerate(following):
+        compared = name in ("so", "this", "that") and "been" in following[:distance]
+        if not name[0].isalpha() or name in _IDIOMS or name.endswith(("ier", "n't")) or compared:
+            return None
+        if name not in _BETWEEN:
+            return distance
+    return None
 
 
 def key(name: str) -> int:

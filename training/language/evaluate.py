@@ -35,7 +35,7 @@ def evaluate(path: Path = DEFAULT_DATA) -> dict[str, Any]:
     split = load(path)
     context = AnalyzerContext(ModelStore(Path("/nonexistent"), Catalogue.load()))
     model = EmotionNetwork(context)
-    p = np.stack([model(model.vocabulary.rows(tokens(normalized(text)))) for text in split.texts])
+    p = np.stack([model.read(tokens(normalized(text))) for text in split.texts])
     judged, milliseconds = _timed(LanguageAnalyzer(LanguageSettings(), context), split)
     macro, micro, _ = f1(p, split.labels, model.thresholds)
     return {

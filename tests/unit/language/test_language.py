@@ -64,6 +64,57 @@ def test_plain_words_are_read_as_people_read_them(analyzer: LanguageAnalyzer, te
     assert max(found, key=lambda name: found[name]) == emotion
 
 
+@pytest.mark.parametrize(
+    ("text", "denied"),
+    [
+        ("I am not happy", "joy"),
+        ("I’m not happy with this.", "joy"),
+        ("I don't love you", "love"),
+        ("I dont love you", "love"),
+        ("THAT'S NOT FUNNY", "amusement"),
+        ("I'm not angry", "anger"),
+        ("I am not scared of you", "fear"),
+        ("I am not sad anymore", "sadness"),
+        ("I wasn't very surprised", "surprise"),
+        ("No thanks", "gratitude"),
+    ],
+)
+def test_what_is_denied_is_not_expressed(analyzer: LanguageAnalyzer, text: str, denied: str) -> None:
+    found = values(analyzer, text)
+    assert found[denied] < 0.25, found[denied]
+    assert found["neutral"] > 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("I have never been so happy", "joy"),
+        ("I couldn't be happier", "joy"),
+        ("Isn't it funny?", "amusement"),
+        ("I can't wait!", "excitement"),
+        ("Not only funny but also true", "amusement"),
+        ("I'm not scared, I'm happy", "joy"),
+        ("I do not like it", "disapproval"),
+        ("No, thank you so much!", "gratitude"),
+    ],
+)
+def test_a_negation_that_denies_nothing_changes_nothing(analyzer: LanguageAnalyzer, text: str, meant: str) -> None:
+    found = values(analyzer, text)
+    assert max(found, key=lambda name: found[name]) == meant
+
+
+def test_characters_without_width_part_words(analyzer: LanguageAnalyzer) -> None:
+    assert values(analyzer, "I\u200blove\u200byou")["love"] > 0.9
+    assert values(analyzer, "\u202eI lo\u200dve you\u202c")["love"] > 0.9
+
+
+@pytest.mark.parametrize("part", ["import a ", "not ", "isn't it? ", "\n", "<b>", "a\u0300", "\ud800 "])
+def test_no_long_text_takes_long(analyzer: LanguageAnalyzer, part: str) -> None:
+    began = time.thread_time()
+    analyzer.analyze(Utterance(part * (100_000 // len(part))))
+    assert time.thread_time() - began < 2.0
+
+
 def test_a_text_may_express_several_emotions(analyzer: LanguageAnalyzer) -> None:
     found = values(analyzer, "Thank you so much, I love it!")
     assert found["gratitude"] > 0.5
@@ -82,12 +133,19 @@ def test_a_text_may_express_several_emotions(analyzer: LanguageAnalyzer) -> None
         "你好谢谢", "我很高兴见到你", "Я очень рад тебя видеть", "مرحبا شكرا", "שלום תודה",
         "Bardzo się cieszę", "Tack så mycket", "Çok mutluyum", "Terima kasih", "Eu estou muito feliz",
         "def foo(x): return x[1]", 'for (int i = 0; i < n; i++) { printf("%d", i); }', "SELECT * FROM t WHERE id = 1;",
-        "asdf qwer zxcv hjkl", "xkcd", "loud" * 5_000, "Ich freue mich. " * 1_000,
+        "asdf qwer zxcv hjkl", "xkcd", "loud" * 5_000, "a" * 100_000, "Ich freue mich. " * 1_000,
     ],
 )  # fmt: skip
 def test_what_is_not_english_is_not_judged(analyzer: LanguageAnalyzer, text: str) -> None:
     assert reason(analyzer, text) == "not_english"
     assert reason(analyzer, text.upper()) == "not_english"
+
+
+@pytest.mark.parametrize(
+    "text", ["import numpy as np", "from os import path", "print('hello world')", "#include <stdio.h>", "const n = 5"]
+)
+def test_a_line_of_a_program_is_not_judged(analyzer: LanguageAnalyzer, text: str) -> None:
+    assert reason(analyzer, text) == "not_english"
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "\x00\x00", " \x00 "])
