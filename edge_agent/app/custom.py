@@ -5,6 +5,7 @@ Nothing is sent; of the recordings, only the numbers of the model are kept.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ _KINDS: dict[Medium, Kind | None] = {"face": Kind.DETECTOR, "sound": None, "word
 
 Progress = Callable[[int, int], None]
 """Called with the number of examples done and of all."""
+Watch = Callable[[float], None]
+"""Called with the seconds of a recording that are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,14 @@ class Trained:
 class Extractor:
     """Vectors of examples of one medium. Holds models: close it."""
 
-    def __init__(self, medium: Medium, config: ConfigText, settings: Settings, pull: Pull = pull_quietly) -> None:
+    def __init__(
+        self, medium: Medium, config: ConfigText, settings: Settings, pull: Pull | None = pull_quietly
+    ) -> None:
         wanted = _KINDS[medium]
         self._medium = medium
         self._builder = PipelineBuilder(config, settings, recorded=True, kinds={k: k is wanted for k in Kind})
-        self._builder.pull_missing(pull)
+        if pull is not None:
+            self._builder.pull_missing(pull)
         self._builder.require_models()
         self._builder.activate()
         try:
@@ -63,12 +69,12 @@ class Extractor:
             self._builder.close()
             raise
 
-    def __call__(self, example: Example) -> Vectors:
+    def __call__(self, example: Example, watch: Watch = lambda _seconds: None) -> Vectors:
         """float32 [n, d] of an example. Raises MediaError when nothing in it can be judged."""
         if self._faces is not None:
-            found = self._of_faces(_path(example), self._faces)
+            found = self._of_faces(_path(example), self._faces, watch)
         elif self._medium == "sound":
-            found = sound_windows(_sound(_path(example)))
+            found = sound_windows(_sound(_path(example), watch))
         else:
             text = example.text if example.path is None else _read_text(example.path)
             found = words_vector(text, self._builder.read(text))
@@ -78,11 +84,12 @@ class Extractor:
             raise MediaError(f"{example.place}: {missing}: leave it out")
         return found
 
-    def _of_faces(self, path: Path, embed: FaceEmbedding) -> Vectors:
+    def _of_faces(self, path: Path, embed: FaceEmbedding, watch: Watch) -> Vectors:
         """Vectors of the largest face of each picture."""
         lane, _ = self._builder.lanes(Bounds.at(FPS), tracker=Tracker(TrackingRules(confirm=1)))
         found = []
         for frame in iter_frames(path):
+            watch(frame.time)
             if frame.time > MOST_S:
                 break
             report = lane.offer(frame)
@@ -149,53 +156,68 @@ def _vectors(
     return found
 
 
-def try_file(
-    model: CustomModel, path: Path, config: ConfigText, settings: Settings, pull: Pull = pull_quietly
-) -> dict[str, float]:
-    """Judge a recording or a text file by a custom model: a probability for each label, or ``value``.
+class Judge:
+    """Judges files and texts by custom models; what makes vectors of them is loaded once. Close it.
 
-    Raises:
-        ConfigError: the file is of another medium than the model.
-        MediaError: the file cannot be read, or nothing in it can be judged.
+    ``pull`` fetches models of the catalogue that are missing; None: they must be there. Thread-safe.
     """
-    check_use(model)
-    medium, film = medium_of(path)
-    wanted = model.about.medium
-    if medium != wanted and not (film and wanted == "sound"):
-        raise ConfigError(f"{path} is for {medium}, but custom model {model.about.name!r} judges {wanted}")
-    return _tried(model, Example("", str(path), path), config, settings, pull)
 
+    def __init__(self, config: ConfigText, settings: Settings, pull: Pull | None = pull_quietly) -> None:
+        self._config, self._settings, self._pull = config, settings, pull
+        self._extractors: dict[Medium, Extractor] = {}
+        self._lock = threading.Lock()
 
-def try_text(
-    model: CustomModel, text: str, config: ConfigText, settings: Settings, pull: Pull = pull_quietly
-) -> dict[str, float]:
-    """Judge a text; as :func:`try_file`."""
-    if check_use(model).about.medium != "words":
-        raise ConfigError(f"custom model {model.about.name!r} judges {model.about.medium}, not words")
-    return _tried(model, Example("", "text", None, text), config, settings, pull)
+    def file(self, model: CustomModel, path: Path, watch: Watch = lambda _seconds: None) -> dict[str, float]:
+        """Judge a recording or a text file: a probability for each label, or ``value``.
 
+        ``watch`` is called with the seconds of a recording that are done; it may raise to end the work.
 
-def _tried(
-    model: CustomModel, example: Example, config: ConfigText, settings: Settings, pull: Pull
-) -> dict[str, float]:
-    extract = Extractor(model.about.medium, config, settings, pull)
-    try:
-        return model.predict(extract(example))
-    finally:
-        extract.close()
+        Raises:
+            ConfigError: the file is of another medium than the model.
+            MediaError: the file cannot be read, or nothing in it can be judged.
+        """
+        medium, film = medium_of(path)
+        wanted = model.about.medium
+        if medium != wanted and not (film and wanted == "sound"):
+            raise ConfigError(f"{path} is for {medium}, but custom model {model.about.name!r} judges {wanted}")
+        return self._judge(model, Example("", str(path), path), watch)
+
+    def text(self, model: CustomModel, text: str) -> dict[str, float]:
+        """Judge a text; as :meth:`file`."""
+        if model.about.medium != "words":
+            raise ConfigError(f"custom model {model.about.name!r} judges {model.about.medium}, not words")
+        return self._judge(model, Example("", "text", None, text), lambda _seconds: None)
+
+    def close(self) -> None:
+        """Free what was loaded."""
+        with self._lock:
+            for extractor in self._extractors.values():
+                extractor.close()
+            self._extractors.clear()
+
+    def _judge(self, model: CustomModel, example: Example, watch: Watch) -> dict[str, float]:
+        medium = check_use(model).about.medium
+        with self._lock:
+            extractor = self._extractors.get(medium)
+            if extractor is None:
+                extractor = Extractor(medium, self._config, self._settings, self._pull)
+                self._extractors[medium] = extractor
+            return model.predict(extractor(example, watch))
 
 
 class CustomModels:
     """Models of your own: trained on labelled recordings or texts, tried, loaded and deleted.
 
     ``config``: a config file, whose ``device.state_dir`` holds the models; None means the defaults. Live, in files and
-    in a :class:`Session`, the analyzer ``custom:NAME`` runs where it is named.
+    in a :class:`Session`, the analyzer ``custom:NAME`` runs where it is named. ``pull``: whether missing models of the
+    catalogue are fetched. Close it when files or texts were judged.
     """
 
-    def __init__(self, config: str | Path | None = None) -> None:
+    def __init__(self, config: str | Path | None = None, *, pull: bool = True) -> None:
         self._config = read(None if config is None else Path(config))
         self._settings = self._config.settings()
         self._store = custom_store(self._settings)
+        self._judge = Judge(self._config, self._settings, pull_quietly if pull else None)
 
     def train(
         self,
@@ -236,13 +258,20 @@ class CustomModels:
         """Load a stored model, by default its newest version. Raises ConfigError and ModelError."""
         return self._store.load(name, version)
 
-    def file(self, model: CustomModel, path: str | Path) -> dict[str, float]:
-        """Judge a file: a probability for each label, or ``value``. Raises ConfigError and MediaError."""
-        return try_file(model, Path(path), self._config, self._settings)
+    def file(self, model: CustomModel, path: str | Path, watch: Watch = lambda _seconds: None) -> dict[str, float]:
+        """Judge a file: a probability for each label, or ``value``. Raises ConfigError and MediaError.
+
+        ``watch`` is called with the seconds of a recording that are done; it may raise to end the work.
+        """
+        return self._judge.file(model, Path(path), watch)
 
     def text(self, model: CustomModel, text: str) -> dict[str, float]:
         """Judge a text, as :meth:`file`."""
-        return try_text(model, text, self._config, self._settings)
+        return self._judge.text(model, text)
+
+    def close(self) -> None:
+        """Free what judging has loaded."""
+        self._judge.close()
 
     def delete(self, name: str) -> None:
         """Delete a model with all its versions. Raises ConfigError when there is none."""
@@ -254,9 +283,10 @@ def _path(example: Example) -> Path:
     return example.path
 
 
-def _sound(path: Path) -> Vectors:
+def _sound(path: Path, watch: Watch) -> Vectors:
     blocks, seconds = [], 0.0
     for block in iter_blocks(path):
+        watch(block.time)
         blocks.append(block.samples)
         seconds += block.seconds
         if seconds >= MOST_S:

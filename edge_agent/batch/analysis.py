@@ -19,10 +19,11 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import IO, Any
 
-from edge_agent.api import ConfigError, EdgeAgentError, MediaError, Session
+from edge_agent.api import ConfigError, CustomModels, EdgeAgentError, MediaError, ModelError, PluginError, Session
+from edge_agent.batch.custom import CustomModelChoice, judge
 from edge_agent.batch.finders import FINDERS, Finder, Medium, OpenSession, Setting
 from edge_agent.batch.jobs import BatchError, BatchRequest, Findings, Task, file_name
-from edge_agent.capture import iter_blocks, iter_media, read_media
+from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.formats import ACCEPTED, sniff
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.text import printable
@@ -59,17 +60,23 @@ class _Found:
 
 
 class Analyser:
-    """Analyses recordings with the models of this device. ``withheld``: analyzers that the config switches off."""
+    """Analyses recordings with the models of this device. ``withheld``: analyzers that the config switches off.
+
+    ``open_custom``: opens the custom models; called when a job asks for one, and kept.
+    """
 
     def __init__(
         self,
         limits: BatchSettings,
         open_session: OpenSession = Session,
         withheld: frozenset[str] = frozenset(),
+        open_custom: Callable[[], CustomModels] = CustomModels,
     ) -> None:
         self._limits = limits
         self._open = open_session
         self._withheld = withheld
+        self._open_custom = open_custom
+        self._custom: CustomModels | None = None
 
     def analyse(self, path: Path, task: Task, progress: Progress = lambda _share: None) -> Findings:
         """Analyse the recording, archive or text in the file ``path``.
@@ -79,7 +86,7 @@ class Analyser:
         """
         found = _Found()
         name = file_name(task.source)
-        if task.source.kind == "text":
+        if task.source.kind == "text" and task.request.custom_model is None:
             self._read(path, name, task.request, found, told_as_text=True)
         elif (members := _members(path)) is not None:
             self._archive(members, task, found, progress)
@@ -110,7 +117,9 @@ class Analyser:
         try:
             with path.open("rb") as file:
                 form = sniff(file)
-            if form is not None:
+            if request.custom_model is not None:
+                self._judge(path, name, request.custom_model, found, progress)
+            elif form is not None:
                 self._media(path, name, request, found, progress)
             else:
                 self._read(path, name, request, found)
@@ -121,9 +130,7 @@ class Analyser:
 
     def _media(self, path: Path, name: str, request: BatchRequest, found: _Found, progress: Progress) -> None:
         info = read_media(path)
-        if info.video and info.video.width * info.video.height > PIXELS:
-            raise BatchError(f"pictures may have {PIXELS / 1e6:.0f} million pixels")
-        self._check_length(info.duration)
+        self._check_media(info)
         streams: dict[Medium, object] = {"picture": info.video, "sound": info.audio}
         there = {medium for medium, stream in streams.items() if stream}
         with self._finders(name, request, there, found, still=info.still) as finders:
@@ -138,13 +145,39 @@ class Analyser:
                     self._give(finders, item, name, found)
             self._finish(finders, name, found)
 
+    def _judge(self, path: Path, name: str, choice: CustomModelChoice, found: _Found, progress: Progress) -> None:
+        """Judge a file by a custom model."""
+        if choice.analyzer in self._withheld:
+            raise BatchError(f"this device's config switches {choice.analyzer} off")
+        with path.open("rb") as file:
+            form = sniff(file)
+        content: Path | str = path
+        kind, duration = "text", 0.0
+        if form is None:
+            content = _checked_text(path)
+        else:
+            info = read_media(path)
+            self._check_media(info)
+            kind = {"picture": "image", "film": "video", "sound": "audio"}[form.medium]
+            duration = info.duration or 0.0
+
+        def watch(seconds: float) -> None:
+            self._check_length(seconds)
+            progress(min(1.0, seconds / duration) if duration else 0.0)
+
+        try:
+            self._custom = self._custom or self._open_custom()
+            told = judge(self._custom, choice, content, watch)
+        except (ConfigError, MediaError) as error:
+            raise BatchError(str(error)) from None
+        except (ModelError, PluginError) as error:
+            log.warning("batch: %s: %s", choice.analyzer, error)
+            raise BatchError("this custom model cannot be used now; the device's log says why") from None
+        found.count += 1
+        found.predictions.append({"file": name, "file_type": kind, "models": {}, "custom_models": told})
+
     def _read(self, path: Path, name: str, request: BatchRequest, found: _Found, *, told_as_text: bool = False) -> None:
-        content = path.read_bytes()[: _TEXT_BYTES + 1]
-        text = _text(content)
-        if text is None:
-            raise BatchError(f"this is no text in UTF-8 and no media in a known format: {ACCEPTED}")
-        if len(content) > _TEXT_BYTES:
-            raise BatchError(f"a text may have {_TEXT_BYTES} bytes")
+        text = _checked_text(path)
         with self._finders(name, request, {"text"}, found, still=False) as finders:
             self._give(finders, text, name, found)
             self._finish(finders, name, found)
@@ -221,6 +254,11 @@ class Analyser:
             finders.remove(finder)
             finder.close()
 
+    def _check_media(self, info: MediaInfo) -> None:
+        if info.video and info.video.width * info.video.height > PIXELS:
+            raise BatchError(f"pictures may have {PIXELS / 1e6:.0f} million pixels")
+        self._check_length(info.duration)
+
     def _check_length(self, seconds: float) -> None:
         """Called for every item as well: a file may say that it is shorter than it is."""
         if seconds > 60 * self._limits.max_minutes:
@@ -229,6 +267,17 @@ class Analyser:
 
 def _error(name: str, message: str) -> dict[str, str]:
     return {"message": message, "file": name}
+
+
+def _checked_text(path: Path) -> str:
+    """The text in a file. Raises BatchError."""
+    content = path.read_bytes()[: _TEXT_BYTES + 1]
+    text = _text(content)
+    if text is None:
+        raise BatchError(f"this is no text in UTF-8 and no media in a known format: {ACCEPTED}")
+    if len(content) > _TEXT_BYTES:
+        raise BatchError(f"a text may have {_TEXT_BYTES} bytes")
+    return text
 
 
 def _text(content: bytes) -> str | None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from edge_agent.batch.custom import grouped
 from edge_agent.domain.text import printable
 
 if TYPE_CHECKING:
@@ -185,7 +186,8 @@ def artifact_files(index: int, document: Mapping[str, Any]) -> Iterator[tuple[st
         while inner in taken:
             inner = f"{inner}_"
         taken.add(inner)
-        for model, found in prediction["models"].items():
+        custom = {f"custom-{name}": grouped(one) for name, one in prediction.get("custom_models", {}).items()}
+        for model, found in (prediction["models"] | custom).items():
             yield f"{top}/csv/{inner}/{model}.csv", table(model, found["grouped_predictions"])
             yield f"{top}/json/{inner}/{model}.json", json.dumps(found)
     errors = document["results"]["errors"]

@@ -18,6 +18,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_agent.batch.custom import CustomModelChoice
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.domain.text import printable
 
@@ -93,9 +94,10 @@ class TranscriptionOptions(_Part):
 
 
 class BatchRequest(_Part):
-    """What a client asks for. Without ``models``: all that this device has."""
+    """What a client asks for. Without ``models``: all that this device has; with ``custom_model``: that one alone."""
 
     models: ModelOptions | None = None
+    custom_model: CustomModelChoice | None = None
     transcription: TranscriptionOptions | None = None
     urls: tuple[Annotated[str, Field(max_length=4096)], ...] = ()
     text: tuple[Annotated[str, Field(max_length=1_000_000)], ...] = ()
@@ -235,8 +237,9 @@ def job_document(job: Job) -> dict[str, Any]:
     ]
     request = job.request.model_dump(mode="json", exclude_none=True)
     return {
-        "type": "INFERENCE",
+        "type": "INFERENCE" if job.request.custom_model is None else "TL_INFERENCE",
         "job_id": job.id,
+        "user_id": "",
         "request": {**request, "files": files, "notify": bool(job.request.notify)},
         "state": {"status": str(job.status), **_times(job), **_figures(job)},
         "progress": round(job.progress, 3),

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from edge_agent.api import EdgeAgentError, Session
+from edge_agent.api import CustomModels, EdgeAgentError, Session
 from edge_agent.batch.analysis import Analyser
 from edge_agent.batch.fetching import Fetcher
 from edge_agent.batch.jobs import BatchError, Findings, Job, JobQuery, JobQueue, JobStatus, Task, predictions_of
@@ -67,7 +67,8 @@ class DeletedError(EdgeAgentError):
 def analyser_of(settings: Settings, config: Path | None) -> Analyser:
     """An analyser with the models of this device. An analyzer that the config switches off stays off."""
     withheld = frozenset(name for name, table in settings.analyzers.items() if table.get("enabled") is False)
-    return Analyser(settings.batch, partial(Session, config=config, pull=False), withheld)
+    open_custom = partial(CustomModels, config, pull=False)
+    return Analyser(settings.batch, partial(Session, config=config, pull=False), withheld, open_custom)
 
 
 class Worker:

@@ -73,6 +73,9 @@ def submit(
     models: Annotated[
         str | None, typer.Option("--models", help=f"Comma-separated: {', '.join(MODELS[:4])}. Default: all there are.")
     ] = None,
+    custom: Annotated[
+        str | None, typer.Option("--custom", help="Judge by this custom model alone: NAME, or NAME@VERSION.")
+    ] = None,
     text: Annotated[list[str] | None, typer.Option("--text", help="Analyse this text; may be repeated.")] = None,
     request: Annotated[
         str | None,
@@ -84,7 +87,7 @@ def submit(
     token_file: TokenOption = None,
 ) -> None:
     """Hand recordings in as one job, and print its name."""
-    asked = _request(models, text, request)
+    asked = _request(models, custom, text, request)
     for path in files or []:
         if not path.is_file():
             raise MediaError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
@@ -233,7 +236,7 @@ def _supervise(queue: Any, command: list[str], stop: threading.Event, *, until_d
         process.close()
 
 
-def _request(models: str | None, text: list[str] | None, request: str | None) -> dict[str, Any]:
+def _request(models: str | None, custom: str | None, text: list[str] | None, request: str | None) -> dict[str, Any]:
     try:
         asked = json.loads(request) if request else {}
     except ValueError as error:
@@ -244,6 +247,8 @@ def _request(models: str | None, text: list[str] | None, request: str | None) ->
         if name.strip() not in MODELS:
             raise RequestError(f"--models: {name.strip()!r} is none; there are: {', '.join(MODELS)}")
         asked.setdefault("models", {}).setdefault(name.strip(), {})
+    if custom:
+        asked["custom_model"] = {"version_id" if "@" in custom else "id": custom}
     if text:
         asked["text"] = [*asked.get("text", ()), *text]
     BatchRequest.of(asked)

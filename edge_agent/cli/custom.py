@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from edge_agent.app.custom import custom_store, train_files, try_file, try_text
+from edge_agent.app.custom import Judge, custom_store, train_files
 from edge_agent.cli.common import ConfigOption, JsonOption, configuration, pull_showing_progress, say, tell
 from edge_agent.cli.streams import emit, print_json
 from edge_agent.cli.terminal import positions, show
@@ -121,10 +122,8 @@ def try_model(
     configured, settings = configuration(config)
     configure("warning", "text")
     model = custom_store(settings).load(name, version)
-    if file is not None:
-        answer = try_file(model, file, configured, settings, pull_showing_progress)
-    else:
-        answer = try_text(model, text or "", configured, settings, pull_showing_progress)
+    with closing(Judge(configured, settings, pull_showing_progress)) as judge:
+        answer = judge.file(model, file) if file is not None else judge.text(model, text or "")
     if not model.about.scores.good:
         tell(("edge-agent:", "yellow"), f" this model is not good: {model.about.scores.reason}")
     if json:

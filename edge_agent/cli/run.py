@@ -69,10 +69,11 @@ class WebSide:
 
     def __call__(self, live: Live, handlers: CommandHandlers) -> Component:
         """Make the web server of the agent behind ``live``, whose commands go to ``handlers``."""
-        from edge_agent.api import Session
+        from edge_agent.api import CustomModels, Session
         from edge_agent.web.server import component
 
-        return component(live, handlers, self.token, partial(Session, config=self.config, pull=False))
+        open_session = partial(Session, config=self.config, pull=False)
+        return component(live, handlers, self.token, open_session, partial(CustomModels, self.config, pull=False))
 
 
 def web_side(config: Path | None, settings: Settings) -> WebSide:

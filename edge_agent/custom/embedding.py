@@ -6,6 +6,7 @@ trained before it are refused instead of answering wrongly.
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +40,8 @@ from edge_agent.plugin.spec import (
 NAMES: Mapping[Medium, str] = {"face": "face-1", "sound": "logmel-1", "words": "words-1"}
 """Names of the embeddings in use."""
 
+log = logging.getLogger(__name__)
+
 FACE_MODEL = "emotion"
 """Catalogue name of the network whose outputs are a part of a face's vector."""
 MIN_FACE_PX = 28
@@ -46,6 +49,9 @@ MIN_FACE_PX = 28
 WINDOW_S = 2.0
 HOP_S = 1.0
 """Sound is judged in windows of ``WINDOW_S`` every ``HOP_S``."""
+
+LOOK_S = 10.0
+"""A live analyzer looks for a newer version of its model this often, in seconds."""
 
 _SIDE, _CELLS, _ANGLES = 48, 4, 8
 _FRAME, _HOP, _BANDS = 512, 256, 40
@@ -187,27 +193,66 @@ def check_use(model: CustomModel) -> CustomModel:
     return model
 
 
+class Newest:
+    """The newest version of a model: a newer one replaces it within :data:`LOOK_S` seconds, without a restart.
+
+    One that is damaged or judges something else does not, and a deleted model is kept until the next start.
+
+    Raises:
+        EdgeAgentError: there is no model, or it cannot be used.
+    """
+
+    def __init__(self, store: CustomStore, name: str) -> None:
+        self._store = store
+        self._model = check_use(store.load(name))
+        self._seen, self._due = self._model.about.version, 0.0
+
+    def at(self, time: float) -> CustomModel:
+        """The model in use at ``time``, the seconds of what is analysed; now and then this reads a folder."""
+        if time >= self._due or time < self._due - LOOK_S:
+            self._due = time + LOOK_S
+            self._look(self._model.about.name)
+        return self._model
+
+    def _look(self, name: str) -> None:
+        newest = max(self._store.versions(name), default=0)
+        if newest <= self._seen:
+            return
+        self._seen = newest
+        try:
+            model = check_use(self._store.load(name, newest))
+        except EdgeAgentError as error:
+            log.warning("custom:%s: version %d is not used: %s", name, newest, error)
+            return
+        if model.about.medium != self._model.about.medium:
+            log.warning("custom:%s: version %d judges %s: restart to use it", name, newest, model.about.medium)
+            return
+        log.info("custom:%s: version %d is in use", name, newest)
+        self._model = model
+
+
 class CustomFaces(FaceAnalyzer):
     """Judge each face by a custom model."""
 
-    def __init__(self, model: CustomModel, context: AnalyzerContext) -> None:
-        self._model = check_use(model)
+    def __init__(self, newest: Newest, context: AnalyzerContext) -> None:
+        self._newest = newest
         self._embed = FaceEmbedding(context)
 
     def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
         """One observation ``custom:NAME`` for every face that is large enough and was seen in this frame."""
         found = []
+        model = self._newest.at(frame.time)
         for tracked in faces:
             if not tracked.coasting and (vector := self._embed(frame, tracked.face)) is not None:
-                found.append(_observation(self._model, vector, frame.time, tracked.track))
+                found.append(_observation(model, vector, frame.time, tracked.track))
         return found
 
 
 class CustomSounds(AudioAnalyzer):
     """Judge the latest two seconds of sound every second by a custom model; silence is not judged."""
 
-    def __init__(self, model: CustomModel) -> None:
-        self._model = check_use(model)
+    def __init__(self, newest: Newest) -> None:
+        self._newest = newest
         self._kept: npt.NDArray[np.float32] = np.zeros(0, np.float32)
         self._whole, self._end = False, 0.0
 
@@ -237,14 +282,14 @@ class CustomSounds(AudioAnalyzer):
 
     def _judge(self, samples: npt.NDArray[np.float32]) -> tuple[Observation, ...]:
         vectors = sound_windows(samples)
-        return (_observation(self._model, vectors, self._end),) if len(vectors) else ()
+        return (_observation(self._newest.at(self._end), vectors, self._end),) if len(vectors) else ()
 
 
 class CustomWords(TextAnalyzer):
     """Judge each utterance by a custom model; ``language``, which reads emotions in words, is closed with it."""
 
-    def __init__(self, model: CustomModel, language: TextAnalyzer) -> None:
-        self._model = check_use(model)
+    def __init__(self, newest: Newest, language: TextAnalyzer) -> None:
+        self._newest = newest
         self._language = language
 
     def analyze(self, utterance: Utterance) -> Sequence[Observation]:
@@ -252,7 +297,7 @@ class CustomWords(TextAnalyzer):
         if not utterance.text.strip():
             return ()
         vectors = words_vector(utterance.text, self._language.analyze(utterance))
-        return (_observation(self._model, vectors, utterance.start),)
+        return (_observation(self._newest.at(utterance.start), vectors, utterance.start),)
 
     def close(self) -> None:
         """Close the analyzer of emotions."""
@@ -301,7 +346,8 @@ def analyzer_specs(store: CustomStore, language: Language) -> Iterable[AnalyzerS
 def _make(
     store: CustomStore, name: str, language: Language, _settings: CustomSettings, context: AnalyzerContext
 ) -> Analyzer:
-    model = store.load(name)
-    if model.about.medium == "face":
-        return CustomFaces(model, context)
-    return CustomSounds(model) if model.about.medium == "sound" else CustomWords(model, language(context))
+    newest = Newest(store, name)
+    medium = newest.at(0.0).about.medium
+    if medium == "face":
+        return CustomFaces(newest, context)
+    return CustomSounds(newest) if medium == "sound" else CustomWords(newest, language(context))

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ FORMAT = 1
 """Version of the file format."""
 KEPT = 5
 """Versions of a model that are kept, the newest ones."""
+ABANDONED_S = 3600.0
+"""Drafts older than this are of trainings that were killed: they are deleted."""
 VALUE = "value"
 """Term of a regression's answer."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -197,6 +200,9 @@ class CustomStore:
             draft.unlink()
             for old in self.versions(name)[:-KEPT]:
                 self._path(name, old).unlink(missing_ok=True)
+            for path in (self.folder / name).glob(".*"):
+                if path.stat().st_mtime < time.time() - ABANDONED_S:
+                    path.unlink(missing_ok=True)
             sync_folder(self.folder / name)
         except OSError as error:
             with contextlib.suppress(OSError):

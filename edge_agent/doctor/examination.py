@@ -111,6 +111,7 @@ def _configured(
         yield from _devices(settings, builder, try_devices=try_devices, busy=busy)
     finally:
         builder.close()
+    yield from software.check_custom(settings)
     yield from software.check_web(settings, busy=busy)
     yield from broker.check_broker(settings)
 

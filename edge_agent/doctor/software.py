@@ -18,7 +18,7 @@ from edge_agent.control.schedule import Schedule
 from edge_agent.doctor.access import read_nodes
 from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
 from edge_agent.domain.distribution import DISTRIBUTION, foreign_distribution
-from edge_agent.domain.errors import ConfigError
+from edge_agent.domain.errors import ConfigError, EdgeAgentError
 from edge_agent.models import ModelState, ModelStatus
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.settings import PrivacySettings, Settings, WebSettings
@@ -255,6 +255,24 @@ def check_models(statuses: Sequence[ModelStatus], *, auto_pull: bool) -> list[Ch
     if good:
         results.append(ok("models", f"{', '.join(good)}: sha256 verified"))
     return results or [ok("models", "no model is needed")]
+
+
+def check_custom(settings: Settings) -> Iterator[CheckResult]:
+    """Check the custom models, where there are any."""
+    from edge_agent.app.custom import custom_store
+    from edge_agent.custom.embedding import check_use
+
+    store = custom_store(settings)
+    names = store.names()
+    for name in names:
+        try:
+            check_use(store.load(name))
+        except EdgeAgentError as error:
+            yield fail("custom models", str(error), f"edge-agent custom train {name} …, or custom delete {name}")
+    trains = importlib.util.find_spec("sklearn") is not None
+    here = "can be trained here" if trains else "training needs the extra [custom], which is not installed"
+    if names:
+        yield ok("custom models", f"{', '.join(names)}; {here}")
 
 
 def check_web(settings: Settings, *, busy: bool) -> Iterator[CheckResult]:

@@ -27,6 +27,9 @@ reason overrules it."""
 
 LAW = "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689), applied since 2 February 2025"
 
+CUSTOM = "custom:"
+"""Beginning of the names of analyzers that are custom models."""
+
 LEAST_REASON = 20
 """Minimum length of override_reason."""
 
@@ -130,6 +133,9 @@ def _watched_more(before: Settings, after: Settings) -> Iterator[str]:
     for name in ("camera", "microphone"):
         if getattr(before, name).source == "none" != getattr(after, name).source:
             yield f"{name}.source is no longer none"
+    for name, table in after.analyzers.items():  # what a custom model judges, only its operator knows
+        if name.startswith(CUSTOM) and table.get("enabled") and not before.analyzers.get(name, {}).get("enabled"):
+            yield f"analyzers.{name} is on"
 
 
 def _opened(before: Settings, after: Settings) -> Iterator[str]:

@@ -28,7 +28,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from edge_agent.api import CustomModels, EdgeAgentError
 from edge_agent.batch.artifacts import write_archive
+from edge_agent.batch.custom import CustomModelChoice, described, listed
 from edge_agent.batch.fetching import Fetcher
 from edge_agent.batch.jobs import (
     ENDED,
@@ -50,6 +52,10 @@ from edge_agent.web.body import ProblemError
 log = logging.getLogger(__name__)
 
 PATH = "/v0/batch/jobs"
+CUSTOM_PATH = f"{PATH}/tl/inference"
+"""Inference with a custom model."""
+REGISTRY = "/v0/registry/models"
+"""The custom models, as clients look their ids up."""
 JSON_BYTES = 16 * 1024 * 1024
 """Most bytes of a request that is no form: texts and addresses."""
 CHUNK_S = 30.0
@@ -64,29 +70,47 @@ _OFF = "batch jobs are switched off on this device: set batch.enabled = true"
 T = TypeVar("T")
 
 
-def routes(limits: BatchSettings, open_queue: Callable[[], JobQueue], folder: Path | None = None) -> list[BaseRoute]:
+def routes(
+    limits: BatchSettings,
+    open_queue: Callable[[], JobQueue],
+    folder: Path | None = None,
+    custom: Callable[[], CustomModels] = CustomModels,
+) -> list[BaseRoute]:
     """The endpoints as routes for a Starlette application; where ``limits`` switch them off, they say so.
 
     ``open_queue`` is called when the queue is needed first. ``folder``: where uploads are received, the queue's own;
-    None: where the system has its temporary files.
+    None: where the system has its temporary files. ``custom`` opens the custom models, which are asked for with each
+    request, so that a new one is there at once.
     """
+    registry = _Registry(custom)
+    listed = [
+        Route(REGISTRY, _answering(registry.list_models), methods=["GET"]),
+        Route(f"{REGISTRY}/{{id}}", _answering(registry.show), methods=["GET"]),
+    ]
     if not limits.enabled:
         methods = ["GET", "POST", "DELETE"]
-        return [Route(path, _off, methods=methods) for path in (PATH, f"{PATH}/{{id}}", f"{PATH}/{{id}}/{{part}}")]
-    api = _Batch(open_queue, limits, folder)
+        paths = (PATH, f"{PATH}/{{id}}", f"{PATH}/{{id}}/{{part}}")
+        return [*listed, *(Route(path, _off, methods=methods) for path in paths)]
+    api = _Batch(open_queue, limits, folder, registry)
     endpoints = (
         ("", "POST", api.start),
+        ("/tl/inference", "POST", api.start_custom),
+        ("/tl/train", "POST", _no_training),
         ("", "GET", api.list_jobs),
         ("/{id}", "GET", api.show),
         ("/{id}", "DELETE", api.delete),
         ("/{id}/predictions", "GET", api.predictions),
         ("/{id}/artifacts", "GET", api.artifacts),
     )
-    return [Route(f"{PATH}{path}", _answering(call), methods=[method]) for path, method, call in endpoints]
+    return [*listed, *(Route(f"{PATH}{path}", _answering(call), methods=[method]) for path, method, call in endpoints)]
 
 
 async def _off(_request: Request) -> Response:
     return ProblemError(403, _OFF).response()
+
+
+async def _no_training(_request: Request) -> Response:
+    return ProblemError(501, "Custom models are trained on the device: 'edge-agent custom train'.").response()
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -104,9 +128,38 @@ def _answering(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
+class _Registry:
+    """The custom models of this device."""
+
+    def __init__(self, custom: Callable[[], CustomModels]) -> None:
+        self._custom = custom
+
+    async def list_models(self, _request: Request) -> Response:
+        """List the models."""
+        return JSONResponse(await anyio.to_thread.run_sync(lambda: listed(self._custom())))
+
+    async def show(self, request: Request) -> Response:
+        """Show one model."""
+        name = request.path_params["id"]
+        try:
+            return JSONResponse(await anyio.to_thread.run_sync(lambda: described(self._custom(), name)))
+        except EdgeAgentError as error:
+            raise ProblemError(404, str(error)) from None
+
+    def check(self, choice: CustomModelChoice) -> None:
+        """Check that there is such a model. Raises RequestError."""
+        try:
+            self._custom().load(choice.name, choice.version)
+        except EdgeAgentError as error:
+            raise RequestError(f"custom_model: {error}") from None
+
+
 class _Batch:
-    def __init__(self, open_queue: Callable[[], JobQueue], limits: BatchSettings, folder: Path | None) -> None:
+    def __init__(
+        self, open_queue: Callable[[], JobQueue], limits: BatchSettings, folder: Path | None, registry: _Registry
+    ) -> None:
         self._open = open_queue
+        self._registry = registry
         self._limits = limits
         self._folder = folder
         self._receiving = 0
@@ -119,6 +172,13 @@ class _Batch:
 
     async def start(self, request: Request) -> Response:
         """Receive a job."""
+        return await self._start(request, custom=False)
+
+    async def start_custom(self, request: Request) -> Response:
+        """Receive a job for a custom model."""
+        return await self._start(request, custom=True)
+
+    async def _start(self, request: Request, *, custom: bool) -> Response:
         if self._receiving >= RECEIVING:
             return ProblemError(503, "Busy with other uploads; try again later.", {"Retry-After": "5"}).response()
         self._receiving += 1
@@ -126,6 +186,8 @@ class _Batch:
             await self._do(lambda: None)  # the folder of the queue is there
             with ExitStack() as stack:
                 asked, files = await self._receive(request, stack)
+                if custom and asked.custom_model is None:
+                    raise ProblemError(400, 'custom_model: missing: {"custom_model": {"id": NAME}, …} is wanted')
                 name = await self._do(partial(self._submit, asked, files))
         except asyncio.CancelledError:  # the server stops
             return ProblemError(503, "The agent stops, or begins anew; try again.", {"Retry-After": "5"}).response()
@@ -180,6 +242,8 @@ class _Batch:
             raise ProblemError(503, "The queue of this device cannot be used; see its log.") from None
 
     def _submit(self, asked: BatchRequest, files: Sequence[NewSource]) -> str:
+        if asked.custom_model is not None:
+            self._registry.check(asked.custom_model)
         if asked.urls and not self._limits.allow_urls:
             raise RequestError("urls: this device fetches no addresses (batch.allow_urls); send the files instead")
         if asked.callback_url is not None and not self._limits.allow_callbacks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from starlette.routing import BaseRoute, WebSocketRoute
 
 from edge_agent.api import EVERY_FRAME, MIN_SIDE, ConfigError, EdgeAgentError, MediaError, Session, VisionReport
+from edge_agent.batch.custom import CustomAnswers
 from edge_agent.batch.wording import undecided as why_undecided
 from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
@@ -50,7 +51,8 @@ Samples = npt.NDArray[np.float32]
 
 class Stream:
     """``open_session`` makes sessions with the models of this device; ``now`` is a monotonic clock in seconds;
-    ``reader`` judges written words for all connections, ``transcriber`` finds spoken ones for one at a time."""
+    ``reader`` judges written words for all connections, ``transcriber`` finds spoken ones for one at a time, ``custom``
+    answers for custom models."""
 
     def __init__(
         self,
@@ -58,8 +60,10 @@ class Stream:
         now: Callable[[], float],
         reader: words.Reader,
         transcriber: words.Transcriber,
+        custom: CustomAnswers,
     ) -> None:
         self._open = open_session
+        self._custom = custom
         self._reader = reader
         self._transcriber, self._transcribed = transcriber, 0.0
         self._now = now
@@ -119,12 +123,13 @@ class Stream:
             return self._read(text, models)
         missing: dict[str, Callable[[], dict[str, Any]]] = {name: partial(_no_model, name) for name in models.missing}
         sounding = any(model is not None for model in (models.burst, models.prosody, models.language))
-        if models.face is None and not sounding:
+        if models.face is None and not sounding and models.custom_models is None:
             if not missing:
                 raise StreamError(messages.BAD_REQUEST, "models: ask for face, burst, prosody or language")
             return {name: _answer(name, find) for name, find in missing.items()}
         look = None if models.face is None else _Look(self._look, models.face)
-        samples = decode(messages.media(request), look, listen=sounding)
+        content = messages.media(request)
+        samples = decode(content, look, listen=sounding)
         finders: dict[str, Callable[[], dict[str, Any]]] = {}
         if look is not None:
             finders["face"] = look.outcome
@@ -134,13 +139,15 @@ class Stream:
             finders["language"] = partial(self._transcribe, samples, models.language)
         if models.prosody is not None:
             finders["prosody"] = partial(self._attend, samples)
+        if models.custom_models is not None:
+            finders["custom_models"] = partial(self._judge_media, content, models.custom_models)
         finders |= missing
         if len(finders) == 1:
             return {name: find() for name, find in finders.items()}
         return {name: _answer(name, find) for name, find in finders.items()}
 
     def _read(self, text: str, models: Models) -> dict[str, Any]:
-        """The answer to written words: of all models, only ``language`` has a use for them."""
+        """The answer to written words: only ``language`` and custom models have a use for them."""
         if not models.asked:
             raise StreamError(messages.BAD_REQUEST, "models: ask for language")
         finders: dict[str, Callable[[], dict[str, Any]]] = {
@@ -148,6 +155,8 @@ class Stream:
         }
         if models.language is not None:
             finders["language"] = partial(self._judge, text, models.language)
+        if models.custom_models is not None:
+            finders["custom_models"] = partial(self._custom.answer, models.custom_models, text)
         if len(finders) == 1:
             return {name: find() for name, find in finders.items()}
         return {name: _answer(name, find) for name, find in finders.items()}
@@ -168,6 +177,10 @@ class Stream:
             code = messages.NO_LANGUAGE if undecided else messages.WRONG_MODEL
             told |= {"warning": f"{'; '.join(notes)}.", "code": code}
         return told
+
+    def _judge_media(self, content: bytes, asked: Iterable[str]) -> dict[str, Any]:
+        with in_memory(content) as path:
+            return self._custom.answer(asked, path)
 
     def _transcribe(self, samples: Samples, options: words.LanguageModel) -> dict[str, Any]:
         """The answer to what is said in a payload, utterance by utterance."""
@@ -359,9 +372,12 @@ def routes(
     limits: Limits | None = None,
     reader: words.Reader | None = None,
     transcriber: words.Transcriber | None = None,
+    custom: CustomAnswers | None = None,
 ) -> list[BaseRoute]:
     """Return the routes of the endpoint for Starlette. ``open_session`` is called as :class:`Session` is.
-    ``reader`` judges written words, here and elsewhere; ``transcriber`` has the turns of who is transcribed."""
+    ``reader`` judges written words, here and elsewhere; ``transcriber`` has the turns of who is transcribed; ``custom``
+    answers for custom models."""
     reads, turns = reader or words.Reader(open_session), transcriber or words.Transcriber(open_session)
-    talk = Conversation(lambda: Stream(open_session, time.monotonic, reads, turns), limits or Limits())
+    answers = custom or CustomAnswers()
+    talk = Conversation(lambda: Stream(open_session, time.monotonic, reads, turns, answers), limits or Limits())
     return [WebSocketRoute("/v0/stream/models", talk.serve)]

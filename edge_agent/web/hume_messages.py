@@ -64,6 +64,8 @@ class Models(_Part):
     prosody: dict[str, Any] | None = None
     language: LanguageModel | None = None
     facemesh: dict[str, Any] | None = None
+    custom_models: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=8)] | None = None
+    """Ours: custom models of this device by name."""
 
     @property
     def asked(self) -> list[str]:
@@ -73,7 +75,7 @@ class Models(_Part):
     @property
     def missing(self) -> list[str]:
         """Names of requested models that this device lacks."""
-        return [name for name in self.asked if name not in ("face", "burst", "language", "prosody")]
+        return [name for name in self.asked if name not in ("face", "burst", "language", "prosody", "custom_models")]
 
 
 class Request(_Part):
@@ -122,7 +124,7 @@ def text(request: Request) -> str | None:
     models = request.models or Models()
     if request.raw_text:
         found = request.data or ""
-    elif models.language is None:
+    elif models.language is None and models.custom_models is None:
         return None
     else:
         content = media(request)

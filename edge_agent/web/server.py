@@ -23,7 +23,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from edge_agent import __version__
-from edge_agent.api import Session
+from edge_agent.api import CustomModels, Session
+from edge_agent.batch.custom import CustomAnswers
 from edge_agent.batch.queue import open_queue, spool_of
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import ConfigError
@@ -82,12 +83,17 @@ def live_api(agent: Live, handlers: CommandHandlers) -> Application:
     return app
 
 
+def switched_off(settings: Settings) -> frozenset[str]:
+    """Analyzers that the config switches off."""
+    return frozenset(name for name, table in settings.analyzers.items() if table.get("enabled") is False)
+
+
 def within_config(open_session: Callable[..., Session], settings: Settings) -> Callable[..., Session]:
     """Return ``open_session`` without the analyzers that the config switches off: no client may switch them on.
 
     The first analyzer of a session is the one that the others depend on; without it, opening raises SwitchedOffError.
     """
-    off = frozenset(name for name, table in settings.analyzers.items() if table.get("enabled") is False)
+    off = switched_off(settings)
 
     def opened(analyzers: Sequence[str], **options: Any) -> Session:
         if analyzers[0] in off:
@@ -103,20 +109,22 @@ def make_app(
     hub: live.Hub,
     rules: Rules,
     open_session: Callable[..., Session] = Session,
+    open_custom: Callable[[], CustomModels] = CustomModels,
 ) -> ASGIApp:
     """Return the application over ``agent`` and the ``hub`` of its event bus; ``handlers`` performs commands,
-    ``open_session`` analyses what is uploaded."""
+    ``open_session`` analyses what is uploaded, ``open_custom`` opens the custom models."""
     app = live_api(agent, handlers)
+    custom = CustomAnswers(open_custom, switched_off(agent.settings))
     open_session = within_config(open_session, agent.settings)
     limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
     reader, transcriber = words.Reader(open_session), words.Transcriber(open_session)
     app.router.routes += [
         *dashboard.routes(rules.token, agent.settings),
         *live.routes(hub),
-        *hume.routes(open_session, limits, reader, transcriber),
+        *hume.routes(open_session, limits, reader, transcriber, custom),
         *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S), reader, transcriber),
         *upload.routes(open_session, health=None),
-        *batch.routes(agent.settings.batch, partial(open_queue, agent.settings), spool_of(agent.settings)),
+        *batch.routes(agent.settings.batch, partial(open_queue, agent.settings), spool_of(agent.settings), open_custom),
     ]
     return Guard(app, rules, app.routes)
 
@@ -136,6 +144,7 @@ ROOMY = (
     "/video-stream/emotion",
     "/video-stream/face-recognition",
     batch.PATH,
+    batch.CUSTOM_PATH,
 )
 """Paths that bound their own bodies."""
 TALKATIVE = ("/v0/stream/models", "/ws/face", "/ws/audio-stream", "/ws/face-recognition")
@@ -174,10 +183,15 @@ def _made_up(path: Path) -> str:
 
 
 def component(
-    agent: Live, handlers: CommandHandlers, token: str, open_session: Callable[..., Session] = Session
+    agent: Live,
+    handlers: CommandHandlers,
+    token: str,
+    open_session: Callable[..., Session] = Session,
+    open_custom: Callable[[], CustomModels] = CustomModels,
 ) -> Component:
-    """Return the web server of ``agent``; ``handlers`` perform commands, ``open_session`` analyses uploads."""
-    server = WebServer(agent, handlers, token, open_session)
+    """Return the web server of ``agent``; ``handlers`` perform commands, ``open_session`` analyses uploads, by custom
+    models those of ``open_custom``."""
+    server = WebServer(agent, handlers, token, open_session, open_custom)
     return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
 
 
@@ -185,9 +199,14 @@ class WebServer:
     """Component that runs uvicorn; see the module."""
 
     def __init__(
-        self, agent: Live, handlers: CommandHandlers, token: str, open_session: Callable[..., Session]
+        self,
+        agent: Live,
+        handlers: CommandHandlers,
+        token: str,
+        open_session: Callable[..., Session],
+        open_custom: Callable[[], CustomModels],
     ) -> None:
-        self._open_session = open_session
+        self._open_session, self._open_custom = open_session, open_custom
         web = agent.settings.web
         self._address = (web.host, web.port)
         here = f"[{web.host}]" if ":" in web.host else web.host
@@ -215,7 +234,7 @@ class WebServer:
         most = web.clients + len(TALKATIVE) * web.analysis_clients + SPARE
         hub, limits = Hub(self._agent.bus, web.clients), Connections(most, TALKATIVE)
         config = uvicorn.Config(
-            make_app(self._agent, self._handlers, hub, self._rules, self._open_session),
+            make_app(self._agent, self._handlers, hub, self._rules, self._open_session, self._open_custom),
             http=limits.protocol(),
             log_config=None,
             log_level="error",  # errors of clients are not logged

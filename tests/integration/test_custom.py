@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from edge_agent.api import ConfigError, CustomModels, MediaError, PluginError, Session
+from edge_agent.custom.store import CustomStore
 from edge_agent.domain.media import AUDIO_RATE
 from tests.support.cli import Cli
 
@@ -95,6 +97,35 @@ def test_a_model_judges_live_sound_in_summaries(config: Path, machine: Path) -> 
     with Session(["custom:machine"], config=config) as session:  # shorter than a window of the model
         analysis = session.file(machine / "hiss/machine3/13.wav")
     assert analysis.summaries[0].window.measures["custom:machine.hiss"].count == 1
+
+
+def test_a_new_version_is_used_without_a_restart(config: Path, machine: Path, tmp_path: Path) -> None:
+    store = CustomStore(tmp_path / "state/custom")
+    hum, _ = soundfile.read(machine / "hum/machine2/8.wav")
+    trained = store.load("machine")
+    swapped = replace(trained, weights=trained.weights[:, ::-1].copy(), bias=trained.bias[::-1].copy())
+
+    def heard(session: Session) -> list[float]:
+        reports = session.sound(np.tile(hum, 8), AUDIO_RATE)  # 12 s: longer than between two looks at the store
+        return [o.values["hum"] for report in reports for o in report.observations if o.name == "custom:machine"]
+
+    with Session(["custom:machine"], config=config) as session:
+        assert min(heard(session)) > 0.6
+        store.add(swapped)
+        assert max(heard(session)[-2:]) < 0.4
+        (tmp_path / "state/custom/machine/0003.npz").write_bytes(b"no model")
+        assert max(heard(session)) < 0.4  # a damaged one replaces nothing
+
+
+@pytest.mark.usefixtures("machine")
+def test_doctor_tells_of_the_models(cli: Cli, tmp_path: Path) -> None:
+    broken = tmp_path / "state/custom/broken/0001.npz"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no model")
+    found = cli("doctor", "--no-devices", "--json", **{STATE: str(tmp_path / "state")})
+    told = [check["detail"] for check in json.loads(found.stdout)["checks"] if check["name"] == "custom models"]
+    assert ["damaged" in detail for detail in told] == [True, False]
+    assert told[1] == "broken, machine; can be trained here"
 
 
 @pytest.mark.usefixtures("machine")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from hume import AsyncHumeClient, HumeClient
 from hume.environment import HumeClientEnvironment
 from PIL import Image
 from skimage import data as pictures
+from starlette.routing import BaseRoute
 
+from edge_agent.api import CustomModels
 from edge_agent.batch.analysis import Analyser
 from edge_agent.batch.queue import LocalQueue
 from edge_agent.batch.worker import Worker
@@ -29,10 +31,16 @@ LIMITS = BatchSettings(enabled=True, max_file_mb=2.0, max_files=5)
 class Service:
     """The routes over a queue, and a worker that works when it is told to."""
 
-    def __init__(self, folder: Path, limits: BatchSettings = LIMITS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: BatchSettings = LIMITS,
+        open_custom: Callable[[], CustomModels] = CustomModels,
+        more: Sequence[BaseRoute] = (),
+    ) -> None:
         self.queue = LocalQueue(folder, limits)
-        self.server = Server(batch.routes(limits, lambda: self.queue, folder))
-        self.worker = Worker(self.queue, Analyser(limits), limits)
+        self.server = Server([*batch.routes(limits, lambda: self.queue, folder, open_custom), *more])
+        self.worker = Worker(self.queue, Analyser(limits, open_custom=open_custom), limits)
         environment = HumeClientEnvironment(base=self.url, evi="", tts="", stream="")
         self.client = HumeClient(api_key="token", environment=environment).expression_measurement.batch
         self.asynchronous = AsyncHumeClient(api_key="token", environment=environment).expression_measurement.batch

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,8 @@ import pytest
 
 from edge_agent.custom.store import KEPT, About, CustomModel, CustomStore, Scores
 from edge_agent.domain.errors import ConfigError, ModelError
+
+ROOT = Path(__file__).parents[3]
 
 
 def made(name: str = "mood") -> CustomModel:
@@ -96,6 +101,44 @@ def test_trainings_at_the_same_time_take_different_versions(tmp_path: Path) -> N
         added = list(pool.map(lambda _: store.add(made()).about.version, range(4)))
     assert sorted(added) == [1, 2, 3, 4]
     assert store.versions("mood") == (1, 2, 3, 4)
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from tests.unit.custom.test_store import CustomStore, made
+random.seed(0)
+for _ in range(20):
+    told, tell = os.pipe()
+    child = os.fork()
+    while not child:
+        os.write(tell, b"%d " % CustomStore(Path(sys.argv[1])).add(made()).about.version)
+    os.close(tell)
+    first = os.read(told, 99)  # it is at work
+    time.sleep(random.uniform(0, 0.01))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    loaded = CustomStore(Path(sys.argv[1])).load("mood").about.version
+    print(max(map(int, (first + os.read(told, 9999)).split())), loaded)
+    os.close(told)
+"""
+
+
+def test_a_training_that_is_killed_leaves_the_old_or_the_new_version(tmp_path: Path) -> None:
+    store = CustomStore(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    seen = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert len(seen) == 20
+    assert all(told <= loaded <= told + 1 for told, loaded in seen)  # what it said is stored, is
+    assert store.load("mood").predict(np.ones((1, 3), np.float32)) == made().predict(np.ones((1, 3), np.float32))
+    assert all(store.load("mood", version) for version in store.versions("mood"))
+    for path in (tmp_path / "mood").glob(".*"):
+        os.utime(path, (0, 0))
+    assert store.add(made()).about.version == seen[-1][1] + 1
+    assert {path.suffix for path in (tmp_path / "mood").iterdir()} == {".npz"}  # drafts of the killed are gone
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

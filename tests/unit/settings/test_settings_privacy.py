@@ -90,6 +90,13 @@ def test_words_of_one_person_are_not_those_of_several() -> None:
         parse('[privacy]\ncontext = "home"\nmin_people = 2\npublish_text = true', "c.toml")
 
 
+def test_a_custom_model_that_is_switched_on_loosens() -> None:
+    on = parse('[analyzers."custom:bored"]\nenabled = true', "c.toml")
+    assert loosened(parse("", "c.toml"), on) == ("analyzers.custom:bored is on",)
+    assert loosened(on, on) == ()
+    assert loosened(on, parse("", "c.toml")) == ()
+
+
 def test_a_preview_is_declared_and_refused_with_min_people() -> None:
     assert "preview" not in privacy_manifest(parse("[web]\npreview = true", "c.toml"), frozenset())  # nobody serves it
     shown = parse("[web]\nenabled = true\npreview = true", "c.toml")
