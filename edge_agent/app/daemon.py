@@ -19,6 +19,7 @@ from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder, Pull, pull_quietly
 from edge_agent.control.commands import CommandHandlers
 from edge_agent.domain.errors import EdgeAgentError
+from edge_agent.domain.retry import Patience
 from edge_agent.live import EventBus, Live
 from edge_agent.runtime.lifecycle import Notifier, Stop
 from edge_agent.runtime.supervisor import Component
@@ -124,6 +125,7 @@ class Daemon:
         self._web = web
         self._background = background
         self._notifier = Notifier()
+        self._longest_step = 0.0
         self._next: tuple[ConfigText, Settings] | None = None
         self._loosened: tuple[str, ...] = ()
 
@@ -145,6 +147,7 @@ class Daemon:
             if builder is None or self._stop.requested:
                 self._notifier.stopping()
                 return
+            self._fit_watchdog()
             inner = Stop()
             agent = self._agent(settings, builder, web)
             agent.run(inner, self._notifier, lambda: self._tick(agent, inner, settings, web))  # noqa: B023 - ends with run
@@ -170,7 +173,8 @@ class Daemon:
 
         thread = threading.Thread(target=run, name=what, daemon=True)
         thread.start()
-        deadline = time.monotonic() + limit_s
+        begun = time.monotonic()
+        deadline = begun + limit_s
         while thread.is_alive() and not self._stop.requested:
             late = time.monotonic() >= deadline
             if late and give_up:
@@ -181,7 +185,15 @@ class Daemon:
             thread.join(1.0)
         if errors:
             raise errors[0]
+        if not give_up:  # a download says nothing about the machine
+            self._longest_step = max(self._longest_step, time.monotonic() - begun)
         return results[0] if results else None
+
+    def _fit_watchdog(self) -> None:
+        """Let systemd wait longer for a ping where the start took minutes: there, a tick takes seconds, too."""
+        usual = self._notifier.watchdog_s
+        if usual is not None and (limit := Patience(usual).after(self._longest_step)) > usual:
+            self._notifier.watchdog_limit(limit)
 
     def _web_of(self, settings: Settings) -> MakeCompanion | None:
         return self._web(settings) if self._web is not None and settings.web.enabled else None

@@ -106,6 +106,9 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         if self._socket is not None:
             self._socket.settimeout(1.0)
+        limit = environment.get("WATCHDOG_USEC", "")
+        self.watchdog_s = int(limit) / 1e6 if limit.isdecimal() else None
+        """Seconds that systemd waits for a ping by the unit's ``WatchdogSec=``; None without a watchdog."""
 
     def ready(self, status: str) -> None:
         """Report that the agent is up."""
@@ -118,6 +121,10 @@ class Notifier:
     def watchdog(self) -> None:
         """Ping the watchdog."""
         self._send("WATCHDOG=1")
+
+    def watchdog_limit(self, seconds: float) -> None:
+        """Set the seconds that systemd waits for a ping, until the next start, in place of ``WatchdogSec=``."""
+        self._send(f"WATCHDOG_USEC={round(seconds * 1e6)}")
 
     def busy(self, status: str, seconds: float) -> None:
         """Report work on ``status`` before :meth:`ready`: extend the start timeout by ``seconds``."""

@@ -78,3 +78,32 @@ def test_a_slow_download_neither_starves_the_watchdog_nor_holds_up_a_stop(
             assert process.returncode == 0, output
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("usual", ["0.001", "3600"])
+def test_where_a_start_takes_long_the_watchdog_waits_longer(usual: str, cli: Cli, tmp_path: Path) -> None:
+    """On a starved machine a tick of the main loop takes longer than WatchdogSec: the agent was restarted for ever."""
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG)
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        process = cli.start(
+            "run",
+            "--config",
+            str(config),
+            NOTIFY_SOCKET=str(tmp_path / "notify"),
+            WATCHDOG_USEC=f"{float(usual) * 1e6:.0f}",
+            EDGE_AGENT__DEVICE__STATE_DIR=str(tmp_path / "state"),
+            EDGE_AGENT__MODELS__AUTO_PULL="false",
+        )
+        try:
+            while not told or "READY=1" not in told[-1]:
+                told.append(manager.recv(4096).decode())
+        finally:
+            process.kill()
+            process.wait(10)
+    limits = [int(message.removeprefix("WATCHDOG_USEC=")) for message in told if message.startswith("WATCHDOG_USEC=")]
+    assert len(limits) == (usual == "0.001"), told
+    assert all(1_000 < limit <= 300_000_000 for limit in limits)

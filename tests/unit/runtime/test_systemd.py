@@ -30,10 +30,17 @@ def test_every_notification_arrives_as_one_datagram(manager: tuple[socket.socket
         (lambda: notifier.status("camera: ü"), "STATUS=camera: ü"),
         (notifier.watchdog, "WATCHDOG=1"),
         (lambda: notifier.busy("fetching", 30.0), "STATUS=fetching\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000"),
+        (lambda: notifier.watchdog_limit(90.5), "WATCHDOG_USEC=90500000"),
         (notifier.stopping, "STOPPING=1"),
     ):
         send()
         assert receiver.recv(4096).decode() == expected
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("30000000", 30.0), ("", None), ("soon", None)])
+def test_the_units_watchdog_is_known(value: str, seconds: float | None) -> None:
+    assert Notifier({"WATCHDOG_USEC": value}).watchdog_s == seconds
+    assert Notifier({}).watchdog_s is None
 
 
 def test_a_multiline_status_cannot_inject_an_assignment(manager: tuple[socket.socket, str]) -> None:

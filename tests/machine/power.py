@@ -1,0 +1,152 @@
+"""Cut the power again and again: photographs of a running disk, each opened as the next boot would find it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.domain.clock import SystemClock
+from tests.machine.guest import Guest
+from tests.machine.image import Chroot, chroot, mounted
+from tests.support.outboxes import MQTT, make_outbox, query
+
+CUTS = 12
+"""Photographs of one run of the power checks: two runs (one for each cache mode) make two dozen."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A moment without power: the frozen disk, and the numbers that a subscriber had received by then, per start."""
+
+    disk: Path
+    received: Mapping[str, frozenset[int]]
+    backlog: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the next boot found: the outbox's pending rows, and what of all that was stored is nowhere."""
+
+    pending: int
+    lost: int
+    sound: bool
+    words: str = ""
+
+
+def cut_often(guest: Guest, cuts: int, chance: random.Random) -> list[Cut]:
+    """Photograph the disk at random moments of normal work; in every other run of moments the cable is out."""
+    taken = []
+    for number in range(cuts):
+        backlog = number % 4 >= 2
+        guest.emulator.cable(plugged=not backlog)
+        time.sleep(chance.uniform(1.0, 9.0))
+        received = {boot: frozenset(numbers) for boot, numbers in guest.numbers().items()}
+        taken.append(Cut(guest.emulator.photograph(), received, backlog))
+    guest.emulator.cable(plugged=True)
+    return taken
+
+
+def judge(cut: Cut) -> Verdict:
+    """Open the disk of ``cut`` as the next boot would: replay the journal, open the outbox, and look for every row.
+
+    Lost is a number that the database once gave out, that nobody had received, and that does not wait to be sent.
+    """
+    with disk(cut.disk) as root:
+        folder = root / "var/lib/edge-agent/outbox"
+        if not (folder / "outbox.db").exists():
+            return Verdict(0, 0, not cut.received, "no database yet")
+        broken = query(folder, "PRAGMA integrity_check") != [("ok",)]
+        outbox = make_outbox(folder, boot_id="after-cut", clock=SystemClock(lambda: False))
+        try:
+            given = dict(query(folder, "SELECT boot_id, next_seq FROM boots"))
+            rows = outbox.lease(MQTT, 1_000_000)
+            stats = outbox.stats()
+        finally:
+            outbox.close()
+    waiting = {(row.boot_id, row.seq) for row in rows}
+    got = {(boot, number) for boot, numbers in cut.received.items() for number in numbers}
+    owed = {(boot, number) for boot, next_seq in given.items() for number in range(1, next_seq)}
+    # A number that was sent must be in the database, or the next process could give it to another message.
+    unwritten = {(boot, number) for boot, number in got if number >= given.get(boot, 1)}
+    lost = owed - waiting - got
+    sound = not (broken or unwritten or stats.salvages or stats.degraded) and stats.balanced
+    return Verdict(len(rows), len(lost), sound, "" if sound and not lost else f"{sorted(lost)[:5]} {unwritten} {stats}")
+
+
+@contextlib.contextmanager
+def disk(image: Path) -> Iterator[Path]:
+    """Mount a qcow2 image for the length of the block; changes go to a layer of their own, which is deleted."""
+    with tempfile.TemporaryDirectory(dir=image.parent, prefix="cut-") as scratch:
+        layer, raw = Path(scratch, "layer.qcow2"), Path(scratch, "disk.raw")
+        raw.touch()
+        words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(layer)]
+        subprocess.run(words, check=True)
+        command = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={layer}"]
+        command += ["--blockdev", "driver=qcow2,node-name=disk,file=file"]
+        command += ["--export", f"type=fuse,id=raw,node-name=disk,mountpoint={raw},writable=on"]
+        with subprocess.Popen(command) as daemon:
+            try:
+                _until_mounted(raw, daemon)
+                with mounted(raw) as root:
+                    yield root
+            finally:
+                daemon.terminate()
+                daemon.wait(30)
+
+
+def _until_mounted(raw: Path, daemon: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while not os.path.ismount(raw):
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("qemu-storage-daemon exports no disk: is there /dev/fuse?")
+        time.sleep(0.05)
+
+
+def power_cuts(guest: Guest) -> str:
+    """The check of power cuts: see its declaration in :mod:`tests.machine.checks`."""
+    cuts = cut_often(guest, CUTS, random.Random(24))
+    guest.emulator.pull_plug()
+    verdicts = [judge(cut) for cut in cuts]
+    guest.emulator.forget_photographs()
+    wrong = [verdict for verdict in verdicts if verdict.lost or not verdict.sound]
+    assert not wrong, wrong
+    late = sum(cut.backlog for cut in cuts)
+    most = max(verdict.pending for verdict in verdicts)
+    return (
+        f"{len(cuts)} cuts with cache {guest.emulator.boot.cache}, {late} with a backlog (at most {most} rows): 0 lost"
+    )
+
+
+def cuts_during(guest: Guest, command: str, cuts: int, between: float) -> list[Path]:
+    """Photograph the disk every ``between`` seconds while the guest runs ``command``; the last one after it ended."""
+    guest.run(f"systemd-run --unit=job --collect sh -c '{command}'")
+    taken = []
+    for _ in range(cuts):
+        time.sleep(between)
+        taken.append(guest.emulator.photograph())
+        if guest.run("systemctl is-active job", check=False) != "active":
+            break
+    return taken
+
+
+def upgrade_can_go_on(image: Path, package: str) -> str:
+    """After a cut during an upgrade: what dpkg says of the package, and whether installing again repairs it."""
+    with disk(image) as root, chroot(root) as inside:
+        state = inside("dpkg-query -W -f '${db:Status-Status} ${Version}' edge-agent", check=False).stdout
+        repair(inside, package)
+        version = inside("edge-agent --version").stdout.strip()
+    return f"{state.strip()}, repaired to {version}"
+
+
+def repair(inside: Chroot, package: str) -> None:
+    """Do what an operator does after an interrupted upgrade."""
+    inside("dpkg --configure -a", check=False)
+    inside(f"dpkg -i {package}")
+    inside("edge-agent config check")
