@@ -67,6 +67,14 @@ def of_device(prefix: str, device: str) -> str:
     return f"{topic_prefix(prefix)}/{device}/#"
 
 
+def split(prefix: str, topic: str) -> tuple[str, str] | None:
+    """Return the device id of a full topic and what follows it; None when it is no topic of a device."""
+    base = f"{topic_prefix(prefix)}/"
+    device, _, relative = topic.removeprefix(base).partition("/")
+    known = topic.startswith(base) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", device)
+    return (device, relative) if known and relative else None
+
+
 def discovery(prefix: str, *levels: str) -> str:
     """Home Assistant's discovery topic for ``levels``: device and id, or platform, id and key."""
     return "/".join((topic_prefix(prefix), *levels, "config"))

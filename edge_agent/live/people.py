@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from edge_agent.domain.face import TrackedFace
-from edge_agent.domain.observation import VisionReport
-from edge_agent.domain.summary import Window
-from edge_agent.summary.window import WindowBuilder
+from edge_agent.domain.face import Box, TrackedFace
+from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, Observation, VisionReport
+from edge_agent.domain.summary import AttentionSums, EmotionSums, Window
+from edge_agent.summary.window import MAX_EMOTION_HOLD, WindowBuilder
 
 STEP_S = 5.0
 """Length of a person's windows: long enough for two readings at every rate."""
@@ -24,17 +25,26 @@ HERE_S = 10.0
 """Seconds without a report, as while the camera is off, after which nobody counts as present."""
 MOST = 64
 """People remembered at most; the least recently seen is dropped first."""
+NOW_S = 3.0
+"""Seconds before a person's latest reading that tell what the person shows now."""
+LATEST = 8
+"""Readings that do so at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A visit: ``since`` and ``until`` are the first and last sight, monotonic seconds; ``here``: still in view."""
+    """A visit: ``since`` and ``until`` are the first and last sight, monotonic seconds; ``here``: still in view.
+
+    ``now`` holds the latest readings of emotion and attention; ``box`` is where the face is, None once it is gone.
+    """
 
     track: str
     since: float
     until: float
     here: bool
     windows: tuple[Window, ...]
+    now: Window
+    box: Box | None = None
 
 
 @dataclass(slots=True)
@@ -43,6 +53,9 @@ class _Visit:
     until: float
     builder: WindowBuilder | None = None
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=int(KEEP_S / STEP_S)))
+    readings: deque[Observation] = field(default_factory=lambda: deque(maxlen=LATEST))
+    looks: deque[Observation] = field(default_factory=lambda: deque(maxlen=LATEST))
+    box: Box | None = None
 
     def see(self, report: VisionReport, face: TrackedFace) -> None:
         if self.builder is None:
@@ -50,7 +63,24 @@ class _Visit:
         self.until = report.time
         self.windows.extend(self.builder.advance(report.time))
         about = tuple(o for o in report.observations if o.track == face.track)
+        self.box = face.face.box
+        self.readings.extend(o for o in about if o.name == EMOTION and not o.recalled)
+        self.looks.extend(o for o in about if o.name == ATTENTION)
         self.builder.vision(replace(report, faces=(face,), observations=about, events=()))
+
+    def now(self) -> Window:
+        """Sums over the latest readings, each of the same weight; none when they are too old to hold."""
+        held = self.until - MAX_EMOTION_HOLD
+        read = [tuple(o.values.get(name, 0.0) for name in EMOTIONS) for o in _lately(self.readings, held)]
+        looks = [(o.values.get("score", 0.0), o.values.get("looking", 0.0)) for o in _lately(self.looks, held)]
+        emotion = EmotionSums(
+            float(len(read)),
+            tuple(sum(p[k] for p in read) for k in range(len(EMOTIONS))),
+            tuple(sum(p[k] ** 2 for p in read) for k in range(len(EMOTIONS))),
+            len(read),
+        )
+        attention = AttentionSums(float(len(looks)), sum(score for score, _ in looks), sum(look for _, look in looks))
+        return Window(self.since, self.until, emotion=emotion, attention=attention)
 
     def here(self, now: float) -> bool:
         return self.builder is not None and self.until >= now - HERE_S
@@ -60,7 +90,14 @@ class _Visit:
             self.windows.extend(self.builder.advance(self.until))
             last = self.builder.flush(self.until)
             self.windows.extend([last] if last is not None else [])
-            self.builder = None
+            self.builder = self.box = None
+            self.readings.clear()
+            self.looks.clear()
+
+
+def _lately(readings: Collection[Observation], since: float) -> list[Observation]:
+    last = max((o.time for o in readings), default=0.0)
+    return [o for o in readings if o.time >= last - NOW_S] if last >= since else []
 
 
 class People:
@@ -91,7 +128,9 @@ class People:
         """People in view at ``begin`` or later, by arrival, with their complete windows from then on."""
         with self._lock:
             found = [
-                Person(track, v.since, v.until, v.here(now), tuple(w for w in v.windows if w.end > begin))
+                Person(
+                    track, v.since, v.until, v.here(now), tuple(w for w in v.windows if w.end > begin), v.now(), v.box
+                )
                 for track, v in self._visits.items()
                 if v.until >= begin
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -117,6 +117,16 @@ class PersonStep(BaseModel):
     attention: AttentionPart | None
 
 
+class PersonNow(BaseModel):
+    """What a person in view shows now, from the latest few readings."""
+
+    box: Annotated[list[float], Field(min_length=4, max_length=4)] = Field(
+        description="The face: left, top, width, height in fractions of the picture; may reach outside of it."
+    )
+    emotion: EmotionPart | None
+    attention: AttentionPart | None
+
+
 class PersonReport(BaseModel):
     """One person; the track is a random name that ends with the visit."""
 
@@ -130,6 +140,7 @@ class PersonReport(BaseModel):
     )
     emotion: EmotionPart | None
     attention: AttentionPart | None
+    now: PersonNow | None = Field(description="Null when the person is not in view.")
     timeline: list[PersonStep]
 
 
@@ -289,12 +300,20 @@ def people(found: Sequence[Person], device: str, boot: float, known: Looks | Non
                 "seconds": round(person.until - person.since, 1),
                 "trend": _trend(parts),
                 **_look(reduce(merge, parts) if parts else None, device),
+                "now": _now(person, device),
                 "timeline": timeline,
             }
         )
     known.clear()
     known |= looks
     return told
+
+
+def _now(person: Person, device: str) -> dict[str, Any] | None:
+    if person.box is None or not person.here:
+        return None
+    box = [round(value, 4) for value in (person.box.x, person.box.y, person.box.w, person.box.h)]
+    return {"box": box, **_look(person.now, device)}
 
 
 def _halves(windows: Sequence[Window]) -> list[Sequence[Window]]:

@@ -1,7 +1,8 @@
 """Dashboard: one page with its modules, served from this package, and the login form for the token.
 
-The token is kept in a cookie that scripts cannot read (HttpOnly) and other sites cannot use (SameSite). No request goes
-to another host. ``/connect`` shows how each kind of client is connected, with this device's own addresses.
+Colours come from :mod:`edge_agent.domain.palette`. The token is kept in a cookie that scripts cannot read (HttpOnly)
+and other sites cannot use (SameSite). No request goes to another host. ``/connect`` shows how each kind of client is
+connected, with this device's own addresses.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import BaseRoute, Route
 
 from edge_agent import __version__
+from edge_agent.domain.palette import css
 from edge_agent.settings import Settings
 from edge_agent.settings.web import TOKEN_FILE
 from edge_agent.web.body import ProblemError
@@ -168,6 +170,8 @@ async def _static(request: Request) -> Response:
     kind = TYPES.get(name.rpartition(".")[2])
     if name in _SWAGGER:
         return FileResponse(str(resources.files("fastapi_offline").joinpath("static", name)), media_type=kind)
+    if name == "palette.css":
+        return Response(css(chosen=True), media_type=kind)
     if kind is None or name not in _FILES:
         raise ProblemError(404, "there is no such file")
     return Response(_read(name), media_type=kind)
@@ -177,25 +181,11 @@ _SWAGGER = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
 """Files of the interactive documentation, which the package fastapi-offline ships."""
 
 
-_FILES = frozenset(
-    {
-        "main.js",
-        "chart.js",
-        "connect.js",
-        "control.js",
-        "docs.js",
-        "format.js",
-        "panels.js",
-        "past.js",
-        "period.js",
-        "persons.js",
-        "preview.js",
-        "theme.js",
-        "timeline.js",
-        "style.css",
-        "icon.svg",
-    }
-)
+_SCRIPTS = """
+chart connect control docs exporting format main page panels past period persons plots preview theme tiles timeline
+"""
+
+_FILES = frozenset({*(f"{name}.js" for name in _SCRIPTS.split()), "style.css", "icon.svg"})
 
 
 def _read(name: str) -> str:

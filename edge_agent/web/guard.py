@@ -24,7 +24,7 @@ from edge_agent.web.body import BODY, CLOSE, TOO_LARGE, Body, ProblemError
 COOKIE = "edge-agent-token"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 HEADERS = {

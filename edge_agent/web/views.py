@@ -30,6 +30,7 @@ from edge_agent.plugin.imaging import jpeg
 from edge_agent.settings import Settings
 from edge_agent.web import analytics, metrics
 from edge_agent.web.body import ProblemDocument, ProblemError, problem_of
+from edge_agent.web.devices import DeviceList, Devices
 from edge_agent.web.guard import ACTING
 
 REFUSED = {"outcome": "refused"}
@@ -123,6 +124,7 @@ class LiveApi:
         self._agent = agent
         self._bus = agent.bus
         self._handlers = handlers
+        self._devices = Devices(agent.settings.mqtt, agent.clock)
         self._looks: analytics.Looks = {}
         self._looking = threading.Lock()
 
@@ -158,6 +160,7 @@ class LiveApi:
         for path in HUG:
             app.add_api_route(path, self.hug, methods=["GET"], response_model=None, include_in_schema=False)
         get("/api/v1/people", self.people, analytics.PeopleReport, 400)
+        get("/api/v1/devices", self.devices, DeviceList)
         get("/api/v1/config/schema", self.schema, dict[str, Any])
         picture = {200: {"content": {"image/jpeg": {}}, "description": "A JPEG of at most 640 pixels a side."}}
         refused: dict[int, dict[str, Any]] = {status: {"model": ProblemDocument} for status in (404, 409)}
@@ -247,8 +250,13 @@ class LiveApi:
         with self._looking:  # concurrent requests share what the first one has rendered
             people = analytics.people(known, device, wall - now, self._looks)
         unknown = (self._bus.state("presence") or {}).get("unknown")
-        people = [person | {"here": person["here"] and not unknown} for person in people]
+        if unknown:  # nobody is known to be here
+            people = [person | {"here": False, "now": None} for person in people]
         return JSONResponse({"now": timestamp(wall), "unknown": unknown, "people": people})
+
+    def devices(self) -> Response:
+        """Devices that publish to the same broker, this one included; asked for at most twice a minute."""
+        return JSONResponse(self._devices.listed().model_dump())
 
     def schema(self) -> Response:
         """JSON Schema of the config file."""

@@ -1,51 +1,54 @@
 // Switches: they mirror the device's state, whoever changed it, and ask for another one.
-import { say } from "./panels.js";
+import { notice, say } from "./page.js";
 import { clock, words } from "./format.js";
 
-const DEVICES = ["camera", "microphone"];
+const DEVICES = ["camera", "microphone"], PAUSE_S = 900;
 const TOLD = { on: "on", missing: "on, but the device is missing", off: "released", pending: "being released …", none: "none in this config" };
 const $ = (id) => document.getElementById(id);
-let allowed = false;
+let allowed = false, state = null;
 
-function notice(s) {
-  if (s.paused_until) return `Paused until ${clock(s.paused_until)}: nothing is watched or heard.`;
-  if (s.privacy === "off") return "";
-  if (s.privacy === "pending") return "Privacy is asked for: the devices are being released.";
-  return `Privacy is on${s.scheduled ? " by schedule" : ""}: camera and microphone are released, nothing is watched or heard.`;
-}
-
-export function showState(s) {
+export function showSwitches(s) {
   if (!s) return;
-  $("c-privacy").checked = s.privacy !== "off";
+  state = s;
+  const privacy = s.privacy !== "off", paused = Boolean(s.paused_until);
+  $("b-privacy").setAttribute("aria-pressed", privacy);
+  say("b-privacy", privacy ? (s.scheduled ? "Privacy by schedule" : "End privacy") : "Privacy");
+  $("b-pause").setAttribute("aria-pressed", paused);
+  say("b-pause", paused ? `Resume (paused until ${clock(s.paused_until)})` : "Pause 15 min");
   for (const name of DEVICES) {
     $(`c-${name}`).checked = s[name] === "on" || s[name] === "missing";
-    $(`c-${name}`).disabled = !allowed || s[name] === "none" || s.privacy !== "off" || Boolean(s.paused_until);
+    $(`c-${name}`).disabled = !allowed || s[name] === "none" || privacy || paused;
     say(`s-${name}`, TOLD[s[name]]);
   }
   $("c-profile").value = s.profile;
   const rate = $("c-max_fps");
   if (document.activeElement !== rate) rate.value = s.max_fps;
   [rate.min, rate.max] = s.fps_limits;
-  const text = notice(s);
-  $("notice").hidden = !text;
-  say("notice", text);
 }
 
 export function permit(yes) {
   allowed = yes;
-  for (const input of document.querySelectorAll("[data-command], [data-do]")) input.disabled = !yes;
-  say("said", yes ? "" : "Switching from here is off in this device's config (web.control).");
+  for (const input of document.querySelectorAll("[data-command], [data-do], [data-toggle]")) input.disabled = !yes;
+  $("not-allowed").hidden = yes;
+}
+
+let quiet = 0;
+
+function tell(text, lasting) {
+  clearTimeout(quiet);
+  notice("said", text);
+  if (!lasting) quiet = setTimeout(() => notice("said", ""), 6000);
 }
 
 async function command(name, value) {
-  say("said", `${words(name)} …`);
+  tell(`${words(name)} …`, true);
   try {
     const answer = await fetch(`/api/v1/control/${name}`, { method: "POST", body: value === undefined ? "" : JSON.stringify({ value }) });
     const told = await answer.json();
-    say("said", `${words(name)}: ${answer.ok ? told.status : told.detail}`);
-    showState(answer.ok ? told.state : (await (await fetch("/api/v1/status")).json()).state);
+    tell(`${words(name)}: ${answer.ok ? told.status : told.detail}`, !answer.ok);
+    showSwitches(answer.ok ? told.state : (await (await fetch("/api/v1/status")).json()).state);
   } catch {
-    say("said", `${words(name)}: the device does not answer`);
+    tell(`${words(name)}: the device does not answer`, true);
   }
 }
 
@@ -59,4 +62,6 @@ export function wire() {
     const { value } = button.dataset;
     button.addEventListener("click", () => command(button.dataset.do, value === undefined ? undefined : Number(value) || value));
   }
+  $("b-privacy").addEventListener("click", () => command("privacy", state?.privacy === "off"));
+  $("b-pause").addEventListener("click", () => (state?.paused_until ? command("resume") : command("pause", PAUSE_S)));
 }

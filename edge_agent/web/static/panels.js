@@ -1,112 +1,49 @@
-// What is said beside the plots. Texts go in as text, never as markup.
-import { bar, swatch } from "./chart.js";
-import { because, clock, duration, mostly, percent, plural, signed, words } from "./format.js";
-import { EMOTIONS } from "./past.js";
+// What is said beside the plots: events, the chosen period in figures, rate and device.
+import { swatch } from "./chart.js";
+import { clock, duration, percent, plural, signed, words } from "./format.js";
+import { EMOTIONS, momentOf } from "./past.js";
+import { make, rows, say } from "./page.js";
+import { colour } from "./plots.js";
 
-const FEED = 100;
+const FEED = 200;
+const NAMES = { arrival: "came", departure: "left", fusion: "both", utterance: "said", burst: "heard" };
+const GROUPS = { arrival: "arrivals", departure: "departures", fusion: "seen and heard", utterance: "words", burst: "sounds" };
 const $ = (id) => document.getElementById(id);
-
-export function say(id, text) { if ($(id).textContent !== text) $(id).textContent = text; }
-
-export function make(name, kind, ...children) {
-  const made = document.createElement(name);
-  if (kind) made.className = kind;
-  made.append(...children);
-  return made;
-}
-
-export function pill(id, text, kind) { say(id, text); $(id).className = `pill ${kind}`; }
-
-/** Terms and what they are; only what changed is touched, so that it can be selected and read out in peace. */
-export function rows(id, pairs) {
-  const list = $(id);
-  if (list.children.length !== 2 * pairs.length) list.replaceChildren(...pairs.flatMap(() => [make("dt"), make("dd")]));
-  pairs.flat().forEach((text, k) => { if (list.children[k].textContent !== text) list.children[k].textContent = text; });
-}
-
-// ---------------------------------------------------------------- the last window
-
-const unseen = (w) => `unknown: ${mostly(w.unknown?.people)}`;
-
-function unanswered(w) {
-  if (w.withheld) return "withheld: too few people";
-  if (w.faces.max === null) return unseen(w);
-  return w.faces.max ? "too little to go by" : "nobody in view";
-}
-
-export function showWindow(w) {
-  const e = w.emotion, a = w.attention, t = w.trend || {};
-  say("dominant", e ? e.dominant : "–");
-  say("dominant-sub", e ? `${percent(e.confidence)} sure, ${plural(e.readings, "reading")}` : unanswered(w));
-  say("valence", e ? signed(e.valence) : "–");
-  say("valence-sub", t.valence !== undefined ? `${signed(t.valence)} against the minute before` : "");
-  say("attention", a ? percent(a.ratio) : "–");
-  say("attention-sub", a && a.per_person !== undefined ? `${duration(a.per_person)} for each person` : "");
-  say("window", `${clock(w.start)}, ${duration(w.seconds)}`);
-  showBeside(w);
-  showBars(w);
-}
-
-/** How many are in view now, or why that is unknown; besides, what the last window `w` says of them. */
-export function showPresence(p, w) {
-  if (p) say("people", p.count === null ? "–" : `${p.count}`);
-  const window = w && w.faces.max !== null ? `${w.faces.mean.toFixed(1)} on average, ${w.faces.max} at once at most, ${w.faces.tracks} in all` : "";
-  say("people-sub", p && p.unknown ? `unknown: ${because(p.unknown)}` : window);
-}
-
-/** What was said and how, beside what was seen: never averaged. Shown once somebody spoke, and stays. */
-function showBeside(w) {
-  const { language: l, voice: v, emotion: e } = w;
-  if (l || v) $("beside").hidden = false;
-  if ($("beside").hidden) return;
-  const few = l && l.p ? Object.entries(l.p).sort((a, b) => b[1] - a[1]).map(([name, p]) => `${name} ${percent(p)}`).join(", ") : "";
-  const nobody = w.withheld ? "withheld: too few people" : "nobody spoke";
-  rows("beside-rows", [
-    ["faces", e ? `${e.dominant} ${percent(e.p[e.dominant])}` : unanswered(w)],
-    ["sounds", w.bursts.map((b) => `${b.count}\u00a0×\u00a0${words(b.label)}`).join(", ") || "none"],
-    ["words", l ? `${few || "cannot be judged"} (${plural(l.utterances, "utterance")}, ${plural(l.words, "word")})` : nobody],
-    ["voices", v ? `${v.arousal === undefined ? "arousal not known yet" : `arousal ${signed(v.arousal)}`}, ${duration(v.seconds)} of speech` : nobody],
-  ]);
-}
-
-function showBars(w) {
-  const e = w.emotion, lift = w.lift ? Object.entries(w.lift) : [];
-  $("bars").replaceChildren(...EMOTIONS.map((name) => {
-    const share = e ? e.p[name] : 0, track = make("span", "bar", bar(share, name));
-    const row = make("li", "", make("span", "name", name), track, make("span", "num", e ? percent(share) : "–"));
-    row.dataset.emotion = name;
-    return row;
-  }));
-  const unusual = lift.map(([name, v]) => `${name} ${signed(100 * v, 0)}`).join(", ");
-  say("bars-hint", e ? (unusual && `Against what is usual here, in points: ${unusual}`) : unanswered(w));
-}
 
 // ---------------------------------------------------------------- events
 
 function what(event) {
   switch (event.kind) {
-    case "arrival": return ["came", "somebody came", ""];
-    case "departure": return ["left", `somebody left after ${duration(event.seconds)}`, ""];
-    case "fusion": return ["both", event.label.split("+").map(words).join(" with "), percent(event.score)];
-    case "utterance": return ["said", event.text || words(event.label), ""];
-    case "burst": return ["heard", words(event.label), percent(event.score)];
-    default: return [event.kind, words(event.label), percent(event.score)];
+    case "arrival": return ["somebody came", ""];
+    case "departure": return [`somebody left after ${duration(event.seconds)}`, ""];
+    case "fusion": return [event.label.split("+").map(words).join(" with "), percent(event.score)];
+    case "utterance": return [event.text || words(event.label), ""];
+    default: return [words(event.label), percent(event.score)];
   }
 }
 
-export function addEvent(event) {
-  const [kind, text, score] = what(event), time = make("time", "", clock(event.start));
-  time.dateTime = event.start;
-  const item = make("li", "", time, make("span", `kind k-${kind}`, kind), make("span", "", text), make("span", "score", score));
-  Object.assign(item.dataset, { kind: event.kind, label: event.label });
-  $("events").prepend(item);
-  while ($("events").children.length > FEED) $("events").lastChild.remove();
-  $("no-events").hidden = true;
+function item(event) {
+  const moment = momentOf(event), time = make("time", "", clock(moment)), [text, score] = what(event);
+  time.dateTime = new Date(moment).toISOString();
+  const kind = make("span", `kind k-${NAMES[event.kind] ?? "other"}`, NAMES[event.kind] ?? event.kind);
+  const label = make("span", "", ...(event.kind === "burst" ? [swatch(colour(event.label))] : []), text);
+  const made = make("li", "", time, kind, label, make("span", "score", score));
+  Object.assign(made.dataset, { kind: event.kind, label: event.label });
+  return made;
 }
 
-export function clearEvents() {
-  $("events").replaceChildren();
-  $("no-events").hidden = false;
+/** The events as they happened, the latest first: a departure when somebody left, not when the visit began. */
+export function showEvents(events) {
+  const filter = $("filter"), kinds = [...new Set(events.map((e) => e.kind))].sort();
+  const options = kinds.map((kind) => [kind, GROUPS[kind] ?? kind]);
+  if (options.map(([kind]) => kind).join() !== [...filter.options].slice(1).map((o) => o.value).join()) {
+    const chosen = filter.value;
+    filter.replaceChildren(...[["", "all"], ...options].map(([value, text]) => Object.assign(make("option", "", text), { value })));
+    filter.value = kinds.includes(chosen) ? chosen : "";
+  }
+  const shown = events.filter((e) => !filter.value || e.kind === filter.value).sort((a, b) => momentOf(b) - momentOf(a) || b.seq - a.seq);
+  $("events").replaceChildren(...shown.slice(0, FEED).map(item));
+  $("no-events").hidden = shown.length > 0;
 }
 
 // ---------------------------------------------------------------- the period
@@ -114,12 +51,13 @@ export function clearEvents() {
 export function showFigures(f) {
   const known = (value, text) => (value === null ? "–" : text(value)), heard = Object.entries(f.heard).sort((a, b) => b[1] - a[1]);
   rows("figures", [
-    ["people", known(f.people, (v) => `${v.toFixed(2)} on average, ${f.most} at most`)],
+    ["people", known(f.people, (v) => `${v.toFixed(1)} on average, ${f.most} at most`)],
     ["visits", known(f.visits, String)],
     ["stay", known(f.stay, (v) => `${duration(v)} on average, ${duration(f.longest)} at most`)],
     ["attention", known(f.attention.mean, percent)],
     ["looking, each visit", known(f.each, duration)],
     ["heard", heard.length ? heard.map(([label, n]) => `${n}\u00a0×\u00a0${words(label)}`).join(", ") : "nothing"],
+    ["watched", `${percent(f.watched)} of the period`],
   ]);
   const trends = [...f.emotions.map(([name, t]) => [name, t, 100]), ["valence", f.valence, 1], ["attention", f.attention, 100]];
   $("trends").replaceChildren(...trends.map(([name, t, scale]) => {
@@ -151,19 +89,8 @@ function broker(d) {
   return d.connected ? `connected, MQTT ${d.protocol}` : `not connected${d.trouble ? `: ${d.trouble}` : ""}`;
 }
 
-/** "All well" only while the camera and the microphone that there are can be used. */
-function showStatus(h, unknown) {
-  const reasons = Object.values(unknown || {}).filter((why) => why && why !== "none");
-  if (h.problems.length) pill("health", plural(h.problems.length, "problem"), "bad");
-  else if (reasons.length) pill("health", because(reasons[0]), "");
-  else pill("health", "all well", "good");
-}
-
-export function showHealth(h, last, unknown) {
+export function showDevice(h, last) {
   const q = last && last.quality, box = h.delivery.outbox, use = h.process;
-  showStatus(h, unknown);
-  const lines = h.problems.map((line) => make("li", "", line));
-  if ($("problems").textContent !== h.problems.join("")) $("problems").replaceChildren(...lines);
   rows("device", [
     ["picture", q ? `${q.video_fps.toFixed(1)}\u00a0fps, ${q.analysed_fps.toFixed(1)} looked at, ${percent(q.coverage.video)} of the time` : "–"],
     ["sound", q ? `${percent(q.coverage.audio)} of the time` : "–"],
@@ -174,5 +101,22 @@ export function showHealth(h, last, unknown) {
     ["temperature", use.temperature_c === null ? "not measured here" : `${use.temperature_c.toFixed(0)}\u00a0°C`],
     ["memory", use.rss_mb === null ? "–" : `${use.rss_mb.toFixed(0)}\u00a0MB`],
     ["running for", duration(h.uptime_s)],
+    ...(h.notices ? [["to be known", h.notices.join("; ")]] : []),
   ]);
+}
+
+// ---------------------------------------------------------------- other devices
+
+/** Every device that the broker knows; `unknown`: why that cannot be told. */
+export function showDevices({ devices, unknown }, own) {
+  $("devices").hidden = devices.every((d) => d.device === own) && !unknown;
+  $("devices-list").replaceChildren(...devices.map((d) => {
+    const people = d.people === null ? "" : plural(d.people, "person", "people");
+    const trouble = d.problems ? plural(d.problems, "problem") : "";
+    const state = make("span", `pill ${d.online ? (d.problems ? "bad" : "good") : ""}`, d.online ? "online" : "offline");
+    const made = make("li", "", make("strong", "", d.name), state, make("span", "hint", [d.device === own ? "this one" : d.device, people, trouble].filter(Boolean).join(" · ")));
+    made.dataset.device = d.device;
+    return made;
+  }));
+  say("devices-hint", unknown ? `Others are not known: ${unknown}` : "");
 }

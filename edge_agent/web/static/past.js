@@ -1,19 +1,69 @@
 // What is known of the past: windows, visits and what was heard. Plain data; times are milliseconds of Unix time.
+import { because, mostly } from "./format.js";
+
 export const EMOTIONS = ["happiness", "surprise", "neutral", "sadness", "fear", "anger", "disgust", "contempt"];
+/** All but neutral, which would drown them. */
+export const OTHERS = EMOTIONS.filter((name) => name !== "neutral");
 
 const KEPT = 720;
 const SAME_MS = 50;
 const APART_MS = 1500;
 
-function point(start, seconds, told) {
+function point(start, seconds, told, coverage, unsynced = false) {
   const begin = Date.parse(start);
-  const { faces, emotion = null, attention = null, stays = null, bursts = [], withheld = 0, unknown = {} } = told;
+  const { faces, emotion = null, attention = null, stays = null, bursts = [], withheld = 0, unknown = {}, voice = null } = told;
   const watched = faces.max !== null;
-  return { begin, end: begin + 1000 * seconds, faces, emotion, attention, stays, bursts, withheld: withheld > 0, unknown, watched };
+  return { begin, end: begin + 1000 * seconds, faces, emotion, attention, stays, bursts, voice, withheld: withheld > 0, unknown, watched, coverage, unsynced };
 }
 
-export const ofSummary = (w) => point(w.start, w.seconds, w);
-export const ofSeries = (s) => point(s.start, s.seconds, s.viewers);
+export const ofSummary = (w) => point(w.start, w.seconds, w, w.quality.coverage.video, w.clock === "unsynced");
+export const ofSeries = (s) => point(s.start, s.seconds, s.viewers, s.seconds > 0 ? Math.min(1, Math.max(0, 1 - s.streaming.gaps.video / s.seconds)) : 0);
+
+/** When an event happened, milliseconds: a departure is told with the begin of the visit and its length. */
+export const momentOf = (e) => Date.parse(e.start) + (e.kind === "departure" ? 1000 * e.seconds : 0);
+
+// ---------------------------------------------------------------- time without data, and why
+
+const CHOSEN = ["privacy", "schedule", "paused", "off"];
+const kindOf = (reasons) => (CHOSEN.includes(Object.entries(reasons ?? {}).sort((a, b) => b[1] - a[1])[0]?.[0]) ? "privacy" : "device");
+
+function joined(spans) {
+  const found = [];
+  for (const span of spans) {
+    const last = found.at(-1);
+    if (last && last.why === span.why && span.begin - last.end < APART_MS) last.end = span.end;
+    else found.push({ ...span });
+  }
+  return found;
+}
+
+/** Stretches of `from` to `to` in which nobody could be seen, or that no window covers: `{begin, end, kind, why}`. */
+export function unseen(points, from, to, none) {
+  const spans = [];
+  let known = from;
+  for (const p of points) {
+    if (p.begin - known >= APART_MS) spans.push({ begin: known, end: p.begin, kind: "none", why: none(p.begin) });
+    if (!p.watched) spans.push({ begin: p.begin, end: p.end, kind: kindOf(p.unknown.people), why: mostly(p.unknown.people) });
+    else if (p.unsynced) spans.push({ begin: p.begin, end: p.end, kind: "clock", why: "clock not known" });
+    known = Math.max(known, p.end);
+  }
+  if (to - known >= APART_MS) spans.push({ begin: known, end: to, kind: "none", why: none(to) });
+  return joined(spans);
+}
+
+/** The same for sound, without the gaps between windows. */
+export function unheard(points) {
+  return joined(points.flatMap((p) => {
+    const reasons = p.unknown.sounds ?? {}, seconds = Object.values(reasons).reduce((a, b) => a + b, 0);
+    return 2000 * seconds > p.end - p.begin && !("none" in reasons) ? [{ begin: p.begin, end: p.end, kind: kindOf(reasons), why: mostly(reasons) }] : [];
+  }));
+}
+
+/** Why nothing can be heard in all of these windows; empty while something could. */
+export function deaf(points) {
+  const reasons = points.map((p) => Object.keys(p.unknown.sounds ?? {}));
+  return points.length && reasons.every((found) => found.includes("none")) ? because("none") : "";
+}
 
 /** The windows that this run of the agent told. */
 export class Windows {
@@ -96,6 +146,7 @@ export function figures(points, visits, from, to) {
   const middle = (from + to) / 2, watched = points.filter((p) => p.watched);
   const stays = points.map((p) => p.stays).filter(Boolean), count = sum(stays.map((s) => s.count));
   const ratio = mean(points, looking, personSeconds);
+  const length = Math.max(1, to - from), seenFor = sum(watched.map((p) => p.coverage * (p.end - p.begin)));
   const heard = {};
   for (const { label, count: n } of points.flatMap((p) => p.bursts)) heard[label] = (heard[label] || 0) + n;
   const trend = (value, weight) => ({ mean: mean(points, value, weight), change: change(points, middle, value, weight) });
@@ -110,5 +161,6 @@ export function figures(points, visits, from, to) {
     valence: trend((p) => (p.emotion ? p.emotion.valence : null), personSeconds),
     emotions: EMOTIONS.map((name) => [name, trend((p) => (p.emotion ? p.emotion.p[name] : null), personSeconds)]),
     heard,
+    watched: Math.min(1, seenFor / length),
   };
 }

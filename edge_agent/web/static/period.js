@@ -1,50 +1,72 @@
 // The chosen period: what this run's windows tell, and before them what the device's history does.
-import { figures, ofSeries } from "./past.js";
+import { deaf, figures, ofSeries, unheard, unseen } from "./past.js";
 
-const LEAST_MS = 60e3, AGAIN_MS = 60e3, EVENTS_KEPT = 500;
+const LEAST_MS = 10e3, AGAIN_MS = 60e3, EVENTS_KEPT = 500;
 
 /** The finest roll-up that the device keeps for so long. */
 export const stepFor = (seconds) => (seconds <= 3 * 3600 ? 60 : seconds <= 48 * 3600 ? 600 : 3600);
 
+const aside = (kind) => ["arrival", "departure", "fusion"].includes(kind);
+
 export class Period {
   /** `ask` fetches a document of the API; `changed` is called when older windows have come. */
   constructor(ask, changed) {
-    Object.assign(this, { ask, changed, seconds: 300, uptime: 0, older: [], asked: -Infinity });
+    Object.assign(this, { ask, changed, seconds: 300, range: null, zoomed: null, uptime: 0, older: [], asked: -Infinity, clock: null });
   }
 
-  choose(value) {
+  /** The latest so many seconds, or since the start, or between two moments. */
+  choose(value, range = null) {
     this.seconds = value === "start" ? null : Number(value);
+    this.range = range;
+    this.zoom(null);
+  }
+
+  /** A part of the period, or null for the whole of it. */
+  zoom(range) {
+    this.zoomed = range;
     this.older = [];
     this.asked = -Infinity;
   }
 
-  async fetchOlder(first, begin) {
-    if (first - begin < 1000 || Date.now() - this.asked < AGAIN_MS) return;
+  bounds(windows) {
+    const last = windows.points.at(-1).end, start = Math.min(last - 1000 * this.uptime, windows.points[0].begin);
+    const [from, to] = this.zoomed ?? this.range ?? [this.seconds === null ? start : last - 1000 * this.seconds, last];
+    return { start, from: Math.min(from, to - LEAST_MS), to };
+  }
+
+  async fetchOlder(first, from, to) {
+    const until = Math.min(first, to);
+    if (until - from < 1000 || Date.now() - this.asked < AGAIN_MS) return;
     this.asked = Date.now();
-    const chosen = this.seconds, step = stepFor((first - begin) / 1000);
-    const query = new URLSearchParams({ since: begin / 1000, until: first / 1000, step });
-    const found = (await this.ask(`analytics?${query}`)).series.map(ofSeries).filter((p) => p.end <= first + 500);
-    if (chosen !== this.seconds) return;
-    this.older = found;
+    const { asked } = this, step = stepFor((until - from) / 1000);
+    const query = new URLSearchParams({ since: Math.max(0, from / 1000), until: until / 1000, step });
+    const told = await this.ask(`analytics?${query}`);
+    if (asked !== this.asked) return;
+    this.clock = told.unknown;
+    this.older = told.series.map(ofSeries).filter((p) => p.end <= first + 500);
     this.changed();
   }
 
   /** What to draw, or null when nothing is known yet. */
   data(windows, visits, events, hidden) {
     if (!windows.points.length) return null;
-    const to = windows.points.at(-1).end, start = to - 1000 * this.uptime, first = windows.points[0].begin;
-    const begin = this.seconds === null ? Math.min(start, first) : to - 1000 * this.seconds;
-    this.fetchOlder(first, begin).catch(() => { /* there is no history, or no connection: what is here is shown */ });
-    const points = [...this.older, ...windows.points].filter((p) => p.begin >= begin - 1000 && p.end <= to);
-    if (!points.length) points.push(windows.points.at(-1));  // longer than the period
-    const from = Math.min(Math.max(begin, points[0].begin), to - LEAST_MS);
+    const { start, from, to } = this.bounds(windows), first = windows.points[0].begin;
+    this.fetchOlder(first, from, to).catch(() => { /* there is no history, or no connection: what is here is shown */ });
+    const points = [...this.older, ...windows.points].filter((p) => p.end > from && p.begin < to);
     const known = events.length < EVENTS_KEPT ? start : Date.parse(events[0].start);
     const seen = hidden ? null : visits.within(Math.max(from, known), to);
-    const heard = [
-      ...this.older.filter((p) => p.begin >= from).flatMap((p) => p.bursts.map((b) => ({ begin: p.begin, end: p.begin, ...b }))),
-      ...events.filter((e) => e.kind === "burst").map((e) => ({ begin: Date.parse(e.start), end: Date.parse(e.start) + 1000 * e.seconds, label: e.label })),
-    ].filter((mark) => mark.begin >= from && mark.begin <= to);
-    const told = figures(points, seen && known <= points[0].begin + 5000 ? seen : null, from, to);
-    return { points, visits: seen, heard, from, to, told };
+    const none = (end) => (end <= start + 1500 ? (this.clock === "clock" ? "no data: clock not known" : "no data: before the start") : "no data");
+    const told = figures(points, seen && known <= from + 5000 ? seen : null, from, to);
+    return {
+      points, visits: seen, heard: this.heard(events, from, to), from, to, told,
+      unseen: unseen(points, from, to, none), silent: unheard(points), deaf: deaf(points),
+    };
+  }
+
+  heard(events, from, to) {
+    return [
+      ...this.older.flatMap((p) => p.bursts.map((b) => ({ begin: p.begin, end: p.begin, ...b }))),
+      ...events.filter((e) => !aside(e.kind)).map((e) => ({ begin: Date.parse(e.start), end: Date.parse(e.start) + 1000 * e.seconds, label: e.kind === "utterance" ? "speech" : e.label, count: 1 })),
+    ].filter((mark) => mark.begin >= from && mark.begin <= to).sort((a, b) => a.begin - b.begin);
   }
 }

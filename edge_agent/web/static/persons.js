@@ -1,11 +1,11 @@
 // Each person in view, and those who left lately: how long, how they looked, whether they turned to the camera.
 import { element } from "./chart.js";
 import { because, clock, duration, leading, percent, signed } from "./format.js";
-import { make, say } from "./panels.js";
+import { make, say } from "./page.js";
 import { EMOTIONS } from "./past.js";
 
 export const SECONDS = 300;
-const MOST = 10, LEAST_MS = 30e3, STEP_MS = 5000, WIDTH = 300, HEIGHT = 12;
+const MOST = 8, LEAST_MS = 30e3, STEP_MS = 5000, WIDTH = 300, HEIGHT = 16;
 const $ = (id) => document.getElementById(id);
 
 /** A strip from `from` to `now`: when the person was there, and the expressions read then. */
@@ -30,8 +30,9 @@ function strip(person, from, now) {
 }
 
 function row(person, from, now) {
+  const look = person.now ?? person;
   const how = [
-    person.emotion ? leading(person.emotion.p, 2) : "expression not read yet",
+    look.emotion ? leading(look.emotion.p, 2) : person.emotion ? leading(person.emotion.p, 2) : "expression not read yet",
     person.attention ? `attention ${percent(person.attention.ratio)}` : "",
     person.trend === null ? "" : `valence ${person.trend === 0 ? "steady" : signed(person.trend)}`,
   ];
@@ -50,5 +51,5 @@ export function showPersons(people, now, hidden, unknown) {
   const shown = sorted.slice(0, MOST), since = Math.min(now - LEAST_MS, ...shown.map((p) => Date.parse(p.since)));
   const from = Math.max(since, now - 1000 * SECONDS);
   $("persons").replaceChildren(...shown.map((person) => row(person, from, now)));
-  say("nobody", hidden ? "Withheld on this device, which tells of several people together only." : people.length ? (left ? `And ${left} more.` : "") : "Nobody was in view.");
+  say("nobody", hidden ? "Withheld on this device, which tells of several people together only." : people.length ? (left ? `And ${left} more.` : "") : unknown ? "" : "Nobody was in view.");
 }

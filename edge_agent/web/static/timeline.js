@@ -1,134 +1,192 @@
-// The timeline: expressions, what was heard, people, attention, valence and visits over one time axis, to be read off.
-import { Board, LEFT, RIGHT, TITLE, element } from "./chart.js";
+// The timeline: plots over one time axis, to be read off, zoomed, exported, and watched with thresholds.
+import { Board, HEAD, LEFT, RIGHT, element } from "./chart.js";
+import { csv, png, save } from "./exporting.js";
 import { clock, leading, mostly, percent, plural, signed, words } from "./format.js";
-import { EMOTIONS, lanes } from "./past.js";
+import { PLOTS } from "./plots.js";
+import { make, say } from "./page.js";
 
-const LANES = 6, LANE = 9, LETTER = 6.8;
+const LEAST_DRAG = 8, KEY = "thresholds";
 const $ = (id) => document.getElementById(id);
 
 const told = (p) => [
-  `${clock(p.begin)}`,
-  p.watched ? plural(Number(p.faces.mean.toFixed(1)), "person", "people") : `not watched: ${mostly(p.unknown.people)}`,
+  clock(p.begin),
+  p.watched ? plural(p.faces.max, "person", "people") : `not watched: ${mostly(p.unknown.people)}`,
   p.withheld ? "withheld: too few people" : p.emotion ? leading(p.emotion.p) : "",
   p.attention ? `attention ${percent(p.attention.ratio)}` : "",
   p.emotion ? `valence ${signed(p.emotion.valence)}` : "",
   p.bursts.map((b) => `${b.count}\u00a0×\u00a0${words(b.label)}`).join(", "),
+  p.watched && p.coverage < 0.9 ? `watched ${percent(p.coverage)} of it` : "",
 ].filter(Boolean).join(" · ");
 
-/** Draw into the element `#timeline`; the pointer and the arrow keys read off a window into `#reading`. */
+function kept() {
+  try { return JSON.parse(localStorage.getItem(KEY)) ?? {}; } catch { return {}; }
+}
+
+/** One plot on the page: heading, legend, its menu and the drawing. */
+class Figure {
+  constructor(plot, timeline) {
+    Object.assign(this, { plot, timeline });
+    this.key = make("ul", "legend");
+    this.beyond = make("span", "hint beyond-count");
+    this.box = make("div", "chart");
+    this.root = make("section", "plot", make("div", "plot-head", make("h3", "", plot.title), this.key, this.beyond, this.menu()), this.box);
+    this.root.dataset.plot = plot.name;
+    this.root.setAttribute("aria-label", plot.title);
+  }
+
+  menu() {
+    const button = (text, act) => {
+      const made = make("button", "", text);
+      made.type = "button";
+      made.addEventListener("click", act);
+      return made;
+    };
+    const { name, title, threshold } = this.plot, stem = () => `${name}-${new Date(this.timeline.data.from).toISOString().slice(0, 19).replaceAll(":", "")}`;
+    const summary = make("summary", "", "⋯"), choices = make("div", "choices");
+    summary.setAttribute("aria-label", `${title}: save, threshold`);
+    choices.append(
+      button("Save as CSV", () => save(`${stem()}.csv`, csv(this.plot.table(this.timeline.data)))),
+      button("Save as PNG", async () => save(`${stem()}.png`, await png(this.board.svg))),
+    );
+    if (name === "expressions") choices.append(this.neutral());
+    if (threshold) choices.append(this.threshold(threshold));
+    return make("details", "menu", summary, choices);
+  }
+
+  neutral() {
+    const box = Object.assign(make("input"), { type: "checkbox", id: "neutral" });
+    box.addEventListener("change", () => this.timeline.draw());
+    return make("label", "", box, " neutral, too");
+  }
+
+  threshold({ unit, min, max }) {
+    const field = Object.assign(make("input"), { type: "number", min, max, step: "any", value: this.timeline.limits[this.plot.name] ?? "" });
+    field.id = `limit-${this.plot.name}`;
+    field.addEventListener("change", () => {
+      if (field.reportValidity()) this.timeline.limit(this.plot.name, field.value === "" ? null : Number(field.value));
+    });
+    return make("label", "", "Threshold ", field, ` ${unit}`);
+  }
+
+  draw(data, width, axis, first) {
+    const { plot } = this, limit = data.limits[plot.name];
+    const board = this.board = new Board(width, plot.height(data), data.from, data.to);
+    board.shade(plot.name === "sounds" ? data.silent : data.unseen, first || plot.name === "sounds");
+    plot.draw(board, data);
+    const beyond = limit === undefined ? 0 : data.points.filter((p) => (plot.threshold.value(p) ?? -Infinity) > limit).length;
+    if (limit !== undefined) board.limit(plot.place(limit, data), `${limit}`);
+    this.beyond.textContent = limit === undefined ? "" : `above ${limit} in ${plural(beyond, "window")}`;
+    this.key.replaceChildren(...plot.legend(data).map(([kind, text]) => make("li", kind, make("span", "", text))));
+    this.key.hidden = !this.key.children.length;
+    this.box.replaceChildren(board.finish(axis));
+  }
+}
+
+/** Draw into the element `#timeline`; `zoom(from, to)` is called with a stretch that was chosen, `zoom()` to go back. */
 export class Timeline {
-  constructor() {
-    this.box = $("timeline");
-    this.data = null;
-    this.cursor = null;
+  constructor(zoom) {
+    Object.assign(this, { zoom, box: $("timeline"), data: null, cursor: null, drag: null, limits: kept() });
+    this.figures = PLOTS.map((plot) => new Figure(plot, this));
+    this.box.append(...this.figures.map((figure) => figure.root));
     new ResizeObserver(() => this.draw()).observe(this.box);
-    for (const kind of ["pointermove", "pointerdown"]) this.box.addEventListener(kind, (event) => this.point(event.clientX));
-    this.box.addEventListener("pointerleave", () => this.mark(null));
+    this.box.addEventListener("pointerdown", (event) => this.press(event));
+    this.box.addEventListener("pointermove", (event) => this.move(event));
+    this.box.addEventListener("pointerup", (event) => this.release(event));
+    this.box.addEventListener("pointercancel", () => this.select(null));
+    this.box.addEventListener("pointerleave", () => { if (!this.drag) this.mark(null); });
     this.box.addEventListener("blur", () => this.mark(null));
     this.box.addEventListener("keydown", (event) => this.key(event));
+    this.box.addEventListener("dblclick", () => this.zoom());
   }
 
   show(data) { this.data = data; this.draw(); }
 
+  /** Set or, with null, forget the threshold of a plot. */
+  limit(name, value) {
+    if (value === null) delete this.limits[name]; else this.limits[name] = value;
+    try { localStorage.setItem(KEY, JSON.stringify(this.limits)); } catch { /* a browser that keeps nothing */ }
+    this.draw();
+  }
+
   draw() {
     const width = this.box.clientWidth;
     if (!this.data || width < 50) return;
-    const { points, visits, heard, from, to } = this.data, board = this.board = new Board(width, from, to);
-    expressions(board, points);
-    sounds(board, heard);
-    people(board, points);
-    attention(board, points);
-    valence(board, points);
-    if (visits) stays(board, visits);
-    unwatched(board, points);
-    const label = `Expressions, sounds, people, attention and valence from ${clock(from)} to ${clock(to)}`;
-    this.box.replaceChildren(board.finish(label));
-    this.box.setAttribute("aria-label", label);
+    const data = Object.assign(this.data, { limits: this.limits, neutral: $("neutral").checked });
+    const shown = this.figures.filter(({ plot }) => !plot.needs || plot.needs(data));
+    for (const figure of this.figures) figure.root.hidden = !shown.includes(figure);
+    shown.forEach((figure, k) => figure.draw(data, width, k === shown.length - 1 || k === 0, k === 0));
+    this.box.setAttribute("aria-label", `Expressions, sounds, people, attention and valence from ${clock(data.from)} to ${clock(data.to)}`);
     this.mark(this.cursor);
+    this.select(this.drag);
+  }
+
+  time(clientX) {
+    const { from, to } = this.data, x = clientX - this.box.getBoundingClientRect().left - LEFT;
+    return Math.min(to, Math.max(from, from + (x / (this.box.clientWidth - LEFT - RIGHT)) * (to - from)));
+  }
+
+  press(event) {
+    if (!this.data || event.button || !event.target.closest(".chart")) return;
+    this.drag = { x: event.clientX, begin: this.time(event.clientX), end: null };
+    this.point(event);
+  }
+
+  move(event) {
+    if (!this.data) return;
+    if (this.drag && (this.drag.end !== null || Math.abs(event.clientX - this.drag.x) > LEAST_DRAG)) {
+      if (this.drag.end === null) this.box.setPointerCapture(event.pointerId);
+      this.select({ ...this.drag, end: this.time(event.clientX) });
+    } else if (event.target.closest(".chart")) this.point(event);
+  }
+
+  release() {
+    const { drag } = this;
+    this.select(null);
+    if (drag && drag.end !== null && Math.abs(drag.end - drag.begin) >= 1000) this.zoom(...[drag.begin, drag.end].sort((a, b) => a - b));
+  }
+
+  select(drag) {
+    this.drag = drag;
+    for (const old of this.box.querySelectorAll(".selection")) old.remove();
+    if (!drag || drag.end === null) return;
+    const [begin, end] = [drag.begin, drag.end].sort((a, b) => a - b);
+    for (const { root, board } of this.figures) if (!root.hidden) board.svg.append(board.rect(begin, end, HEAD, HEAD + board.height, "selection"));
   }
 
   key(event) {
-    const points = this.data ? this.data.points : [], step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!points.length || !(step || event.key === "Home" || event.key === "End" || event.key === "Escape")) return;
-    event.preventDefault();
-    const now = points.findIndex((p) => p.begin === this.cursor);
-    if (event.key === "Escape") this.mark(null);
-    else if (event.key === "Home") this.mark(points[0].begin);
-    else if (event.key === "End" || now < 0) this.mark(points.at(-1).begin);
+    if (event.target !== this.box || !this.data) return;
+    const { points, from, to } = this.data, step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], { key } = event;
+    const now = points.findIndex((p) => p.begin === this.cursor), middle = points[now]?.begin ?? (from + to) / 2;
+    if (key === "+" || key === "-") this.zoomBy(key === "+" ? 0.25 : 1, middle);
+    else if (key === "Escape") { this.mark(null); this.zoom(); }
+    else if (!points.length || !(step || key === "Home" || key === "End")) return;
+    else if (key === "Home") this.mark(points[0].begin);
+    else if (key === "End" || now < 0) this.mark(points.at(-1).begin);
     else this.mark(points[Math.min(Math.max(now + step, 0), points.length - 1)].begin);
+    event.preventDefault();
   }
 
-  point(clientX) {
-    if (!this.data) return;
-    const { from, to, points } = this.data, x = clientX - this.box.getBoundingClientRect().left - LEFT;
-    const time = from + (x / (this.board.x(to) - LEFT)) * (to - from);
-    const found = points.find((p) => p.begin <= time && time < p.end);
+  zoomBy(half, middle) {
+    const span = Math.max(10e3, (this.data.to - this.data.from) * half);
+    this.zoom(middle - span, middle + span);
+  }
+
+  point(event) {
+    const time = this.time(event.clientX), found = this.data.points.find((p) => p.begin <= time && time < p.end);
     this.mark(found ? found.begin : null);
   }
 
   mark(begin) {
     this.cursor = begin;
-    this.box.querySelector(".cursor")?.remove();
+    for (const old of this.box.querySelectorAll(".cursor")) old.remove();
     const p = this.data && this.data.points.find((q) => q.begin === begin);
-    $("reading").textContent = p ? told(p) : "";
+    say("reading", p ? told(p) : "");
     $("reading-hint").hidden = Boolean(p);
     if (!p) return;
-    const x = (this.board.x(p.begin) + this.board.x(p.end)) / 2;
-    this.board.svg.append(element("line", { x1: x, x2: x, y1: TITLE, y2: this.board.y - 22, class: "cursor" }));
+    for (const { root, board } of this.figures) {
+      if (root.hidden || !board) continue;
+      const x = (board.x(p.begin) + board.x(p.end)) / 2;
+      board.svg.append(element("line", { x1: x, x2: x, y1: HEAD, y2: HEAD + board.height, class: "cursor" }));
+    }
   }
-}
-
-const part = (p, name) => (p.emotion ? p.emotion.p[name] : 0);
-
-function expressions(board, points) {
-  const at = board.plot("Expressions", 168, [[0, "0 %"], [0.5, "50 %"], [1, "100 %"]]);
-  board.stack(points, EMOTIONS, part, at);
-  for (const p of points) if (p.withheld) board.svg.append(board.rect(p.begin, p.end, at(0.06), at(0), "withheld"));
-}
-
-function sounds(board, heard) {
-  const at = board.plot("Heard", 16, []), y = at(0.5);
-  board.under.append(element("line", { x1: LEFT, x2: board.width - RIGHT, y1: y, y2: y, class: "grid" }));
-  const sorted = [...heard].sort((a, b) => a.begin - b.begin);
-  sorted.forEach(({ begin, end, label, count = 1 }, k) => {
-    const mark = board.rect(begin, end, at(1), at(0), "sound"), text = words(label);
-    mark.append(element("title", {}, `${clock(begin)} ${count > 1 ? `${count}\u00a0×\u00a0` : ""}${text}`));
-    board.svg.append(mark);
-    const after = Math.max(board.x(end), board.x(begin) + 1) + 4, next = k + 1 < sorted.length ? board.x(sorted[k + 1].begin) : board.width;
-    if (after + LETTER * text.length + 2 < next) board.svg.append(element("text", { x: after, y: y + 4, class: "tick sound-name" }, text));
-  });
-}
-
-function people(board, points) {
-  const most = Math.max(1, ...points.map((p) => p.faces.max)), ticks = most > 1 ? [[0, "0"], [1, `${most}`]] : [[0, "0"], [1, "1"]];
-  const at = board.plot("People", 52, ticks);
-  board.steps(points, (p) => (p.watched ? p.faces.mean / most : null), at, 0, "people");
-}
-
-function attention(board, points) {
-  const at = board.plot("Attention: turned to the camera", 52, [[0, "0 %"], [1, "100 %"]]);
-  board.steps(points, (p) => (p.attention ? p.attention.ratio : null), at, 0, "attention");
-}
-
-function valence(board, points) {
-  const largest = Math.max(0, ...points.map((p) => (p.emotion ? Math.abs(p.emotion.valence) : 0)));
-  const most = Math.min(1, Math.ceil(Math.max(largest, 0.2) * 5) / 5), share = (v) => (v / most + 1) / 2;
-  const at = board.plot("Valence: displeased to pleased", 56, [[0, signed(-most, 1)], [0.5, "0"], [1, signed(most, 1)]]);
-  board.steps(points, (p) => (p.emotion ? share(p.emotion.valence) : null), at, 0.5, "valence");
-}
-
-function stays(board, visits) {
-  const { placed, count, left } = lanes(visits, LANES, board.to), height = Math.max(count, 1) * LANE;
-  const at = board.plot(`Visits${left ? ` (${left} more at the same time)` : ""}`, height, []);
-  for (const [visit, lane] of placed) {
-    const bar = board.rect(visit.begin, visit.end ?? board.to, at(1) + lane * LANE, at(1) + lane * LANE + LANE - 2, visit.end === null ? "visit here" : "visit");
-    bar.append(element("title", {}, `from ${clock(visit.begin)}${visit.end === null ? ", still here" : ` to ${clock(visit.end)}`}`));
-    board.svg.append(bar);
-  }
-  if (!placed.length) board.svg.append(element("text", { x: LEFT, y: at(0.5) + 4, class: "tick" }, "nobody so far"));
-}
-
-/** Shade the time in which no picture was seen, over all plots. */
-function unwatched(board, points) {
-  for (const p of points) if (!p.watched) board.under.prepend(board.rect(p.begin, p.end, TITLE, board.y, "off"));
 }
