@@ -45,6 +45,9 @@ DEFAULT_FPS = 5.0
 EVERY_FRAME = 1e6
 """A rate that no recording reaches: every frame is looked at."""
 
+FINE_S, SHORT_S = 1.0, 240.0
+"""Length of the finer windows of a recording that lasts no longer than the second."""
+
 SLIVER_S = 1.0
 """A last window shorter than this is merged into the one before it."""
 
@@ -113,7 +116,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Everything found in one recording."""
+    """Everything found in one recording. ``fine``: its windows of :data:`FINE_S`; empty for a longer one."""
 
     source: str
     duration: float
@@ -122,6 +125,7 @@ class Analysis:
     faces: tuple[FaceRow, ...]
     report: Report
     utterances: tuple[UtteranceRow, ...] = ()
+    fine: tuple[Summary, ...] = ()
 
 
 Progress = Callable[[float, float], None]
@@ -178,6 +182,8 @@ class Run:
         self._frames = 0
         self._window_s = builder.settings.summary.window_s
         self._summariser = Summariser(self._clock, self._window_s, self.summaries.append, self._on_event)
+        self._fine: list[Summary] = []
+        self._finer: Summariser | None = None
 
     @property
     def open_since(self) -> float:
@@ -186,7 +192,10 @@ class Run:
 
     def file(self, info: MediaInfo, progress: Progress | None = None, channel: int | None = None) -> Analysis:
         """Feed a whole file and finish. Raises as :func:`analyze`."""
-        self._summariser.suspend("" if info.video else NONE, "")
+        if info.duration <= SHORT_S:
+            self._finer = Summariser(self._clock, FINE_S, self._fine.append, lambda *_: None)
+        for summariser in self._summarisers():
+            summariser.suspend("" if info.video else NONE, "")
         for item in iter_media(info.path, channel):
             if isinstance(item, Frame):
                 self.frame(item)
@@ -229,14 +238,17 @@ class Run:
         """Complete what is still open and return everything; at least ``duration`` seconds long."""
         self._count(self._audio.finish(), duration)
         self._say(self._speech.finish(), duration)
-        self._summariser.flush()
+        for summariser in self._summarisers():
+            summariser.flush()
         self._join_sliver()
         report = _report(self.summaries, self.faces, self._frames)
         events = tuple(sorted(self.events, key=lambda e: e.start))
         seconds = max(duration, self._clock.monotonic())
-        return Analysis(
-            source, seconds, tuple(self.summaries), events, tuple(self.faces), report, tuple(self.utterances)
-        )
+        found = (tuple(self.summaries), events, tuple(self.faces), report, tuple(self.utterances), tuple(self._fine))
+        return Analysis(source, seconds, *found)
+
+    def _summarisers(self) -> list[Summariser]:
+        return [self._summariser, *([self._finer] if self._finer else [])]
 
     def _join_sliver(self) -> None:
         """Merge a very short last window into the one before it."""
@@ -249,8 +261,9 @@ class Run:
 
     def _count(self, report: VisionReport | AudioReport | SpeechReport, now: float) -> None:
         self._clock.advance(max(0.0, now - self._clock.monotonic()))
-        self._summariser.accept(report)
-        self._summariser.tick()
+        for summariser in self._summarisers():
+            summariser.accept(report)
+            summariser.tick()
 
 
 def _rows(report: VisionReport, frame: Frame) -> list[FaceRow]:

@@ -78,6 +78,9 @@ def analyze(
             show_default=False,
         ),
     ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Put a strip of small pictures into the HTML report: it shows people.")
+    ] = False,
     artifacts: Annotated[
         Path | None,
         typer.Option(
@@ -90,8 +93,7 @@ def analyze(
     config: ConfigOption = None,
 ) -> None:
     """Analyse recordings offline. Nothing is sent; only the result is written."""
-    if html is not None and not html.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{html.parent} is not a folder: create it first", param_hint="--html")
+    _check_report(html, thumbnails)
     text, settings = configuration(config)
     if window is not None:
         settings = settings.model_copy(update={"summary": settings.summary.model_copy(update={"window_s": window})})
@@ -117,9 +119,17 @@ def analyze(
         if done and artifacts is not None:
             _write_artifacts(artifacts, done)
         if done:
-            _deliver(done, form, html, settings.device.id, several=len(files) > 1)
+            report = None if html is None else (html, thumbnails)
+            _deliver(done, form, report, settings.device.id, several=len(files) > 1)
     if failures:
         raise MediaError("\n".join(map(str, failures)))
+
+
+def _check_report(html: Path | None, thumbnails: bool) -> None:
+    if html is not None and not html.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{html.parent} is not a folder: create it first", param_hint="--html")
+    if thumbnails and html is None:
+        raise typer.BadParameter("pictures go into the HTML report: add --html FILE", param_hint="--thumbnails")
 
 
 def _each(
@@ -159,12 +169,17 @@ def _one(path: Path, builder: PipelineBuilder, rate: float, *, speech: bool = Fa
         builder.close()
 
 
-def _deliver(done: list[Analysis], form: ResultFormat | None, html: Path | None, device: str, *, several: bool) -> None:
-    """Write the report, then print; print JSON when the report cannot be written, so that nothing is lost."""
+def _deliver(
+    done: list[Analysis], form: ResultFormat | None, html: tuple[Path, bool] | None, device: str, *, several: bool
+) -> None:
+    """Write the report, then print; print JSON when the report cannot be written, so that nothing is lost.
+
+    ``html``: the file, and whether pictures go into it.
+    """
     problem = None
     if html is not None:
         try:
-            _write(html, done)
+            _write(*html, done)
         except MediaError as error:
             problem, form = error, form or ResultFormat.JSON
     if form is not None and form is not ResultFormat.JSONL:
@@ -183,11 +198,12 @@ def _write_artifacts(folder: Path, done: list[Analysis]) -> None:
     tell(f"{folder}: {count} files written")
 
 
-def _write(path: Path, done: list[Analysis]) -> None:
-    from edge_agent.cli.report import page  # needed with --html only
+def _write(path: Path, with_pictures: bool, done: list[Analysis]) -> None:
+    from edge_agent.cli.report import page, thumbnails  # needed with --html only
 
+    pictures = {a.source: thumbnails(Path(a.source)) for a in done} if with_pictures else {}
     try:
-        path.write_text(page(done), encoding="utf-8", errors="backslashreplace")
+        path.write_text(page(done, pictures), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise MediaError(f"{path}: the report cannot be written: {error.strerror}") from error
     tell(f"{path}: written")

@@ -1,13 +1,16 @@
 """HTML report of ``edge-agent analyze --html``: figures, timelines and a table for each recording.
 
 One file without scripts and links: its content security policy forbids every request. It follows the reader's dark or
-light mode, prints well, and shows only what the other formats contain: no picture, no sound. The timelines are inline
-SVG with one width and time axis; time without evidence stays empty. Colours come from ``report.css``.
+light mode, prints well, and shows only what the other formats contain: no picture unless asked for, no sound. The
+timelines are inline SVG with one width and time axis, in bins of a second where the recording is short; time without
+evidence stays empty. Colours are those of :mod:`edge_agent.domain.palette`, the rest of the style is in ``report.css``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import base64
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from html import escape
@@ -16,16 +19,26 @@ from math import ceil
 from pathlib import Path
 
 from edge_agent import __version__
-from edge_agent.app.offline import Analysis, UtteranceRow
+from edge_agent.app.offline import FINE_S, Analysis, FaceRow, UtteranceRow
+from edge_agent.capture.media import iter_pictures
 from edge_agent.cli.text import told
+from edge_agent.domain.errors import MediaError
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.observation import EMOTIONS
-from edge_agent.domain.summary import Summary, dominant_language, estimate_window
+from edge_agent.domain.palette import css
+from edge_agent.domain.summary import Summary, Window, dominant_language, estimate_window
 from edge_agent.domain.text import printable
+from edge_agent.plugin.imaging import jpeg
 from edge_agent.summary.summariser import merge_summaries
 
 MOST_WINDOWS = 240
 """More windows than this are merged, exactly, so that a day of recording still fits a page."""
+
+MOST_PEOPLE = 12
+"""People with a strip of their own: those who were seen longest."""
+
+PICTURES, PICTURE_SIDE = 12, 180
+"""Thumbnails of a recording, and their longer side in pixels."""
 
 _SPLINTER_S = 0.05
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -34,46 +47,76 @@ _FOOT = (
     "seen; it does not say what anybody feels."
 )
 
-WIDTH, LEFT, RIGHT = 1000, 96, 28
-"""Width of a chart and of its left and right margins, in units of its view box."""
+WIDTH, LEFT, RIGHT, TIP = 1000, 120, 28, 22
+"""Width of a chart, its left and right margins, and the space above it for what is read off; units of its view box."""
 
 _ROW = 26
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
+Pictures = Sequence[tuple[float, bytes]]
+"""JPEGs with their time in seconds."""
 
-def page(analyses: Sequence[Analysis]) -> str:
-    """Make the HTML document."""
-    style = (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
+
+def page(analyses: Sequence[Analysis], pictures: Mapping[str, Pictures] | None = None) -> str:
+    """Make the HTML document; ``pictures``: thumbnails by source, for readers who asked for them."""
+    style = css(chosen=False) + (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
     title = escape(", ".join(_name(a) for a in analyses))
-    body = "".join(_section(a) for a in analyses)
+    body = "".join(_section(a, (pictures or {}).get(a.source, ())) for a in analyses)
+    policy = f"{_POLICY}; img-src data:" if pictures else _POLICY
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{title} · edge-agent</title>'
         f"<style>{style}</style></head><body><main>{body}<footer>{_FOOT}</footer></main></body></html>\n"
     )
 
 
+def thumbnails(path: Path, most: int = PICTURES) -> list[tuple[float, bytes]]:
+    """Return small JPEGs of a recording at even intervals; none where no picture can be decoded."""
+    found: list[tuple[float, bytes]] = []
+    try:
+        times = [picture.time for picture in iter_pictures(path)]
+        wanted = {times[k * len(times) // min(most, len(times))] for k in range(min(most, len(times)))}
+        for picture in iter_pictures(path):
+            if picture.time in wanted and (frame := picture.to_frame(picture.time)) is not None:
+                wanted.discard(picture.time)
+                found.append((picture.time, jpeg(frame, PICTURE_SIDE)))
+    except MediaError:  # it holds no picture
+        return []
+    return found
+
+
 def _name(analysis: Analysis) -> str:
     return printable(Path(analysis.source).name, lines=False)
 
 
-def _section(analysis: Analysis) -> str:
+def _section(analysis: Analysis, pictures: Pictures) -> str:
     axis = Axis(analysis.duration)
-    shown = condensed(analysis.summaries)
+    shown = condensed(analysis.fine or analysis.summaries)
     charts = [
-        ("Emotion", f'<p class="legend">{"".join(legend())}</p>' + emotions(shown, axis)),
-        ("People", people(shown, axis)),
+        ("Expressions", f'<p class="legend">{"".join(legend())}</p>' + emotions(shown, axis)),
+        ("People", '<p class="legend"><span><i class="m-people"></i>on average, and the line: at most</span></p>'
+         + people(shown, axis) + persons(analysis.faces, axis)),
+        ("Valence and attention", valence(shown, axis) + attention(shown, axis)),
         ("Sounds", sounds(analysis.events, axis)),
+        *([("Words", _words(analysis.utterances))] if analysis.utterances else []),
         ("Quality", quality(shown, axis)),
-        ("Windows", _table(shown)),
-    ]
-    if analysis.utterances:
-        charts.insert(3, ("Words", _words(analysis.utterances)))
+        ("Windows", _table(condensed(analysis.summaries))),
+    ]  # fmt: skip
+    if pictures:
+        charts.insert(0, ("Pictures", "".join(_pictures(pictures))))
     figures = "".join(f"<div><b>{escape(value)}</b>{name}</div>" for name, value in _figures(analysis))
     parts = "".join(f"<h2>{name}</h2>{chart}" for name, chart in charts)
     return f'<section><h1>{escape(_name(analysis))}</h1><div class="figures">{figures}</div>{parts}</section>'
+
+
+def _pictures(pictures: Pictures) -> Iterator[str]:
+    yield '<div class="wide strip" tabindex="0" role="region" aria-label="Pictures">'
+    for time, data in pictures:
+        source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+        yield f'<figure><img src="{source}" alt="at {clock(time)}"><figcaption>{clock(time)}</figcaption></figure>'
+    yield "</div>"
 
 
 def condensed(summaries: Sequence[Summary], most: int = MOST_WINDOWS) -> list[Summary]:
@@ -116,7 +159,7 @@ def _table(summaries: Sequence[Summary]) -> str:
         "flags",
     )
     head = "".join(f"<th>{name}</th>" for name in names)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return _wide("Windows", f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
 
 
 def _row(summary: Summary) -> tuple[str, ...]:
@@ -145,7 +188,7 @@ def _words(utterances: Sequence[UtteranceRow]) -> str:
     cells = ((clock(row.start), row.text, told(row)) for row in utterances)
     rows = "".join("<tr>" + "".join(f"<td>{escape(printable(cell))}</td>" for cell in row) + "</tr>" for row in cells)
     head = "<tr><th>at</th><th>said</th><th>expresses</th></tr>"
-    return f'<div class="wide"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    return _wide("Words", f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +222,18 @@ def clock(seconds: float) -> str:
     return f"{text}.{tenths}" if tenths else text
 
 
+def _reading(window: Window) -> str:
+    """Say what a window holds, in one line."""
+    estimate, looking, faces = estimate_window(window), window.attention.ratio, window.faces
+    parts = [f"{clock(window.begin)} to {clock(window.end)}"]
+    parts.append("nobody could be seen" if faces.mean is None else f"people {faces.mean:.1f}, at most {faces.most}")
+    if estimate is not None:
+        first, second = sorted(range(len(EMOTIONS)), key=lambda k: -estimate.p[k])[:2]
+        parts += [f"{EMOTIONS[k]} {100 * estimate.p[k]:.0f} %" for k in (first, second) if estimate.p[k] >= 0.05]
+        parts.append(f"valence {estimate.valence:+.2f}")
+    return ", ".join(parts if looking is None else [*parts, f"attention {100 * looking:.0f} %"])
+
+
 def emotions(summaries: Sequence[Summary], axis: Axis) -> str:
     """Draw each window's emotion distribution as a stacked bar; paler when less certain, empty without evidence."""
     parts = []
@@ -186,20 +241,21 @@ def emotions(summaries: Sequence[Summary], axis: Axis) -> str:
         estimate = estimate_window(window)
         if estimate is None:
             continue
-        top = 0.0
-        bars = []
-        for k, p in enumerate(estimate.p):
-            height = 160 * p
-            told = f"{EMOTIONS[k]} {100 * p:.0f} %, {clock(window.begin)} to {clock(window.end)}"
-            bars.append(
-                f'<rect class="e{k}" {axis.span(window.begin, window.end, 1)} y="{top:.1f}" height="{height:.1f}">'
-                f"<title>{told}</title></rect>"
-            )
-            top += height
         opacity = 0.45 + 0.55 * min(1.0, max(0.0, 2 * estimate.confidence - 1))
-        parts.append(f'<g opacity="{opacity:.2f}">{"".join(bars)}</g>')
+        bars = _stack(estimate.p, axis.span(window.begin, window.end, 1), 0, 160)
+        parts.append(f'<g opacity="{opacity:.2f}">{bars}</g>')
     scale = "".join(_label(f"{share} %", 160 - 1.6 * share) for share in (0, 50, 100))
-    return _chart("Emotion distribution", scale + "".join(parts), 160, axis)
+    return _chart("Distribution of expressions", scale + "".join(parts), 160, axis, summaries)
+
+
+def _stack(p: Sequence[float], span: str, top: float, height: float) -> str:
+    """Pile shares from the top; shares too thin to be seen are left out."""
+    bars, y = [], top
+    for name, share in zip(EMOTIONS, p, strict=True):
+        if share * height >= 0.05:
+            bars.append(f'<rect class="e-{name}" {span} y="{y:.1f}" height="{height * share:.1f}"/>')
+        y += height * share
+    return "".join(bars)
 
 
 def people(summaries: Sequence[Summary], axis: Axis) -> str:
@@ -212,13 +268,79 @@ def people(summaries: Sequence[Summary], axis: Axis) -> str:
         mean = faces.mean
         if mean is None:  # a gap: unknown, not zero
             continue
-        told = f"{mean:.1f} on average, at most {faces.most}, {clock(window.begin)} to {clock(window.end)}"
         span, tall, line = axis.span(window.begin, window.end, 1), height * mean / top, height * (1 - faces.most / top)
         parts.append(
-            f'<rect class="people" {span} y="{height - tall:.1f}" height="{tall:.1f}"><title>{told}</title></rect>'
-            f'<rect class="most" {span} y="{line:.1f}" height="2"><title>{told}</title></rect>'
+            f'<rect class="m-people faint" {span} y="{height - tall:.1f}" height="{tall:.1f}"/>'
+            f'<rect class="m-people" {span} y="{line:.1f}" height="2"/>'
         )
-    return _chart("People in view", "".join(parts), height, axis)
+    return _chart("People in view", "".join(parts), height, axis, summaries)
+
+
+def persons(faces: Sequence[FaceRow], axis: Axis) -> str:
+    """Draw a strip for each person: the expressions read of the face, empty while it was not seen."""
+    seen: dict[str, list[FaceRow]] = defaultdict(list)
+    for row in faces:
+        seen[row.face_id].append(row)
+    longest = sorted(seen.values(), key=len, reverse=True)[:MOST_PEOPLE]
+    step = max(FINE_S, axis.duration / MOST_WINDOWS)
+    parts = []
+    for k, rows in enumerate(sorted(longest, key=lambda rows: rows[0].time)):
+        bins: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+        parts.append(_label(f"person {k + 1}", k * _ROW + _ROW / 2))
+        for row in rows:
+            bins[int(row.time / step)] += [row.emotion] if row.emotion else []
+        for at, read in sorted(bins.items()):
+            span, top = axis.span(at * step, (at + 1) * step, 1), k * _ROW + 3
+            parts.append(f'<rect class="cover faint" {span} y="{top}" height="{_ROW - 6}"/>')
+            if read:
+                mean = [sum(each[name] for each in read) / len(read) for name in EMOTIONS]
+                parts.append(_stack([value / sum(mean) for value in mean], span, top, _ROW - 6))
+    if not longest:
+        return ""
+    left = len(seen) - len(longest)
+    more = f'<p class="none">And {left} more, who were seen for a shorter time.</p>' if left else ""
+    return _chart("Expressions of each person", "".join(parts), len(longest) * _ROW, axis) + more
+
+
+def valence(summaries: Sequence[Summary], axis: Axis) -> str:
+    """Draw valence from -1 to 1 around its middle."""
+
+    def height(window: Window) -> float | None:
+        estimate = estimate_window(window)
+        return None if estimate is None else (1 + estimate.valence) / 2
+
+    return _bars("Valence", summaries, axis, height, ("-1", "valence", "+1"), 0.5, "m-valence")
+
+
+def attention(summaries: Sequence[Summary], axis: Axis) -> str:
+    """Draw the share of the time in which people looked at the camera."""
+    return _bars(
+        "Attention", summaries, axis, lambda w: w.attention.ratio, ("0 %", "attention", "100 %"), 0, "m-attention"
+    )
+
+
+def _bars(
+    name: str,
+    summaries: Sequence[Summary],
+    axis: Axis,
+    value: Callable[[Window], float | None],
+    labels: tuple[str, str, str],
+    base: float,
+    kind: str,
+) -> str:
+    """Draw ``value`` (0 to 1, None: unknown) as bars from ``base``; ``labels`` are those of 0, 0.5 and 1."""
+    tall = 80
+    parts = [_label(text, tall * (1 - share)) for text, share in zip(labels, (0, 0.5, 1), strict=True)]
+    for window in (s.window for s in summaries):
+        share = value(window)
+        if share is None:
+            continue
+        span, top = axis.span(window.begin, window.end, 1), tall * (1 - max(share, base))
+        parts.append(
+            f'<rect class="{kind} faint" {span} y="{top:.1f}" height="{tall * abs(share - base):.1f}"/>'
+            f'<rect class="{kind}" {span} y="{tall * (1 - share) - 1:.1f}" height="2"/>'
+        )
+    return _chart(name, "".join(parts), tall, axis, summaries)
 
 
 def sounds(events: Sequence[Event], axis: Axis) -> str:
@@ -231,13 +353,14 @@ def sounds(events: Sequence[Event], axis: Axis) -> str:
         for e in heard:
             if e.label == label:
                 told = f"{e.kind} {e.label} at {clock(e.start)}, {e.seconds:.1f} s, score {e.score:.2f}"
+                span = axis.span(e.start, e.start + e.seconds, 4)
                 parts.append(
-                    f'<rect class="burst" {axis.span(e.start, e.start + e.seconds, 4)} y="{row * _ROW + 5}" rx="3" '
-                    f'height="{_ROW - 10}"><title>{escape(told)}</title></rect>'
+                    f'<rect class="s-{row % 8}" {span} y="{row * _ROW + 5}" rx="3" height="{_ROW - 10}">'
+                    f"<title>{escape(told)}</title></rect>"
                 )
     if not labels:
         return '<p class="none">No vocal bursts were heard.</p>'
-    return _chart("Vocal bursts", "".join(parts), len(labels) * _ROW, axis)
+    return _chart("Sounds", "".join(parts), len(labels) * _ROW, axis)
 
 
 def quality(summaries: Sequence[Summary], axis: Axis) -> str:
@@ -261,12 +384,22 @@ def quality(summaries: Sequence[Summary], axis: Axis) -> str:
     return _chart("Stream quality", "".join(parts), (2 + len(flags)) * _ROW, axis)
 
 
-def _chart(name: str, inside: str, height: float, axis: Axis) -> str:
+def _chart(name: str, inside: str, height: float, axis: Axis, summaries: Sequence[Summary] = ()) -> str:
+    """Frame a drawing; where the pointer is, the figures of that window stand above it."""
     grid = "".join(_tick(axis, t, height) for t in axis.ticks())
-    return (
-        f'<div class="wide"><svg role="img" aria-label="{escape(name)}" viewBox="0 -8 {WIDTH} {height + 34:.0f}">'
-        f'<g class="grid">{grid}</g>{inside}</svg></div>'
+    columns = "".join(
+        f'<g class="col"><rect {axis.span(w.begin, w.end, 1)} y="0" height="{height:.1f}"/>'
+        f'<text x="{LEFT}" y="-8">{_reading(w)}</text></g>'
+        for w in (s.window for s in summaries)
     )
+    box = f"0 {-TIP} {WIDTH} {height + TIP + 26:.0f}"
+    drawing = f'<svg role="img" aria-label="{escape(name)}" viewBox="{box}">'
+    return _wide(name, f'{drawing}<g class="grid">{grid}</g>{inside}{columns}</svg>')
+
+
+def _wide(name: str, inside: str) -> str:
+    """Frame what is wider than a phone, to be scrolled by touch and keys."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(name)}">{inside}</div>'
 
 
 def _tick(axis: Axis, t: float, height: float) -> str:
@@ -283,5 +416,5 @@ def _label(text: str, y: float) -> str:
 
 def legend() -> Iterator[str]:
     """Yield the names of the emotions with their colours."""
-    for k, name in enumerate(EMOTIONS):
-        yield f'<span><i class="e{k}"></i>{name}</span>'
+    for name in EMOTIONS:
+        yield f'<span><i class="e-{name}"></i>{name}</span>'

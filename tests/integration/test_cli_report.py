@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -14,9 +16,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_agent.app.offline import Analysis, Report
-from edge_agent.cli.report import Axis, clock, condensed, page
+from edge_agent.app.offline import Analysis, FaceRow, Report
+from edge_agent.cli.report import Axis, clock, condensed, page, persons, thumbnails
 from edge_agent.domain.event import BURST, Event
+from edge_agent.domain.face import Box
+from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import EmotionSums, FaceSums, StreamSums, Summary, Window
 from edge_agent.summary.summariser import merge_summaries
 from tests.support.cli import Cli
@@ -124,13 +128,50 @@ def test_a_page_that_cannot_be_written_is_said_in_a_line(cli: Cli, media: Path, 
 
 def test_the_figures_drawn_are_the_windows() -> None:
     text = page([made_up("film.mp4")])
-    assert len(re.findall(r'<g opacity="[\d.]+"><rect class="e0"', text)) == 2  # the window without evidence is empty
-    assert "<title>neutral 80 %, 0:00 to 0:10</title>" in text
-    assert "<title>happiness 20 %, 0:20 to 0:30</title>" in text
+    bars = re.findall(r'<g opacity="[\d.]+"><rect class="e-neutral"[^>]*height="([\d.]+)"', text)
+    assert bars == ["128.0"] * 2  # the window without evidence is empty
+    assert "0:00 to 0:10, people 1.5, at most 2, neutral 80 %, happiness 20 %, valence +0.18" in text
+    assert text.count('<rect class="m-valence faint"') == 2
     assert "<title>burst laughter at 0:12, 1.5 s, score 0.90</title>" in text
-    assert "<title>1.5 on average, at most 2, 0:00 to 0:10</title>" in text
     assert text.count('<rect class="flag"') == 2
     assert text.count("<title>50 %</title>") == 3
+
+
+def a_face(time: float, track: str, happiness: float) -> FaceRow:
+    emotion = dict.fromkeys(EMOTIONS, 0.0) | {"neutral": 1 - happiness, "happiness": happiness}
+    return FaceRow(int(5 * time), time, track, Box(0, 0, 10, 10), 0.9, emotion)
+
+
+def test_each_person_has_a_strip_in_seconds() -> None:
+    faces = [a_face(k / 5, "b", 0.25) for k in range(10, 25)] + [a_face(k / 5, "a", 1.0) for k in range(50)]
+    faces.append(FaceRow(300, 20.0, "c", Box(0, 0, 10, 10), 0.9, None))
+    text = persons(faces, Axis(30.0))
+    assert re.findall(r">(person \d)</text>", text) == ["person 1", "person 2", "person 3"]
+    assert text.count('class="cover faint"') == 10 + 3 + 1
+    assert (
+        re.findall(r'class="e-happiness"[^>]*y="([\d.]+)" height="([\d.]+)"', text)
+        == [("3.0", "20.0")] * 10 + [("44.0", "5.0")] * 3
+    )
+    many = [a_face(k / 5, f"p{k % 20}", 0.5) for k in range(100)]
+    assert "And 8 more" in persons(many, Axis(30.0))
+
+
+def test_pictures_are_in_it_only_when_asked_for(cli: Cli, media: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    refused = cli("analyze", str(media / "sorry.mkv"), "--thumbnails")
+    assert refused.returncode == 2
+    assert "add --html FILE" in refused.stderr
+    result = cli("analyze", str(media / "sorry.mkv"), "--html", str(path), "--thumbnails")
+    assert result.returncode == 0, result.stderr
+    text = path.read_text()
+    columns = re.findall(r'<g class="col"><rect x="[\d.]+" width="([\d.]+)"', text)
+    assert columns[:3] == ["345.5", "345.5", "161.0"], "seconds, though its one window lasts 10"
+    assert text.count("<img") == 12
+    assert "img-src data:" in text
+    data = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', text)
+    picture = Image.open(io.BytesIO(base64.b64decode(data[0])))
+    assert max(picture.size) == 180
+    assert thumbnails(Path(__file__)) == []
 
 
 def test_names_and_labels_cannot_become_markup() -> None:
@@ -138,7 +179,7 @@ def test_names_and_labels_cannot_become_markup() -> None:
     nasty = replace(nasty, events=(Event(BURST, '"><img src=x>', 0.5, 1.0, 1.0),))
     text = page([nasty])
     assert "<script" not in text
-    assert "<img" not in text
+    assert "<img src=x" not in text
     assert "&lt;img src=x&gt;" in text
 
 

@@ -35,7 +35,7 @@ def test_shades_leave_the_text_on_them_readable(theme: Theme) -> None:
 
 
 def test_both_pages_take_their_colours_from_here() -> None:
-    sheets = ("edge_agent/web/static/style.css",)
+    sheets = ("edge_agent/web/static/style.css", "edge_agent/cli/report.css")
     root = Path(__file__).parents[3]
     for sheet in sheets:
         rules = re.sub(r"/\*.*?\*/", "", (root / sheet).read_text(), flags=re.DOTALL)
