@@ -9,6 +9,7 @@ and ends. The envelope keeps the level of every 10 ms frame of the last 90 s, fr
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ import numpy.typing as npt
 
 from edge_agent.domain.media import AUDIO_RATE
 
+HOP_S = 0.24
+"""Seconds between the windows for which policies are written down."""
 _REMEMBERED_S = 60.0
 """Decided segments older than this can no longer compete: none lasts that long."""
 
@@ -43,6 +46,11 @@ class LabelPolicy:
             raise ValueError(f"thresholds must satisfy 0 < off <= on <= 1, not off={self.off}, on={self.on}")
         if not 1 <= self.agree <= self.among:
             raise ValueError(f"agree must be 1 to among, not {self.agree} of {self.among}")
+
+    def every(self, hop_s: float) -> LabelPolicy:
+        """The policy for windows ``hop_s`` seconds apart: as many as cover the same stretch of sound."""
+        agree = max(1, math.ceil(self.agree * HOP_S / hop_s - 1e-9))
+        return replace(self, agree=agree, among=max(agree, round(self.among * HOP_S / hop_s)))
 
 
 @dataclass(frozen=True, slots=True)

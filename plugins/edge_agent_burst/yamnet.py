@@ -89,7 +89,7 @@ class YamnetEngine:
 
     @property
     def policies(self) -> Mapping[Label, LabelPolicy]:
-        return POLICIES
+        return {label: policy.every(self._hop / AUDIO_RATE) for label, policy in POLICIES.items()}
 
     def feed(self, samples: npt.NDArray[np.float32]) -> Iterable[Reading]:
         for begin, window in self._windows.feed(samples):

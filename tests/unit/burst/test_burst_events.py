@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent_burst import own, yamnet
 from edge_agent_burst.events import Arbiter, LabelMachine, LabelPolicy, Reading, Segment
 
 HOP, LENGTH = 0.25, 1.0
@@ -38,6 +40,22 @@ def test_opens_on_agreement_and_closes_after_release() -> None:
     assert (segment.start, segment.sure, segment.end) == (0.5, 1.75, 2.25)
     assert segment.score == 0.9
     assert segment.excess == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("policies", [own.POLICIES, yamnet.POLICIES], ids=["own", "yamnet"])
+@pytest.mark.parametrize("hop_s", [0.1, 0.24, 0.5])
+def test_a_policy_asks_for_as_much_sound_however_often_it_is_looked_at(
+    policies: Mapping[str, LabelPolicy], hop_s: float
+) -> None:
+    for policy in policies.values():
+        asked = policy.every(hop_s)
+        assert (asked.on, asked.off, asked.longest) == (policy.on, policy.off, policy.longest)
+        assert asked.agree * hop_s == pytest.approx(policy.agree * 0.24, abs=hop_s)
+        assert asked.agree <= asked.among
+
+
+def test_a_policy_is_the_same_at_the_usual_hop() -> None:
+    assert all(policy.every(0.24) == policy for policy in own.POLICIES.values())
 
 
 def test_a_single_window_is_not_an_event() -> None:
