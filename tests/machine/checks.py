@@ -17,7 +17,7 @@ from tests.machine.emulator import Boot, Suite, Target
 from tests.machine.guest import Guest
 from tests.machine.power import power_cuts
 
-EXPOSURE = 1.8
+EXPOSURE = 1.6
 """Most that ``systemd-analyze security`` may rate the unit."""
 NO_CAMERA = "modprobe.blacklist=v4l2loopback,vivid,videodev"
 
