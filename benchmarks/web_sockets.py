@@ -127,18 +127,31 @@ async def crowd(port: int, count: int, seconds: float) -> list[Heard]:
     return list(await asyncio.gather(*(listen(port, all_here, seconds) for _ in range(count))))
 
 
-async def send_pictures(port: int, all_here: asyncio.Barrier, seconds: float, picture: str, ahead: int) -> list[float]:
-    """Be a client with ``ahead`` unanswered pictures at a time; the seconds to its first answer, and between others."""
-    waits: list[float] = []
+@dataclass(slots=True)
+class Served:
+    """What one client got: seconds to its ``first`` answer, seconds between others, and how many answers of all clients
+    came from one to the next, which does not depend on how fast the machine is at the time."""
+
+    first: float = 0.0
+    waits: list[float] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+
+
+async def send_pictures(
+    port: int, all_here: asyncio.Barrier, seconds: float, picture: str, ahead: int, answers: Iterator[int]
+) -> Served:
+    """Be a client with ``ahead`` unanswered pictures at a time; ``answers`` counts those of all clients."""
+    served = Served()
     async with connect(f"ws://127.0.0.1:{port}/ws/face?token={TOKEN}", open_timeout=30) as connection:
         await all_here.wait()
         before = time.monotonic()
         await connection.send(picture)
         await connection.recv()  # the models are loaded
-        first = time.monotonic() - before
+        served.first = time.monotonic() - before
         await all_here.wait()
         before = time.monotonic()
         end = before + seconds
+        last = 0
         for _ in range(ahead):
             await connection.send(picture)
         while before < end:
@@ -146,16 +159,21 @@ async def send_pictures(port: int, all_here: asyncio.Barrier, seconds: float, pi
             if not answer.get("faces"):
                 raise SystemExit(f"the face was not found: {answer}")
             await connection.send(picture)
-            waits.append(-before + (before := time.monotonic()))
+            served.waits.append(-before + (before := time.monotonic()))
+            number = next(answers)
+            served.turns += [number - last] if last else []
+            last = number
         for _ in range(ahead):
             await connection.recv()
-    return [first, *waits]
+    return served
 
 
 @dataclass(frozen=True, slots=True)
 class Fairness:
     """Ratios over all clients: answers of the least and the best served to the mean, waits for one to their median.
-    ``first``: the longest wait for a first answer, when all ask at once and the models of each are loaded, to the same.
+    ``turns`` and ``most_turns``: 95th percentile and most of the answers that others get between two of a client, to
+    their median. ``first``: the longest wait for a first answer, when all ask at once and the models of each are
+    loaded, to that of the waits.
     """
 
     pictures: int
@@ -164,23 +182,28 @@ class Fairness:
     best: float
     p95: float
     longest: float
+    turns: float
+    most_turns: float
 
     @classmethod
-    def of(cls, clients: Sequence[Sequence[float]]) -> Fairness:
-        """From the waits of each client, the first of which is that for its first answer."""
-        first, clients = max(waits[0] for waits in clients), [waits[1:] for waits in clients]
-        counts = [len(waits) for waits in clients]
+    def of(cls, clients: Sequence[Served]) -> Fairness:
+        """From what each client got."""
+        counts = [len(one.waits) for one in clients]
         mean = sum(counts) / len(counts)
-        waits = sorted(wait for one in clients for wait in one)
-        middle = median(waits)
-        p95 = quantiles(waits, n=20)[18] / middle
-        return cls(sum(counts), first / middle, min(counts) / mean, max(counts) / mean, p95, waits[-1] / middle)
+        waits = sorted(wait for one in clients for wait in one.waits)
+        turns = sorted(turn for one in clients for turn in one.turns)
+        middle, usual = median(waits), median(turns)
+        p95, p95_turns = (quantiles(values, n=20)[18] for values in (waits, turns))
+        first = max(one.first for one in clients)
+        return cls(sum(counts), first / middle, min(counts) / mean, max(counts) / mean, p95 / middle,
+                   waits[-1] / middle, p95_turns / usual, turns[-1] / usual)  # fmt: skip
 
 
 async def share_pictures(port: int, count: int, seconds: float, picture: str) -> Fairness:
     """Be all of them."""
     all_here = asyncio.Barrier(count)
-    clients = (send_pictures(port, all_here, seconds, picture, 4 if k % 2 else 1) for k in range(count))
+    answers = iter(range(1, sys.maxsize))
+    clients = (send_pictures(port, all_here, seconds, picture, 4 if k % 2 else 1, answers) for k in range(count))
     return Fairness.of(await asyncio.gather(*clients))
 
 
@@ -264,13 +287,13 @@ def main() -> None:
         return
     if options.pictures:
         print("| pictures a second | least served : mean | best served : mean | p95 : median | longest : median "
-              "| first : median |")  # fmt: skip
-        print("| --- | --- | --- | --- | --- | --- |", flush=True)
+              "| first : median | turns: p95 : median | most : median |")  # fmt: skip
+        print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
         with an_agent(0.1) as (port, _process):
             for _ in range(options.rounds):
                 found = asyncio.run(share_pictures(port, 16, options.seconds, a_picture()))
                 rate = found.pictures / options.seconds
-                ratios = (found.least, found.best, found.p95, found.longest, found.first)
+                ratios = (found.least, found.best, found.p95, found.longest, found.first, found.turns, found.most_turns)
                 print(f"| {rate:.0f} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |", flush=True)
         return
     print(f"{options.clients} clients and one that never reads; {options.rounds} turns of {options.seconds:g} s each\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import resource
 import shutil
 import socket
 import subprocess
@@ -284,6 +285,8 @@ def check_web(settings: Settings, *, busy: bool) -> Iterator[CheckResult]:
     if not missing:
         yield _token(settings)
     yield judge_address(settings.web, "" if busy else _taken(settings.web))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    yield from judge_descriptors(settings.web, None if hard == resource.RLIM_INFINITY else hard)
 
 
 def judge_needs(missing: Sequence[str]) -> CheckResult:
@@ -292,6 +295,16 @@ def judge_needs(missing: Sequence[str]) -> CheckResult:
         remedy = "pip install 'edge-emotion-agent[web]', or set web.enabled = false"
         return fail("web", f"the web side needs {', '.join(missing)}", remedy)
     return ok("web", "the packages of the web server are installed")
+
+
+def judge_descriptors(web: WebSettings, hard: int | None) -> Iterator[CheckResult]:
+    """Judge the ``hard`` limit of open files (None: there is none); it bounds what the agent gives itself."""
+    if hard is not None and hard < web.descriptors:
+        yield warn(
+            "web connections",
+            f"{hard} files may be open here; {web.connections} connections need {web.descriptors}",
+            f"LimitNOFILE={web.descriptors} in the service, ulimit -Hn in a shell, or lower web.analysis_clients",
+        )
 
 
 def judge_address(web: WebSettings, taken: str) -> CheckResult:

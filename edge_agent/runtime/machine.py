@@ -6,6 +6,7 @@ adjtimex(2) or systemd-timedated, and the Raspberry Pi's firmware. What a machin
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import logging
@@ -197,6 +198,20 @@ class ProcessUse:
     descriptors: int | None
     descriptor_limit: int
     temperature_c: float | None
+
+
+def allow_descriptors(wanted: int) -> int:
+    """Raise this process's limit of open files and sockets to ``wanted``, as far as its hard limit goes.
+
+    Returns the limit that holds then. A service may be forbidden to raise it: its unit sets ``LimitNOFILE=``.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < reachable:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+            soft = reachable
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def process_use(

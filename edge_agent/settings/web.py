@@ -44,6 +44,14 @@ def _origin(text: str) -> str:
     return f"{found[1]}://{found[2]}" + (f":{port}" if port and port != _OWN_PORT.get(found[1]) else "")
 
 
+ANALYSIS_SOCKETS = 5
+"""Sockets with ``analysis_clients`` connections each: Hume's, and Echo's for faces, sound, text and recognition."""
+SPARE = 64
+"""Connections at a time besides live and analysis sockets, and newcomers accepted at once."""
+OWN_DESCRIPTORS = 192
+"""Files, devices, pipes and models that an agent has open besides the connections of its web side."""
+
+
 class WebSettings(BaseModel):
     """Dashboard and web API of the device. Needs the extra ``web``."""
 
@@ -96,6 +104,16 @@ class WebSettings(BaseModel):
         description="Also take the environment variables of the Echo backend: CAMERA_INDEX, MAX_FPS, "
         "WS_MAX_CONNECTIONS, WS_HEARTBEAT_INTERVAL, EMOTION_WINDOW_SIZE and FACE_RECOGNITION_THRESHOLD.",
     )
+
+    @property
+    def connections(self) -> int:
+        """Most connections of all kinds at a time."""
+        return self.clients + ANALYSIS_SOCKETS * self.analysis_clients + SPARE
+
+    @property
+    def descriptors(self) -> int:
+        """Open files and sockets that a process with so many connections may need."""
+        return self.connections + OWN_DESCRIPTORS
 
     @property
     def loopback(self) -> bool:

@@ -1,8 +1,8 @@
 """WebSocket endpoints that answer each message with one, and limits of the connections of the server.
 
 Messages are answered in order and one at a time over all connections of an endpoint, because the device has few cores
-and the agent needs them. Connections take turns (round robin). Idle time, size, number, memory and reading speed are
-bounded.
+and the agent needs them. Connections take turns, the least recently served one first. Idle time, size, number, memory
+and reading speed are bounded.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
 import anyio
@@ -29,6 +30,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from edge_agent.api import EdgeAgentError
 
 log = logging.getLogger(__name__)
+
+W = TypeVar("W")
 
 TOO_BIG, TRY_LATER, IDLE, BROKEN = 1009, 1013, 1000, 1011
 
@@ -131,6 +134,74 @@ class _Shared:
                 self._busy.release()
 
 
+class Order:
+    """Who is served next: of those that wait, the one whose last turn was longest ago. Pure.
+
+    In the order of arrival, a client whose next message takes some turns to come would be served so many turns later in
+    every round. One that comes anew counts as just served, so that nobody gets ahead by connecting again.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[object, int] = {}
+        self._count = 0
+
+    def serve(self, who: object) -> None:
+        """Note that ``who`` has its turn, or has come."""
+        self._count += 1
+        self._turns[who] = self._count
+
+    def leave(self, who: object) -> None:
+        """Forget ``who``."""
+        self._turns.pop(who, None)
+
+    def first(self, waiting: Iterable[W]) -> W:
+        """The next of those that wait, all of whom have come; at least one."""
+        return min(waiting, key=self._turns.__getitem__)
+
+
+class Turns:
+    """A lock that is given to connections in their :class:`Order`. For one event loop."""
+
+    def __init__(self) -> None:
+        self._order = Order()
+        self._waiting: dict[object, asyncio.Future[None]] = {}
+        self._taken = False
+
+    def join(self, who: object) -> None:
+        """A connection has come."""
+        self._order.serve(who)
+
+    def leave(self, who: object) -> None:
+        """A connection has ended; it neither waits nor has its turn."""
+        self._order.leave(who)
+
+    @asynccontextmanager
+    async def of(self, who: object) -> AsyncIterator[None]:
+        """The turn of ``who``, which waits for one turn at a time."""
+        if self._taken:
+            await self._wait(who)
+        self._taken = True
+        self._order.serve(who)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, who: object) -> None:
+        turn = self._waiting[who] = asyncio.get_running_loop().create_future()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if self._waiting.pop(who, None) is None:  # it was given the turn a moment before
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        self._taken = bool(self._waiting)
+        if self._waiting:
+            self._waiting.pop(self._order.first(self._waiting)).set_result(None)
+
+
 class Conversation:
     """Endpoint; ``meet`` makes the :class:`Talker` of a new connection."""
 
@@ -140,9 +211,7 @@ class Conversation:
         self._connected = 0
         self._awake: dict[_Shared, None] = {}
         """Talkers with models, least recently used first."""
-        self._turn = asyncio.Lock()
-        """First come, first served; a connection waits with at most one message, so this is round robin. The limiter of
-        anyio lets new requests overtake waiting ones."""
+        self._turns = Turns()
 
     async def serve(self, socket: WebSocket) -> None:
         """Answer one client until it disconnects or a limit is reached."""
@@ -152,6 +221,7 @@ class Conversation:
             return
         talker = _Shared(self._meet())
         self._connected += 1
+        self._turns.join(talker)
         try:
             await self._converse(socket, talker)
         except WebSocketDisconnect:
@@ -165,6 +235,7 @@ class Conversation:
             talker.close()
         finally:
             self._connected -= 1
+            self._turns.leave(talker)
             self._awake.pop(talker, None)
             if not talker.over:
                 with anyio.CancelScope(shield=True):
@@ -180,7 +251,7 @@ class Conversation:
             if len(text) > self._limits.message:
                 await socket.close(TOO_BIG, f"a message may have {self._limits.message} characters")
                 return
-            async with self._turn:
+            async with self._turns.of(talker):
                 await self._make_room(talker)
                 told = await anyio.to_thread.run_sync(talker.answer, text)
             try:

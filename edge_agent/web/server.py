@@ -31,10 +31,10 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.files import read_secret, replace_durably
 from edge_agent.live import Live
 from edge_agent.runtime.lifecycle import Stop
-from edge_agent.runtime.machine import process_use
+from edge_agent.runtime.machine import allow_descriptors, process_use
 from edge_agent.runtime.supervisor import Beat, Component
-from edge_agent.settings import Settings
-from edge_agent.settings.web import TOKEN, TOKEN_FILE, WANTED
+from edge_agent.settings import Settings, WebSettings
+from edge_agent.settings.web import OWN_DESCRIPTORS, SPARE, TOKEN, TOKEN_FILE, WANTED
 from edge_agent.web import batch, dashboard, echo, hume, live, upload, words
 from edge_agent.web.body import ProblemError, on_departure, on_failure, on_http_error, on_invalid, on_problem
 from edge_agent.web.conversation import Connections, Limits, SwitchedOffError
@@ -135,8 +135,6 @@ RETRY_S = 10.0
 GRACE_S = 1
 """Seconds that open connections have to end when the server stops."""
 
-SPARE = 64
-"""Connections at a time besides live and analysis sockets, and newcomers accepted at once."""
 WEBSOCKET_BYTES = 16 * 1024 * 1024
 ROOMY = (
     "/process-frame",
@@ -195,6 +193,19 @@ def component(
     return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
 
 
+def admitted(web: WebSettings) -> int:
+    """Raise the limit of open files as far as ``web`` needs it; how many connections the agent then accepts."""
+    limit = allow_descriptors(web.descriptors)
+    if limit >= web.descriptors:
+        return web.connections
+    most = max(SPARE // 4, limit - OWN_DESCRIPTORS)
+    log.warning(
+        "web: this process may open %d files, so %d of %d connections are accepted: set LimitNOFILE=%d in the service, "
+        "or lower web.clients and web.analysis_clients", limit, most, web.connections, web.descriptors
+    )  # fmt: skip
+    return most
+
+
 class WebServer:
     """Component that runs uvicorn; see the module."""
 
@@ -231,8 +242,7 @@ class WebServer:
 
     async def _serve(self, sock: socket.socket, beat: Beat, stop: Stop) -> None:
         web = self._agent.settings.web
-        most = web.clients + len(TALKATIVE) * web.analysis_clients + SPARE
-        hub, limits = Hub(self._agent.bus, web.clients), Connections(most, TALKATIVE)
+        hub, limits = Hub(self._agent.bus, web.clients), Connections(admitted(web), TALKATIVE)
         config = uvicorn.Config(
             make_app(self._agent, self._handlers, hub, self._rules, self._open_session, self._open_custom),
             http=limits.protocol(),

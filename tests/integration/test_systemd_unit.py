@@ -12,7 +12,7 @@ import pytest
 from edge_agent.delivery.session import CREDENTIAL
 from edge_agent.doctor.access import SERVICE_USER
 from edge_agent.domain.errors import ConfigError
-from edge_agent.settings import Settings
+from edge_agent.settings import Settings, WebSettings
 from edge_agent.settings.loader import SYSTEM_FILE
 
 MOST_EXPOSED = 16
@@ -114,6 +114,10 @@ def test_devices_that_are_plugged_in_later_are_allowed(unit: Path) -> None:
 def test_pictures_in_memory_stay_there(service: dict[str, list[str]]) -> None:
     assert service["LimitCORE"] == ["1"]
     assert service["MemorySwapMax"] == ["0"]
+
+
+def test_the_connections_of_the_web_side_fit(service: dict[str, list[str]]) -> None:
+    assert int(service["LimitNOFILE"][0]) >= WebSettings(clients=1000, analysis_clients=1000).descriptors
 
 
 def test_a_child_ended_for_want_of_memory_does_not_end_the_service(service: dict[str, list[str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -12,10 +13,14 @@ from typing import Any
 import httpx
 from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.sync import client
 
 from edge_agent.live.people import KEEP_S, MOST, STEP_S
 from edge_agent.web.conversation import Conversation, Limits
+from tests.support.cli import Cli
 from tests.support.web import Server
+from tests.support.web_agent import WebAgent, wait_for
 from tests.support.web_side import BEARER, Web
 from tests.unit.summary.streams import look, reading
 
@@ -107,3 +112,30 @@ def test_others_are_answered_while_a_large_answer_is_made(tmp_path: Path) -> Non
         assert took[1] < took[0], "windows that have ended are rendered again"
     finally:
         web.stop()
+
+
+def test_the_limit_of_open_files_is_raised_and_bounds_the_connections(cli: Cli, tmp_path: Path) -> None:
+    """From 128 to the hard limit of 300 files: so many clients are served, others are refused, and nothing fails."""
+    script = tmp_path / "limited"
+    script.write_text(f'#!/bin/sh\nexec prlimit --nofile=128:300 "{cli.script}" "$@"\n')
+    script.chmod(0o755)
+    limited = Cli(cli.environment)
+    limited.script = script
+    served = 0
+    with ExitStack() as stack:
+        agent = WebAgent(
+            limited, tmp_path, camera='source = "none"', microphone='source = "none"', mqtt="enabled = false"
+        )
+        agent.start()
+        stack.callback(agent.process.kill)  # type: ignore[union-attr]
+        wait_for(agent.answers, "the web side")
+        with ExitStack() as sockets:
+            for k in range(130):
+                address = f"ws://127.0.0.1:{agent.port}/ws/{('emotion', 'face')[k % 2]}?token={agent.token}"
+                with suppress(OSError, WebSocketException):
+                    sockets.enter_context(client.connect(address, open_timeout=20))
+                    served += 1
+        wait_for(agent.answers, "the web side, when the clients are gone")
+        log = agent.end()
+    assert 60 <= served <= 108
+    assert "this process may open 300 files, so 108 of 692 connections are accepted: set LimitNOFILE=884" in log

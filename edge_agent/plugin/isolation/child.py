@@ -49,7 +49,9 @@ def _behave(name: str, lifeline: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:  # the agent died before SIGIO was set up
+    died = select.poll()  # select() cannot look at descriptors above 1023, of which an agent with many clients has some
+    died.register(lifeline, select.POLLIN)
+    if died.poll(0):  # the agent died before SIGIO was set up
         sys.exit(1)
     with contextlib.suppress(OSError):  # where it is forbidden, the kernel chooses by size
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))

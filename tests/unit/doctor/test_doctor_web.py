@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from edge_agent.doctor.access import check_secrets
 from edge_agent.doctor.result import CheckResult, CheckStatus
-from edge_agent.doctor.software import WEB_PACKAGES, check_web, judge_address, judge_needs
+from edge_agent.doctor.software import WEB_PACKAGES, check_web, judge_address, judge_descriptors, judge_needs
 from edge_agent.settings import Settings, WebSettings
 from tests.support.mosquitto import free_port
 
@@ -34,6 +34,13 @@ def test_all_is_well_and_nothing_is_made_by_looking(tmp_path: Path) -> None:
     )
     assert str(tmp_path / "web-token") in results["web token"].detail
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("hard", "warned"), [(None, 0), (1024, 0), (512, 1)])
+def test_too_few_open_files_are_told(hard: int | None, warned: int) -> None:
+    results = list(judge_descriptors(WebSettings(), hard))
+    assert len(results) == warned
+    assert all("692 connections need 884" in result.detail for result in results)
 
 
 def test_what_is_missing_is_named() -> None:
