@@ -14,11 +14,20 @@ from training import calibration
 from training.burst import evaluate as burst
 from training.emotion import evaluate as emotion
 from training.face import evaluate as face
+from training.gaze import evaluate as gaze
 from training.language import evaluate as language
 from training.speech import evaluate as speech
 from training.voice import evaluate as voice
 
-EVALUATIONS = {"burst": burst, "emotion": emotion, "face": face, "language": language, "speech": speech, "voice": voice}
+EVALUATIONS = {
+    "burst": burst,
+    "emotion": emotion,
+    "face": face,
+    "gaze": gaze,
+    "language": language,
+    "speech": speech,
+    "voice": voice,
+}
 
 
 def main() -> None:

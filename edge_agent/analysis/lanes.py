@@ -6,7 +6,7 @@ media's own. :mod:`edge_agent.analysis.pacing` decides when to look, search and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, TypeVar
@@ -62,7 +62,8 @@ class VisionLane:
     ) -> None:
         self._detector = next((a for a in analyzers if a.spec.kind is Kind.DETECTOR), None)
         self._scenes = [a for a in analyzers if a.spec.kind is Kind.SCENE]
-        self._readers = [a for a in analyzers if a.spec.kind is Kind.FACE]
+        readers = [a for a in analyzers if a.spec.kind is Kind.FACE]
+        self._readers = sorted(readers, key=lambda a: bool(a.spec.uses))  # stable: what is used comes before its user
         self._others = [*self._scenes, *self._readers]
         self._schedules = {a.spec.name: LookSchedule(a.spec.max_fps) for a in self._others}
         self._schedule = LookSchedule(bounds.most)
@@ -205,10 +206,13 @@ class VisionLane:
         plan = dict(self._plan.decide(frame, tracking.faces, tracking.seen)) if self._readers else {}
         due = [face for face in seen if plan[face.track].go] if plan else []
         found: list[Observation] = []
+        by_analyzer: dict[str, Sequence[Observation]] = {}
         for active in self._readers:
             faces = due if active.spec.name in self._emotional else seen
             if faces and self._its_turn(active, frame.time):
-                found += self._ask(active, frame, faces)
+                known = [o for name in active.spec.uses for o in by_analyzer.get(name, ())]
+                by_analyzer[active.spec.name] = self._ask(active, frame, _informed(faces, known))
+                found += by_analyzer[active.spec.name]
         found += self._plan.learn(found, frame.time)
         return plan, found
 
@@ -290,6 +294,16 @@ class VisionLane:
             end.stalls - begin.stalls,
             end.stalled - begin.stalled,
         )
+
+
+def _informed(faces: Sequence[TrackedFace], known: Sequence[Observation]) -> Sequence[TrackedFace]:
+    """``faces`` with what is ``known`` about each."""
+    if not known:
+        return faces
+    about: dict[str | None, dict[str, Mapping[str, float]]] = {}
+    for observation in known:
+        about.setdefault(observation.track, {})[observation.name] = observation.values
+    return [replace(face, observed=about[face.track]) if face.track in about else face for face in faces]
 
 
 def _arrival(face: TrackedFace) -> Event:

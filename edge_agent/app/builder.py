@@ -308,6 +308,8 @@ def privacy_manifest(
         "language": Kind.TEXT in kinds,
         "local_sinks": sorted(name for name, table in settings.sinks.items() if table.get("enabled")),
     }
+    if "gaze" in analyzers:
+        manifest["gaze"] = True
     if privacy.publish_text and Kind.SPEECH in kinds:
         manifest["publish_text"] = True
     if privacy.override_reason:

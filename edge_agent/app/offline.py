@@ -104,7 +104,8 @@ class TextAnalysis:
 @dataclass(frozen=True, slots=True)
 class Report:
     """Result over the whole recording. Emotion scores in per cent; ``average_confidence_score`` is the detector's mean,
-    0 to 1; ``eye_contact_score`` the share of the time in which heads were turned to the camera, 0 to 1.
+    0 to 1; ``eye_contact_score`` the share of the time in which people looked at the camera, 0 to 1, and
+    ``eye_contact_by_eyes`` the share of that time in which the eyes decided about it, not the head alone.
     """
 
     average_emotion_scores: Mapping[str, float] | None
@@ -112,6 +113,7 @@ class Report:
     total_frames_analyzed: int
     average_confidence_score: float | None
     eye_contact_score: float | None = None
+    eye_contact_by_eyes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +292,7 @@ def _report(summaries: list[Summary], faces: list[FaceRow], frames: int) -> Repo
         total_frames_analyzed=frames,
         average_confidence_score=sum(f.probability for f in faces) / len(faces) if faces else None,
         eye_contact_score=whole.window.attention.ratio if whole else None,
+        eye_contact_by_eyes=whole.window.attention.share_by_eyes if whole else None,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,12 @@ class Face:
 class TrackedFace:
     """A face with the ephemeral, random identity of its track; ``since`` is when the track was first seen.
 
-    ``coasting``: it was not detected in this frame; ``face`` is where it should be by its motion.
+    ``coasting``: it was not detected in this frame; ``face`` is where it should be by its motion. ``observed``: values
+    of the observations that other analyzers made of it in this frame, by name; only for an analyzer that ``uses`` them.
     """
 
     track: str
     face: Face
     since: float
     coasting: bool = False
+    observed: Mapping[str, Mapping[str, float]] = field(default_factory=dict, compare=False, repr=False)

@@ -16,7 +16,17 @@ EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "
 """The FER+ classes, in the order every distribution in the product uses."""
 
 ATTENTION = "attention"
-"""Observation name of attention: ``score`` is how much a face is turned to the camera, ``looking`` is 0 or 1."""
+"""Observation name of attention: ``score`` is how much a face attends to the camera, ``looking`` is 0 or 1; ``eyes`` is
+1 where the direction of the eyes decided, and 0 or missing where that of the head did."""
+
+GAZE = "gaze"
+"""Observation name of where the eyes of a face point, in degrees: ``yaw`` to the viewer's right and ``pitch`` up from
+the line to the camera; the head's direction likewise, ``head_yaw`` and ``head_pitch``, and its tilt ``head_roll``;
+``eyes_open`` and ``mouth_open`` 0 to 1; ``sure`` is 1 where ``yaw`` and ``pitch`` can be relied on, else 0."""
+
+FACEMESH = "facemesh"
+"""Observation name of the points of a face: ``x0``, ``y0``, ``z0`` and so on, in pixels. For the client who asked for
+them: no summary holds them."""
 
 LANGUAGE = "language"
 """Observation name of what an utterance expresses: an independent probability for each of :data:`LANGUAGE_EMOTIONS`."""

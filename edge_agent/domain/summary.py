@@ -103,17 +103,31 @@ class BurstSums:
 
 @dataclass(frozen=True, slots=True)
 class AttentionSums:
-    """Sums of attention in person-seconds: ``weight`` with known head pose; ``score`` weighted by how much the head was
-    turned to the camera; ``looking`` counted as looking."""
+    """Sums of attention in person-seconds: ``weight`` with known attention; ``score`` weighted by how much of it the
+    camera got; ``looking`` counted as looking; ``by_eyes``: judged by the direction of the eyes, not of the head."""
 
     weight: float = 0.0
     score: float = 0.0
     looking: float = 0.0
+    by_eyes: float = 0.0
+
+    def __add__(self, other: AttentionSums) -> AttentionSums:
+        return AttentionSums(
+            self.weight + other.weight,
+            self.score + other.score,
+            self.looking + other.looking,
+            self.by_eyes + other.by_eyes,
+        )
 
     @property
     def ratio(self) -> float | None:
-        """Share of the time with known pose in which people looked, 0 to 1; None without any."""
+        """Share of the known time in which people looked, 0 to 1; None without any."""
         return self.looking / self.weight if self.weight > 0 else None
+
+    @property
+    def share_by_eyes(self) -> float | None:
+        """Share of the known time in which the eyes decided, 0 to 1; None without any."""
+        return self.by_eyes / self.weight if self.weight > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

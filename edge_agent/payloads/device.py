@@ -40,6 +40,7 @@ class PrivacyManifest(MessagePart):
     language: bool = Field(description="Whether it is judged what words express.")
     local_sinks: list[str] = Field(description="Sinks that receive the same messages as the broker.")
     override_reason: Label = absent("Why the device may run where inferring emotions is forbidden.")
+    gaze: Literal[True] = absent("The direction of people's eyes is measured (analyzer gaze).")
     publish_text: Literal[True] = absent("What people say is published, word for word (privacy.publish_text).")
     preview: Literal[True] = absent("The web side shows the camera's picture to whoever has the token.")
     batch: Literal[True] = absent("Recordings that are handed in are stored until they are analysed (batch.enabled).")

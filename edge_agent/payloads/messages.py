@@ -136,6 +136,9 @@ class AttentionPart(MessagePart):
     ratio: Probability = Field(description="Share of the known time in which people looked at the camera.")
     seconds: Seconds = Field(description="Person-seconds in which they did.")
     per_person: Seconds = absent("Engagement: seconds of looking that each person there gave on average.")
+    by_eyes: Probability = absent(
+        "Share of the known time in which the direction of the eyes decided; in the rest the head's did."
+    )
 
 
 class StaysPart(MessagePart):

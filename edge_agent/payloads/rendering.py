@@ -177,6 +177,8 @@ def _attention(window: Window) -> dict[str, float] | None:
     if sums.ratio is None:
         return None
     document = {"ratio": _round(sums.ratio, 2), "seconds": _round(sums.looking)}
+    if sums.by_eyes > 0:
+        document["by_eyes"] = _round(sums.by_eyes / sums.weight, 2)
     each = engagement(window)
     return document if each is None else document | {"per_person": _round(each, 1)}
 

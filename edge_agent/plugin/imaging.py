@@ -10,6 +10,7 @@ gives the same picture.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -105,6 +106,19 @@ def crop_gray(frame: Frame, box: Box, side: int, angle: float = 0.0) -> Image:
     ``angle`` turns the box about its centre, in radians, clockwise as seen: with :func:`roll` a tilted head comes out
     upright. A box that is not square in pixels is stretched.
     """
+    crop = _turned(frame, box, side, angle, _gray_part)
+    return _stretch(crop) if frame.format is PixelFormat.I420 else crop
+
+
+def crop_rgb(frame: Frame, box: Box, side: int, angle: float = 0.0) -> Image:
+    """Crop ``box`` as :func:`crop_gray` does, in colour: uint8 [side, side, 3] RGB; grey pictures stay grey."""
+    return _convert(_turned(frame, box, side, angle, _bgr_part), cv2.COLOR_BGR2RGB)
+
+
+def _turned(
+    frame: Frame, box: Box, side: int, angle: float, cut: Callable[[Frame, int, int, int, int], Image]
+) -> Image:
+    """Turn and scale the part of the picture that ``cut`` returns for the pixels x0, y0, x1, y1."""
     centre_x, centre_y = box.centre.x * frame.width, box.centre.y * frame.height
     width, height = box.w * frame.width, box.h * frame.height
     cos, sin = math.cos(angle), math.sin(angle)
@@ -112,8 +126,8 @@ def crop_gray(frame: Frame, box: Box, side: int, angle: float = 0.0) -> Image:
     factor = max(1, int(min(width, height) // side))
     x0, x1 = _span(centre_x, (abs(width * cos) + abs(height * sin)) / 2 + factor, frame.width)
     y0, y1 = _span(centre_y, (abs(width * sin) + abs(height * cos)) / 2 + factor, frame.height)
-    part = _gray_part(frame, x0, y0, x1, y1)
-    factor = min(factor, *part.shape)
+    part = cut(frame, x0, y0, x1, y1)
+    factor = min(factor, *part.shape[:2])
     if factor > 1:
         columns, rows = part.shape[1] // factor, part.shape[0] // factor
         part = _resize(part[: rows * factor, : columns * factor], columns, rows, cv2.INTER_AREA)
@@ -122,10 +136,9 @@ def crop_gray(frame: Frame, box: Box, side: int, angle: float = 0.0) -> Image:
     centre = np.array([centre_x - x0, centre_y - y0]) / factor - 0.5
     matrix = np.column_stack([step, centre - step.sum(axis=1) * (side - 1) / 2])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    crop = np.asarray(
+    return np.asarray(
         cv2.warpAffine(part, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
-    return _stretch(crop) if frame.format is PixelFormat.I420 else crop
 
 
 def expression_box(box: Box, frame: Frame, angle: float = 0.0) -> Box:
@@ -204,3 +217,13 @@ def _even(begin: float, length: float, size: int) -> tuple[int, int]:
 def _gray_part(frame: Frame, x0: int, y0: int, x1: int, y1: int) -> Image:
     part = frame.data[y0:y1, x0:x1]
     return _convert(part, cv2.COLOR_BGR2GRAY) if frame.format is PixelFormat.BGR else part
+
+
+def _bgr_part(frame: Frame, x0: int, y0: int, x1: int, y1: int) -> Image:
+    if frame.format is not PixelFormat.I420:
+        found = frame.data[y0:y1, x0:x1]
+        return _convert(found, cv2.COLOR_GRAY2BGR) if frame.format is PixelFormat.GRAY else found
+    box = Box(x0 / frame.width, y0 / frame.height, (x1 - x0) / frame.width, (y1 - y0) / frame.height)
+    wider, place = part(frame, box)
+    left, top = x0 - round(place.x * frame.width), y0 - round(place.y * frame.height)
+    return bgr(wider)[top : top + y1 - y0, left : left + x1 - x0]

@@ -20,9 +20,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from edge_agent.domain.errors import PluginError, reason, where
-from edge_agent.domain.text import did_you_mean
 from edge_agent.plugin import spec as hookspecs
-from edge_agent.plugin.origins import Origins, installation_stamp, installed
+from edge_agent.plugin.origins import Origins, installation_stamp, installed, not_installed
 from edge_agent.plugin.spec import (
     Analyzer,
     AnalyzerContext,
@@ -140,7 +139,7 @@ class PluginManager:
             offers = list(namesakes)
             self._consider(name, offers, " and ".join(origin(e) for e in offers))
         for name in sorted(self._allow.difference(names, "*")):
-            self._report("plugin", name, Status.LOAD_ERROR, _not_installed(name, names))
+            self._report("plugin", name, Status.LOAD_ERROR, not_installed(name, names))
         for spec in custom:
             self._custom.add(spec.name)
             self._accept(spec, "custom", "")
@@ -149,6 +148,7 @@ class PluginManager:
                 self._report("analyzer", name, Status.CONFIG_ERROR, self._unknown_table(name))
         self._keep_one_detector()
         self._spare_idle_readers()
+        self._bring_along()
 
     def _consider(self, name: str, namesakes: Sequence[importlib.metadata.EntryPoint], origin: str) -> None:
         if name not in self._allow and "*" not in self._allow:
@@ -259,6 +259,14 @@ class PluginManager:
             if spec.kind is Kind.TEXT:
                 self._update(name, Status.DISABLED, "has nothing to read: no analyzer of speech is enabled")
 
+    def _bring_along(self) -> None:
+        """Also enable, for recordings and stills, what an enabled analyzer uses unless the config rules it out."""
+        for name in {name for _, spec in self._enabled() for name in spec.uses} if self._recorded else ():
+            plain = self._settings.get(name)
+            if plain is not None and not plain.enabled and "enabled" not in self._tables.get(name, {}):
+                self._plain[name], self._settings[name] = plain, plain.model_copy(update={"enabled": True})
+                self._update(name, Status.ENABLED, self._analyzers[name].summary)
+
     def _keep_one_detector(self) -> None:
         detectors = sorted(n for n, s in self._enabled() if s.kind is Kind.DETECTOR)
         for name in detectors[1:]:
@@ -285,13 +293,13 @@ class PluginManager:
     def forgo(self, model: str) -> bool:
         """Fall back from the options for recordings to some that need no ``model``; return whether that works."""
         wanting = [name for name, models in self.models_by_analyzer().items() if model in models]
-        if any(name not in self._plain for name in wanting):
+        plain = {name: self._plain[name] for name in wanting if name in self._plain}
+        kept = [name for name, settings in plain.items() if settings.enabled]
+        if len(plain) < len(wanting) or any(model in self._analyzers[name].models(plain[name]) for name in kept):
             return False
-        before = {name: self._settings[name] for name in wanting}
-        self._settings |= {name: self._plain[name] for name in wanting}
-        if model in self.required_models():
-            self._settings |= before
-            return False
+        self._settings |= plain
+        for name in plain.keys() - set(kept):
+            self._update(name, Status.DISABLED, f"its model {model} is not installed: edge-agent models pull {model}")
         return True
 
     def activate(self, context: AnalyzerContext, *, try_out: bool = False) -> list[ActiveAnalyzer]:
@@ -408,8 +416,3 @@ class PluginManager:
     ) -> None:
         plugin = plugin or (name if section == "plugin" else "")
         self._reports[section, name] = PluginReport(name, plugin, kind, status, detail, origin, where=at)
-
-
-def _not_installed(name: str, installed: Sequence[str]) -> str:
-    remedy = did_you_mean(name, installed, "install the package that does, or remove the name from the list")
-    return f"plugins.allow names {name!r}, which no installed package offers{remedy}"

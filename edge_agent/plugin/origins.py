@@ -10,9 +10,10 @@ import functools
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from edge_agent.domain.text import did_you_mean
 from edge_agent.plugin.spec import PROJECT
 
 
@@ -43,3 +44,9 @@ class Origins:
         if dist not in self._known:
             self._known[dist] = f"{dist.name} {dist.version}"
         return self._known[dist]
+
+
+def not_installed(name: str, installed: Sequence[str]) -> str:
+    """Explain that ``plugins.allow`` names a plugin that is not among those ``installed``."""
+    remedy = did_you_mean(name, installed, "install the package that does, or remove the name from the list")
+    return f"plugins.allow names {name!r}, which no installed package offers{remedy}"

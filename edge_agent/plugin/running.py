@@ -136,6 +136,8 @@ def _check_observation(observation: Observation, kind: Kind) -> None:
         raise ValueError(f"observation {name!r} is not a distribution over {', '.join(EMOTIONS)}")
     if name == ATTENTION and not {"score", "looking"} <= set(values):
         raise ValueError(f"observation {name!r} needs the terms score and looking, it has {', '.join(values)}")
+    if name == ATTENTION:
+        _probability("eyes of observation 'attention'", values.get("eyes", 0.0))
     if name == LANGUAGE:
         if set(values) != set(LANGUAGE_EMOTIONS):
             raise ValueError(f"observation {name!r} needs a probability for each of {', '.join(LANGUAGE_EMOTIONS)}")

@@ -176,6 +176,8 @@ class AnalyzerSpec:
     ``max_fps`` bounds how often a picture analyzer is asked (None: as often as frames are analysed). ``isolation``
     ``process`` asks for a process of its own, for native code that may crash or hang; the operator may overrule it.
     ``recorded`` are options with another default for recordings and stills, where nothing is missed by taking longer.
+    ``uses`` (kind ``face``) names analyzers that run before this one where they are enabled; their observations of a
+    face come with it, in :attr:`~edge_agent.domain.face.TrackedFace.observed`.
     """
 
     name: str
@@ -187,6 +189,7 @@ class AnalyzerSpec:
     max_fps: float | None = None
     isolation: Isolation = "none"
     recorded: Mapping[str, object] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
 
 
 def isolation_of(spec: AnalyzerSpec, settings: AnalyzerSettings) -> Isolation:

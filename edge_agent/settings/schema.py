@@ -112,7 +112,7 @@ class PluginSettings(Section):
     """Plugins that may load."""
 
     allow: tuple[str, ...] = Field(
-        default=("face", "emotion", "burst", "attention", "quality", "jsonl", "speech", "language", "voice"),
+        default=("face", "emotion", "burst", "attention", "gaze", "quality", "jsonl", "speech", "language", "voice"),
         description='Plugins that may load: names of entry points in the group edge_agent; "*" allows all.',
     )
 

@@ -16,6 +16,7 @@ from edge_agent.domain.observation import (
     BLINDING,
     EMOTION,
     EMOTIONS,
+    FACEMESH,
     LANGUAGE,
     LANGUAGE_EMOTIONS,
     LANGUAGE_UNKNOWN,
@@ -97,11 +98,7 @@ def merge(a: Window, b: Window) -> Window:
             slowest=max(a.stream.slowest, b.stream.slowest),
             resized=a.stream.resized + b.stream.resized,
         ),
-        attention=AttentionSums(
-            weight=a.attention.weight + b.attention.weight,
-            score=a.attention.score + b.attention.score,
-            looking=a.attention.looking + b.attention.looking,
-        ),
+        attention=a.attention + b.attention,
         stays=StaySums(
             count=a.stays.count + b.stays.count,
             seconds=a.stays.seconds + b.stays.seconds,
@@ -153,6 +150,7 @@ class _Attention:
     score: float
     looking: float
     time: float
+    eyes: float
 
 
 @dataclass(slots=True)
@@ -343,16 +341,17 @@ class WindowBuilder:
             self._open.square[k] += weight * value * value
 
     def _attend(self, turned: _Attention, weight: float) -> None:
-        known = self._open.attention
-        self._open.attention = AttentionSums(
-            known.weight + weight, known.score + weight * turned.score, known.looking + weight * turned.looking
+        self._open.attention += AttentionSums(
+            weight, weight * turned.score, weight * turned.looking, weight * turned.eyes
         )
 
     def _observe(self, observation: Observation) -> None:
         if observation.name == ATTENTION:
             if observation.track is not None:
                 values = observation.values
-                self._attention[observation.track] = _Attention(values["score"], values["looking"], observation.time)
+                self._attention[observation.track] = _Attention(
+                    values["score"], values["looking"], observation.time, values.get("eyes", 0.0)
+                )
             return
         if observation.name == EMOTION:
             if observation.track is not None:
@@ -367,7 +366,7 @@ class WindowBuilder:
         if observation.name == VOICE:
             self._open.voice += VoiceSums.of_turn(observation.values["seconds"], observation.values.get("arousal"))
             return
-        if observation.name == LANGUAGE_UNKNOWN:  # an utterance that is not judged
+        if observation.name in (LANGUAGE_UNKNOWN, FACEMESH):  # an utterance that is not judged; a client's own points
             return
         for key, value in observation.values.items():
             name = f"{observation.name}.{key}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ FPS = 3.0
 _UNKNOWN = f"The media could not be parsed into a known format. Known are {ACCEPTED}."
 _SLACK_S = 0.25
 _STEP_S = 0.05
+_POINTS = {"mesh": True, "per_second": 30.0, "min_face_px": 40}
 _PAUSE_S = 1.5
 """Silence that follows a payload's sound, longer than the pause that ends a turn."""
 _NO_CATEGORIES = (
@@ -69,7 +70,8 @@ class Stream:
         self._now = now
         self._started = now()
         self._job = uuid.uuid4().hex
-        self._faces: Session | None = None
+        self._faces: dict[bool, Session] = {}
+        """Sessions that look at pictures, by whether they also find the points of faces."""
         self._voices: Session | None = None
         self._spoken = 0.0
         self._last = -1.0
@@ -94,14 +96,14 @@ class Stream:
     def rest(self) -> None:
         """Free the models; faces get new ids afterwards."""
         self.close()
-        self._faces = None
+        self._faces = {}
         self._forget_voice()
 
     def close(self) -> None:
         """Free the models, and the turn to be transcribed."""
         self._transcriber.leave(self)
         self._transcribed = 0.0
-        for session in (self._faces, self._voices):
+        for session in (*self._faces.values(), self._voices):
             if session is not None:
                 session.close()
 
@@ -123,28 +125,39 @@ class Stream:
             return self._read(text, models)
         missing: dict[str, Callable[[], dict[str, Any]]] = {name: partial(_no_model, name) for name in models.missing}
         sounding = any(model is not None for model in (models.burst, models.prosody, models.language))
-        if models.face is None and not sounding and models.custom_models is None:
+        meshed = models.facemesh is not None and self._meshed()
+        missing |= {"facemesh": partial(_no_model, "facemesh")} if models.facemesh is not None and not meshed else {}
+        seeing = models.face is not None or meshed
+        if not seeing and not sounding and models.custom_models is None:
             if not missing:
                 raise StreamError(messages.BAD_REQUEST, "models: ask for face, burst, prosody or language")
             return {name: _answer(name, find) for name, find in missing.items()}
-        look = None if models.face is None else _Look(self._look, models.face)
+        look = _Look(partial(self._look, meshed), models.face or FaceModel()) if seeing else None
         content = messages.media(request)
         samples = decode(content, look, listen=sounding)
         finders: dict[str, Callable[[], dict[str, Any]]] = {}
         if look is not None:
-            finders["face"] = look.outcome
+            finders |= {"face": look.outcome} if models.face is not None else {}
+            finders |= {"facemesh": look.meshes} if meshed else {}
+        finders |= self._others(models, content, samples, request.stream_window_ms or 0.0) | missing
+        if len(finders) == 1:
+            return {name: find() for name, find in finders.items()}
+        return {name: _answer(name, find) for name, find in finders.items()}
+
+    def _others(
+        self, models: Models, content: bytes, samples: Samples, window_ms: float
+    ) -> dict[str, Callable[[], dict[str, Any]]]:
+        """What answers for each requested model that does not look at pictures alone."""
+        finders: dict[str, Callable[[], dict[str, Any]]] = {}
         if models.burst is not None:
-            finders["burst"] = lambda: self._listen(samples, request.stream_window_ms or 0.0)
+            finders["burst"] = partial(self._listen, samples, window_ms)
         if models.language is not None:
             finders["language"] = partial(self._transcribe, samples, models.language)
         if models.prosody is not None:
             finders["prosody"] = partial(self._attend, samples)
         if models.custom_models is not None:
             finders["custom_models"] = partial(self._judge_media, content, models.custom_models)
-        finders |= missing
-        if len(finders) == 1:
-            return {name: find() for name, find in finders.items()}
-        return {name: _answer(name, find) for name, find in finders.items()}
+        return finders
 
     def _read(self, text: str, models: Models) -> dict[str, Any]:
         """The answer to written words: only ``language`` and custom models have a use for them."""
@@ -200,20 +213,34 @@ class Stream:
         ]
         return told | ({"warning": f"{'; '.join(notes)}.", "code": messages.WRONG_MODEL} if found and notes else {})
 
-    def _opened(self, analyzers: Sequence[str], **options: Any) -> Session:
+    def _opened(self, analyzers: Sequence[str] | Mapping[str, Any], **options: Any) -> Session:
         try:
             return self._open(analyzers, **options)
         except SwitchedOffError as error:
             raise StreamError(messages.WRONG_MODEL, str(error)) from error
 
-    def _look(self, frame: Frame, since: float) -> VisionReport | None:
+    def _look(self, meshed: bool, frame: Frame, since: float) -> VisionReport | None:
         """Look at a picture that comes ``since`` seconds after the last one."""
-        if self._faces is None:
-            self._faces = self._opened(["face", "emotion"], fps=EVERY_FRAME, stills=True)
+        if meshed not in self._faces:
+            self._faces[meshed] = self._opened(["face", "emotion"], fps=EVERY_FRAME, stills=True)
         self._last = self._last + since if since > 0 else max(self._now() - self._started, self._last + _STEP_S)
-        report = self._faces.frame(frame.data, self._last)
-        self._faces.take()
+        report = self._faces[meshed].frame(frame.data, self._last)
+        self._faces[meshed].take()
         return report
+
+    def _meshed(self) -> bool:
+        """Whether this device finds the points of faces; from then on their session is open."""
+        if True not in self._faces:
+            try:
+                session = self._opened({"face": {}, "emotion": {}, "gaze": _POINTS}, fps=EVERY_FRAME, stills=True)
+            except EdgeAgentError as error:
+                log.info("web socket: no facemesh: %s", error)
+                return False
+            if session.analyzers.get("gaze") != "enabled":  # the config rules it out
+                session.close()
+                return False
+            self._faces[True] = session
+        return True
 
     def _listen(self, heard: Samples, window_ms: float) -> dict[str, Any]:
         if not len(heard):
@@ -279,6 +306,7 @@ class _Look:
         self._first = self._before = 0.0
         self._looked = 0
         self._found: list[dict[str, Any]] = []
+        self._meshes: list[dict[str, Any]] = []
         self.failure: StreamError | EdgeAgentError | None = None
         """Error after which no further picture is analysed."""
 
@@ -313,14 +341,23 @@ class _Look:
                 threshold=self._options.prob_threshold or 0.0,
                 smallest=self._options.min_face_size or 0.0,
             )
+            self._meshes += messages.facemeshes(report, (frame.index, frame.time))
 
     def outcome(self) -> dict[str, Any]:
         """Return the answer. Raises StreamError without any picture, or the error of the pictures."""
+        return messages.outcome(self._checked(self._found, "face"), "No faces detected.", messages.NO_FACES)
+
+    def meshes(self) -> dict[str, Any]:
+        """Return the answer for ``facemesh``. Raises as :meth:`outcome`."""
+        found = self._checked(self._meshes, "facemesh")
+        return messages.outcome(found, "No faces detected that are near enough for a mesh.", messages.NO_FACES)
+
+    def _checked(self, found: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
         if self.failure is not None:
             raise self.failure
         if not self._looked:
-            raise StreamError(messages.WRONG_MODEL, "face: there is no picture in this media.")
-        return messages.outcome(self._found, "No faces detected.", messages.NO_FACES)
+            raise StreamError(messages.WRONG_MODEL, f"{name}: there is no picture in this media.")
+        return found
 
 
 def decode(content: bytes, look: _Look | None, *, listen: bool = True) -> Samples:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -95,9 +95,12 @@ def within_config(open_session: Callable[..., Session], settings: Settings) -> C
     """
     off = switched_off(settings)
 
-    def opened(analyzers: Sequence[str], **options: Any) -> Session:
-        if analyzers[0] in off:
-            raise SwitchedOffError(f"analyzers.{analyzers[0]}.enabled = false in the config of this device")
+    def opened(analyzers: Sequence[str] | Mapping[str, Any], **options: Any) -> Session:
+        first = next(iter(analyzers))
+        if first in off:
+            raise SwitchedOffError(f"analyzers.{first}.enabled = false in the config of this device")
+        if isinstance(analyzers, Mapping):
+            return open_session({name: table for name, table in analyzers.items() if name not in off}, **options)
         return open_session([name for name in analyzers if name not in off], **options)
 
     return opened

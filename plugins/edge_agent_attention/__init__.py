@@ -1,7 +1,8 @@
-"""First-party plugin ``attention``: whether each tracked face is turned to the camera, from six key points.
+"""First-party plugin ``attention``: whether each tracked face attends to the camera, by its eyes or its head.
 
-Measures the direction of the head, not of the eyes, with an error of about ten degrees. Needs no model of its own: the
-key points of the detector are enough. See :mod:`edge_agent_attention.analyzer` for the geometry and its limits.
+Where analyzer ``gaze`` is enabled and sure, the direction of the eyes decides; else that of the head, from the six key
+points of the detector, with an error of about ten degrees. Needs no model of its own. See
+:mod:`edge_agent_attention.analyzer` for the geometry and its limits.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ class AttentionSettings(AnalyzerSettings):
         le=60,
         description="A head within this many degrees of the direction to attend to is looking.",
     )
+    eyes_cone_deg: float = Field(
+        default=12.0, ge=5, le=60, description="The same for eyes, where their direction is known (analyzer gaze)."
+    )
     yaw_deg: float = Field(
         default=0.0, ge=-60, le=60, description="Where to attend to, from the camera: degrees to the viewer's right."
     )
@@ -41,8 +45,9 @@ def edge_agent_register_analyzers() -> Iterable[AnalyzerSpec]:
         AnalyzerSpec(
             name="attention",
             kind=Kind.FACE,
-            summary="whether each face is turned to the camera",
+            summary="whether each face attends to the camera",
             settings=AttentionSettings,
             factory=_make,
+            uses=("gaze",),
         )
     ]

@@ -1,4 +1,5 @@
-"""Score how much each face is turned to the camera, from the head pose that its six key points give.
+"""Score how much each face attends to the camera: by its eyes where analyzer ``gaze`` is sure of them, else by the head
+pose that its six key points give.
 
 Pose is plain geometry of an average head seen by a distant camera. The nose tip stands about 27 mm before the line of
 the eyes, which are 62 mm apart, and the mouth lies about 65 mm below them. Yaw moves the nose sideways against the eyes
@@ -9,13 +10,13 @@ about ten degrees, and nothing is measured beyond sixty.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.domain.errors import PluginError
 from edge_agent.domain.face import KeyPoints, Point, TrackedFace
 from edge_agent.domain.media import Frame
-from edge_agent.domain.observation import ATTENTION, Observation
+from edge_agent.domain.observation import ATTENTION, GAZE, Observation
 from edge_agent.plugin import FaceAnalyzer
 from edge_agent_attention import AttentionSettings
 
@@ -93,12 +94,15 @@ class AttentionAnalyzer(FaceAnalyzer):
         self._settings = settings
 
     def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
-        """``score`` (0 to 1) and ``looking`` (0 or 1) for every face whose key points make sense."""
+        """``score`` (0 to 1) and ``looking`` (0 or 1) for every face whose eyes are known or key points make sense;
+        ``eyes`` is 1 where the eyes decided and 0 where the head did."""
         found = []
         for tracked in faces:
-            score = self._score(tracked.face.keypoints, frame.width / frame.height)
+            score, eyes = self._by_eyes(tracked.observed.get(GAZE)), 1.0
+            if score is None:
+                score, eyes = self._by_head(tracked.face.keypoints, frame.width / frame.height), 0.0
             if score is not None:
-                values = {"score": score, "looking": 1.0 if score >= 0.5 else 0.0}
+                values = {"score": score, "looking": 1.0 if score >= 0.5 else 0.0, "eyes": eyes}
                 found.append(Observation(ATTENTION, values, frame.time, tracked.track))
         return found
 
@@ -118,9 +122,18 @@ class AttentionAnalyzer(FaceAnalyzer):
     def close(self) -> None:
         """Do nothing: no resource is held."""
 
-    def _score(self, points: KeyPoints | None, aspect: float) -> float | None:
+    def _by_eyes(self, gaze: Mapping[str, float] | None) -> float | None:
+        if gaze is None or gaze["sure"] < 0.5:
+            return None
+        off = math.hypot(gaze["yaw"] - self._settings.yaw_deg, gaze["pitch"] - self._settings.pitch_deg)
+        return _score(off, self._settings.eyes_cone_deg)
+
+    def _by_head(self, points: KeyPoints | None, aspect: float) -> float | None:
         pose = head_pose(points, aspect) if points is not None else None
         if pose is None:
             return None
-        off = pose.off(self._settings.yaw_deg, self._settings.pitch_deg)
-        return 1 / (1 + math.exp((off - self._settings.cone_deg) / _SOFTNESS))
+        return _score(pose.off(self._settings.yaw_deg, self._settings.pitch_deg), self._settings.cone_deg)
+
+
+def _score(off: float, cone: float) -> float:
+    return 1 / (1 + math.exp((off - cone) / _SOFTNESS))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import shutil
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -320,12 +321,46 @@ def png(width: int, height: int) -> str:
     return b64(text.getvalue())
 
 
-def test_a_missing_model_is_a_warning_even_alone(ask: Ask) -> None:
-    told = ask(data=b64(b"anything"), models={"facemesh": {}}, payload_id="p")
+def test_a_missing_model_is_a_warning_even_alone(model_store: ModelStore, tmp_path: Path) -> None:
+    """A device that has not pulled the models of analyzer ``gaze``."""
+    for name in ("blazeface-short.tflite", "blazeface-full.tflite"):
+        shutil.copy(Path(str(model_store.directory)) / name, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_AGENT__MODELS__DIR", str(tmp_path))
+        patch.setenv("EDGE_AGENT__MODELS__AUTO_PULL", "false")
+        running = Server(hume.routes())
+        try:
+            with client.connect(url(running) + "/models") as connection:
+                message = {"data": b64(b"anything"), "models": {"facemesh": {}}, "payload_id": "p"}
+                connection.send(json.dumps(message))
+                told = json.loads(connection.recv(timeout=60))
+        finally:
+            running.stop()
     assert told == {
         "facemesh": {"warning": "This device has no model for facemesh.", "code": "E0102"},
         "payload_id": "p",
     }
+
+
+def test_hume_s_client_gets_the_mesh_of_each_near_face_beside_the_faces(server: Server, astronaut: Path) -> None:
+    with HumeClient(api_key="x", environment=environment(server)).expression_measurement.stream.connect() as connection:
+        both = connection.send_file(astronaut, config=Config(face=StreamFace(), facemesh={}))
+        alone = connection.send_file(astronaut, config=Config(facemesh={}))
+        points = connection.send_facemesh([[[0.0, 0.0, 0.0]] * 478], config=Config(facemesh={}))
+    assert len(both.face.predictions) == 1
+    (found,) = both.facemesh.predictions
+    assert max(found.emotions, key=lambda e: e.score).name == "Joy"
+    assert np.array(found.landmarks).shape == (478, 3)
+    assert set(found.gaze) >= {"yaw", "pitch", "sure", "head_yaw", "eyes_open", "mouth_open"}
+    assert len(alone.facemesh.predictions) == 1
+    assert alone.face is None
+    assert points.code == "E0102"
+    assert "picture" in points.error
+
+
+def test_a_picture_without_a_face_has_no_mesh(ask: Ask) -> None:
+    told = ask(data=png(320, 240), models={"facemesh": {}})
+    assert told["facemesh"]["code"] == "W0103"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,26 @@ def test_other_face_analyzers_are_asked_about_everyone_at_every_look() -> None:
     reports = watch(VisionLane(analyzers, STANDARD), script, 25, constant)
     assert len(reader.asked) == sum(len(r.faces) for r in reports) > 20
     assert {o.name for r in reports for o in r.observations} == {ATTENTION}
+
+
+def test_an_analyzer_gets_what_those_it_uses_observed_of_the_same_face_in_the_same_picture() -> None:
+    class Eyes(FaceAnalyzer):
+        def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
+            return [Observation("eyes", {"at": frame.time}, frame.time, faces[0].track)]
+
+    class User(FaceAnalyzer):
+        told: list[tuple[float, dict[str, float]]] = []  # noqa: RUF012
+
+        def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
+            self.told.append((frame.time, dict(faces[0].observed.get("eyes", {}))))
+            return []
+
+    user, eyes = active(Kind.FACE, User(), "user"), active(Kind.FACE, Eyes(), "gaze")
+    user.spec = replace(user.spec, uses=("gaze",))
+    script = visit(0, 5)
+    watch(VisionLane([active(Kind.DETECTOR, Detector(script), "face"), user, eyes], STANDARD), script, 5)
+    assert User.told
+    assert all(found == {"at": time} for time, found in User.told)
 
 
 def test_a_fixed_rate_searches_and_reads_at_every_look() -> None:

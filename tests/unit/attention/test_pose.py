@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.domain.face import Box, Face, KeyPoints, Point, TrackedFace
 from edge_agent.domain.media import Frame, PixelFormat
-from edge_agent.domain.observation import ATTENTION
+from edge_agent.domain.observation import ATTENTION, GAZE
 from edge_agent_attention import AttentionSettings, edge_agent_register_analyzers
 from edge_agent_attention.analyzer import AttentionAnalyzer, Pose, head_pose
 
@@ -108,3 +108,32 @@ def test_the_plugin_registers_an_analyzer_that_checks_itself() -> None:
     analyzer = spec.factory(spec.settings(), None)  # type: ignore[arg-type]
     analyzer.self_check()
     analyzer.close()
+
+
+def attend(yaw: float, gaze: dict[str, float] | None, **options: float) -> dict[str, float]:
+    """What is said of a head turned by ``yaw`` whose eyes are measured as ``gaze``."""
+    observed = {} if gaze is None else {GAZE: gaze}
+    face = TrackedFace("a", Face(Box(0.4, 0.4, 0.2, 0.3), 0.9, head(yaw)), 0.0, observed=observed)
+    frame = Frame(np.zeros((480, 640), np.uint8), PixelFormat.GRAY, 640, 480, 0.0, 0)
+    (found,) = AttentionAnalyzer(AttentionSettings(**options)).analyze(frame, [face])
+    return dict(found.values)
+
+
+def test_eyes_decide_where_they_are_sure() -> None:
+    """A head turned away whose eyes look into the camera attends; one turned to it whose eyes look aside does not."""
+    glance = attend(35, {"yaw": 3.0, "pitch": -2.0, "sure": 1.0})
+    aside = attend(0, {"yaw": 24.0, "pitch": 0.0, "sure": 1.0})
+    assert (glance["looking"], glance["eyes"]) == (1.0, 1.0)
+    assert (aside["looking"], aside["eyes"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("gaze", [None, {"yaw": 40.0, "pitch": 0.0, "sure": 0.0}])
+def test_the_head_decides_where_the_eyes_are_not_sure(gaze: dict[str, float] | None) -> None:
+    assert attend(0, gaze) == pytest.approx({**attend(0, None), "eyes": 0.0})
+    assert attend(0, gaze)["looking"] == 1.0
+
+
+def test_eyes_have_a_cone_of_their_own_and_the_same_target() -> None:
+    aside = {"yaw": 24.0, "pitch": 0.0, "sure": 1.0}
+    assert attend(0, aside, eyes_cone_deg=30)["looking"] == 1.0
+    assert attend(0, aside, yaw_deg=22)["looking"] == 1.0

@@ -109,6 +109,8 @@ def test_engagement_is_the_attention_each_person_gave() -> None:
     halves = [replace(window, begin=b, end=b + 5) for b in (0.0, 5.0)]
     merged = _document(merge_summaries(*(Summary(START + w.begin, "synced", w) for w in halves)))
     assert merged["attention"] == {"ratio": 0.5, "seconds": 8.0, "per_person": 5.3}
+    eyed = replace(window, attention=AttentionSums(8.0, 5.0, 4.0, 6.0))
+    assert _document(Summary(START, "synced", eyed))["attention"]["by_eyes"] == 0.75
     nobody_counted = Window(0, 10, attention=AttentionSums(8.0, 5.0, 4.0))
     assert _document(Summary(START, "synced", nobody_counted))["attention"] == {"ratio": 0.5, "seconds": 4.0}
 

@@ -469,3 +469,43 @@ def test_what_is_installed_while_running_is_found(monkeypatch: pytest.MonkeyPatc
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[edge_agent]\nacme_lamp = acme_lamp\n")
     assert "acme_lamp" in names()
+
+
+# ---------------------------------------------------------------- what another one uses
+
+
+USED = """
+class Eyes(AnalyzerSettings):
+    enabled: bool = False
+
+@hookimpl
+def edge_agent_register_analyzers():
+    return [spec("user", uses=("eyes",)), spec("eyes", settings=Eyes, models=lambda _settings: ("irises",))]
+"""
+
+
+def test_what_an_analyzer_uses_runs_along_in_recordings_and_is_left_out_without_its_model(site, discover) -> None:
+    site.install("acme_lamp", USED)
+    assert by_name(discover())["eyes"] is Status.DISABLED, "a live run needs it enabled"
+    manager = PluginManager(("lamp",), {}, str, recorded=True)
+    manager.discover()
+    assert by_name(manager) == {"user": Status.ENABLED, "eyes": Status.ENABLED}
+    assert manager.forgo("irises")
+    assert by_name(manager) == {"user": Status.ENABLED, "eyes": Status.DISABLED}
+    assert "models pull irises" in next(r.detail for r in manager.reports() if r.name == "eyes")
+
+
+@pytest.mark.parametrize("tables", [{"eyes": {"enabled": False}}, {"user": {"enabled": False}}])
+def test_what_the_config_rules_out_or_nobody_uses_stays_off(site, tables: dict[str, Any]) -> None:
+    site.install("acme_lamp", USED)
+    manager = PluginManager(("lamp",), tables, str, recorded=True)
+    manager.discover()
+    assert by_name(manager)["eyes"] is Status.DISABLED
+
+
+def test_without_the_model_of_one_that_the_config_asks_for_nothing_is_left_out(site) -> None:
+    site.install("acme_lamp", USED)
+    manager = PluginManager(("lamp",), {"eyes": {"enabled": True}}, str, recorded=True)
+    manager.discover()
+    assert not manager.forgo("irises")
+    assert by_name(manager)["eyes"] is Status.ENABLED

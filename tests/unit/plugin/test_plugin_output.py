@@ -105,13 +105,14 @@ def test_an_impossible_face_is_refused(face: Face) -> None:
         replace(READING, track=None),
         replace(READING, values={"happiness": 1.0}),
         replace(LEVEL, name="attention", values={"score": 1.0}),
+        replace(LEVEL, name="attention", values={"score": 1.0, "looking": 1.0, "eyes": 2.0}),
         replace(READING, values={**EVEN, "joy": 0.0}),
         replace(READING, values={**EVEN, "happiness": 0.5}),
         replace(READING, values={**EVEN, "happiness": -0.125, "fear": 0.375}),
     ],
 )
 def test_an_impossible_observation_is_refused(observation: Observation) -> None:
-    with pytest.raises(ValueError, match=r"finite|lower-case|distribution|which track|score and looking"):
+    with pytest.raises(ValueError, match=r"finite|lower-case|distribution|which track|score and looking|probability"):
         check_output(Kind.FACE, [observation if observation.name == EMOTION else replace(observation, track="t")])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.domain.event import DEPARTURE, PERSON, Event
-from edge_agent.domain.observation import ATTENTION, Observation
+from edge_agent.domain.observation import ATTENTION, FACEMESH, Observation
 from edge_agent.domain.summary import AttentionSums, StaySums
 from tests.unit.summary.streams import fill, look, merged
 
@@ -26,6 +26,25 @@ def test_what_is_not_known_does_not_count_and_is_not_a_measure() -> None:
     assert window.attention.weight == 1.0
     assert window.measures == {}
     assert fill([look(0.0, "a")], 10.0, 10.0)[0].attention.ratio is None
+
+
+def test_how_much_of_it_the_eyes_decided_is_counted_and_merges() -> None:
+    by_eyes = Observation(ATTENTION, {"score": 0.9, "looking": 1.0, "eyes": 1.0}, 1.0, "a")
+    reports = [
+        look(0.0, "a", observations=(turned("a", 0.0, 0.9),)),
+        look(1.0, "a", observations=(by_eyes,)),
+        look(4.0),
+    ]
+    (window,) = fill(reports, 10.0, 10.0)
+    assert (window.attention.weight, window.attention.by_eyes) == (3.0, 2.0)
+    assert window.attention.share_by_eyes == pytest.approx(2 / 3)
+    assert merged(fill(reports, 2.0, 4.0)).attention.by_eyes == 2.0
+    assert AttentionSums().share_by_eyes is None
+
+
+def test_points_of_a_face_are_no_measure() -> None:
+    mesh = Observation(FACEMESH, {"x0": 1.0}, 0.0, "a")
+    assert fill([look(0.0, "a", observations=(mesh,))], 10.0, 10.0)[0].measures == {}
 
 
 def test_stays_are_counted_where_they_end() -> None:
