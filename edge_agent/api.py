@@ -16,16 +16,16 @@ A session is one pass over one stream; open another one for the next. It is not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.app.builder import PipelineBuilder
-from edge_agent.app.custom import CustomModels
 from edge_agent.app.offline import (
     DEFAULT_FPS,
     EVERY_FRAME,
@@ -40,7 +40,6 @@ from edge_agent.app.offline import (
     analyze_text,
 )
 from edge_agent.capture.sound import Mixer, Resampler, replace_bad, to_float
-from edge_agent.custom.store import CustomModel
 from edge_agent.domain.errors import ConfigError, EdgeAgentError, MediaError, ModelError, PluginError
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box, Face, TrackedFace
@@ -51,6 +50,10 @@ from edge_agent.domain.summary import EmotionEstimate, Summary, estimate_window
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.plugin.spec import Kind
 from edge_agent.settings import read
+
+if TYPE_CHECKING:
+    from edge_agent.app.custom import CustomModels
+    from edge_agent.custom.store import CustomModel
 
 __all__ = [
     "EMOTIONS",
@@ -81,6 +84,16 @@ __all__ = [
     "VisionReport",
     "estimate_window",
 ]
+
+_LATER = {"CustomModel": "edge_agent.custom.store", "CustomModels": "edge_agent.app.custom"}
+"""Names that are imported at their first use, with their module: few scripts train models."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
+
 
 _BLOCK = AUDIO_RATE // 10
 """Samples per block for the analyzers, 0.1 s as from a file or a microphone."""

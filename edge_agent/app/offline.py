@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.tracking import Tracker, TrackingRules
 from edge_agent.app.builder import PipelineBuilder
-from edge_agent.capture import MediaInfo, iter_media, read_media
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import Box
@@ -36,6 +36,9 @@ from edge_agent.domain.observation import (
 from edge_agent.domain.speech import Utterance, sentences
 from edge_agent.domain.summary import NONE, ClockState, LanguageSums, Summary, estimate_emotion
 from edge_agent.summary.summariser import Summariser, merge_summaries
+
+if TYPE_CHECKING:
+    from edge_agent.capture import MediaInfo
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +150,8 @@ def analyze(
         MediaError: missing, unreadable or empty file.
         ConfigError: the sound has no such channel.
     """
+    from edge_agent.capture import read_media
+
     info = read_media(path, whole=True)
     for warning in info.warnings():
         log.warning("%s", warning)
@@ -194,6 +199,8 @@ class Run:
 
     def file(self, info: MediaInfo, progress: Progress | None = None, channel: int | None = None) -> Analysis:
         """Feed a whole file and finish. Raises as :func:`analyze`."""
+        from edge_agent.capture import iter_media
+
         if info.duration <= SHORT_S:
             self._finer = Summariser(self._clock, FINE_S, self._fine.append, lambda *_: None)
         for summariser in self._summarisers():

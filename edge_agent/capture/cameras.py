@@ -24,7 +24,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.capture.decode import decode_pictures, open_stream
 from edge_agent.capture.picture import Picture
 from edge_agent.capture.timing import Meter, Thinner
 from edge_agent.domain.clock import Clock
@@ -183,6 +182,8 @@ class StreamCamera:
 
     def open(self) -> None:
         """Connect. Raises DeviceUnavailableError."""
+        from edge_agent.capture.decode import decode_pictures, open_stream  # 16 MB that a V4L2 camera does not need
+
         options = _OPTIONS | (_RTSP if self._url.lower().startswith("rtsp") else {})
         try:
             container = self._stack.enter_context(open_stream(self._url, options, self._open_s, self._read_s))
@@ -202,7 +203,7 @@ class StreamCamera:
                     self._skipped += 1
                     continue
                 picture.index -= self._skipped
-                frame = picture.to_frame(now)
+                frame = picture.to_frame(now, live=True)
                 if frame is not None:
                     return replace(frame, transfer=self._meter.transfer)
         except MediaError as error:

@@ -14,26 +14,35 @@ from typing import Any
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import VideoReformatter
 
 from edge_agent.capture.picture import MAX_PIXELS, Grid, Image, Picture, Turn, square_size
-from edge_agent.capture.sound import Mixer, Resampler, Samples, replace_bad, to_float
+from edge_agent.capture.sound import BLOCK, Mixer, Resampler, Samples, replace_bad, to_float
 from edge_agent.capture.timing import FAR_RESTARTING_S, Meter, Steps
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 
 log = logging.getLogger(__name__)
 
-BLOCK = AUDIO_RATE // 10
-"""Samples in a block of sound: 0.1 s."""
-
 GAP_S = 0.05
 """Forward jumps of audio time stamps above this are lost sound."""
 
-LENIENT: Mapping[str, str] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_PYAV = int(av.__version__.split(".")[0])
+
+LENIENT: Mapping[str, str] = {"metadata_errors": "replace"} if _PYAV < 19 else {}
 """Titles and names in old encodings are no reason to refuse a file; PyAV 19 always replaces what it cannot decode."""
 
 _INTRA = frozenset({"mjpeg", "mjpegb", "jpegls", "png", "apng", "gif", "bmp", "webp"})
 """Codecs whose frames stand alone: one with any error is dropped rather than shown half grey."""
+
+
+_ONE_THREAD: Mapping[str, int] = {"threads": 1} if _PYAV >= 17 else {}
+"""Converts on the calling thread; libswscale otherwise starts one for each core, and for each picture anew."""
+_TURN_S = 5.0
+_UNSPECIFIED, _BT470BG, _SMPTE170M = 2, 5, 6
+_BT601 = (_UNSPECIFIED, _BT470BG, _SMPTE170M)
+"""Colour spaces that I420 frames are in; an unspecified one is taken for it, as libswscale does."""
+_LIMITED = 1
 
 
 @contextmanager
@@ -75,6 +84,7 @@ def decode(
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if intra else {})}
     start, fps = start_of(container), fps_of(stream) or 25.0
     index, time, steps, shown = 0, 0.0, Steps(far), -1
+    convert, turns = VideoReformatter(), _Turns()
     for packet in packets:
         try:
             frames = packet.decode()
@@ -88,23 +98,54 @@ def decode(
             time = max(time, steps.place(stamped, time, due) if shown >= 0 else stamped)
             shown = index
             if not frame.is_corrupt:
-                tell = partial(_turn, frame) if turn is None else partial(_same, turn)
-                yield Picture(partial(_render, frame, _aspect(stream)), tell, time, index)
+                tell = partial(turns.of, frame, time) if turn is None else partial(_same, turn)
+                aspect = _aspect(stream)
+                render, planes = partial(_render, convert, frame, aspect), partial(_planes, frame, aspect)
+                yield Picture(render, tell, time, index, planes)
             index += 1
 
 
-def _render(frame: Any, aspect: float | None = None) -> Image:
+def _render(convert: Any, frame: Any, aspect: float | None = None) -> Image:
     """Convert a decoded frame to BGR with square pixels. Raises ValueError."""
     width, height = square_size(frame.width, frame.height, aspect)
     try:
-        image: Image = frame.to_ndarray(format="bgr24", width=width, height=height)
+        image: Image = convert.reformat(frame, width, height, "bgr24", **_ONE_THREAD).to_ndarray()
     except av.error.FFmpegError as error:
         raise ValueError(str(error)) from error
     return image
 
 
+def _planes(frame: Any, aspect: float | None) -> Image | None:
+    """Copy the planes of a frame that is in I420 as :class:`PixelFormat` defines it, as most films are; else None."""
+    size = (frame.width, frame.height)
+    planar = frame.format.name == "yuv420p" and not (frame.width % 2 or frame.height % 2)
+    if not planar or int(frame.colorspace) not in _BT601 or int(frame.color_range) > _LIMITED:
+        return None
+    image: Image | None = frame.to_ndarray() if square_size(*size, aspect) == size else None
+    return image
+
+
 def _same(turn: Turn) -> Turn:
     return turn
+
+
+class _Turns:
+    """Orientation of a film's pictures, read from one in five seconds and from the first of another size.
+
+    Reading it ties picture and side data together, so that the memory of both is in use until the garbage collector
+    runs: that of hundreds of pictures, were it read from each.
+    """
+
+    def __init__(self) -> None:
+        self._read: tuple[float, int, int] | None = None
+        self._turn = Turn()
+
+    def of(self, frame: Any, time: float) -> Turn:
+        """Return the orientation of ``frame``, shown at ``time``."""
+        size = (frame.width, frame.height)
+        if self._read is None or self._read[1:] != size or not 0 <= time - self._read[0] < _TURN_S:
+            self._read, self._turn = (time, *size), _turn(frame)
+        return self._turn
 
 
 def _turn(frame: Any) -> Turn:
@@ -136,12 +177,12 @@ def _aspect(stream: Any) -> float | None:
 def assemble(container: Any, grid: Grid, turn: Turn) -> Picture:
     """Assemble a tiled picture. Raises MediaError when a tile is missing, damaged or of another size."""
     places = {number: divmod(k, grid.columns) for k, number in enumerate(grid.tiles)}
-    streams = [stream for stream in container.streams.video if stream.id in places]
+    streams, convert = [stream for stream in container.streams.video if stream.id in places], VideoReformatter()
     whole, missing = np.zeros((grid.height, grid.width, 3), np.uint8), set(places)
     try:
         for packet in container.demux(*streams):
             for frame in packet.decode():
-                tile = _render(frame)
+                tile = _render(convert, frame)
                 row, column = places[packet.stream.id]
                 top, left = row * frame.height, column * frame.width
                 if grid.rows * frame.height < grid.height or grid.columns * frame.width < grid.width:

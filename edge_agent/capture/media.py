@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 _ALONE = {"protocol_whitelist": "none"}
 """Forbid all protocols: nothing that a file names is opened."""
+_SMALL = 1280 * 720
+"""Pixels up to which one thread decodes in real time, even on a Raspberry Pi; every other one has its own pictures."""
 _REORDERED_S = 3.0
 """Longest plausible time between decoding and showing a picture."""
 
@@ -153,9 +155,14 @@ def iter_frames(path: Path) -> Generator[Frame]:
                 yield frame
 
 
-def iter_pictures(path: Path) -> Generator[Picture]:
-    """Yield a file's pictures, not yet converted; damage ends the file early. Raises as :func:`read_media`."""
+def iter_pictures(path: Path, *, live: bool = False) -> Generator[Picture]:
+    """Yield a file's pictures, not yet converted; damage ends the file early. Raises as :func:`read_media`.
+
+    ``live``: they are taken in real time, for which one thread suffices unless they are large.
+    """
     with _open(path) as file:
+        if live and file.video is not None and file.video.width * file.video.height <= _SMALL:
+            file.video.codec_context.thread_count = 1
         if file.video is None:
             raise MediaError(f"{path}: holds no picture")
         try:

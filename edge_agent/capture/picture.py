@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.capture.formats import JPEG, PNG, TIFF, WEBP, Format
-from edge_agent.domain.media import Frame
+from edge_agent.domain.media import Frame, PixelFormat
 
 log = logging.getLogger(__name__)
 
@@ -91,21 +91,36 @@ def square_size(width: int, height: int, aspect: float | None) -> tuple[int, int
 class Picture:
     """Decoded picture that is converted lazily. ``time`` in seconds from the start of the recording.
 
-    ``render`` converts it to BGR with square pixels, or raises ValueError; ``turn`` is applied after that.
+    ``render`` converts it to BGR with square pixels, or raises ValueError; ``turn`` is applied after that. ``planes``
+    copies its I420 planes, or returns None where it is in another format.
     """
 
-    __slots__ = ("_render", "_turn", "index", "time")
+    __slots__ = ("_planes", "_render", "_turn", "index", "time")
 
-    def __init__(self, render: Callable[[], Image], turn: Callable[[], Turn], time: float, index: int) -> None:
+    def __init__(
+        self,
+        render: Callable[[], Image],
+        turn: Callable[[], Turn],
+        time: float,
+        index: int,
+        planes: Callable[[], Image | None] = lambda: None,
+    ) -> None:
         self._render = render
+        self._planes = planes
         self._turn = turn
         self.time = time
         self.index = index
 
-    def to_frame(self, time: float) -> Frame | None:
-        """Convert to an upright BGR frame with the given time; None when the format cannot be converted."""
+    def to_frame(self, time: float, *, live: bool = False) -> Frame | None:
+        """Convert to an upright frame with the given time; None when the format cannot be converted.
+
+        ``live``: in I420 where it is in that format, which spares the conversion; else in BGR.
+        """
         try:
-            image = self._turn().apply(self._render())
+            turn = self._turn()
+            if live and turn == UPRIGHT and (planes := self._planes()) is not None:
+                return Frame(planes, PixelFormat.I420, planes.shape[1], planes.shape[0] * 2 // 3, time, self.index)
+            image = turn.apply(self._render())
         except ValueError as error:
             log.debug("picture %d cannot be converted: %s", self.index, error)
             return None

@@ -3,7 +3,8 @@
 Both replays of one file share a :class:`ReplayClock`. A late reader loses data, as with a camera: late pictures are
 skipped (their indices show it), and sound that is more than :data:`MAX_LAG_S` late becomes a gap. A pass of a looped
 file lasts exactly the file's duration in both, so they stay in step. The demo
-camera and microphone need no file: a portrait that moves, and a quiet room.
+camera and microphone need no file: a portrait that moves, and a quiet room. The libraries that decode and draw are
+imported by the sources that use them, as a live camera needs neither.
 """
 
 from __future__ import annotations
@@ -18,13 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.capture.decode import BLOCK
-from edge_agent.capture.media import iter_blocks, iter_pictures, read_media
 from edge_agent.capture.picture import Picture
+from edge_agent.capture.sound import BLOCK
 from edge_agent.capture.timing import Pacer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.errors import MediaError
@@ -126,6 +125,8 @@ class VideoReplay:
 
     def open(self) -> None:
         """Check the file and start the recording. Raises MediaError as :func:`edge_agent.capture.read_media`."""
+        from edge_agent.capture.media import read_media
+
         info = read_media(self._path, whole=True)
         if info.video is None:
             raise MediaError(f"{self._path}: holds no picture; set camera.source to 'none' or to another file")
@@ -136,7 +137,7 @@ class VideoReplay:
     def read(self) -> Frame | None:
         """Wait for the next frame that is not late; None at the end or after :meth:`close`."""
         while (picture := self._playback.take(lambda picture: picture.time)) is not None:
-            frame = picture.to_frame(picture.time)
+            frame = picture.to_frame(picture.time, live=True)
             if frame is not None:
                 return frame
         return None
@@ -164,10 +165,12 @@ class VideoReplay:
 
     def _stamped(self, period: float, start: float) -> Iterator[Picture]:
         """Yield the pictures of all passes, with monotonic times and continuous indices."""
+        from edge_agent.capture.media import iter_pictures
+
         base = 0
         for begin in _passes(start, period, self._loop, self._clock.monotonic):
             last = -1
-            with closing(iter_pictures(self._path)) as pictures:
+            with closing(iter_pictures(self._path, live=True)) as pictures:
                 for picture in pictures:
                     if picture.time >= period and self._loop:
                         break
@@ -194,6 +197,8 @@ class AudioReplay:
 
     def open(self) -> None:
         """Check the file and start the recording. Raises MediaError as :func:`edge_agent.capture.read_media`."""
+        from edge_agent.capture.media import read_media
+
         info = read_media(self._path, whole=True)
         if info.audio is None:
             raise MediaError(f"{self._path}: holds no sound; set microphone.source to 'none' or to another file")
@@ -209,6 +214,8 @@ class AudioReplay:
 
     def _play(self, period: float, start: float, pacer: Pacer) -> Iterator[AudioBlock]:
         """Yield blocks with monotonic times; missing sound between them, skipped blocks included, is their gap."""
+        from edge_agent.capture.media import iter_blocks
+
         end = start
 
         def oldest() -> float:
@@ -290,6 +297,8 @@ class DemoCamera:
             self._pacer = None
 
     def _render(self, t: float) -> Image:
+        import cv2
+
         width, height = self._size
         gain = 1.0 + 0.08 * math.sin(t / 4.1)
         image = cv2.warpAffine(

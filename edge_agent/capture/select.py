@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from edge_agent.capture.cameras import StreamCamera, V4l2Camera, list_cameras
 from edge_agent.capture.microphone import DeviceMemory, Microphone
 from edge_agent.capture.picamera import PiCamera
 from edge_agent.capture.reopening import BlockSeam, FrameSeam, Reopening, Source, Watched, WatchLimits
@@ -78,14 +77,26 @@ def _video(
         case SourceKind.PLUGIN:
             make = partial(_plugin(plugins, device, "camera"), clock)
         case SourceKind.STREAM:
-            make = partial(StreamCamera, device, clock, settings.fps, timeout, timeout)
+            make = partial(_stream_camera, device, clock, settings.fps, timeout)
         case SourceKind.DEVICE:
-            make = partial(V4l2Camera, device, clock, *size_and_rate)
+            make = partial(_device_camera, device, settings, clock)
         case SourceKind.PICAMERA:
             make = partial(_pi_camera, settings, clock)
         case _:
             make = partial(_any_camera, settings, clock)
     return Watched(make, "camera", WatchLimits(open_s=timeout + 5.0, read_s=timeout), latest=True)
+
+
+def _stream_camera(url: str, clock: Clock, fps: float, timeout: float) -> Source[Frame]:
+    from edge_agent.capture.cameras import StreamCamera
+
+    return StreamCamera(url, clock, fps, timeout, timeout)
+
+
+def _device_camera(device: str, settings: CameraSettings, clock: Clock) -> Source[Frame]:
+    from edge_agent.capture.cameras import V4l2Camera
+
+    return V4l2Camera(device, clock, settings.width, settings.height, settings.fps)
 
 
 def _pi_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
@@ -99,9 +110,11 @@ def _any_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
 
 def _candidates(settings: CameraSettings, clock: Clock) -> Iterator[Source[Frame]]:
     """Yield every possible camera, best first; enumerated at each opening."""
+    from edge_agent.capture.cameras import list_cameras
+
     yield _pi_camera(settings, clock)
     for device in list_cameras():
-        yield V4l2Camera(device, clock, settings.width, settings.height, settings.fps)
+        yield _device_camera(device, settings, clock)
 
 
 def _audio(

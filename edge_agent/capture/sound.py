@@ -20,6 +20,9 @@ from edge_agent.domain.media import AUDIO_RATE
 
 Samples = npt.NDArray[np.float32]
 
+BLOCK = AUDIO_RATE // 10
+"""Samples in a block of sound: 0.1 s."""
+
 LOST = 0.2
 """Power of the channels' mean, as a share of the loudest channel's, below which the mean counts as cancelled."""
 HALF_LIFE_S = 3.0

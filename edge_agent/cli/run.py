@@ -21,6 +21,7 @@ from edge_agent.domain.text import Redactor
 from edge_agent.live import Live
 from edge_agent.runtime.lifecycle import Stop, stop_on_signals
 from edge_agent.runtime.logs import configure
+from edge_agent.runtime.machine import share_one_heap
 from edge_agent.runtime.supervisor import Component
 from edge_agent.settings import Settings, default_path
 from edge_agent.settings.loader import echo_told
@@ -37,6 +38,7 @@ MISSING = (
 def run(config: ConfigOption = None) -> None:
     """Run the agent until SIGTERM or Ctrl-C. SIGHUP or a change of the config file reloads the config."""
     faulthandler.enable()  # systemd's watchdog ends a hung agent with SIGABRT: print where it hung
+    share_one_heap()
     stop, hangup = Stop(), threading.Event()
     path = config or default_path()
     with stop_on_signals(stop, hangup):

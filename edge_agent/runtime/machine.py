@@ -312,3 +312,17 @@ def systemd_says_synced(flag: Path = Path("/run/systemd/timesync/synchronized"))
 def sync_probe(trusted: bool) -> Callable[[], bool]:
     """Probe for :class:`~edge_agent.domain.clock.SystemClock`; a clock that is ``trusted`` counts as synchronised."""
     return (lambda: True) if trusted else clock_is_synced
+
+
+_M_ARENA_MAX = -8
+"""Of mallopt(3)."""
+
+
+def share_one_heap() -> None:
+    """Let all threads allocate from one heap; call before threads start.
+
+    The C library otherwise gives each thread a heap that keeps what was freed in it, up to 20 MB for a decoder. The
+    threads here allocate too seldom to wait for each other. Other C libraries have no such option, and no such heaps.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
