@@ -35,16 +35,26 @@ class LogMel:
 
     def feed(self, samples: npt.NDArray[np.float32]) -> Frames:
         """Frames completed by float32 [n]: float32 [frames, 64] in dB."""
-        samples = np.concatenate([self._rest, samples])
+        samples = np.concatenate([self._rest, samples.astype(np.float32, copy=False)])
         count = max(0, (len(samples) - FRAME) // HOP + 1)
         self._rest = samples[count * HOP :]
         if count == 0:
             return np.zeros((0, BANDS), np.float32)
-        cut = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[: count * HOP : HOP]
+        step = samples.itemsize
+        # Overlapping frames as a view; sliding_window_view makes the same and takes longer than the transform.
+        cut = np.ndarray((count, FRAME), np.float32, samples, strides=(HOP * step, step))
         spectrum = np.fft.rfft(cut * self._window, axis=1)
-        power = spectrum.real**2 + spectrum.imag**2
-        bands = power.astype(np.float32) @ self._filters
-        return np.asarray(10.0 * np.log10(bands + 10.0 ** (FLOOR_DB / 10.0)), np.float32)
+        power = np.square(spectrum.real)
+        power += np.square(spectrum.imag)
+        bands: Frames = power.astype(np.float32, copy=False) @ self._filters
+        bands += np.float32(10.0 ** (FLOOR_DB / 10.0))
+        np.log10(bands, out=bands)
+        bands *= np.float32(10.0)
+        return bands
+
+    def missing(self, frames: int) -> int:
+        """Number of samples that complete the next ``frames`` frames."""
+        return frames * HOP + FRAME - HOP - len(self._rest)
 
 
 def relative(frames: Frames) -> Frames:

@@ -91,6 +91,7 @@ class OwnEngine:
         self._window: Frames = np.full((WINDOW_FRAMES, BANDS), FLOOR_DB, np.float32)
         self._frames = 0
         self._unseen = 0
+        self._waiting: list[npt.NDArray[np.float32]] = []
 
     def feed(self, samples: npt.NDArray[np.float32]) -> Iterable[Reading]:
         for reading, _ in self.probabilities(samples):
@@ -110,12 +111,16 @@ class OwnEngine:
 
         Silence is appended, so that the last moments are judged as often as all others.
         """
-        if self._frames > 0:
+        if self._frames > 0 or sum(map(len, self._waiting)) >= FRAME:
             yield from self.probabilities(np.zeros(round(_TRAIL_S * AUDIO_RATE), np.float32))
 
     def probabilities(self, samples: npt.NDArray[np.float32]) -> Iterable[tuple[Reading, npt.NDArray[np.float32]]]:
         """Like :meth:`feed`, each reading with the probabilities in the order of :data:`CLASSES`."""
-        frames = self._spectrum.feed(samples)
+        self._waiting.append(samples)
+        if sum(map(len, self._waiting)) < self._spectrum.missing(self._every - self._unseen):
+            return  # many frames at once cost little more than one
+        frames = self._spectrum.feed(np.concatenate(self._waiting))
+        self._waiting = []
         while len(frames):
             part, frames = frames[: self._every - self._unseen], frames[self._every - self._unseen :]
             self._window = np.concatenate([self._window[len(part) :], part])

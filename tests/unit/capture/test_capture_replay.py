@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.capture import ReplayGroup, replay
+from edge_agent.capture import ReplayGroup, media
 from edge_agent.capture.replay import AudioReplay, VideoReplay
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import MediaError
@@ -254,8 +254,8 @@ def test_machine_that_is_too_slow_still_shows_pictures(clip: Path) -> None:
 
 def test_a_pass_ends_at_the_duration_of_the_file(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Picture and sound stay in step although one of them is longer than the file claims to be."""
-    real = replay.read_media
-    monkeypatch.setattr(replay, "read_media", lambda path, **how: replace(real(path, **how), duration=1.05))
+    real = media.read_media
+    monkeypatch.setattr(media, "read_media", lambda path, **how: replace(real(path, **how), duration=1.05))
     clock = ManualClock()
     video, audio = both(clip, clock, loop=True)
     video.open()
@@ -277,8 +277,8 @@ def test_a_pass_ends_at_the_duration_of_the_file(clip: Path, monkeypatch: pytest
 
 def test_passes_that_are_over_are_not_decoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
-    real = replay.iter_pictures
-    monkeypatch.setattr(replay, "iter_pictures", lambda path: (decoded.append(1), real(path))[1])
+    real = media.iter_pictures
+    monkeypatch.setattr(media, "iter_pictures", lambda path, **how: (decoded.append(1), real(path, **how))[1])
     clock = ManualClock()
     video, _ = both(clip, clock, loop=True)
     video.open()
