@@ -27,6 +27,7 @@ from edge_agent.analysis.pacing import (
     plan_search,
 )
 from edge_agent.analysis.reading import ReadingPlan
+from edge_agent.analysis.reunion import Reunion
 from edge_agent.analysis.tracking import Departure, Tracker, Tracking
 from edge_agent.domain.event import ARRIVAL, DEPARTURE, PERSON, Event
 from edge_agent.domain.face import TrackedFace
@@ -34,6 +35,7 @@ from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import (
     BLINDING,
     EMOTION,
+    REAPPEARED,
     UNSEARCHED,
     NetworkSums,
     Observation,
@@ -65,6 +67,8 @@ class VisionLane:
         readers = [a for a in analyzers if a.spec.kind is Kind.FACE]
         self._readers = sorted(readers, key=lambda a: bool(a.spec.uses))  # stable: what is used comes before its user
         self._others = [*self._scenes, *self._readers]
+        patience = max((a.recollects_s for a in self._readers), default=0.0)
+        self._reunion = Reunion(patience) if patience else None
         self._schedules = {a.spec.name: LookSchedule(a.spec.max_fps) for a in self._others}
         self._schedule = LookSchedule(bounds.most)
         self.on_step: Callable[[], None] = lambda: None
@@ -113,9 +117,20 @@ class VisionLane:
         search = plan_search(self._scene(frame.time, change, blind), self._bounds)
         tracking = self._follow(frame, search, blind=bool(blind))
         reading, found = self._read(frame, tracking)
+        tracking, found = self._reunite(frame.time, tracking, found)
         pace = pace_of(self._scene(frame.time, change, blind), frame.time - self._moved)
         self._schedule_next(frame.time, search, reading, pace)
         return self._report(frame, tracking, [*observations, *found])
+
+    def forget(self) -> None:
+        """Let the analyzers of faces forget the people they remember: the camera is switched off."""
+        for active in self._readers:
+            active.forget()
+
+    def finish(self) -> tuple[Event, ...]:
+        """Arrivals and departures that were held back until now: the recording is over."""
+        arrived, gone = self._reunion.finish() if self._reunion is not None else ((), ())
+        return (*map(_arrival, arrived), *map(_departure, gone))
 
     def reset(self) -> None:
         """Drop tracks, flags and due times after an interruption of the stream."""
@@ -209,12 +224,23 @@ class VisionLane:
         by_analyzer: dict[str, Sequence[Observation]] = {}
         for active in self._readers:
             faces = due if active.spec.name in self._emotional else seen
-            if faces and self._its_turn(active, frame.time):
+            if (faces or active.spec.identifies) and self._its_turn(active, frame.time):
                 known = [o for name in active.spec.uses for o in by_analyzer.get(name, ())]
                 by_analyzer[active.spec.name] = self._ask(active, frame, _informed(faces, known))
                 found += by_analyzer[active.spec.name]
         found += self._plan.learn(found, frame.time)
         return plan, found
+
+    def _reunite(self, now: float, tracking: Tracking, found: list[Observation]) -> tuple[Tracking, list[Observation]]:
+        """Give back its identity to a track that an analyzer knows again, and hold back the departures until then."""
+        if self._reunion is None:
+            return tracking, found
+        back = {o.track: o.before for o in found if o.name == REAPPEARED and o.track and o.before}
+        same = {new: old for new, old in back.items() if self._tracker.rename(new, old, self._reunion.since(old))}
+        tracking = self._reunion.apply(tracking, same, now, tracking.missing)
+        self._tracking = replace(self._tracking, faces=tracking.faces, seen=tracking.seen)
+        kept = [o for o in found if o.name != REAPPEARED]
+        return tracking, [replace(o, track=same.get(o.track or "", o.track)) for o in kept]
 
     def _ask(self, active: ActiveAnalyzer, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation]:
         observations: Sequence[Observation] = self._call(active, lambda a: a.analyze(frame, faces))

@@ -9,7 +9,7 @@ track but never begins one. A track is
 - lost after that, for ``remember`` seconds: a face that reappears near the place keeps the identity;
 - then ended, which is reported once with how long it was in view.
 
-Nothing about a person's appearance is kept: somebody who leaves and comes back later gets a new identity.
+Nothing about a person's appearance is kept: who leaves and comes back later gets a new identity.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class Tracking:
     """Result of the tracker for one frame.
 
     ``faces`` are the people in view; those not in ``seen`` were not detected now, and their boxes are predictions.
-    ``tentative``: there is a face that is not confirmed yet.
+    ``tentative``: a face is not confirmed yet; ``missing``: one was lost so lately that its track may be continued.
     """
 
     faces: tuple[TrackedFace, ...] = ()
@@ -227,6 +227,7 @@ class Tracking:
     arrived: tuple[TrackedFace, ...] = ()
     departed: tuple[Departure, ...] = ()
     tentative: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,17 +243,12 @@ class _Track:
     best: float
 
 
-def random_id() -> str:
-    """Return a random identity of eight hexadecimal digits."""
-    return secrets.token_hex(4)
-
-
 class Tracker:
-    """Multi-object tracker of faces. ``new_id`` makes identities."""
+    """Multi-object tracker of faces. ``new_id`` makes identities; default: eight random hexadecimal digits."""
 
-    def __init__(self, rules: TrackingRules | None = None, new_id: Callable[[], str] = random_id) -> None:
+    def __init__(self, rules: TrackingRules | None = None, new_id: Callable[[], str] | None = None) -> None:
         self._rules = rules or TrackingRules()
-        self._new_id = new_id
+        self._new_id = new_id or (lambda: secrets.token_hex(4))
         self._tracks: list[_Track] = []
         self._departed: list[Departure] = []
         self._updated = -math.inf
@@ -275,10 +271,20 @@ class Tracker:
     def hold(self, time: float) -> Tracking:
         """Keep everyone in place when nothing moved since the last search; lost tracks age."""
         confirm, last = self._rules.confirm, self._updated
-        there = [replace(t, seen=time, at=time) for t in self._tracks if t.seen == last and t.hits >= confirm]
-        away = [t for t in self._tracks if not (t.seen == last and t.hits >= confirm) and self._survives(t, time)]
-        self._tracks = [*there, *away]
+        there = [t for t in self._tracks if t.seen == last and t.hits >= confirm]
+        away = [t for t in self._tracks if t not in there and self._survives(t, time)]
+        self._tracks = [*(replace(t, seen=time, at=time) for t in there), *away]
         return self._outcome([], time)
+
+    def rename(self, track: str, before: str, since: float | None) -> bool:
+        """Give ``track`` the identity of ``before``, which is missing or has ended, in view since ``since``."""
+        old = next((t for t in self._tracks if t.id == before), None)
+        new = next((t for t in self._tracks if t.id == track), None)
+        since = since if old is None else old.since if old.seen < self._updated else None
+        if new is not None and since is not None:
+            rest = [t for t in self._tracks if t is not new and t is not old]
+            self._tracks = [*rest, replace(new, id=before, since=since)]
+        return new is not None and since is not None
 
     def reset(self) -> None:
         """End all tracks after an interruption; the next update reports the departures."""
@@ -371,12 +377,11 @@ class Tracker:
 
     def _survives(self, track: _Track, time: float) -> bool:
         """Return whether a missed track is kept; the end of a confirmed one is recorded."""
-        if track.hits < self._rules.confirm:
-            return time - track.seen <= self._rules.coast
-        if time - track.seen <= self._rules.remember:
-            return True
-        self._leave(track)
-        return False
+        tentative = track.hits < self._rules.confirm
+        kept = time - track.seen <= (self._rules.coast if tentative else self._rules.remember)
+        if not kept:
+            self._leave(track)
+        return kept
 
     def _leave(self, track: _Track) -> None:
         if track.hits >= self._rules.confirm:
@@ -392,14 +397,14 @@ class Tracker:
             for t in confirmed
             if t.seen < time and self._in_view_missed(t, time) and all(t.motion.box.iou(b) < 0.5 for b in boxes)
         ]
-        departed, self._departed = tuple(self._departed), []
-        self._updated = time
+        departed, self._departed, self._updated = tuple(self._departed), [], time
         return Tracking(
             faces=tuple(_tracked(t) for t in seen) + tuple(_tracked(t, coasting=True) for t in held),
             seen=frozenset(t.id for t in seen),
             arrived=tuple(arrived),
             departed=departed,
             tentative=any(t.hits < self._rules.confirm for t in self._tracks),
+            missing=any(t.seen < time for t in confirmed),
         )
 
     def _in_view_missed(self, track: _Track, time: float) -> bool:

@@ -29,6 +29,7 @@ from edge_agent.plugin.spec import (
     VideoSource,
 )
 from edge_agent.settings import ConfigText, Settings
+from edge_agent.settings.privacy import recognition_refused
 
 if TYPE_CHECKING:
     from edge_agent.analysis.lanes import VisionLane
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from edge_agent.analysis.tracking import Tracker
     from edge_agent.domain.clock import Clock
     from edge_agent.domain.observation import Observation
+    from edge_agent.people import Known
     from edge_agent.plugin.running import ActiveAnalyzer, Use
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,15 @@ class PipelineBuilder:
             settings.plugins.allow, settings.analyzers, config.describe, recorded=recorded, only=only, kinds=kinds
         )
         self.plugins.discover(custom=self._custom())
+        if (why := recognition_refused(settings)) is not None:
+            for name in self.plugins.recognizers():
+                self.plugins.refuse(name, why)
+        self.people: Known | None = None
+        """The enrolled people; None where nobody is recognised."""
+        if self.plugins.recognizers():
+            from edge_agent.people import Known, custody_of
+
+            self.people = Known(custody_of(settings))
         self._active: list[ActiveAnalyzer] = []
 
     def _custom(self) -> Iterable[AnalyzerSpec]:
@@ -127,7 +138,11 @@ class PipelineBuilder:
 
         ``try_out``: only for an examination; each analyzer is called once, too, as a lane would.
         """
-        context = AnalyzerContext(self.store, self.settings.models.threads)
+        if self.people is not None:
+            self.people.refresh()
+            if self.people.problem:
+                log.warning("nobody is recognised: %s", self.people.problem)
+        context = AnalyzerContext(self.store, self.settings.models.threads, self.people)
         self._active = self.plugins.activate(context, try_out=try_out)
         for report in self.plugins.reports():
             if report.status.value not in ("enabled", "disabled"):
@@ -191,7 +206,12 @@ class PipelineBuilder:
             "analyzers": {r.name: r.status.value for r in self.plugins.reports() if r.kind in _KINDS},
             "models": {s.entry.name: s.state.value for s in self.store.status(self.plugins.required_models())},
             "window_s": self.settings.summary.window_s,
-            "privacy": privacy_manifest(self.settings, self.running(), frozenset(a.spec.kind for a in self._active)),
+            "privacy": privacy_manifest(
+                self.settings,
+                self.running(),
+                frozenset(a.spec.kind for a in self._active),
+                identifies=any(a.spec.identifies for a in self._active),
+            ),
         }
 
     def video_plugins(self) -> dict[str, Callable[[Clock], VideoSource]]:
@@ -288,12 +308,16 @@ _KINDS = frozenset(kind.value for kind in Kind)
 
 
 def privacy_manifest(
-    settings: Settings, analyzers: frozenset[str], kinds: frozenset[Kind] = frozenset()
+    settings: Settings,
+    analyzers: frozenset[str],
+    kinds: frozenset[Kind] = frozenset(),
+    *,
+    identifies: bool = False,
 ) -> dict[str, object]:
     """The privacy part of the ``info`` topic: where the device stands, what it uses, what it lets out.
 
-    Made from the settings alone, so that it describes what is in force. ``analyzers`` and ``kinds`` are those that run;
-    ``local_sinks`` receive the same messages as the broker.
+    Made from the settings alone, so that it describes what is in force. ``analyzers`` and ``kinds`` are those that run,
+    ``identifies``: one of them recognises people; ``local_sinks`` receive the same messages as the broker.
     """
     privacy = settings.privacy
     manifest: dict[str, object] = {
@@ -310,6 +334,10 @@ def privacy_manifest(
     }
     if "gaze" in analyzers:
         manifest["gaze"] = True
+    if identifies:
+        identity = settings.identity
+        joined = {"join_emotion": True} if identity.join_emotion else {}
+        manifest["identity"] = {"consent": identity.consent, "publish_names": identity.publish_names, **joined}
     if privacy.publish_text and Kind.SPEECH in kinds:
         manifest["publish_text"] = True
     if privacy.override_reason:

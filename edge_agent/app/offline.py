@@ -33,6 +33,7 @@ from edge_agent.domain.observation import (
     SpeechReport,
     VisionReport,
 )
+from edge_agent.domain.recognition import Naming
 from edge_agent.domain.speech import Utterance, sentences
 from edge_agent.domain.summary import NONE, ClockState, LanguageSums, Summary, estimate_emotion
 from edge_agent.summary.summariser import Summariser, merge_summaries
@@ -188,7 +189,8 @@ class Run:
         self._speech = builder.speech_lane(tell=True)
         self._frames = 0
         self._window_s = builder.settings.summary.window_s
-        self._summariser = Summariser(self._clock, self._window_s, self.summaries.append, self._on_event)
+        naming = Naming() if builder.people is not None else None  # people are counted, and no names told
+        self._summariser = Summariser(self._clock, self._window_s, self.summaries.append, self._on_event, naming=naming)
         self._fine: list[Summary] = []
         self._finer: Summariser | None = None
 
@@ -247,6 +249,8 @@ class Run:
         """Complete what is still open and return everything; at least ``duration`` seconds long."""
         self._count(self._audio.finish(), duration)
         self._say(self._speech.finish(), duration)
+        if held := self._vision.finish():
+            self._count(VisionReport(self._clock.monotonic(), self._frames, (), events=held, captured=0), duration)
         for summariser in self._summarisers():
             summariser.flush()
         self._join_sliver()

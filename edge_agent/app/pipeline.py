@@ -26,6 +26,7 @@ from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import AudioReport, SpeechReport, VisionReport
+from edge_agent.domain.recognition import Naming
 from edge_agent.domain.summary import STOPPED, ClockState, Presence, Summary
 from edge_agent.live import EventBus, Live, People, Preview, history
 from edge_agent.live.history import HistoryFile
@@ -44,6 +45,8 @@ SOUND_BACKLOG = 100
 STALE_S = 30.0
 """Seconds without progress after which a lane counts as hung, at least; more on a machine that is slow."""
 EXPLAIN_EVERY_S = 1.0
+REFRESH_S = 1.0
+"""Seconds between two looks whether somebody was enrolled or forgotten."""
 
 Reports = Mailbox[VisionReport | AudioReport | SpeechReport]
 Unknown = Callable[[], Mapping[str, str]]
@@ -73,6 +76,9 @@ class VisionStage:
         self._explained = float("-inf")
         self._frames: Mailbox[Frame] = Mailbox(1)
         self._new_stream = threading.Event()
+        self._switched_off = threading.Event()
+        self._people = builder.people
+        self._refreshed = float("-inf")
         self._new_bounds: Bounds | None = None
         self._expected_s = _expected_s(builder)
         video = make_video(settings.camera, clock, builder.video_plugins(), replays) if lane.wanted else None
@@ -87,8 +93,13 @@ class VisionStage:
         return Preview(self._clock, lambda: source.on)
 
     def apply(self, *, on: bool, bounds: Bounds) -> None:
-        """Open or release the camera, and work at ``bounds`` from the next frame on."""
+        """Open or release the camera, and work at ``bounds`` from the next frame on.
+
+        When it is released, the analyzers forget the faces they know.
+        """
         if self.source is not None:
+            if self.source.on and not on:
+                self._switched_off.set()
             self.source.turn(on)
         if self.preview is not None and not on:
             self.preview.forget()
@@ -109,6 +120,7 @@ class VisionStage:
                 frame = self._frames.get(1.0)
             except Closed:
                 return
+            self._forget()
             if frame is None:
                 continue
             self._adjust()
@@ -118,6 +130,17 @@ class VisionStage:
             if report is not None:
                 self._reports.put(replace(report, latency=max(0.0, self._clock.monotonic() - frame.time)))
                 self._explain(report.time)
+
+    def _forget(self) -> None:
+        """Forget faces when the camera was switched off, and people who are no longer enrolled, within a second."""
+        if self._switched_off.is_set():
+            self._switched_off.clear()
+            self._lane.forget()
+        now = self._clock.monotonic()
+        if self._people is not None and now - self._refreshed >= REFRESH_S:
+            self._refreshed = now
+            if self._people.refresh() and self._people.problem:
+                log.warning("nobody is recognised: %s", self._people.problem)
 
     def _adjust(self) -> None:
         """Apply what other threads asked of the lane, on the lane's own thread."""
@@ -210,7 +233,9 @@ class SummaryStage:
         unknown: Unknown,
         live: Live | None,
         boot_id: str,
+        naming: Naming | None,
     ) -> None:
+        self._naming = naming
         self._settings = settings
         self._clock = clock
         self._reports = reports
@@ -262,6 +287,7 @@ class SummaryStage:
             self._baseline_file.read(),
             self._settings.privacy.min_people,
             self._on_presence,
+            self._naming,
         )
 
     def _step(self, summariser: Summariser, report: VisionReport | AudioReport | SpeechReport | None) -> None:
@@ -334,7 +360,10 @@ class Pipeline:
         self.speech = SpeechStage(lane, clock, reports.put, _expected_s(builder))
         self.audio = AudioStage(settings, clock, builder, audio, replays, reports, self.speech)
         self.live = None if bus is None else _live(settings, clock, boot_id, builder, bus, self.vision.preview)
-        self.summary = SummaryStage(settings, clock, reports, delivery, builder.plugins, unknown, self.live, boot_id)
+        naming = _naming(settings, builder)
+        self.summary = SummaryStage(
+            settings, clock, reports, delivery, builder.plugins, unknown, self.live, boot_id, naming
+        )
 
     @property
     def sources(self) -> Mapping[str, SourceController[Any]]:
@@ -352,6 +381,11 @@ class Pipeline:
         return [*self.summary.components(), *speech, *self.audio.components(), *self.vision.components()]
 
 
+def _naming(settings: Settings, builder: PipelineBuilder) -> Naming | None:
+    identity = settings.identity
+    return Naming(builder.people.name, identity.publish_names, identity.join_emotion) if builder.people else None
+
+
 def _expected_s(builder: PipelineBuilder) -> float:
     """Seconds that one analyzer may usually take: it may run its model several times, the self-check runs it once."""
     return 4 * builder.slowest_check_s
@@ -364,7 +398,8 @@ def _history_file(settings: Settings, clock: Clock) -> HistoryFile:
 def _live(
     settings: Settings, clock: Clock, boot_id: str, builder: PipelineBuilder, bus: EventBus, preview: Preview | None
 ) -> Live:
-    people = People() if settings.privacy.min_people < 2 else None
+    named = People(builder.people.name) if builder.people is not None else People()
+    people = named if settings.privacy.min_people < 2 else None
     past = _history_file(settings, clock).read()
     return Live(settings, clock, boot_id, builder.info, bus, past, people, preview)
 

@@ -95,7 +95,9 @@ def bench(
 ) -> None:
     """Time models: the whole call, the runtime's part, and the overhead around it. Default: all that are installed."""
     store = _store(config)
-    chosen = names or [status.entry.name for status in store.status() if status.problem is None]
+    chosen = names or [
+        status.entry.name for status in store.status() if status.problem is None and status.entry.suffix == ".tflite"
+    ]
     if not chosen:
         raise ModelError("no model is installed: run 'edge-agent models pull'")
     counts = threads or [count for count in (1, 2, 4) if count <= (os.cpu_count() or 1)]
@@ -121,6 +123,9 @@ def _show(store: ModelStore, statuses: Sequence[ModelStatus], as_json: bool) -> 
         state = line((status.state.value, _COLOURS[status.state]))
         table.add_row(status.entry.name, state, status.entry.licence, status.entry.title)
     show(table)
+    for status in statuses:
+        if status.entry.provenance:
+            say(f"{status.entry.name}: {status.entry.provenance}")
     say(f"store: {store.directory or 'none: there is no home folder; set models.dir'}")
 
 
@@ -132,6 +137,7 @@ def _as_dict(status: ModelStatus) -> dict[str, Any]:
         "state": status.state.value,
         "path": status.path,
         "problem": status.problem,
+        "provenance": status.entry.provenance,
         "sha256": [file.sha256 for file in status.entry.files],
     }
 

@@ -11,6 +11,9 @@ BURST = "burst"
 ARRIVAL = "arrival"
 """Event kind: a person came into view at ``start``."""
 
+RECOGNISED = "recognised"
+"""Event kind: an enrolled person came into view; ``name`` says who, where names may be published."""
+
 DEPARTURE = "departure"
 """Event kind: a person was in view from ``start`` for ``seconds`` and has left."""
 
@@ -24,7 +27,7 @@ SPEECH = "speech"
 """Label of utterances."""
 
 PERSON = "person"
-"""Label of arrivals and departures."""
+"""Label of arrivals, departures and recognitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Event:
     """Something that happened at a moment. ``kind`` is the topic it is published under, ``label`` says what it was.
 
     ``start`` is monotonic seconds, ``seconds`` its duration, ``score`` a probability. ``text`` is what was said, in an
-    :data:`UTTERANCE` only; ``repr`` does not show it.
+    :data:`UTTERANCE` only, ``name`` who came, in a :data:`RECOGNISED` only; ``repr`` shows neither.
     """
 
     kind: str
@@ -41,6 +44,7 @@ class Event:
     start: float
     seconds: float
     text: str = field(default="", repr=False)
+    name: str = field(default="", repr=False)
 
 
 MessageKind = Literal["summary", "event"]

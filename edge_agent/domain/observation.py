@@ -46,6 +46,17 @@ VOICE = "voice"
 """Observation name of how a turn was spoken: ``seconds`` of speech and, once the voice's usual range is known,
 ``arousal`` in -1..1. Further terms are for local readers; no summary holds them."""
 
+IDENTITY = "identity"
+"""Observation name of who a face is: one term, the key of an enrolled person or :data:`UNKNOWN_PERSON`, with the
+similarity 0 to 1 on which that rests."""
+
+UNKNOWN_PERSON = "unknown"
+"""Term of :data:`IDENTITY` for somebody who is not enrolled."""
+
+REAPPEARED = "reappeared"
+"""Observation name: the face of a new track is that of the track ``before``, which was lost shortly before; its term
+``similarity`` says how alike they are."""
+
 FLAG = "flag"
 """Observation name of quality flags: a value of 1 raises the flag of that name until the analyzer's next answer."""
 
@@ -66,7 +77,8 @@ class Observation:
     """Named numbers at one moment, as an analyzer reports them.
 
     ``values`` maps a term to a finite number. ``track`` is set when the observation is about one face. ``recalled`` is
-    set on an emotion that was predicted from earlier readings of similar appearance: it is no new evidence.
+    set on an emotion that was predicted from earlier readings of similar appearance: it is no new evidence. ``before``
+    is the earlier track in :data:`REAPPEARED`.
     Observations named :data:`EMOTION` feed the window's distribution and :data:`ATTENTION` its attention; a
     :data:`FLAG` becomes a flag of the report; all others are averaged under their name.
     """
@@ -76,6 +88,7 @@ class Observation:
     time: float
     track: str | None = None
     recalled: bool = False
+    before: str | None = None
 
 
 def split_flags(observations: Iterable[Observation]) -> tuple[list[Observation], frozenset[str]]:

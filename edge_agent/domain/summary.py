@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS, NetworkSums
+from edge_agent.domain.recognition import IdentitySums
 
 ClockState = Literal["synced", "unsynced"]
 
@@ -268,6 +269,7 @@ class Window:
     """Seconds in which nothing could be heard, by reason."""
     language: LanguageSums = LanguageSums()
     voice: VoiceSums = VoiceSums()
+    identity: IdentitySums = field(default_factory=IdentitySums)
     network: NetworkSums = field(default_factory=NetworkSums)
     """Of network cameras. Withheld with the people: movement takes bytes."""
 
@@ -295,6 +297,8 @@ class Presence:
 
     count: int | None
     unknown: str = ""
+    names: tuple[str, ...] | None = None
+    """Names of the recognised people in view, where names may be published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from edge_agent.domain.clock import Clock
 from edge_agent.domain.files import replace_durably
 from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
 from edge_agent.domain.summary import Summary, Window
+from edge_agent.summary.merging import merge
 from edge_agent.summary.summariser import RollUp, strip
-from edge_agent.summary.window import merge
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,19 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from edge_agent.domain.face import Box, TrackedFace
-from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, Observation, VisionReport
+from edge_agent.domain.observation import (
+    ATTENTION,
+    EMOTION,
+    EMOTIONS,
+    IDENTITY,
+    UNKNOWN_PERSON,
+    Observation,
+    VisionReport,
+)
 from edge_agent.domain.summary import AttentionSums, EmotionSums, Window
 from edge_agent.summary.window import MAX_EMOTION_HOLD, WindowBuilder
 
@@ -45,6 +53,8 @@ class Person:
     windows: tuple[Window, ...]
     now: Window
     box: Box | None = None
+    name: str | None = None
+    """Name of somebody enrolled, for this machine only; None while unknown."""
 
 
 @dataclass(slots=True)
@@ -52,6 +62,7 @@ class _Visit:
     since: float
     until: float
     builder: WindowBuilder | None = None
+    key: str = UNKNOWN_PERSON
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=int(KEEP_S / STEP_S)))
     readings: deque[Observation] = field(default_factory=lambda: deque(maxlen=LATEST))
     looks: deque[Observation] = field(default_factory=lambda: deque(maxlen=LATEST))
@@ -66,6 +77,7 @@ class _Visit:
         self.box = face.face.box
         self.readings.extend(o for o in about if o.name == EMOTION and not o.recalled)
         self.looks.extend(o for o in about if o.name == ATTENTION)
+        self.key = next((next(iter(o.values)) for o in about if o.name == IDENTITY), self.key)
         self.builder.vision(replace(report, faces=(face,), observations=about, events=()))
 
     def now(self) -> Window:
@@ -101,9 +113,13 @@ def _lately(readings: Collection[Observation], since: float) -> list[Observation
 
 
 class People:
-    """Collect reports from one thread; read from any. Times are those of the reports, monotonic."""
+    """Collect reports from one thread; read from any. Times are those of the reports, monotonic.
 
-    def __init__(self) -> None:
+    ``name`` returns the name of an enrolled person by key, None for others.
+    """
+
+    def __init__(self, name: Callable[[str], str | None] = lambda _key: None) -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._visits: dict[str, _Visit] = {}
 
@@ -129,7 +145,14 @@ class People:
         with self._lock:
             found = [
                 Person(
-                    track, v.since, v.until, v.here(now), tuple(w for w in v.windows if w.end > begin), v.now(), v.box
+                    track,
+                    v.since,
+                    v.until,
+                    v.here(now),
+                    tuple(w for w in v.windows if w.end > begin),
+                    v.now(),
+                    v.box,
+                    self._name(v.key),
                 )
                 for track, v in self._visits.items()
                 if v.until >= begin

@@ -49,8 +49,21 @@ class WheelMember:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveMember:
+    """A file inside a ``.tar.gz`` of at most ``bytes`` bytes, such as a package of the npm registry."""
+
+    url: str
+    member: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model. ``bundled`` is ``package:file``; a bundled model is never downloaded and has no other source."""
+    """A model. ``bundled`` is ``package:file``; a bundled model is never downloaded and has no other source.
+
+    ``named_only``: never fetched unless an analyzer needs it or somebody names it. ``suffix``: of the installed file.
+    ``provenance``: what an operator should know about where the weights come from, beyond the licence.
+    """
 
     name: str
     title: str
@@ -58,6 +71,10 @@ class ModelEntry:
     files: tuple[ModelFile, ...]
     url: str | None = None
     wheel: WheelMember | None = None
+    archive: ArchiveMember | None = None
+    provenance: str = ""
+    named_only: bool = False
+    suffix: str = ".tflite"
     bundled: str | None = None
 
     def __post_init__(self) -> None:
@@ -65,7 +82,7 @@ class ModelEntry:
             raise ValueError("accepts no file")
         if self.url is not None and not self.url.startswith(("https://", "http://")):
             raise ValueError(f"url must begin with https:// or http://, got {self.url!r}")
-        if self.bundled is not None and (self.url is not None or self.wheel is not None):
+        if self.bundled is not None and (self.url, self.wheel, self.archive) != (None, None, None):
             raise ValueError("is bundled and has another source")
         if self.bundled is not None and self.bundled.count(":") != 1:
             raise ValueError(f"bundled must be 'package:file', got {self.bundled!r}")
@@ -136,6 +153,13 @@ def _entry(name: str, table: dict[str, Any]) -> ModelEntry:
     try:
         files = tuple(ModelFile(**file) for file in fields.pop("files"))
         wheel = fields.pop("wheel", None)
-        return ModelEntry(name=name, files=files, wheel=WheelMember(**wheel) if wheel else None, **fields)
+        archive = fields.pop("archive", None)
+        return ModelEntry(
+            name=name,
+            files=files,
+            wheel=WheelMember(**wheel) if wheel else None,
+            archive=ArchiveMember(**archive) if archive else None,
+            **fields,
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"model catalogue: entry {name!r}: {error}") from error

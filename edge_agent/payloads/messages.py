@@ -187,6 +187,24 @@ class VoicePart(MessagePart):
     turns: Positive = Field(description="Turns of speech.")
 
 
+class RecognisedPerson(MessagePart):
+    """One recognised person, only with identity.join_emotion."""
+
+    seconds: Seconds = Field(description="Seconds in view.")
+    p: EmotionShares = absent("Share of each expression on this person's face.")
+
+
+class IdentityPart(MessagePart):
+    """How many enrolled and other people were seen. No names, unless identity.join_emotion says so."""
+
+    known: Count = Field(description="Most enrolled people at once.")
+    known_seconds: Seconds = Field(description="Seconds in view, added up over enrolled people.")
+    unknown_seconds: Seconds = Field(description="Seconds in view, added up over people who are not enrolled.")
+    people: Annotated[dict[Label, RecognisedPerson], Field(min_length=1)] = absent(
+        "Each recognised person by name; only with identity.join_emotion."
+    )
+
+
 class MeasurePart(MessagePart):
     """Another number that an analyzer reports."""
 
@@ -246,12 +264,13 @@ class SummaryMessage(MessageModel):
     )
     language: LanguagePart = absent("What was said; absent when nobody spoke, or no analyzer of speech runs.")
     voice: VoicePart = absent("How people spoke; absent when nobody did, or no analyzer of voices runs.")
+    identity: IdentityPart = absent("Whom of the people in view the device knows; only where people are recognised.")
     measures: Annotated[dict[str, MeasurePart], Field(min_length=1)] = absent(
         "Other numbers that analyzers reported, named observation.term."
     )
     withheld: Annotated[float, Field(gt=0)] = absent(
         "Seconds in which fewer people than privacy.min_people were seen together; emotion, attention, stays, "
-        "lift, trend, fused, language, voice and measures are about the rest.",
+        "lift, trend, fused, language, voice, identity and measures are about the rest.",
     )
     merged: Annotated[int, Field(ge=2)] = absent(
         "Number of stored windows this one was merged from while the device was offline."
@@ -270,12 +289,13 @@ class EventMessage(MessageModel):
     device: DeviceId = Field(description="device.id of the config.")
     boot_id: BootId = Field(description="Changes with every start of the agent.")
     seq: Positive = Field(description="Counts the messages since that start.")
-    kind: Label = Field(description="burst, arrival, departure, fusion, utterance, or a plugin's own.")
+    kind: Label = Field(description="burst, arrival, departure, fusion, recognised, utterance, or a plugin's own.")
     label: Label = Field(description="What it was: the kind of sound, person, or speech.")
     score: Probability = Field(description="How sure it is; 1 for an utterance whose recognizer does not say.")
     start: Timestamp = Field(description="When it began, RFC 3339 in UTC.")
     seconds: Seconds = Field(description="How long it lasted, in seconds.")
     text: Label = absent("What was said, in an utterance; only with privacy.publish_text.")
+    name: Label = absent("Who came, in an event of kind recognised; only with identity.publish_names.")
     clock: Literal["unsynced"] = absent("Present when the device did not know the time: start may be off by years.")
     replayed: Literal[True] = absent("Delivered late, on backfill/event.")
 
@@ -291,3 +311,6 @@ class PresenceMessage(MessageModel):
     count: Count | None = Field(description="People in view; null when unknown.")
     occupied: bool | None = Field(description="Whether anybody is in view; null when unknown.")
     unknown: Label | None = Field(description="Why nobody can be seen now, as in summaries; null when it is known.")
+    names: list[Label] = absent(
+        "Enrolled people in view; only with identity.publish_names, and while people are known."
+    )

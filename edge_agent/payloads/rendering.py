@@ -14,6 +14,7 @@ from typing import Any
 
 from edge_agent.domain.event import Event
 from edge_agent.domain.observation import EMOTIONS
+from edge_agent.domain.recognition import IdentitySums, PersonSums
 from edge_agent.domain.summary import (
     BurstSums,
     ClockState,
@@ -68,6 +69,7 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
         unknown=_unknown(window),
         language=_language(window.language),
         voice=_voice(window.voice),
+        identity=_recognised(window.identity),
     )
     if window.measures:
         document["measures"] = {name: _measure(sums) for name, sums in sorted(window.measures.items())}
@@ -92,6 +94,8 @@ def event_document(
     }
     if event.text:
         document["text"] = event.text
+    if event.name:
+        document["name"] = event.name
     if clock == "unsynced":
         document["clock"] = clock
     return document
@@ -101,7 +105,14 @@ def presence_document(presence: Presence, device: str) -> dict[str, Any]:
     """Who is in view now, as published; ``count`` and ``occupied`` are null when that is ``unknown``."""
     count = presence.count
     occupied = None if count is None else count > 0
-    return {"v": VERSION, "device": device, "count": count, "occupied": occupied, "unknown": presence.unknown or None}
+    document = {
+        "v": VERSION,
+        "device": device,
+        "count": count,
+        "occupied": occupied,
+        "unknown": presence.unknown or None,
+    }
+    return document if presence.names is None else document | {"names": list(presence.names)}
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -226,6 +237,28 @@ def _voice(sums: VoiceSums) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] = {"seconds": _round(sums.seconds, 1), "turns": sums.turns}
     return document if sums.mean is None else {"arousal": _round(sums.mean, 2), **document}
+
+
+def _recognised(sums: IdentitySums) -> dict[str, Any] | None:
+    """How many enrolled and other people were in view; None when nobody was looked at."""
+    if sums.known + sums.unknown == 0:
+        return None
+    document: dict[str, Any] = {
+        "known": sums.most,
+        "known_seconds": _round(sums.known, 1),
+        "unknown_seconds": _round(sums.unknown, 1),
+    }
+    if sums.people:
+        document["people"] = {name: _person(person) for name, person in sorted(sums.people.items())}
+    return document
+
+
+def _person(sums: PersonSums) -> dict[str, Any]:
+    document: dict[str, Any] = {"seconds": _round(sums.seconds, 1)}
+    if sums.weight > 0:
+        p = tuple(value / sums.weight for value in sums.p)
+        document["p"] = dict(zip(EMOTIONS, _shares(p), strict=True))
+    return document
 
 
 def _quality(stream: StreamSums, seconds: float) -> dict[str, Any]:

@@ -12,11 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.domain.errors import ModelError
 from edge_agent.domain.face import Box, Face
 from edge_agent.domain.media import Frame, PixelFormat
 
@@ -139,6 +142,39 @@ def _turned(
     return np.asarray(
         cv2.warpAffine(part, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
+
+
+def warp(frame: Frame, transform: npt.NDArray[np.float64], side: int) -> Image:
+    """Return what the affine ``transform`` [2, 3] of pixels maps to a square, BGR uint8 [side, side, 3]; beyond the
+    frame the edge is repeated."""
+    inverse = np.linalg.inv(np.vstack([transform, (0.0, 0.0, 1.0)]))
+    corners = (inverse @ np.array([(x, y, 1.0) for x in (0, side) for y in (0, side)]).T)[:2]
+    # Only the needed part is converted, and averaged first where it is much larger: bilinear sampling would alias.
+    factor = max(1, int(np.sqrt(abs(np.linalg.det(inverse[:2, :2])))))
+    low, high = corners.min(1) - factor, corners.max(1) + factor
+    size = np.array([frame.width, frame.height])
+    piece, place = part(frame, Box(*(low / size), *((high - low) / size)))
+    pixels = bgr(piece)
+    moved = transform.copy()
+    moved[:, 2] += transform[:, :2] @ (place.x * frame.width, place.y * frame.height)
+    if factor > 1:
+        small = (max(1, pixels.shape[1] // factor), max(1, pixels.shape[0] // factor))
+        moved[:, :2] *= (pixels.shape[1] / small[0], pixels.shape[0] / small[1])
+        pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
+    square = cv2.warpAffine(pixels, moved, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(square, np.uint8)
+
+
+def face_recognizer(path: Path) -> Any:
+    """Load OpenCV's face recogniser (SFace, ONNX); its ``feature`` takes a BGR picture uint8 [112, 112, 3].
+
+    Raises:
+        ModelError: not such a model, or this OpenCV has none.
+    """
+    try:
+        return cv2.FaceRecognizerSF.create(str(path), "")
+    except (cv2.error, AttributeError) as error:
+        raise ModelError(f"{path.name} cannot be used by OpenCV: {str(error).strip().splitlines()[-1]}") from error
 
 
 def expression_box(box: Box, frame: Frame, angle: float = 0.0) -> Box:

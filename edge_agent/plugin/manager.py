@@ -270,9 +270,16 @@ class PluginManager:
     def _keep_one_detector(self) -> None:
         detectors = sorted(n for n, s in self._enabled() if s.kind is Kind.DETECTOR)
         for name in detectors[1:]:
-            first = detectors[0]
-            detail = f"detector {first!r} is in use: set analyzers.{first}.enabled = false to use this one"
+            detail = "detector {0!r} is in use: set analyzers.{0}.enabled = false to use this one".format(detectors[0])
             self._update(name, Status.DISABLED, detail)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Give an analyzer the status ``config-error``: other options forbid it."""
+        self._update(name, Status.CONFIG_ERROR, f"analyzers.{name}.enabled = true: {why}")
+
+    def recognizers(self, *, enabled: bool = True) -> list[str]:
+        """Names of the analyzers that recognise people; ``enabled`` False: also those that are off."""
+        return [n for n, spec in (self._enabled() if enabled else self._analyzers.items()) if spec.identifies]
 
     # ------------------------------------------------------------------ use
 
@@ -324,7 +331,7 @@ class PluginManager:
         from edge_agent.plugin.running import ActiveAnalyzer, check_shape
 
         settings = self._settings[name]
-        if isolation_of(spec, settings) == "process":
+        if isolation_of(spec, settings) == "process" and not spec.identifies:  # its templates stay in this process
             spec = isolate(spec, self._homes[name], replaced=lambda: self._count_replaced(name))
         try:
             analyzer = spec.factory(settings, context)

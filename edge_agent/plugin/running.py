@@ -24,10 +24,19 @@ from edge_agent.domain.errors import PluginError, reason, where
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, UTTERANCE, Event
 from edge_agent.domain.face import Face
 from edge_agent.domain.media import AudioBlock
-from edge_agent.domain.observation import ATTENTION, EMOTION, EMOTIONS, LANGUAGE, LANGUAGE_EMOTIONS, VOICE, Observation
+from edge_agent.domain.observation import (
+    ATTENTION,
+    EMOTION,
+    EMOTIONS,
+    IDENTITY,
+    LANGUAGE,
+    LANGUAGE_EMOTIONS,
+    VOICE,
+    Observation,
+)
 from edge_agent.domain.speech import Utterance, Word
 from edge_agent.plugin.isolation import IsolatedAnalyzer
-from edge_agent.plugin.spec import WORDED, Analyzer, AnalyzerSpec, Kind
+from edge_agent.plugin.spec import WORDED, Analyzer, AnalyzerSpec, FaceRecognizer, Kind
 
 # ---------------------------------------------------------------------- checking what a plugin makes and returns
 
@@ -130,6 +139,8 @@ def _check_observation(observation: Observation, kind: Kind) -> None:
     _finite(name, *values.values())
     if kind is Kind.FACE and observation.track is None:
         raise ValueError(f"observation {name!r} does not say which track it is about")
+    if name == IDENTITY and len(values) != 1:
+        raise ValueError(f"observation {name!r} needs one term, who it is; it has {len(values)}")
     if name == EMOTION and (
         set(values) != set(EMOTIONS) or min(values.values()) < 0 or abs(sum(values.values()) - 1) > 1e-3
     ):
@@ -144,10 +155,14 @@ def _check_observation(observation: Observation, kind: Kind) -> None:
         for term, value in values.items():
             _probability(f"{term} of observation {name!r}", value)
     if name == VOICE:
-        if values.get("seconds", -1.0) < 0:
-            raise ValueError(f"observation {name!r} needs the term seconds, not below 0")
-        if not -1 <= values.get("arousal", 0.0) <= 1:
-            raise ValueError(f"arousal of observation {name!r} is {values['arousal']}, not within -1..1")
+        _check_voice(values)
+
+
+def _check_voice(values: Mapping[str, float]) -> None:
+    if values.get("seconds", -1.0) < 0:
+        raise ValueError(f"observation {VOICE!r} needs the term seconds, not below 0")
+    if not -1 <= values.get("arousal", 0.0) <= 1:
+        raise ValueError(f"arousal of observation {VOICE!r} is {values['arousal']}, not within -1..1")
 
 
 def _check_event(event: Event, kind: Kind) -> None:
@@ -306,6 +321,21 @@ class ActiveAnalyzer:
             self.close()
             self._on_crash(why)
             return default
+
+    def borrow(self) -> FaceRecognizer:
+        """Return the recogniser itself, for enrolment; only while no lane calls it.
+
+        Raises:
+            PluginError: it is none, or has crashed.
+        """
+        if not isinstance(self._analyzer, FaceRecognizer):
+            raise PluginError(f"analyzer {self.spec.name} does not recognise people")
+        return self._analyzer
+
+    @property
+    def recollects_s(self) -> float:
+        """Seconds for which a recogniser of people may still report that a lost face has reappeared; else 0."""
+        return self._analyzer.recollects_s if isinstance(self._analyzer, FaceRecognizer) else 0.0
 
     def self_check(self) -> None:
         """Run the analyzer's self-check; its exceptions are passed on."""

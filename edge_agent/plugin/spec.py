@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import pluggy
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge_agent.domain.errors import PluginError
+
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from edge_agent.domain.clock import Clock
     from edge_agent.domain.event import Event, Message
     from edge_agent.domain.face import Face, TrackedFace
@@ -78,12 +83,32 @@ class ModelLocator(Protocol):
         ...
 
 
+class Gallery(Protocol):
+    """The enrolled people, as an analyzer that recognises them reads them. May change between two calls."""
+
+    @property
+    def version(self) -> int:
+        """Number that changes with every enrolment and removal."""
+        ...
+
+    def templates(self, network: str) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Return the template of each person, a vector of length 1 by the person's key, made by ``network``.
+
+        Keep no copy: a template is overwritten when the person is forgotten.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AnalyzerContext:
-    """Resources of an analyzer: model locator, and the number of ``threads`` an interpreter may use."""
+    """Resources of an analyzer: model locator, and the number of ``threads`` an interpreter may use.
+
+    ``people``: the enrolled people; None where nobody may be recognised.
+    """
 
     models: ModelLocator
     threads: int = 1
+    people: Gallery | None = None
 
 
 class Analyzer:
@@ -117,6 +142,41 @@ class FaceAnalyzer(Analyzer, ABC):
     def analyze(self, frame: Frame, faces: Sequence[TrackedFace]) -> Sequence[Observation | Event]:
         """Observe those of ``faces`` that can be judged: observations with the face's track; events, published at once,
         without one."""
+
+
+class UnfitFaceError(PluginError):
+    """A face cannot be embedded; the text says why, to the person it belongs to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """A face as a vector of length 1, float32 [n]; only vectors of the same ``network`` can be compared."""
+
+    network: str
+    vector: npt.NDArray[np.float32]
+
+
+class FaceRecognizer(FaceAnalyzer, ABC):
+    """Base class of a face analyzer that tells people apart.
+
+    Its observations are named :data:`~edge_agent.domain.observation.IDENTITY` and
+    :data:`~edge_agent.domain.observation.REAPPEARED`. It is also called when nobody is in view, so that it can drop
+    what it remembers in time.
+    """
+
+    recollects_s: float = 0.0
+    """Seconds after which it may still report that a track has reappeared; departures are told so much later."""
+
+    alike: float
+    """Cosine similarity from which two embeddings are taken for the same person."""
+
+    @abstractmethod
+    def embed(self, frame: Frame, face: Face) -> Embedding:
+        """Embed one face, for enrolment.
+
+        Raises:
+            UnfitFaceError: it is too small, turned away or cut off.
+        """
 
 
 class SceneAnalyzer(Analyzer, ABC):
@@ -178,6 +238,7 @@ class AnalyzerSpec:
     ``recorded`` are options with another default for recordings and stills, where nothing is missed by taking longer.
     ``uses`` (kind ``face``) names analyzers that run before this one where they are enabled; their observations of a
     face come with it, in :attr:`~edge_agent.domain.face.TrackedFace.observed`.
+    ``identifies``: it makes a :class:`FaceRecognizer`, which runs only with the operator's statement of consent.
     """
 
     name: str
@@ -190,6 +251,7 @@ class AnalyzerSpec:
     isolation: Isolation = "none"
     recorded: Mapping[str, object] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
+    identifies: bool = False
 
 
 def isolation_of(spec: AnalyzerSpec, settings: AnalyzerSettings) -> Isolation:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edge_agent.settings.schedule import minutes_of_week, parsable
+from edge_agent.settings.source import HomePath
 
 if TYPE_CHECKING:
     from edge_agent.settings.schema import Settings
@@ -103,6 +104,55 @@ class PrivacySettings(BaseModel):
         return self
 
 
+class IdentitySettings(BaseModel):
+    """Recognition of enrolled people. Refused unless consent and privacy.context are given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    consent: str | None = Field(
+        default=None,
+        description="How the people who are enrolled, and those who pass by, agreed to be recognised, in words; at "
+        f"least {LEAST_REASON} characters, published in info. Without it no analyzer that recognises people runs.",
+    )
+    publish_names: bool = Field(
+        default=False,
+        description="Publish the names of recognised people, in events and in presence. Otherwise only how many "
+        "known and unknown people were seen leaves the device.",
+    )
+    join_emotion: bool = Field(
+        default=False,
+        description="Publish in the summaries what each recognised person expressed, by name. Needs publish_names.",
+    )
+    key_file: HomePath | None = Field(
+        default=None,
+        description="Key that encrypts the templates: 32 bytes in URL-safe base64, mode 0600. Default: the systemd "
+        "credential edge-agent-people.key, else a file beside the templates.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> IdentitySettings:
+        if self.consent is not None and len(self.consent.strip()) < LEAST_REASON:
+            raise ValueError(f"consent says in at least {LEAST_REASON} characters how people agreed to be recognised")
+        if self.join_emotion and not self.publish_names:
+            raise ValueError("join_emotion needs publish_names = true")
+        return self
+
+
+def recognition_refused(settings: Settings) -> str | None:
+    """Say why nobody may be recognised with these settings; None when the operator has stated what is needed."""
+    if settings.identity.consent is None:
+        return (
+            "identity.consent is missing: say there in words how the people agreed to be recognised, or set enabled = "
+            "false. See docs/privacy.md"
+        )
+    if settings.privacy.context in ("undeclared", *FORBIDDEN):
+        return (
+            f'recognising people with privacy.context = "{settings.privacy.context}" is refused: declare where the '
+            "device stands (not workplace or education). See docs/privacy.md"
+        )
+    return None
+
+
 def loosened(before: Settings, after: Settings) -> tuple[str, ...]:
     """List what ``after`` loosens compared to ``before``, one line each: more is recorded, published or reachable."""
     parts = (_told_more, _watched_more, _opened, _queued_more)
@@ -117,6 +167,11 @@ def _told_more(before: Settings, after: Settings) -> Iterator[str]:
         yield f"privacy.context from {old.context} to {new.context}"
     if new.publish_text and not old.publish_text:
         yield "privacy.publish_text is on"
+    if after.identity.consent and not before.identity.consent:
+        yield "identity.consent is given"
+    for name in ("publish_names", "join_emotion"):
+        if getattr(after.identity, name) and not getattr(before.identity, name):
+            yield f"identity.{name} is on"
     if after.web.preview and not before.web.preview:
         yield "web.preview is on"
 

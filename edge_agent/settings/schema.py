@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from edge_agent.domain.commands import CommandName, LogLevel, Profile
 from edge_agent.settings.batch import BatchSettings
 from edge_agent.settings.mqtt import MqttSettings, TopicPrefix
-from edge_agent.settings.privacy import FORBIDDEN, PrivacySettings
+from edge_agent.settings.privacy import FORBIDDEN, IdentitySettings, PrivacySettings
 from edge_agent.settings.schedule import parsable
 from edge_agent.settings.source import CameraSource, HomePath, MicrophoneSource
 from edge_agent.settings.web import WebSettings
@@ -112,7 +112,19 @@ class PluginSettings(Section):
     """Plugins that may load."""
 
     allow: tuple[str, ...] = Field(
-        default=("face", "emotion", "burst", "attention", "gaze", "quality", "jsonl", "speech", "language", "voice"),
+        default=(
+            "face",
+            "emotion",
+            "burst",
+            "attention",
+            "gaze",
+            "quality",
+            "jsonl",
+            "speech",
+            "language",
+            "voice",
+            "identity",
+        ),
         description='Plugins that may load: names of entry points in the group edge_agent; "*" allows all.',
     )
 
@@ -334,6 +346,7 @@ class Settings(Section):
     pacing: PacingSettings = PacingSettings()
     summary: SummarySettings = SummarySettings()
     privacy: PrivacySettings = PrivacySettings()
+    identity: IdentitySettings = IdentitySettings()
     mqtt: MqttSettings = MqttSettings()
     commands: CommandSettings = CommandSettings()
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()

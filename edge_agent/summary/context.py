@@ -28,7 +28,7 @@ from edge_agent.domain.event import BURST, FUSION, Event
 from edge_agent.domain.files import replace_durably
 from edge_agent.domain.observation import EMOTION, EMOTIONS, AudioReport, VisionReport
 from edge_agent.domain.summary import EmotionSums, Trend, UsualSums, Window, estimate_emotion
-from edge_agent.summary.window import merge
+from edge_agent.summary.merging import merge
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,13 @@ from typing import Any
 
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import ARRIVAL, BURST, SPEECH, UTTERANCE, Event
-from edge_agent.domain.observation import QUALITY_FLAGS, AudioReport, SpeechReport, VisionReport
+from edge_agent.domain.observation import (
+    QUALITY_FLAGS,
+    AudioReport,
+    SpeechReport,
+    VisionReport,
+)
+from edge_agent.domain.recognition import Naming
 from edge_agent.domain.speech import Utterance
 from edge_agent.domain.summary import (
     ALLOWED,
@@ -26,7 +32,9 @@ from edge_agent.domain.summary import (
     Window,
 )
 from edge_agent.summary.context import Baseline, Fusion, TrendKeeper
-from edge_agent.summary.window import WindowBuilder, merge
+from edge_agent.summary.merging import merge
+from edge_agent.summary.recognition import Recognitions
+from edge_agent.summary.window import WindowBuilder
 
 ALLOWED_EVENTS = frozenset({ARRIVAL, BURST})
 """Kinds of events that reveal no more than the allowed fields of a window."""
@@ -96,6 +104,7 @@ class Summariser:
         baseline: Baseline | None = None,
         min_people: int = 0,
         on_presence: Callable[[Presence], None] = lambda _presence: None,
+        naming: Naming | None = None,
     ) -> None:
         self._clock = clock
         self._on_presence = on_presence
@@ -106,7 +115,8 @@ class Summariser:
         """Emotion baseline of the place, learned from every window; assign a new one to start over."""
         self._fusion = Fusion()
         self._trend = TrendKeeper()
-        self._builder = WindowBuilder(clock.monotonic(), window_s)
+        self._builder = WindowBuilder(clock.monotonic(), window_s, naming)
+        self._recognitions = Recognitions(naming) if naming is not None else None
         self._on_summary = on_summary
         self._on_event = on_event
 
@@ -132,6 +142,8 @@ class Summariser:
             self._tell([utterance_event(said.utterance) for said in report.said])
             return
         report = replace(report, events=(*report.events, *self._fusion.accept(report)))
+        if isinstance(report, VisionReport) and self._recognitions is not None:
+            report = replace(report, events=(*report.events, *self._recognitions.accept(report)))
         self._emit(self._builder.advance(report.time))
         if isinstance(report, VisionReport):
             self._builder.vision(report)

@@ -1,4 +1,4 @@
-"""Window arithmetic: integrate reports into sums, and merge neighbouring windows exactly.
+"""Integrate reports into the sums of windows.
 
 Between two looks the last known state holds (zero-order hold), but never longer than ``max_hold``: what was not watched
 is not counted as seen. The builder is a plain state machine in the reports' own time, so recordings and live streams
@@ -7,8 +7,8 @@ give the same sums.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from edge_agent.domain.event import BURST, DEPARTURE, FUSION, Event
 from edge_agent.domain.observation import (
@@ -17,6 +17,7 @@ from edge_agent.domain.observation import (
     EMOTION,
     EMOTIONS,
     FACEMESH,
+    IDENTITY,
     LANGUAGE,
     LANGUAGE_EMOTIONS,
     LANGUAGE_UNKNOWN,
@@ -27,6 +28,7 @@ from edge_agent.domain.observation import (
     SpeechReport,
     VisionReport,
 )
+from edge_agent.domain.recognition import IdentitySums, Naming, PersonSums
 from edge_agent.domain.summary import (
     ENDED,
     NO_LOOK,
@@ -40,11 +42,12 @@ from edge_agent.domain.summary import (
     Presence,
     StaySums,
     StreamSums,
-    UsualSums,
     VoiceSums,
     Window,
     add_network,
 )
+from edge_agent.summary.merging import merge_bursts, merge_measures
+from edge_agent.summary.recognition import Identities
 
 MAX_HOLD = 2.0
 """Seconds that one look at the camera stands for at most."""
@@ -57,86 +60,6 @@ _HOLDS = ("", ENDED)
 
 STALE = 15.0
 """Seconds after the last look from which it is unknown who is in view now."""
-
-
-def merge(a: Window, b: Window) -> Window:
-    """The window that covers ``a`` and then ``b`` (same boot, ``a`` first). Exact and associative.
-
-    Raises:
-        ValueError: when ``b`` begins before ``a`` ends.
-    """
-    if b.begin < a.end - 1e-6:
-        raise ValueError(f"windows overlap: {a.begin:.3f}..{a.end:.3f} and {b.begin:.3f}..{b.end:.3f}")
-    return Window(
-        begin=a.begin,
-        end=b.end,
-        faces=FaceSums(
-            most=max(a.faces.most, b.faces.most),
-            person_seconds=a.faces.person_seconds + b.faces.person_seconds,
-            seconds=a.faces.seconds + b.faces.seconds,
-            carried=a.faces.carried,
-            arrived=a.faces.arrived + b.faces.arrived,
-            together=max(a.faces.together, b.faces.together),
-        ),
-        emotion=EmotionSums(
-            weight=a.emotion.weight + b.emotion.weight,
-            p=_add(a.emotion.p, b.emotion.p),
-            square=_add(a.emotion.square, b.emotion.square),
-            readings=a.emotion.readings + b.emotion.readings,
-            carried=a.emotion.carried,
-        ),
-        bursts=_merge_all(a.bursts, b.bursts),
-        measures={k: _merge_measures(a.measures, b.measures, k) for k in sorted({*a.measures, *b.measures})},
-        stream=StreamSums(
-            captured=a.stream.captured + b.stream.captured,
-            analysed=a.stream.analysed + b.stream.analysed,
-            dropped=a.stream.dropped + b.stream.dropped,
-            video_seconds=a.stream.video_seconds + b.stream.video_seconds,
-            audio_seconds=a.stream.audio_seconds + b.stream.audio_seconds,
-            flags=a.stream.flags | b.stream.flags,
-            latency=a.stream.latency + b.stream.latency,
-            slowest=max(a.stream.slowest, b.stream.slowest),
-            resized=a.stream.resized + b.stream.resized,
-        ),
-        attention=a.attention + b.attention,
-        stays=StaySums(
-            count=a.stays.count + b.stays.count,
-            seconds=a.stays.seconds + b.stays.seconds,
-            longest=max(a.stays.longest, b.stays.longest),
-        ),
-        usual=UsualSums(a.usual.weight + b.usual.weight, _add(a.usual.p, b.usual.p)),
-        fused=_merge_all(a.fused, b.fused),
-        withheld=a.withheld + b.withheld,
-        unseen=_sum_all(a.unseen, b.unseen),
-        unheard=_sum_all(a.unheard, b.unheard),
-        language=a.language + b.language,
-        voice=a.voice + b.voice,
-        network=add_network(a.network, b.network),
-    )
-
-
-def _merge_all(a: Mapping[str, BurstSums], b: Mapping[str, BurstSums]) -> dict[str, BurstSums]:
-    return {k: _merge_bursts(a, b, k) for k in sorted({*a, *b})}
-
-
-def _sum_all(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
-    return {k: a.get(k, 0.0) + b.get(k, 0.0) for k in sorted({*a, *b})}
-
-
-def _add(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(x + y for x, y in zip(a, b, strict=True))
-
-
-def _merge_bursts(a: Mapping[str, BurstSums], b: Mapping[str, BurstSums], label: str) -> BurstSums:
-    x, y = a.get(label, BurstSums()), b.get(label, BurstSums())
-    return BurstSums(x.count + y.count, max(x.peak, y.peak), x.seconds + y.seconds)
-
-
-def _merge_measures(a: Mapping[str, MeasureSums], b: Mapping[str, MeasureSums], name: str) -> MeasureSums:
-    if name not in a or name not in b:
-        return a.get(name) or b[name]
-    x, y = a[name], b[name]
-    return MeasureSums(x.count + y.count, x.total + y.total, min(x.low, y.low), max(x.high, y.high))
 
 
 @dataclass(slots=True)
@@ -174,6 +97,7 @@ class _Open:
     unheard: dict[str, float] = field(default_factory=dict)
     language: LanguageSums = field(default_factory=LanguageSums)
     voice: VoiceSums = field(default_factory=VoiceSums)
+    identity: IdentitySums = field(default_factory=IdentitySums)
     network: NetworkSums = field(default_factory=NetworkSums)
 
 
@@ -185,7 +109,8 @@ class WindowBuilder:
     ``audio_seconds`` over windows is exact, a single window may hold a little more of it than its length.
     """
 
-    def __init__(self, begin: float, length: float) -> None:
+    def __init__(self, begin: float, length: float, naming: Naming | None = None) -> None:
+        self._identities = Identities(naming) if naming is not None else None
         self._begin = begin
         self._length = length
         self._open = _Open()
@@ -213,7 +138,8 @@ class WindowBuilder:
         """How many people are in view at ``now``."""
         if self._looked is None or now - self._looked > STALE:
             return Presence(None, self._why_unseen())
-        return Presence(len(self._in_view))
+        names = self._identities.names(self._in_view) if self._identities is not None else None
+        return Presence(len(self._in_view), names=names)
 
     @property
     def most(self) -> int:
@@ -254,6 +180,8 @@ class WindowBuilder:
         self._in_view = tracks
         self._readings = {t: r for t, r in self._readings.items() if t in tracks}
         self._attention = {t: a for t, a in self._attention.items() if t in tracks}
+        if self._identities is not None:
+            self._identities.keep(tracks)
         for observation in report.observations:
             self._observe(observation)
         self._events(report.events)
@@ -326,6 +254,9 @@ class WindowBuilder:
             faces, person_seconds=faces.person_seconds + dt * len(self._in_view), seconds=faces.seconds + dt
         )
         self._open.stream = replace(stream, video_seconds=stream.video_seconds + dt)
+        if self._identities is not None:
+            expressed = partial(self._expressed, since=since, dt=dt)
+            self._open.identity += self._identities.count(self._in_view, dt, expressed)
         for track in self._in_view:
             reading = self._readings.get(track)
             if reading is not None:
@@ -333,6 +264,13 @@ class WindowBuilder:
             turned = self._attention.get(track)
             if turned is not None:
                 self._attend(turned, max(0.0, min(dt, turned.time + MAX_HOLD - since)))
+
+    def _expressed(self, track: str, since: float, dt: float) -> PersonSums:
+        reading = self._readings.get(track)
+        weight = 0.0 if reading is None else max(0.0, min(dt, reading.time + MAX_EMOTION_HOLD - since))
+        if reading is None or weight == 0:
+            return PersonSums(dt)
+        return PersonSums(dt, weight, tuple(weight * value for value in reading.p))
 
     def _weigh(self, p: tuple[float, ...], weight: float) -> None:
         self._open.weight += weight
@@ -366,18 +304,22 @@ class WindowBuilder:
         if observation.name == VOICE:
             self._open.voice += VoiceSums.of_turn(observation.values["seconds"], observation.values.get("arousal"))
             return
+        if observation.name == IDENTITY:
+            if observation.track is not None and self._identities is not None:
+                self._identities.learn(observation.track, next(iter(observation.values)))
+            return
         if observation.name in (LANGUAGE_UNKNOWN, FACEMESH):  # an utterance that is not judged; a client's own points
             return
         for key, value in observation.values.items():
             name = f"{observation.name}.{key}"
             one = {name: MeasureSums(1, value, value, value)}
-            self._open.measures[name] = _merge_measures(self._open.measures, one, name)
+            self._open.measures[name] = merge_measures(self._open.measures, one, name)
 
     def _events(self, events: tuple[Event, ...]) -> None:
         for event in events:
             if event.kind == BURST:
                 one = {event.label: BurstSums(1, event.score, event.seconds)}
-                self._open.bursts[event.label] = _merge_bursts(self._open.bursts, one, event.label)
+                self._open.bursts[event.label] = merge_bursts(self._open.bursts, one, event.label)
             elif event.kind == DEPARTURE:
                 stays = self._open.stays
                 self._open.stays = StaySums(
@@ -385,7 +327,7 @@ class WindowBuilder:
                 )
             elif event.kind == FUSION:
                 together = {event.label: BurstSums(1, event.score, event.seconds)}
-                self._open.fused[event.label] = _merge_bursts(self._open.fused, together, event.label)
+                self._open.fused[event.label] = merge_bursts(self._open.fused, together, event.label)
 
     def _still_held(self, now: float) -> int:
         """Readings of faces in view that speak for the time after ``now``."""
@@ -410,6 +352,7 @@ class WindowBuilder:
             unheard=dict(sorted(done.unheard.items())),
             language=done.language,
             voice=done.voice,
+            identity=done.identity,
             network=done.network,
         )
         self._open = _Open(carried=self._still_held(end))

@@ -27,7 +27,7 @@ from edge_agent.payloads.messages import (
     absent,
 )
 from edge_agent.payloads.rendering import summary_document, timestamp
-from edge_agent.summary.window import merge
+from edge_agent.summary.merging import merge
 
 LONGEST_S = 60 * 86_400.0
 """No history is longer."""
@@ -134,6 +134,7 @@ class PersonReport(BaseModel):
     since: Timestamp
     until: Timestamp
     here: bool = Field(description="Still in view.")
+    name: str | None = Field(description="Name of an enrolled person; null for anybody else. Shown here only.")
     seconds: float = Field(ge=0)
     trend: float | None = Field(
         ge=-2, le=2, description="Change of valence from the first half of the timeline to the second."
@@ -297,6 +298,7 @@ def people(found: Sequence[Person], device: str, boot: float, known: Looks | Non
                 "since": timestamp(boot + person.since),
                 "until": timestamp(boot + person.until),
                 "here": person.here,
+                "name": person.name,
                 "seconds": round(person.until - person.since, 1),
                 "trend": _trend(parts),
                 **_look(reduce(merge, parts) if parts else None, device),

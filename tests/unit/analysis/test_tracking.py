@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.analysis.tracking import Tracker, Tracking, TrackingRules, random_id
+from edge_agent.analysis.tracking import Tracker, Tracking, TrackingRules
 from edge_agent.domain.face import Face
 from tests.unit.analysis.faces import face
 
@@ -189,8 +189,10 @@ def test_reset_ends_all_stays_with_the_next_update() -> None:
 
 
 def test_identities_are_random() -> None:
-    assert len({random_id() for _ in range(100)}) == 100
-    assert all(len(random_id()) == 8 for _ in range(3))
+    rules = TrackingRules(confirm=1)
+    found = [Tracker(rules).update([face(0.5)], 0.0).faces[0].track for _ in range(100)]
+    assert len(set(found)) == 100
+    assert all(len(track) == 8 for track in found)
 
 
 @given(

@@ -17,8 +17,9 @@ def test_shipped_entries_can_be_had_from_somewhere() -> None:
     entries = {entry.name: entry for entry in Catalogue.load()}
     assert {"blazeface-short", "blazeface-full", "yamnet"} <= set(entries)
     for entry in entries.values():
-        assert entry.bundled or (entry.url and entry.url.startswith("https://"))
-        assert entry.licence == "Apache-2.0"
+        url = entry.archive.url if entry.archive else entry.url
+        assert entry.bundled or (url and url.startswith("https://"))
+        assert entry.licence == "Apache-2.0" or (entry.named_only and entry.provenance)
         assert entry.title
 
 

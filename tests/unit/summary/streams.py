@@ -23,7 +23,8 @@ from edge_agent.domain.observation import (
     VisionReport,
 )
 from edge_agent.domain.summary import Window
-from edge_agent.summary.window import WindowBuilder, merge
+from edge_agent.summary.merging import merge
+from edge_agent.summary.window import WindowBuilder
 
 Report = VisionReport | AudioReport | SpeechReport
 

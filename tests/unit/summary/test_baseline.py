@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_agent.domain.observation import EMOTIONS
 from edge_agent.domain.summary import EmotionSums, Window, lift
 from edge_agent.summary.context import MEMORY, READY, Baseline
-from edge_agent.summary.window import merge
+from edge_agent.summary.merging import merge
 
 
 def sums(weight: float = 10.0, readings: int = 9, **p: float) -> EmotionSums:

@@ -30,8 +30,8 @@ from edge_agent.domain.summary import (
 from edge_agent.payloads.rendering import summary_document
 from edge_agent.payloads.schemas import schema
 from edge_agent.settings import Settings
+from edge_agent.summary.merging import merge
 from edge_agent.summary.summariser import RollUp, Summariser, merge_summaries, withhold
-from edge_agent.summary.window import merge
 from edge_agent_quality import CameraQualitySettings, MicrophoneQualitySettings
 from edge_agent_quality.camera import judge, measure
 from edge_agent_quality.microphone import MicrophoneQuality

@@ -7,7 +7,8 @@ import pytest
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.observation import AudioReport, Observation
 from edge_agent.domain.summary import BurstSums, MeasureSums, Presence
-from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD, STALE, WindowBuilder, merge
+from edge_agent.summary.merging import merge
+from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD, STALE, WindowBuilder
 from tests.unit.summary.streams import fill, look, merged, reading
 
 HAPPINESS = 1

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from edge_agent.domain.observation import VisionReport
 from edge_agent.domain.summary import Summary, Window
+from edge_agent.summary.merging import merge
 from edge_agent.summary.summariser import merge_summaries
-from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD, merge
+from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD
 from tests.unit.summary.streams import Report, count_slowly, fill, merged, reports
 
 QUICK = settings(max_examples=40)

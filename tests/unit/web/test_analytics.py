@@ -11,8 +11,8 @@ from edge_agent.domain.observation import NetworkSums
 from edge_agent.domain.summary import FaceSums, StreamSums, Summary, Window
 from edge_agent.live.history import History
 from edge_agent.runtime.machine import clock_is_synced
+from edge_agent.summary.merging import merge
 from edge_agent.summary.summariser import withhold
-from edge_agent.summary.window import merge
 from edge_agent.web.analytics import hug_report, report, streaming
 from tests.support.web_side import BEARER, Web
 
