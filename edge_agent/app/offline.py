@@ -7,7 +7,7 @@ file does not say when it was made. No threads, no network.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -24,6 +24,7 @@ from edge_agent.domain.media import AudioBlock, Frame
 from edge_agent.domain.observation import (
     EMOTION,
     EMOTIONS,
+    FLAG,
     LANGUAGE,
     LANGUAGE_EMOTIONS,
     LANGUAGE_UNKNOWN,
@@ -58,7 +59,10 @@ SLIVER_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class FaceRow:
-    """One face in one analysed frame; ``box`` in pixels, ``emotion`` None when it could not be judged."""
+    """One face in one analysed frame; ``box`` in pixels, ``emotion`` None when it could not be judged.
+
+    ``observations``: all others about this face in this frame, by name.
+    """
 
     frame: int
     time: float
@@ -66,6 +70,7 @@ class FaceRow:
     box: Box
     probability: float
     emotion: Mapping[str, float] | None
+    observations: tuple[Observation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Everything found in one recording. ``fine``: its windows of :data:`FINE_S`; empty for a longer one."""
+    """Everything found in one recording. ``fine``: its windows of :data:`FINE_S`; empty for a longer one.
+
+    ``observations``: those about sounds (a turn of speech in ``voice``, for one) and about whole pictures.
+    """
 
     source: str
     duration: float
@@ -132,6 +140,7 @@ class Analysis:
     report: Report
     utterances: tuple[UtteranceRow, ...] = ()
     fine: tuple[Summary, ...] = ()
+    observations: tuple[Observation, ...] = ()
 
 
 Progress = Callable[[float, float], None]
@@ -186,6 +195,8 @@ class Run:
         """Every face of every analysed frame."""
         self.utterances: list[UtteranceRow] = []
         """What was said, in the order in which it was understood."""
+        self.observations: list[Observation] = []
+        """What was observed in sounds and whole pictures, flags apart."""
         self._speech = builder.speech_lane(tell=True)
         self._frames = 0
         self._window_s = builder.settings.summary.window_s
@@ -222,12 +233,14 @@ class Run:
         if report is not None:
             self._frames += 1
             self.faces += _rows(report, frame)
+            self._observe(o for o in report.observations if o.track is None)
             self._count(report, frame.time)
         return report
 
     def sound(self, block: AudioBlock) -> AudioReport:
         """Analyse the next block of sound."""
         report = self._audio.offer(block)
+        self._observe(report.observations)
         self._count(report, block.end)
         if self._speech.wanted:
             self._say(self._speech.offer(block), block.end)
@@ -236,9 +249,13 @@ class Run:
     def end_sound(self) -> AudioReport:
         """Complete the bursts that are still open; more sound may follow."""
         report = self._audio.finish()
+        self._observe(report.observations)
         self._count(report, report.time)
         self._say(self._speech.finish(), report.time)
         return report
+
+    def _observe(self, observations: Iterable[Observation]) -> None:
+        self.observations += (o for o in observations if o.name != FLAG)
 
     def _say(self, report: SpeechReport, now: float) -> None:
         """Keep the words apart: windows and events hold none."""
@@ -247,7 +264,9 @@ class Run:
 
     def finish(self, source: str, duration: float = 0.0) -> Analysis:
         """Complete what is still open and return everything; at least ``duration`` seconds long."""
-        self._count(self._audio.finish(), duration)
+        sounds = self._audio.finish()
+        self._observe(sounds.observations)
+        self._count(sounds, duration)
         self._say(self._speech.finish(), duration)
         if held := self._vision.finish():
             self._count(VisionReport(self._clock.monotonic(), self._frames, (), events=held, captured=0), duration)
@@ -258,7 +277,7 @@ class Run:
         events = tuple(sorted(self.events, key=lambda e: e.start))
         seconds = max(duration, self._clock.monotonic())
         found = (tuple(self.summaries), events, tuple(self.faces), report, tuple(self.utterances), tuple(self._fine))
-        return Analysis(source, seconds, *found)
+        return Analysis(source, seconds, *found, tuple(sorted(self.observations, key=lambda o: o.time)))
 
     def _summarisers(self) -> list[Summariser]:
         return [self._summariser, *([self._finer] if self._finer else [])]
@@ -281,6 +300,10 @@ class Run:
 
 def _rows(report: VisionReport, frame: Frame) -> list[FaceRow]:
     emotions = {o.track: o.values for o in report.observations if o.name == EMOTION}
+    others: dict[str | None, list[Observation]] = {}
+    for observation in report.observations:
+        if observation.name not in (EMOTION, FLAG):
+            others.setdefault(observation.track, []).append(observation)
     rows = []
     for tracked in report.faces:
         if tracked.coasting:  # expected there, not seen
@@ -288,7 +311,8 @@ def _rows(report: VisionReport, frame: Frame) -> list[FaceRow]:
         box = tracked.face.box
         pixels = Box(box.x * frame.width, box.y * frame.height, box.w * frame.width, box.h * frame.height)
         emotion = emotions.get(tracked.track)
-        rows.append(FaceRow(report.index, report.time, tracked.track, pixels, tracked.face.score, emotion))
+        more = tuple(others.get(tracked.track, ()))
+        rows.append(FaceRow(report.index, report.time, tracked.track, pixels, tracked.face.score, emotion, more))
     return rows
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edge_agent.batch.custom import grouped
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE, LANGUAGE_UNKNOWN, VOICE
 from edge_agent.domain.text import printable
 
 if TYPE_CHECKING:
-    from edge_agent.api import Analysis
+    from edge_agent.api import Analysis, FaceRow, Observation, UtteranceRow
 
 EMOTION_NAMES: Mapping[str, tuple[str, ...]] = {
     "neutral": ("Calmness",),
@@ -46,8 +47,14 @@ _LEADING = {
 }
 """Columns before the scores, by model."""
 
+MODEL_NAMES: Mapping[str, str] = {VOICE: "prosody"}
+"""Hume's names of models for observations of ours; any other keeps its own."""
+
 SCORES = ("emotions", "others", "descriptions")
 """Parts of a prediction that hold names and scores; ``others`` are emotions that Hume has no name for, under ours."""
+
+MEASURES = ("voice", "measures")
+"""Parts of a prediction that hold numbers by name, which are ours."""
 
 _FORMULA = ("=", "+", "-", "@")
 """Beginnings of a text that a spreadsheet would calculate."""
@@ -64,11 +71,13 @@ def emotions(values: Mapping[str, float]) -> list[dict[str, Any]]:
 
 def columns(model: str, predictions: Iterable[Mapping[str, Any]]) -> list[str]:
     """Columns of a model's table: the leading ones, then one for each emotion and each description."""
-    leading = list(_LEADING.get(model, ("Id",)))
+    leading = list(_LEADING.get(model, ("Id", "Time")))
     scores: dict[str, None] = {}
     for prediction in predictions:
         for part in SCORES:
             scores |= {str(one["name"]): None for one in prediction.get(part) or ()}
+        for part in MEASURES:
+            scores |= dict.fromkeys(prediction.get(part) or ())
     return [*leading, *scores]
 
 
@@ -79,6 +88,8 @@ def rows(model: str, groups: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, 
             row: dict[str, Any] = {"Id": group["id"], **_leading(prediction)}
             for part in SCORES:
                 row |= {str(one["name"]): one["score"] for one in prediction.get(part) or ()}
+            for part in MEASURES:
+                row |= prediction.get(part) or {}
             yield {name: value for name, value in row.items() if name in columns(model, [prediction])}
 
 
@@ -118,18 +129,83 @@ def cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def analysis_document(analysis: Analysis) -> dict[str, Any]:
-    """What was found in a recording, as the document of one source: faces, bursts and, if it was recognised, speech."""
-    from edge_agent.batch.wording import word_emotions
+# ---------------------------------------------------------------------- one table of everything
 
-    faces: dict[str, list[dict[str, Any]]] = {}
-    names = {track: f"face_{number}" for number, track in enumerate(dict.fromkeys(f.face_id for f in analysis.faces))}
-    for row in analysis.faces:
-        box = {side: round(getattr(row.box, side), 3) for side in "xywh"}
-        told = {"frame": row.frame, "time": round(row.time, 3), "prob": round(row.probability, 6), "box": box}
-        faces.setdefault(names[row.face_id], []).append(
-            told | {"emotions": emotions(row.emotion) if row.emotion else []}
+TABLE: Mapping[str, str] = {
+    "source": "the file",
+    "frame": "number of the picture; -1 where there is none",
+    "time": "seconds at which it was seen, or began",
+    "face_id": "whose face it is, within the file",
+    "x": "left edge of the face, in pixels",
+    "y": "upper edge",
+    "w": "width",
+    "h": "height",
+    "probability": "that there is a face, such a sound, or that the words are right; 0 to 1",
+    **dict.fromkeys(EMOTIONS, "probability of this facial expression, 0 to 1; all eight add up to 1"),
+    "kind": "`face`, `burst` or another kind of event, `words`, or the observation: `voice`, `custom:NAME` …",
+    "end": "seconds at which it ended; empty for a moment",
+    "label": "which sound it was; of words that could not be judged, why",
+    "text": "what was said, with `--speech`",
+}
+"""Columns of the table of everything and what they hold; one for each number that was observed follows."""
+
+
+NO_FRAME = -1
+"""Number of no picture: the column stays one of whole numbers."""
+
+
+def observed(observations: Iterable[Observation]) -> dict[str, float]:
+    """Numbers of observations by column: ``voice.pitch_hz``, ``attention.score``, ``custom:mood.thanks``."""
+    return {f"{o.name}.{term}": round(value, 4) for o in observations for term, value in o.values.items()}
+
+
+def everything(analyses: Sequence[Analysis]) -> str:
+    """Every finding in recordings as CSV, one row for each, in the order of their times."""
+    found = [row for analysis in analyses for row in sorted(table_rows(analysis), key=lambda row: float(row["time"]))]
+    more = dict.fromkeys(sorted({name for row in found for name in row if name not in TABLE}))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*TABLE, *more], restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in found:
+        writer.writerow({name: cell(value) for name, value in row.items()})
+    return text.getvalue()
+
+
+def table_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    """Yield the row of each face, event, utterance and other observation, by column; empty ones are left out."""
+    source: dict[str, Any] = {"source": analysis.source, "frame": NO_FRAME}
+    for face in analysis.faces:
+        box = {side: round(getattr(face.box, side), 1) for side in "xywh"}
+        told = {"frame": face.frame, "time": round(face.time, 3), "face_id": face.face_id, "kind": "face"}
+        emotion = {name: round(value, 4) for name, value in (face.emotion or {}).items()}
+        yield source | told | box | {"probability": round(face.probability, 4)} | emotion | observed(face.observations)
+    for event in analysis.events:
+        yield (
+            source
+            | {"kind": event.kind, "label": event.label, "probability": round(event.score, 4)}
+            | _span(event.start, event.start + event.seconds)
         )
+    for said in analysis.utterances:
+        sure = None if said.confidence is None else round(said.confidence, 4)
+        words = {"kind": "words", "text": said.text, "label": said.unknown, "probability": sure}
+        known = (o for o in said.observations if o.name != LANGUAGE_UNKNOWN)
+        yield source | words | _span(said.start, said.end) | observed(known)
+    for one in analysis.observations:
+        yield source | {"kind": one.name} | _span(one.time, ended(one)) | observed([one])
+
+
+def ended(observation: Observation) -> float | None:
+    """Seconds at which what was observed ended: a turn of speech lasts, others are of a moment."""
+    seconds = observation.values.get("turn_seconds")
+    return None if seconds is None else observation.time + seconds
+
+
+def _span(start: float, end: float | None) -> dict[str, float]:
+    return {"time": round(start, 3)} | ({} if end is None else {"end": round(end, 3)})
+
+
+def analysis_document(analysis: Analysis) -> dict[str, Any]:
+    """What was found in a recording, as the document of one source: faces, bursts, words, voices and all others."""
     bursts = [
         {
             "time": {"begin": round(e.start, 3), "end": round(e.start + e.seconds, 3)},
@@ -139,21 +215,52 @@ def analysis_document(analysis: Analysis) -> dict[str, Any]:
         for e in analysis.events
         if e.kind == "burst"
     ]
-    words = []
-    for said in analysis.utterances:
-        named, others = word_emotions(said.emotions or {})
-        time = {"begin": round(said.start, 3), "end": round(said.end, 3)}
-        words.append(
-            {"text": said.text, "time": time, "confidence": said.confidence, "emotions": named, "others": others}
-        )
-    found = {"face": faces, "burst": {"unknown": bursts} if bursts else {}}
+    found = {"face": _faces(analysis.faces), "burst": {"unknown": bursts} if bursts else {}}
+    for model, predictions in (_words(analysis.utterances) | _others(analysis.observations)).items():
+        found[model] = {"unknown": predictions}
     models = {
         model: {"metadata": None, "grouped_predictions": [{"id": k, "predictions": v} for k, v in groups.items()]}
-        for model, groups in (found | ({"language": {"unknown": words}} if words else {})).items()
+        for model, groups in found.items()
     }
     name = printable(Path(analysis.source).name, lines=False)
     results = {"predictions": [{"file": name, "models": models}], "errors": []}
     return {"source": {"type": "file", "filename": name}, "results": results}
+
+
+def _faces(faces: Sequence[FaceRow]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    names = {track: f"face_{number}" for number, track in enumerate(dict.fromkeys(f.face_id for f in faces))}
+    for row in faces:
+        box = {side: round(getattr(row.box, side), 3) for side in "xywh"}
+        told = {"frame": row.frame, "time": round(row.time, 3), "prob": round(row.probability, 6), "box": box}
+        known = {"emotions": emotions(row.emotion) if row.emotion else []}
+        measures = {"measures": numbers} if (numbers := observed(row.observations)) else {}
+        found.setdefault(names[row.face_id], []).append(told | known | measures)
+    return found
+
+
+def _words(utterances: Sequence[UtteranceRow]) -> dict[str, list[dict[str, Any]]]:
+    from edge_agent.batch.wording import word_emotions
+
+    words: list[dict[str, Any]] = []
+    for said in utterances:
+        named, others = word_emotions(said.emotions or {})
+        time = {"begin": round(said.start, 3), "end": round(said.end, 3)}
+        more = observed(o for o in said.observations if o.name not in (LANGUAGE, LANGUAGE_UNKNOWN))
+        told = {"text": said.text, "time": time, "confidence": said.confidence, "emotions": named, "others": others}
+        words.append(told | ({"measures": more} if more else {}))
+    return {"language": words} if words else {}
+
+
+def _others(observations: Sequence[Observation]) -> dict[str, list[dict[str, Any]]]:
+    """Observations about sounds and whole pictures, by Hume's name of the model where it has one."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in observations:
+        begin, end = round(one.time, 3), ended(one)
+        time: Any = begin if end is None else {"begin": begin, "end": round(end, 3)}
+        told = {"time": time, "emotions": [], "measures": observed([one])}
+        found.setdefault(MODEL_NAMES.get(one.name, one.name.replace(":", "-")), []).append(told)
+    return found
 
 
 def write_artifacts(analyses: Sequence[Analysis], folder: Path) -> int:

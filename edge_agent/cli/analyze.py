@@ -5,10 +5,8 @@ Results are printed as tables, JSON, JSON lines or CSV, or written as an HTML re
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -19,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.app.builder import PipelineBuilder
-from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME, Analysis
+from edge_agent.app.offline import DEFAULT_FPS, EVERY_FRAME, Analysis, FaceRow
 from edge_agent.app.offline import analyze as analyze_file
 from edge_agent.capture import read_media
 from edge_agent.cli.common import ConfigOption, configuration, pull_showing_progress, tell
@@ -28,9 +26,8 @@ from edge_agent.cli.terminal import out, positions
 from edge_agent.cli.text import SUFFIXES, row_document, told
 from edge_agent.cli.text import files as analyze_texts
 from edge_agent.domain.errors import MediaError
-from edge_agent.domain.observation import EMOTIONS
+from edge_agent.domain.observation import Observation
 from edge_agent.domain.summary import Summary, estimate_emotion
-from edge_agent.domain.text import printable
 from edge_agent.payloads.rendering import event_document, summary_document
 from edge_agent.plugin.spec import Kind
 from edge_agent.runtime.logs import configure
@@ -38,8 +35,6 @@ from edge_agent.settings import ConfigText, Settings
 
 BOOT_ID = "00000000"
 """Boot id of a recording, which has none; ``seq`` counts its windows and events."""
-
-_CSV_HEAD = ("source", "frame", "time", "face_id", "x", "y", "w", "h", "probability", *EMOTIONS)
 
 
 class ResultFormat(Enum):
@@ -218,15 +213,17 @@ def _print(form: ResultFormat, done: list[Analysis], device: str, *, several: bo
             for line in json_lines(analysis, device):
                 emit(line)
     elif form is ResultFormat.CSV:
-        emit(to_csv(done), end="")
+        from edge_agent.batch.artifacts import everything  # needed with CSV only
+
+        emit(everything(done), end="")
     else:
         for analysis in done:
             show(analysis, out())
 
 
 def document(analysis: Analysis, device: str) -> dict[str, Any]:
-    """Make ``{"source", "duration", "windows", "events", "report"}``; offsets and durations in seconds. Also
-    ``"utterances"``, when speech was recognised."""
+    """Make ``{"source", "duration", "windows", "events", "faces", "report"}``; offsets and durations in seconds. Also
+    ``"utterances"``, when speech was recognised, and ``"observations"`` about sounds and whole pictures, if any."""
     windows = [
         {**summary_document(s, device, BOOT_ID, seq), "offset": round(s.window.begin, 3)}
         for seq, s in enumerate(analysis.summaries, 1)
@@ -236,38 +233,38 @@ def document(analysis: Analysis, device: str) -> dict[str, Any]:
         for seq, e in enumerate(analysis.events, len(windows) + 1)
     ]
     said = {"utterances": [row_document(row) for row in analysis.utterances]} if analysis.utterances else {}
+    others = {"observations": [_observation(o) for o in analysis.observations]} if analysis.observations else {}
     return {
         "source": analysis.source,
         "duration": round(analysis.duration, 3),
         "windows": windows,
         "events": events,
+        "faces": [_face(row) for row in analysis.faces],
         **said,
+        **others,
         "report": _rounded(asdict(analysis.report)),
     }
+
+
+def _face(row: FaceRow) -> dict[str, Any]:
+    box = {side: round(getattr(row.box, side), 1) for side in "xywh"}
+    head = {"frame": row.frame, "time": row.time, "face_id": row.face_id, "box": box, "probability": row.probability}
+    emotion = None if row.emotion is None else dict(row.emotion)
+    return dict(_rounded(head | {"emotion": emotion} | {o.name: dict(o.values) for o in row.observations}))
+
+
+def _observation(one: Observation) -> dict[str, Any]:
+    return dict(_rounded({"name": one.name, "time": one.time, "values": dict(one.values)}))
 
 
 def json_lines(analysis: Analysis, device: str) -> Iterator[str]:
     """Yield one JSON object per line, each with its ``type`` and ``source``; the report comes last."""
     whole = document(analysis, device)
     source = {"source": whole["source"]}
-    for kind in ("window", "event", "utterance"):
+    for kind in ("window", "event", "utterance", "observation"):
         for item in whole.get(f"{kind}s", ()):
             yield to_json({"type": kind, **source, **item})
     yield to_json({"type": "report", **source, "duration": whole["duration"], **whole["report"]})
-
-
-def to_csv(analyses: Sequence[Analysis]) -> str:
-    """Make one CSV row per analysed face: frame, time in s, box in pixels, probability, one column per emotion."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_HEAD)
-    for analysis in analyses:
-        for row in analysis.faces:
-            box = (round(v, 1) for v in (row.box.x, row.box.y, row.box.w, row.box.h))
-            emotion = [round(row.emotion[name], 4) for name in EMOTIONS] if row.emotion else [""] * len(EMOTIONS)
-            fixed = (printable(analysis.source), row.frame, round(row.time, 3), row.face_id)
-            writer.writerow((*fixed, *box, round(row.probability, 4), *emotion))
-    return text.getvalue()
 
 
 def show(analysis: Analysis, console: Console) -> None:

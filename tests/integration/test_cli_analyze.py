@@ -41,7 +41,14 @@ def test_windows_and_events_follow_their_schemas(kiosk: dict[str, Any]) -> None:
 def test_faces_match_the_ground_truth(cli: Cli, media: Path) -> None:
     result = cli("analyze", str(media / "kiosk.mp4"), "--format", "csv")
     assert result.returncode == 0, result.stderr
-    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    everything = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [float(row["time"]) for row in everything] == sorted(float(row["time"]) for row in everything)
+    bursts = [row for row in everything if row["kind"] == "burst"]
+    assert {row["frame"] for row in bursts} == {"-1"}
+    assert all(float(row["time"]) < float(row["end"]) and row["label"] and row["probability"] for row in bursts)
+    rows = [row for row in everything if row["kind"] == "face"]
+    assert {row["frame"] == "-1" for row in everything if row["kind"] != "face"} == {True}
+    assert all(row["attention.score"] for row in rows if row["neutral"])
     heads: dict[int, int] = {}
     for row in rows:
         heads[int(row["frame"])] = heads.get(int(row["frame"]), 0) + 1
@@ -81,6 +88,13 @@ def test_the_report_covers_the_whole_file(kiosk: dict[str, Any]) -> None:
         report["average_emotion_scores"], key=report["average_emotion_scores"].get
     )
     assert 0.5 <= report["average_confidence_score"] <= 1
+
+
+def test_json_holds_each_face(kiosk: dict[str, Any]) -> None:
+    assert {face["face_id"] for face in kiosk["faces"]} >= {"a", "b"} or len(kiosk["faces"]) > 300
+    face = next(face for face in kiosk["faces"] if face["emotion"])
+    assert set(face) >= {"frame", "time", "face_id", "box", "probability", "emotion", "attention"}
+    assert set(face["box"]) == set("xywh")
 
 
 def test_jsonl_gives_one_typed_object_a_line(cli: Cli, media: Path) -> None:

@@ -8,7 +8,10 @@ import json
 import zipfile
 from typing import Any
 
-from edge_agent.batch.artifacts import columns, emotions, table, write_archive
+from edge_agent.api import Analysis, Event, FaceRow, Observation, Report, UtteranceRow
+from edge_agent.batch.artifacts import TABLE, analysis_document, columns, emotions, everything, table, write_archive
+from edge_agent.domain.face import Box
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
 
 FACE = {
     "frame": 3, "time": 1.5, "prob": 0.9, "box": {"x": 1.0, "y": 2.0, "w": 3.0, "h": 4.0}, "facs": None,
@@ -81,3 +84,50 @@ def test_no_name_of_a_client_leaves_the_archive_s_folder() -> None:
     assert len(names) == len(set(names)) == 3 * (4 + 1) + 1
     assert "file-0-passwd/csv/b/burst.csv" in names
     assert "file-1-y.wav/errors.json" in names
+
+
+def analysis(source: str = "a.mp4", *more: Observation) -> Analysis:
+    """One face, one burst, an utterance and one that could not be judged, and a turn of speech."""
+    gaze = Observation("gaze", {"yaw": -3.25, "pitch": 1.0}, 0.4, "t1")
+    side = Observation("custom:side", {"left": 0.75}, 0.4, "t1")
+    emotion = dict.fromkeys(EMOTIONS, 1 / 8)
+    face = FaceRow(2, 0.4, "t1", Box(1, 2, 30, 40), 0.9, emotion, (gaze, side))
+    language = dict.fromkeys(LANGUAGE_EMOTIONS, 0.1) | {"joy": 0.8}
+    heard = (Observation("language", language, 1.0),)
+    said = UtteranceRow('=So good, "really"', 1.0, 2.5, 0.95, language, observations=heard)
+    heard = (Observation("language_unknown", {"not_english": 1}, 3.0),)
+    unknown = UtteranceRow("Guten Tag", 3.0, 4.0, None, None, "not_english", heard)
+    voice = Observation("voice", {"turn_seconds": 1.5, "pitch_hz": 201.5, "loudness_db": -20.0}, 1.0)
+    event = Event("burst", "laughter", 0.8, 0.25, 1.0)
+    report = Report(None, None, 1, 0.9)
+    return Analysis(source, 5.0, (), (event,), (face,), report, (said, unknown), observations=(voice, *more))
+
+
+def test_one_table_holds_everything() -> None:
+    rows = read(everything([analysis(), analysis("b.mp4", Observation("custom:noise", {"value": 2.0}, 4.5))]))
+    assert [(row["source"], row["kind"], row["time"]) for row in rows[:5]] == [
+        ("a.mp4", "burst", "0.25"), ("a.mp4", "face", "0.4"), ("a.mp4", "words", "1.0"), ("a.mp4", "voice", "1.0"),
+        ("a.mp4", "words", "3.0"),
+    ]  # fmt: skip
+    burst, face, words, voice, unknown = rows[:5]
+    assert list(burst)[: len(TABLE)] == list(TABLE)
+    assert (burst["label"], burst["end"], burst["probability"], burst["frame"]) == ("laughter", "1.25", "0.8", "-1")
+    assert (face["frame"], face["gaze.yaw"], face["custom:side.left"], face["w"]) == ("2", "-3.25", "0.75", "30")
+    assert (words["text"], words["language.joy"]) == ('\'=So good, "really"', "0.8")  # no formula for spreadsheets
+    assert (voice["end"], voice["voice.pitch_hz"], voice["text"]) == ("2.5", "201.5", "")
+    assert (unknown["label"], unknown["language.joy"]) == ("not_english", "")
+    assert rows[-1]["custom:noise.value"] == "2.0"
+    assert read(everything([])) == []
+
+
+def test_artifacts_hold_voices_gaze_and_custom_models() -> None:
+    (prediction,) = analysis_document(analysis("a.mp4", Observation("custom:noise", {"value": 2.0}, 4.5)))["results"][
+        "predictions"
+    ]
+    models = {name: table(name, found["grouped_predictions"]) for name, found in prediction["models"].items()}
+    assert set(models) == {"face", "burst", "language", "prosody", "custom-noise"}
+    (voice,) = read(models["prosody"])
+    assert (voice["BeginTime"], voice["EndTime"], voice["voice.pitch_hz"]) == ("1.0", "2.5", "201.5")
+    assert read(models["face"])[0]["gaze.yaw"] == "-3.25"
+    assert read(models["custom-noise"])[0]["custom:noise.value"] == "2.0"
+    assert len(read(models["language"])) == 2
