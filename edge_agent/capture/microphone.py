@@ -279,6 +279,16 @@ class Assembler:
         return block
 
 
+def list_microphones() -> list[str]:
+    """List the names of sound inputs, as ``microphone.source`` takes them; empty without any, or without PortAudio."""
+    try:
+        portaudio = _portaudio()
+        devices = list(portaudio.query_devices())
+    except (MediaError, OSError):
+        return []
+    return list(dict.fromkeys(stable_name(d["name"]) for d in devices if d["max_input_channels"] > 0))
+
+
 def _portaudio() -> Any:
     try:
         import sounddevice

@@ -1,19 +1,23 @@
 """``edge-agent demo``: run the whole agent on this machine, without configuration.
 
-Starts an embedded broker on a free loopback port, the demo camera and microphone, the real models, the dashboard, and
-a subscriber that prints what arrives over MQTT. The state is kept in a temporary folder and removed at the end.
+Starts an embedded broker on a free loopback port, a film of two people who come, make faces, are heard and go
+(``demo.mp4``, made by :mod:`training.emotion.faces.demo`), the real models, the dashboard, and a subscriber that prints
+what arrives over MQTT. The state is kept in a temporary folder and removed at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import json
+import json as json_module
 import logging
 import socket
 import tempfile
+import textwrap
 import threading
+import time
 from collections import Counter
+from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any
@@ -22,10 +26,11 @@ import typer
 
 from edge_agent.app.agent import Agent
 from edge_agent.app.builder import PipelineBuilder
-from edge_agent.cli.common import pull_showing_progress, say
+from edge_agent.cli.common import JsonOption, pull_showing_progress, say, tell
 from edge_agent.cli.run import sign_in, web_side
-from edge_agent.cli.streams import OutputError
-from edge_agent.cli.watch import summary_line
+from edge_agent.cli.streams import OutputError, emit
+from edge_agent.cli.terminal import out
+from edge_agent.cli.watch import message_json, message_line
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.mqtt import listening
@@ -46,6 +51,12 @@ from edge_agent.settings.schema import CommandSettings, HomeAssistantSettings
 from edge_agent.settings.source import parse_camera, parse_microphone
 from edge_agent.settings.web import WebSettings
 
+FILM = "film"
+"""Source of picture and sound that stands for the packaged film."""
+
+COLUMNS = 80
+"""Width of what is printed, on narrower terminals theirs."""
+
 START_WITHIN = 15.0
 """Seconds in which the embedded broker has to start."""
 
@@ -59,10 +70,12 @@ class BrokerError(EdgeAgentError):
 
 
 class _Printer:
-    """Print messages as they arrive, and count the dominant emotions of the windows."""
+    """Print messages as they arrive, for people or as JSON, and count the dominant emotions of the windows."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, *, json: bool = False) -> None:
         self._stop = stop
+        self._json = json
+        self._last: dict[str, str] = {}
         self._lock = threading.Lock()
         self.failure: OutputError | None = None
         """Why printing failed; None while it works."""
@@ -77,43 +90,66 @@ class _Printer:
         topic, text = message.topic, message.payload.decode("utf-8", "replace")
         with self._lock:
             kind = topic.split("/", 2)[-1]
-            if kind == "summary":
-                summary = json.loads(text)
-                emotion = summary["emotion"]
+            if kind == topics.SUMMARY:
+                emotion = json_module.loads(text)["emotion"]
                 self.dominant[emotion["dominant"] if emotion else "none"] += 1
-                self._say((summary_line(summary), "bold"))
-            self._say((topic, "dim"), f" {text}")
+            try:
+                if self._json:
+                    emit(message_json(topic, text))
+                else:
+                    self._tell(kind, text)
+            except OutputError as error:  # this is the subscriber's thread: hand it to the main thread
+                self.failure = error
+                self._stop.request(str(error), failure=True)
 
-    def _say(self, *parts: str | tuple[str, str]) -> None:
-        try:
-            say(*parts)
-        except OutputError as error:  # this is the subscriber's thread: hand it to the main thread
-            self.failure = error
-            self._stop.request(str(error), failure=True)
+    def _tell(self, kind: str, text: str) -> None:
+        """Print what people can read, wrapped, and what repeats itself once."""
+        told = message_line(kind, text)
+        if told is None or (kind in (topics.HEALTH, topics.PRESENCE) and self._last.get(kind) == told):
+            return
+        self._last[kind] = told
+        head = f"{time.strftime('%H:%M:%S')} {kind.removeprefix('event/'):10} "
+        width = min(COLUMNS, out().width) - len(head)
+        style = "bold" if kind == topics.SUMMARY else ""
+        for k, line in enumerate(textwrap.wrap(told, max(20, width)) or [""]):
+            say((head if k == 0 else " " * len(head), "dim"), (line, style))
 
 
 def demo(
     seconds: Annotated[float, typer.Option("--seconds", min=5, help="Seconds to run.")] = 60,
     window: Annotated[float, typer.Option("--window", min=1, help="Length of a summary window in seconds.")] = 5,
-    camera: Annotated[str, typer.Option("--camera", help="As camera.source; 0 is the first webcam.")] = "demo",
-    microphone: Annotated[str, typer.Option("--microphone", help="As microphone.source.")] = "demo",
+    camera: Annotated[
+        str, typer.Option("--camera", help="film: the demo's own; else as camera.source; 0 is the first webcam.")
+    ] = FILM,
+    microphone: Annotated[
+        str, typer.Option("--microphone", help="film: the demo's own; else as microphone.source.")
+    ] = FILM,
     web: Annotated[bool, typer.Option(help="Serve the dashboard on a free local port.")] = True,
+    json: JsonOption = False,
 ) -> None:
-    """Try the agent without configuration: embedded broker, demo camera, real models, live summaries."""
-    configure("warning", "text")
+    """Try the agent without configuration: embedded broker, a film, real models, live summaries."""
+    # The film's warnings are known: its preview is on, and it is no device.
+    configure("error" if camera == microphone == FILM else "warning", "text")
+    with resources.as_file(resources.files(__package__) / "demo.mp4") as film:
+        seen, heard = (str(film) if chosen == FILM else chosen for chosen in (camera, microphone))
+        _demo(seconds, window, seen, heard, str(film), web=web, json=json)
+
+
+def _demo(seconds: float, window: float, camera: str, microphone: str, film: str, *, web: bool, json: bool) -> None:
     parse_camera(camera), parse_microphone(microphone)
+    remark = tell if json else say
     stop = Stop()
-    printer = _Printer(stop)
+    printer = _Printer(stop, json=json)
     with tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state, EmbeddedBroker() as broker:
         config = ConfigText("demo", "")
-        settings = _own(config.settings(), Path(state), broker.port, camera, microphone, window)
+        settings = _own(config.settings(), Path(state), broker.port, camera, microphone, window, film)
         builder = PipelineBuilder(config, settings)
         builder.pull_missing(pull_showing_progress)
         builder.activate()
-        say(f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s")
+        remark(f"broker on 127.0.0.1:{broker.port}; subscribed to edge-agent/#; {seconds:.0f} s")
         if web:
-            settings = _with_web(settings)
-            say(f"dashboard: {sign_in(settings)}")
+            settings = _with_web(settings, preview=camera == film)  # nobody real is in it
+            remark(f"dashboard: {sign_in(settings)}{'#preview' if settings.web.preview else ''}")
         timer = threading.Timer(seconds, stop.request, ("the demo's time is over",))
         with listening(settings.mqtt, topics.of_device(settings.mqtt.prefix, "+"), printer.show), stop_on_signals(stop):
             agent = _agent(settings, builder)
@@ -127,7 +163,7 @@ def demo(
     if not printer.windows:
         raise DemoError("no summary arrived over MQTT; run 'edge-agent plugins list' to see what is missing")
     counts = ", ".join(f"{name} {count}" for name, count in printer.dominant.most_common())
-    say(f"{printer.windows} windows received: {counts}")
+    remark(f"{printer.windows} windows received: {counts}")
 
 
 def _agent(settings: Settings, builder: PipelineBuilder) -> Agent:
@@ -137,19 +173,19 @@ def _agent(settings: Settings, builder: PipelineBuilder) -> Agent:
     return Agent(settings, builder, bus=EventBus(), companions=lambda *live: [web(*live)])
 
 
-def _with_web(settings: Settings) -> Settings:
+def _with_web(settings: Settings, *, preview: bool) -> Settings:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    return settings.model_copy(update={"web": WebSettings(enabled=True, port=port)})
+    return settings.model_copy(update={"web": WebSettings(enabled=True, port=port, preview=preview)})
 
 
-def _own(found: Settings, state: Path, port: int, camera: str, microphone: str, window: float) -> Settings:
+def _own(found: Settings, state: Path, port: int, camera: str, microphone: str, window: float, film: str) -> Settings:
     """Make the demo's settings: nothing in the environment may select a real device's state, broker or sinks."""
     return found.model_copy(
         update={
-            "device": DeviceSettings(id="demo", state_dir=state),
-            "camera": CameraSettings(source=camera),
-            "microphone": MicrophoneSettings(source=microphone),
+            "device": DeviceSettings(id="demo", state_dir=state, trust_clock=True),
+            "camera": CameraSettings(source=camera, loop=camera == film),
+            "microphone": MicrophoneSettings(source=microphone, loop=microphone == film),
             "mqtt": MqttSettings(host="127.0.0.1", port=port, protocol="3.1.1"),  # all that the embedded broker speaks
             "summary": found.summary.model_copy(update={"window_s": window}),
             # The demo's state is temporary; models are kept in the user's cache.

@@ -39,14 +39,15 @@ def doctor(
     if json:
         print_json({"status": worst(found.results).value, "checks": [result.as_dict() for result in found.results]})
     else:
-        show(_table(found.results))
+        show(table_of(found.results))
         if bundle is not None:
             say(f"wrote {bundle}; look through it before you send it")
     if worst(found.results) is CheckStatus.FAIL:
         raise typer.Exit(1)
 
 
-def _table(results: tuple[CheckResult, ...]) -> Table:
+def table_of(results: tuple[CheckResult, ...]) -> Table:
+    """Make a table of check results, each with its remedy."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

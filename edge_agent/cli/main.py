@@ -23,7 +23,8 @@ EXIT_CODES = """Exit codes: 0 done, 1 failure, 2 bad usage or configuration, 3 m
 
 COMMANDS: Mapping[str, str] = {
     "run": "Run the agent until SIGTERM or Ctrl-C. SIGHUP or a change of the config file reloads the config.",
-    "demo": "Try the agent without configuration: embedded broker, demo camera, real models, live summaries.",
+    "setup": "Ask a few questions, try the devices and the broker, write the config, start the service if root.",
+    "demo": "Try the agent without configuration: embedded broker, a film, real models, live summaries.",
     "analyze": "Analyse recordings offline. Nothing is sent; only the result is written.",
     "text": "Tell which emotions a text expresses. Nothing is sent or stored.",
     "watch": "Show what agents publish over MQTT, until Ctrl-C.",

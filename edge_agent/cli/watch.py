@@ -77,6 +77,37 @@ def pacing_line(pacing: Mapping[str, Any]) -> str:
     return f"{search}: {pacing['search']}{readings}; {rate}"
 
 
+def message_line(kind: str, text: str) -> str | None:
+    """Format the payload ``text`` of a message of ``kind`` (its topic below the device's); None: not for people."""
+    if kind == topics.STATUS:
+        return text
+    render = _renderer(kind)
+    if render is None:
+        return None
+    try:
+        return render(json_module.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"not understood: {text[:200]}"
+
+
+def _renderer(kind: str) -> Callable[[Mapping[str, Any]], str] | None:
+    if kind in (topics.SUMMARY, topics.backfill("summary")):
+        return summary_line
+    if kind.startswith("event/") or kind == topics.backfill("event"):
+        return event_line
+    known = {topics.HEALTH: health_line, topics.PRESENCE: presence_line, topics.PACING: pacing_line}
+    return known.get(kind)
+
+
+def message_json(topic: str, text: str) -> str:
+    """Format a message for programs; a payload that is not JSON becomes a string."""
+    try:
+        payload = json_module.loads(text)
+    except (ValueError, RecursionError):
+        payload = text
+    return to_json({"topic": topic, "payload": payload})
+
+
 class _View:
     """Print messages. ``why``: pacing messages, too; ``limit``: stop after this many."""
 
@@ -121,35 +152,10 @@ class _View:
                 tell(f"{reason}; trying again")
 
     def _raw(self, topic: str, text: str) -> str | None:
-        if topic.endswith(f"/{topics.PACING}") and not self._why:
-            return None
-        try:
-            payload = json_module.loads(text)
-        except (ValueError, RecursionError):
-            payload = text
-        return to_json({"topic": topic, "payload": payload})
+        return None if topic.endswith(f"/{topics.PACING}") and not self._why else message_json(topic, text)
 
     def _line(self, kind: str, text: str) -> str | None:
-        if kind == topics.STATUS:
-            return text
-        render = self._renderer(kind)
-        if render is None:
-            return None
-        try:
-            return render(json_module.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return f"not understood: {text[:200]}"
-
-    def _renderer(self, kind: str) -> Callable[[Mapping[str, Any]], str] | None:
-        if kind in (topics.SUMMARY, topics.backfill("summary")):
-            return summary_line
-        if kind.startswith("event/") or kind == topics.backfill("event"):
-            return event_line
-        if kind == topics.HEALTH:
-            return health_line
-        if kind == topics.PRESENCE:
-            return presence_line
-        return pacing_line if kind == topics.PACING and self._why else None
+        return None if kind == topics.PACING and not self._why else message_line(kind, text)
 
 
 def watch(

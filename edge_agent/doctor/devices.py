@@ -67,15 +67,17 @@ class Sound:
     offset: float = 0.0
 
 
-def check_camera(settings: Settings, plugins: VideoPlugins) -> CheckResult:
-    """Open the configured camera for :data:`WATCH_S` seconds and judge its pictures."""
+def check_camera(
+    settings: Settings, plugins: VideoPlugins, on_frame: Callable[[Frame], None] = lambda _: None
+) -> CheckResult:
+    """Open the configured camera for :data:`WATCH_S` seconds and judge its pictures; ``on_frame`` gets each."""
     clock = SystemClock(clock_is_synced)
     remedy = "v4l2-ctl --list-devices; on a Raspberry Pi: rpicam-hello --list-cameras"
     try:
         source = make_video(settings.camera, clock, plugins, ReplayGroup(clock))
         if source is None:
             return ok("camera", "off: camera.source = none")
-        frames = _take(source, WATCH_S)
+        frames = _take(source, WATCH_S, on_frame)
     except EdgeAgentError as error:
         return fail("camera", str(error), remedy)
     if not frames:
@@ -97,15 +99,17 @@ def judge_camera(seen: Pictures, wanted_fps: float) -> CheckResult:
     return ok("camera", text)
 
 
-def check_microphone(settings: Settings, plugins: AudioPlugins) -> CheckResult:
-    """Open the configured microphone for :data:`LISTEN_S` seconds and judge its sound."""
+def check_microphone(
+    settings: Settings, plugins: AudioPlugins, on_block: Callable[[AudioBlock], None] = lambda _: None
+) -> CheckResult:
+    """Open the configured microphone for :data:`LISTEN_S` seconds and judge its sound; ``on_block`` gets each block."""
     clock = SystemClock(clock_is_synced)
     remedy = "arecord -l; sudo apt install libportaudio2"
     try:
         source = make_audio(settings.microphone, clock, plugins, ReplayGroup(clock))
         if source is None:
             return ok("microphone", "off: microphone.source = none")
-        blocks = _take(source, LISTEN_S)
+        blocks = _take(source, LISTEN_S, on_block)
     except EdgeAgentError as error:
         return fail("microphone", str(error), remedy)
     if not blocks:
@@ -131,7 +135,7 @@ def judge_microphone(heard: Sound) -> CheckResult:
     return ok("microphone", text)
 
 
-def _take(source: Reopening[T], seconds: float) -> list[T]:
+def _take(source: Reopening[T], seconds: float, on_item: Callable[[T], None]) -> list[T]:
     """Read from ``source`` for ``seconds``; end early, without waiting, when the device is lost."""
     source.on_wait = source.close
     items: list[T] = []
@@ -142,6 +146,7 @@ def _take(source: Reopening[T], seconds: float) -> list[T]:
         end = time.monotonic() + seconds
         while time.monotonic() < end and (item := source.read()) is not None:
             items.append(item)
+            on_item(item)
     finally:
         source.close()
     return items

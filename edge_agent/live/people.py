@@ -33,7 +33,7 @@ HERE_S = 10.0
 """Seconds without a report, as while the camera is off, after which nobody counts as present."""
 MOST = 64
 """People remembered at most; the least recently seen is dropped first."""
-NOW_S = 3.0
+NOW_S = 2.0
 """Seconds before a person's latest reading that tell what the person shows now."""
 LATEST = 8
 """Readings that do so at most."""

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tomlkit
@@ -51,9 +52,18 @@ class OptionTable:
     options: tuple[Option, ...]
 
 
-def sample(model: type[BaseModel], analyzers: Models, others: Models | None = None) -> str:
-    """Return a config file in which every option is commented out, with its default and its description."""
-    return "\n".join([_SAMPLE_HEAD, *("\n".join(_sample_lines(table)) for table in tables(model, analyzers, others))])
+def sample(
+    model: type[BaseModel],
+    analyzers: Models,
+    others: Models | None = None,
+    values: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> str:
+    """Return a config file in which every option stands with its default and its description, commented out.
+
+    ``values``, by table and name, are set instead.
+    """
+    parts = (_sample_lines(table, values.get(table.path, {})) for table in tables(model, analyzers, others))
+    return "\n".join([_SAMPLE_HEAD, *("\n".join(part) for part in parts)])
 
 
 def reference(model: type[BaseModel], analyzers: Models, others: Models | None = None) -> str:
@@ -79,13 +89,16 @@ def tables(model: type[BaseModel], analyzers: Models, others: Models | None = No
         yield from _walk(path, settings)
 
 
-def _sample_lines(table: OptionTable) -> Iterator[str]:
+def _sample_lines(table: OptionTable, values: Mapping[str, Any]) -> Iterator[str]:
     if table.title:
         yield f"# {table.title}"
     yield f"[{table.path}]"
     for option in table.options:
         yield from (f"# {line}" for line in textwrap.wrap(option.meaning, 110))
-        yield f"#{option.name} = {option.default if option.default is not None else '…'}"
+        if option.name in values:
+            yield f"{option.name} = {tomlkit.item(values[option.name]).as_string()}"
+        else:
+            yield f"#{option.name} = {option.default if option.default is not None else '…'}"
     yield ""
 
 

@@ -3,9 +3,10 @@ import { element } from "./chart.js";
 import { leading } from "./format.js";
 import { say } from "./page.js";
 
-const EVERY_MS = 500, LETTER = 0.56;
+const EVERY_MS = 500, LETTER = 0.64;
 const $ = (id) => document.getElementById(id);
-let offered = false, wanted = false, watching = false, timer = 0, people = [];
+// The address that the demo prints opens the picture: nobody real is in it.
+let offered = false, wanted = location.hash === "#preview", watching = false, timer = 0, people = [];
 
 const on = () => offered && wanted && watching;
 const address = () => `/api/v1/preview.jpg?${Date.now()}`;
@@ -73,13 +74,18 @@ export function watch(yes) {
   draw();
 }
 
+function label() {
+  say("look", wanted ? "Hide the picture" : "Show the picture");
+  $("look").setAttribute("aria-expanded", wanted);
+  document.body.classList.toggle("with-preview", offered && wanted);
+  draw();
+}
+
 export function wire() {
+  label();
   $("look").addEventListener("click", () => {
     wanted = !wanted;
-    say("look", wanted ? "Hide the picture" : "Show the picture");
-    $("look").setAttribute("aria-expanded", wanted);
-    document.body.classList.toggle("with-preview", offered && wanted);
-    draw();
+    label();
   });
   $("full").addEventListener("click", () => { $("stage").requestFullscreen?.(); });
   $("picture").addEventListener("load", () => came(true));

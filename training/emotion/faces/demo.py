@@ -2,8 +2,8 @@
 
     python -m training.emotion.faces.demo --facekit ../shared/data/facekit/ict_facekit.npz --out edge_agent/cli/demo.mp4
 
-Everything in it is made here: heads of the ICT-FaceKit model (MIT; see the notice in ``docs/models.md``) before a drawn
-room, and synthetic coughs and laughter over room noise. 640 x 480 pixels at 10 pictures a second, 16 kHz mono.
+Everything in it is made here: heads of the ICT-FaceKit model (MIT; the notice is ``edge_agent/cli/demo.txt``) before a
+drawn room, and synthetic coughs and laughter over room noise. 640 x 480 pixels at 10 pictures a second, 16 kHz mono.
 :data:`CAST` is the truth about it.
 """
 
