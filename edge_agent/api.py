@@ -307,6 +307,11 @@ class Session:
         """Status of every known analyzer, with the reason when it does not run; check it when results are missing."""
         return {r.name: _told(r) for r in self._builder.plugins.reports() if r.kind and r.name in self._known()}
 
+    def person(self, key: str) -> str | None:
+        """Name of an enrolled person by the key in an observation ``identity``; None when nobody has it."""
+        people = self._builder.people
+        return people.name(key) if people is not None else None
+
     def _known(self) -> frozenset[str]:
         return frozenset(self._builder.plugins.analyzer_settings())
 

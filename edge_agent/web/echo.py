@@ -17,11 +17,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from edge_agent.api import EVERY_FRAME, MIN_SIDE, EdgeAgentError, Event, MediaError, Session
+from edge_agent.api import (
+    EVERY_FRAME,
+    MIN_SIDE,
+    EdgeAgentError,
+    Event,
+    MediaError,
+    Session,
+    TrackedFace,
+    VisionReport,
+)
 from edge_agent.capture import iter_media, read_media
 from edge_agent.capture.formats import names, sniff_bytes
 from edge_agent.capture.sound import Samples, to_float
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
+from edge_agent.domain.observation import IDENTITY
 from edge_agent.plugin.sound import dbfs
 from edge_agent.web import words
 from edge_agent.web.body import ProblemError, in_memory, too_large
@@ -51,15 +61,19 @@ def routes(
     limits: Limits | None = None,
     reader: words.Reader | None = None,
     transcriber: words.Transcriber | None = None,
+    *,
+    recognises: bool = False,
 ) -> list[BaseRoute]:
     """The endpoints as routes for a Starlette application. ``open_session`` is called as :class:`Session` is.
-    ``reader`` judges written words, here and elsewhere; ``transcriber`` has the turns of who is transcribed."""
+    ``reader`` judges written words, here and elsewhere; ``transcriber`` has the turns of who is transcribed.
+    ``recognises``: the config has people recognised."""
     bounds = limits or Limits(idle_s=IDLE_S)
     faces = Conversation(lambda: FaceTalk(open_session, time.monotonic), bounds)
     # What is heard spans messages and cannot be put aside; the models of sound are small.
     turns = transcriber or words.Transcriber(open_session)
     sound = Conversation(lambda: SoundTalk(open_session, turns), replace(bounds, awake=bounds.connections))
-    people = Conversation(Unrecognised, bounds)
+    known = (lambda: RecognitionTalk(open_session, time.monotonic)) if recognises else Unrecognised
+    people = Conversation(known, bounds)
     return [
         WebSocketRoute("/ws/face", faces.serve),
         WebSocketRoute("/ws/audio-stream", sound.serve),
@@ -80,8 +94,8 @@ class _RefusedError(Exception):
 
 
 NO_IDENTITY = (
-    "this device recognises nobody: no analyzer that knows people is installed; /ws/face and /video-stream/emotion "
-    "tell faces apart without knowing them"
+    "this device recognises nobody: analyzers.identity is off; /ws/face and /video-stream/emotion tell faces apart "
+    "without knowing them"
 )
 
 
@@ -110,6 +124,8 @@ async def _unrecognised(_request: Request) -> Response:
 class FaceTalk:
     """Pictures of one camera; people keep their track from picture to picture."""
 
+    _analyzers: tuple[str, ...] = ("face", "emotion")
+
     def __init__(self, open_session: Callable[..., Session], now: Callable[[], float]) -> None:
         self._open = open_session
         self._now = now
@@ -120,14 +136,9 @@ class FaceTalk:
     def answer(self, text: str | bytes) -> dict[str, Any]:
         """``time`` in seconds since the connection began, and ``faces`` with boxes in pixels."""
         try:
-            frame = _picture(_bytes(_message(text, IMAGE)))
+            frame, report = self._look(text)
         except _RefusedError as error:
             return {"error": str(error)}
-        if self._session is None:
-            self._session = self._open(["face", "emotion"], fps=EVERY_FRAME, stills=True, live=True)
-        self._last = max(self._now() - self._started, self._last + _STEP_S)
-        report = self._session.frame(frame.data, self._last)
-        self._session.take()
         readings = {o.track: dict(o.values) for o in report.observations if o.name == "emotion"} if report else {}
         faces = [
             {
@@ -141,6 +152,16 @@ class FaceTalk:
         ]
         return {"time": round(self._last, 3), "faces": faces}
 
+    def _look(self, text: str | bytes) -> tuple[Frame, VisionReport | None]:
+        """The picture of a message and what is in it. Raises _RefusedError."""
+        frame = _picture(_bytes(_message(text, IMAGE)))
+        if self._session is None:
+            self._session = self._open(list(self._analyzers), fps=EVERY_FRAME, stills=True, live=True)
+        self._last = max(self._now() - self._started, self._last + _STEP_S)
+        report = self._session.frame(frame.data, self._last)
+        self._session.take()
+        return frame, report
+
     def rest(self) -> None:
         """Free the models; people get new tracks afterwards."""
         self.close()
@@ -150,6 +171,37 @@ class FaceTalk:
         """Free the models."""
         if self._session is not None:
             self._session.close()
+
+
+class RecognitionTalk(FaceTalk):
+    """Pictures of one camera, and who of the enrolled people is in them. A name needs several pictures, seconds apart."""
+
+    _analyzers = ("face", "identity")
+
+    def answer(self, text: str | bytes) -> dict[str, Any]:
+        """``recognized``: names of the enrolled people in the picture; ``faces``: each with its ``name`` or None, and the
+        ``status`` known, unknown or undecided."""
+        try:
+            frame, report = self._look(text)
+        except _RefusedError as error:
+            return {"type": "error", "error": str(error), "message": str(error)}
+        who = (
+            {o.track: next(iter(o.values.items())) for o in report.observations if o.name == IDENTITY} if report else {}
+        )
+        faces = [self._who(f, frame, who.get(f.track)) for f in (report.faces if report else ()) if not f.coasting]
+        names = sorted(face["name"] for face in faces if face["name"])
+        return {"type": "recognition", "time": round(self._last, 3), "recognized": names, "faces": faces}
+
+    def _who(self, face: TrackedFace, frame: Frame, found: tuple[str, float] | None) -> dict[str, Any]:
+        key, alike = found or ("", 0.0)
+        name = self._session.person(key) if self._session is not None and key else None
+        return {
+            "track": face.track,
+            "name": name,
+            "status": "undecided" if not key else "unknown" if name is None else "known",
+            "confidence": round(alike, 3),
+            "box": _pixels(asdict(face.face.box), frame),
+        }
 
 
 class SoundTalk:

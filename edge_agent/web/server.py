@@ -125,7 +125,13 @@ def make_app(
         *dashboard.routes(rules.token, agent.settings),
         *live.routes(hub),
         *hume.routes(open_session, limits, reader, transcriber, custom),
-        *echo.routes(open_session, replace(limits, idle_s=echo.IDLE_S), reader, transcriber),
+        *echo.routes(
+            open_session,
+            replace(limits, idle_s=echo.IDLE_S),
+            reader,
+            transcriber,
+            recognises=agent.settings.analyzers.get("identity", {}).get("enabled") is True,
+        ),
         *upload.routes(open_session, health=None),
         *batch.routes(agent.settings.batch, partial(open_queue, agent.settings), spool_of(agent.settings), open_custom),
     ]

@@ -27,7 +27,7 @@ class RecognitionSettings(AnalyzerSettings):
         description="mobilefacenet: 5 MB, fast, weights of doubtful origin; sface: 39 MB, slower, clean licence. "
         "People enrolled with one are unknown to the other. See 'edge-agent models list'.",
     )
-    strictness: float | None = Field(
+    threshold: float | None = Field(
         default=None,
         ge=0.3,
         le=0.95,

@@ -24,7 +24,7 @@ from edge_agent_identity.deciding import (
 from edge_agent_identity.embedding import SIDE, align, fitness, make_embedder
 
 THRESHOLDS: dict[Network, float] = {"mobilefacenet": 0.72, "sface": 0.50}
-"""Default of ``strictness``: above the .1 % point of false accepts of the worst group measured; see MODEL_CARD.md."""
+"""Default of ``threshold``: above the .1 % point of false accepts of the worst group measured; see MODEL_CARD.md."""
 
 RELAXED = 0.07
 """How far below that a face counts as one that was just lost: there are few of them, and it is the same camera."""
@@ -43,7 +43,7 @@ class IdentityAnalyzer(FaceRecognizer):
         self._settings = settings
         self._people = context.people
         self._embed = make_embedder(settings.network, context)
-        self.alike = settings.strictness or THRESHOLDS[settings.network]
+        self.alike = settings.threshold or THRESHOLDS[settings.network]
         self.recollects_s = settings.remember_s if settings.reidentify else 0.0
         self._rules = LookRules(self.alike, settings.looks)
         self._standings: dict[str, Standing] = {}

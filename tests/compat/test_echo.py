@@ -63,7 +63,7 @@ def test_camera_control(shell: Shell, eventually: Callable[[Callable[[], bool]],
     "Echo",
     """curl -X POST "http://localhost:8000/video-stream/face-recognition" \\
      -F "file=@video.mp4\"""",
-    differs="says that no analyzer here knows people (501), until one is installed",
+    differs="says that people are not recognised in films (501); /ws/face-recognition does",
 )
 def test_recognition_in_a_film_is_not_claimed(shell: Shell) -> None:
     told = json.loads(shell.run())
@@ -97,7 +97,7 @@ def javascript(shell: Shell, path: str, field: str, file: str) -> dict[str, Any]
 @pytest.mark.documented(
     "Echo",
     "new WebSocket('ws://localhost:8000/ws/face-recognition'); ws.send(JSON.stringify({\"image\": …}))",
-    differs="says that no analyzer here knows people, until one is installed",
+    differs="names of enrolled people where analyzers.identity runs; otherwise says that nobody is recognised",
 )
 def test_recognition_in_a_picture_is_not_claimed(shell: Shell) -> None:
     told = javascript(shell, "face-recognition", "image", "face.jpg")

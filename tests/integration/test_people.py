@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data as pictures
+from websockets.sync.client import connect
 
+from edge_agent.app.builder import PipelineBuilder
+from edge_agent.domain.errors import ConfigError
 from edge_agent.models import ModelStore
 from edge_agent.people import Custody
+from edge_agent.settings import read
 from tests.support import canary, recordings
 from tests.support.cli import Cli
 from tests.support.mosquitto import Mosquitto
@@ -91,9 +96,9 @@ def test_nobody_is_recognised_without_consent_and_context(people_cli: Cli, photo
         ({**on, "identity": f'consent = "{CONSENT}"', "privacy": ""}, 'privacy.context = "undeclared"'),
         ({"identity": f'consent = "{CONSENT}"\njoin_emotion = true'}, "join_emotion needs publish_names"),
     ):
-        found = people_cli("config", "check", "--config", str(config(tmp_path, **tables)))
-        assert found.returncode == 2
-        assert told in found.stderr
+        text = read(config(tmp_path, **tables))
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            PipelineBuilder(text, text.settings()).check()
     refused = people_cli("people", "enroll", NAME, photos[0], "--config", str(config(tmp_path)))
     assert (refused.returncode, "identity.consent is missing" in refused.stderr) == (2, True)
 
@@ -193,5 +198,16 @@ def test_names_and_their_expressions_are_published_when_both_switches_are_on(
             wait_for(joined, "who smiles")
             with agent.http(Authorization=f"Bearer {agent.token}") as http:
                 assert NAME in [p["name"] for p in http.get("/api/v1/people").json()["people"]]
+            picture = Path(photos[1]).read_bytes()
+            with connect(f"ws://127.0.0.1:{agent.port}/ws/face-recognition?token={agent.token}") as socket:
+
+                def recognised() -> bool:
+                    socket.send(picture)
+                    told = json.loads(socket.recv(30))
+                    assert told["faces"][0]["status"] in ("undecided", "known"), told
+                    return bool(told["recognized"] == [NAME])
+
+                assert not recognised(), "one picture is not enough"
+                wait_for(recognised, "the name", 30)
         finally:
             agent.end()

@@ -69,8 +69,20 @@ class Rendered:
 
 def rendered(head: Head, label: str, rng: np.random.Generator, side: int = SIDE) -> Rendered:
     """One random face of the class ``label``."""
-    made, who, large = act(head, label, rng), person(rng), side * OVERSAMPLED
+    made, who = act(head, label, rng), person(rng)
     identity = rng.normal(0, 0.85, IDENTITY).astype(np.float32)
+    return _shot(head, made, who, identity, rng, side)
+
+
+def portrait(
+    head: Head, who: Person, identity: Array, rng: np.random.Generator, side: int = SIDE
+) -> npt.NDArray[np.uint8]:
+    """One picture of the person ``who`` with the ``identity`` shapes [n], in a random pose, light and mood."""
+    return _shot(head, act(head, str(rng.choice(CLASSES)), rng), who, identity, rng, side).image
+
+
+def _shot(head: Head, made: Act, who: Person, identity: Array, rng: np.random.Generator, side: int) -> Rendered:
+    large = side * OVERSAMPLED
     points = head.posed(made.weights, identity)
     pose = _pose(rng, large)
     turned, seen = pose.seen(points, large)
