@@ -174,12 +174,12 @@ class FaceTalk:
 
 
 class RecognitionTalk(FaceTalk):
-    """Pictures of one camera, and who of the enrolled people is in them. A name needs several pictures, seconds apart."""
+    """Pictures of one camera, and who of the enrolled people is in them. A name needs several pictures."""
 
     _analyzers = ("face", "identity")
 
     def answer(self, text: str | bytes) -> dict[str, Any]:
-        """``recognized``: names of the enrolled people in the picture; ``faces``: each with its ``name`` or None, and the
+        """``recognized``: names of enrolled people in the picture; ``faces``: each with its ``name`` or None, and the
         ``status`` known, unknown or undecided."""
         try:
             frame, report = self._look(text)
