@@ -67,7 +67,7 @@ class Agent:
             self.control,
             self._pipeline.sources,
             self.delivery,
-            builder.running(),
+            builder.specs(),
             self._report,
             {"baseline": self._pipeline.summary.forget_baseline},
             reload,

@@ -284,6 +284,10 @@ class PipelineBuilder:
         """Names of the analyzers that were activated."""
         return frozenset(active.spec.name for active in self._active)
 
+    def specs(self) -> tuple[AnalyzerSpec, ...]:
+        """Specs of the analyzers that were activated."""
+        return tuple(active.spec for active in self._active)
+
     def timings(self) -> dict[str, tuple[Kind, Use]]:
         """Time each active analyzer used in the last half minute, by name."""
         return {active.spec.name: (active.spec.kind, active.timing.use()) for active in self._active if active.alive}

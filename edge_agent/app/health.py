@@ -73,6 +73,7 @@ class Vitals:
     commands: Mapping[str, int] = field(default_factory=dict)
     analyzers: Mapping[str, tuple[Kind, Use]] = field(default_factory=dict)
     speech: Mapping[str, float] | None = None
+    events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 SLOW_S, SLOW_SHARE = 0.5, 0.5
@@ -167,6 +168,7 @@ def document(vitals: Vitals) -> dict[str, Any]:
         },
         "delivery": dict(vitals.delivery),
         "commands": dict(vitals.commands),
+        **({"events": {kind: dict(labels) for kind, labels in vitals.events.items()}} if vitals.events else {}),
         "process": {
             "rss_mb": None if use.rss_mb is None else round(use.rss_mb, 1),
             "cpu_s": round(use.cpu_s, 1),
@@ -262,6 +264,7 @@ class HealthReporter:
             commands=self._remote.counts(),
             analyzers=self._builder.timings(),
             speech=self._speech(),
+            events=self._delivery.events(),
         )
         redacted: dict[str, Any] = self._redactor.texts(
             document(vitals)

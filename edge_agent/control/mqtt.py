@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -25,8 +25,10 @@ from edge_agent.delivery.commands import CommandServer
 from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, UTTERANCE
 from edge_agent.domain.files import replace_durably
 from edge_agent.domain.summary import MISSING, NONE
+from edge_agent.plugin.spec import AnalyzerSpec
 from edge_agent.runtime.machine import process_use
 from edge_agent.settings import Settings
 
@@ -36,6 +38,9 @@ DeviceState = Literal["on", "off", "pending", "missing", "none"]
 
 SENSES = {"camera": "people", "microphone": "sounds"}
 """Field of ``unknown`` in the ``state`` document, by device."""
+
+OWN_KINDS = frozenset({ARRIVAL, BURST, DEPARTURE, UTTERANCE})
+"""Kinds of events that have entities of their own, or none."""
 
 FILE = "home-assistant.json"
 BIRTH = b"online"
@@ -48,7 +53,7 @@ SETTLED_S = 60.0
 
 
 class RemoteControl:
-    """Connect ``control`` and the ``sources`` to MQTT through ``delivery``. ``analyzers`` names those that run.
+    """Connect ``control`` and the ``sources`` to MQTT through ``delivery``. ``analyzers``: specs of those that run.
 
     ``report`` has health published now, ``resets`` restart things besides the streams, ``reload`` reads the config.
     :attr:`handlers` performs commands that arrive in other ways.
@@ -61,7 +66,7 @@ class RemoteControl:
         control: Control,
         sources: Mapping[str, SourceController[Any]],
         delivery: DeliveryService,
-        analyzers: frozenset[str],
+        analyzers: Sequence[AnalyzerSpec],
         report: Callable[[], None],
         resets: Mapping[str, Callable[[], None]],
         reload: Callable[[], None] | None,
@@ -150,8 +155,9 @@ class RemoteControl:
         for source in self._sources.values():
             source.cycle()
 
-    def _announcement(self, analyzers: frozenset[str]) -> dict[str, bytes]:
+    def _announcement(self, analyzers: Sequence[AnalyzerSpec]) -> dict[str, bytes]:
         settings, limits = self._settings, self._control.limits
+        names = {spec.name for spec in analyzers}
         described = home_assistant.Described(
             id=settings.device.id,
             name=settings.device.name or settings.device.id,
@@ -160,14 +166,19 @@ class RemoteControl:
             window_s=settings.summary.window_s,
             camera="camera" in self._sources,
             microphone="microphone" in self._sources,
-            attention="attention" in analyzers,
-            words={"speech", "language"} <= analyzers,
-            voice="voice" in analyzers,
+            attention="attention" in names,
+            words={"speech", "language"} <= names,
+            voice="voice" in names,
             commands=settings.commands.allow if settings.commands.enabled else (),
             ranges={"max_fps": (limits.least_fps, limits.most_fps)},
             temperature=process_use().temperature_c is not None,
             url=_dashboard(settings),
             area=settings.home_assistant.area,
+            measures=[measure for spec in analyzers for measure in spec.measures],
+            events={
+                kind: labels for spec in analyzers for kind, labels in spec.events.items() if kind not in OWN_KINDS
+            },
+            language=settings.home_assistant.language,
         )
         return home_assistant.messages(described, settings.home_assistant.discovery, settings.home_assistant.prefix)
 

@@ -8,53 +8,27 @@ attribute ``unknown`` with the reason. :mod:`edge_agent.control.mqtt` publishes 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from edge_agent.delivery import topics
 from edge_agent.delivery.commands import COMMANDS, Status
-from edge_agent.delivery.topics import Topics
+from edge_agent.delivery.home_assistant_sensors import (
+    BURST_LABELS,
+    Described,
+    Entity,
+    events,
+    figures,
+    named,
+    sensor,
+)
 from edge_agent.domain.commands import REGISTRY, CommandSpec, EntitySpec
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, PERSON
-from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
 from edge_agent.payloads.rendering import encode
 
-Entity = dict[str, Any]
+__all__ = ["Described", "Style", "entities", "messages", "triggers"]
+
 Style = Literal["device", "component"]
-
-BURST_LABELS = ("laughter", "crying", "scream", "sigh", "gasp", "groan", "cough", "throat_clearing", "sneeze")
-"""Event types of bursts; labels of other plugins become ``other``."""
-
-OTHER = "other"
-HEALTH_EXPIRES_S = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """Description of the device. ``commands``: allowed commands; ``ranges``: value ranges that the config narrows.
-
-    ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached. ``words`` and
-    ``voice``: whether it is judged what is said, and how.
-    """
-
-    id: str
-    name: str
-    version: str
-    topics: Topics
-    window_s: float
-    camera: bool
-    microphone: bool
-    attention: bool
-    commands: Collection[str]
-    ranges: Mapping[str, tuple[float, float]]
-    temperature: bool = True
-    url: str | None = None
-    area: str | None = None
-    words: bool = False
-    voice: bool = False
 
 
 def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
@@ -67,6 +41,10 @@ def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
     result = {}
     for key, entity in found.items():
         rest = {name: value for name, value in entity.items() if name not in ("platform", "default_entity_id")}
+        if rest.get("device_class") == "timestamp":
+            # Before 2024.10 Home Assistant knows no missing time, so it gets a text.
+            del rest["device_class"]
+            rest["value_template"] = rest["value_template"].replace(" }}", " or 'unknown' }}")
         # Home Assistant before 2025 reads this hint for the entity id under its old name.
         if "default_entity_id" in entity:
             rest["object_id"] = entity["default_entity_id"].split(".", 1)[1]
@@ -77,8 +55,9 @@ def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
 
 def entities(device: Described) -> dict[str, Entity]:
     """Every entity by its key, with its platform; without device and availability, which all share."""
-    found = _figures(device) | _events(device) | _controls(device)
+    found = figures(device) | events(device) | _controls(device)
     for key, entity in found.items():
+        entity["name"] = named(entity["name"], device.language)
         entity["unique_id"] = f"edge_agent_{device.id}_{key}"
         entity["default_entity_id"] = f"{entity['platform']}.{_slug(device.id)}_{key}"
         entity["qos"] = 1
@@ -95,6 +74,9 @@ def triggers(device: Described) -> dict[str, Entity]:
     if device.camera:
         for kind in (ARRIVAL, DEPARTURE):
             found[f"on_{kind}"] = _trigger(device, kind, PERSON, "{{ value_json.label }}", PERSON)
+    for kind, labels in device.events.items():
+        for label in labels:
+            found[f"on_{kind}_{label}"] = _trigger(device, kind, label, "{{ value_json.label }}", label)
     return found
 
 
@@ -127,205 +109,6 @@ def _availability(device: Described) -> dict[str, Any]:
         "availability_topic": device.topics.full(topics.STATUS),
         "payload_available": topics.ONLINE.decode(),
         "payload_not_available": topics.OFFLINE.decode(),
-    }
-
-
-# -- figures ----------------------------------------------------------------------------------------------------------
-
-
-def _figures(device: Described) -> dict[str, Entity]:
-    found: dict[str, Entity] = {}
-    if device.camera:
-        found |= _sight(device)
-    found |= _speech(device)
-    found["quality"] = _sensor("Quality", "mdi:image-check", _from_summary(device, _QUALITY))
-    found["quality"] |= _attributes(device, "dict(value_json.quality, unknown=value_json.get('unknown'))")
-    found["quality"]["entity_category"] = "diagnostic"
-    if device.temperature:
-        celsius = _from_health(device, "{{ value_json.process.temperature_c }}")
-        found["temperature"] = _sensor("Temperature", None, celsius) | {
-            "device_class": "temperature",
-            "unit_of_measurement": "°C",
-            "state_class": "measurement",
-            "entity_category": "diagnostic",
-        }
-    pending = "{{ value_json.delivery.outbox.pending if value_json.delivery.outbox else none }}"
-    found["backlog"] = _sensor("Backlog", "mdi:tray-full", _from_health(device, pending)) | {
-        "state_class": "measurement",
-        "entity_category": "diagnostic",
-    }
-    found["problem"] = {
-        "platform": "binary_sensor",
-        "name": "Problem",
-        "device_class": "problem",
-        "entity_category": "diagnostic",
-        **_from_health(device, "{{ 'ON' if value_json.problems else 'OFF' }}"),
-        "json_attributes_topic": device.topics.full(topics.HEALTH),
-        "json_attributes_template": "{{ {'problems': value_json.problems} | tojson }}",
-    }
-    return found
-
-
-def _sight(device: Described) -> dict[str, Entity]:
-    unknown = "unknown=" + _why_none("value_json.emotion")
-    dominant = "{{ value_json.emotion.dominant if value_json.emotion else 'unknown' }}"
-    valence = "{{ value_json.emotion.valence if value_json.emotion else none }}"
-    found = {
-        "people": _sensor("People", "mdi:account-group", _from_presence(device, "{{ value_json.count }}"))
-        | {"state_class": "measurement"},
-        "occupancy": {
-            "platform": "binary_sensor",
-            "name": "Occupancy",
-            "device_class": "occupancy",
-            **_from_presence(device, "{{ {true: 'ON', false: 'OFF'}.get(value_json.occupied, 'None') }}"),
-        },
-        "people_mean": _sensor(
-            "People on average", "mdi:account-group-outline", _from_summary(device, "{{ value_json.faces.mean }}")
-        )
-        | {"state_class": "measurement"}
-        | _attributes(device, f"dict(value_json.faces, unknown={_why_none('value_json.faces.max is not none')})"),
-        # Before 2024.10 Home Assistant takes "None" for a state of sensors without numbers.
-        "emotion": _sensor("Dominant emotion", "mdi:emoticon-outline", _from_summary(device, dominant))
-        | {"device_class": "enum", "options": [*EMOTIONS, "unknown"]}
-        | _attributes(
-            device,
-            "dict(value_json.emotion.p, confidence=value_json.emotion.confidence, readings=value_json.emotion.readings,"
-            f" unknown=none) if value_json.emotion else dict({unknown})",
-        ),
-        "valence": _sensor("Valence", "mdi:emoticon-neutral-outline", _from_summary(device, valence))
-        | {"state_class": "measurement"}
-        | _attributes(device, f"dict({unknown})"),
-    }
-    if device.attention:
-        ratio = "{{ (value_json.attention.ratio * 100) | round if value_json.get('attention') else none }}"
-        found["attention"] = _sensor("Attention", "mdi:eye", _from_summary(device, ratio)) | {
-            "state_class": "measurement",
-            "unit_of_measurement": "%",
-            **_attributes(device, "dict(unknown=" + _why_none("value_json.get('attention')") + ")"),
-        }
-    return found
-
-
-def _speech(device: Described) -> dict[str, Entity]:
-    """What was said and how; off until somebody switches them on, as few want them on a wall."""
-    found: dict[str, Entity] = {}
-    if device.words:
-        language = "value_json.get('language', {})"
-        found["words_emotion"] = _sensor(
-            "Dominant emotion of words",
-            "mdi:comment-text-outline",
-            _from_summary(device, f"{{{{ {language}.get('dominant', 'unknown') }}}}"),
-        ) | {
-            "device_class": "enum",
-            "options": [*LANGUAGE_EMOTIONS, "unknown"],
-            "enabled_by_default": False,
-            **_attributes(device, f"dict({language}.get('p', {{}}), utterances={language}.get('utterances', 0))"),
-        }
-    if device.voice:
-        voice = "value_json.get('voice', {})"
-        found["arousal"] = _sensor(
-            "Arousal of voices", "mdi:waveform", _from_summary(device, f"{{{{ {voice}.get('arousal') }}}}")
-        ) | {
-            "state_class": "measurement",
-            "enabled_by_default": False,
-            **_attributes(device, f"dict(seconds={voice}.get('seconds', 0), turns={voice}.get('turns', 0))"),
-        }
-    return found
-
-
-def _reasons(sense: str) -> str:
-    """Template: why people or sounds are unknown for a part of the window."""
-    return f"value_json.get('unknown', {{}}).get('{sense}', {{}})"
-
-
-def _named(device: str, sense: str) -> str:
-    """Template: the reasons of ``device``, without the flags and without ``none``, a device that the config omits."""
-    rest = f"{_reasons(sense)} | reject('in', value_json.quality.flags) | reject('eq', 'none')"
-    return f"({rest} | map('regex_replace', '^', '{device}: ') | list)"
-
-
-_QUALITY = (
-    f"{{{{ (value_json.quality.flags + {_named('camera', 'people')} + {_named('microphone', 'sounds')})"
-    " | join(', ') or 'ok' }}"
-)
-
-
-def _why_none(known: str) -> str:
-    """Template: why the number of people is unknown; none when it is ``known``."""
-    return (
-        f"(none if {known} else 'withheld' if value_json.get('withheld')"
-        f" else ({_reasons('people')} | join(', ')) if value_json.faces.max is none"
-        " else 'nobody' if value_json.faces.max == 0 else 'too_little')"
-    )
-
-
-def _sensor(name: str, icon: str | None, reading: Mapping[str, Any]) -> Entity:
-    return {"platform": "sensor", "name": name, **({"icon": icon} if icon else {}), **reading}
-
-
-def _from_summary(device: Described, template: str) -> dict[str, Any]:
-    return {
-        "state_topic": device.topics.full(topics.SUMMARY),
-        "value_template": template,
-        "expire_after": int(max(60.0, 3 * device.window_s + 30.0)),
-    }
-
-
-def _from_presence(device: Described, template: str) -> dict[str, Any]:
-    """Published on changes, so it never expires; availability tells when it is out of date."""
-    topic = device.topics.full(topics.PRESENCE)
-    return {
-        "state_topic": topic,
-        "value_template": template,
-        "json_attributes_topic": topic,
-        "json_attributes_template": "{{ {'unknown': value_json.unknown} | tojson }}",
-    }
-
-
-def _from_health(device: Described, template: str) -> dict[str, Any]:
-    return {
-        "state_topic": device.topics.full(topics.HEALTH),
-        "value_template": template,
-        "expire_after": HEALTH_EXPIRES_S,
-    }
-
-
-def _attributes(device: Described, expression: str) -> dict[str, Any]:
-    return {
-        "json_attributes_topic": device.topics.full(topics.SUMMARY),
-        "json_attributes_template": "{{ (" + expression + ") | tojson }}",
-    }
-
-
-# -- events -----------------------------------------------------------------------------------------------------------
-
-
-def _events(device: Described) -> dict[str, Entity]:
-    found: dict[str, Entity] = {}
-    if device.microphone:
-        known = json.dumps(list(BURST_LABELS)).replace('"', "'")
-        kind = f"(value_json.label if value_json.label in {known} else '{OTHER}')"
-        found["burst"] = _event(device, "Vocal burst", "mdi:microphone-message", BURST, [*BURST_LABELS, OTHER], kind)
-    if device.camera:
-        found["arrival"] = _event(device, "Arrival", "mdi:account-arrow-left", ARRIVAL, [ARRIVAL], f"'{ARRIVAL}'")
-        found["departure"] = _event(
-            device, "Departure", "mdi:account-arrow-right", DEPARTURE, [DEPARTURE], f"'{DEPARTURE}'"
-        )
-    return found
-
-
-def _event(device: Described, name: str, icon: str, kind: str, types: list[str], event_type: str) -> Entity:
-    """Live events only: they are not retained, and late ones go to a topic that no entity reads."""
-    return {
-        "platform": "event",
-        "name": name,
-        "icon": icon,
-        "event_types": types,
-        "state_topic": device.topics.full(topics.event(kind)),
-        "value_template": "{{ dict(event_type="
-        + event_type
-        + ", label=value_json.label, score=value_json.score, seconds=value_json.seconds, start=value_json.start)"
-        " | tojson }}",
     }
 
 
@@ -383,10 +166,15 @@ def _outcomes(device: Described) -> dict[str, Entity]:
             "entity_category": "diagnostic",
             **_state(device, "{{ 'ON' if value_json.paused_until else 'OFF' }}", "dict(until=value_json.paused_until)"),
         }
+        until = "{{ value_json.paused_until }}"
+        found["paused_until"] = sensor("Paused until", "mdi:timer-pause", _state(device, until)) | {
+            "device_class": "timestamp",
+            "entity_category": "diagnostic",
+        }
     if device.commands:
         status = "{{ value_json.last_command.status if value_json.last_command else 'unknown' }}"
         reading = _state(device, status, "value_json.last_command or {}")
-        found["last_command"] = _sensor("Last command", "mdi:message-reply-text", reading) | {
+        found["last_command"] = sensor("Last command", "mdi:message-reply-text", reading) | {
             "device_class": "enum",
             "options": [*get_args(Status), "unknown"],
             "entity_category": "diagnostic",

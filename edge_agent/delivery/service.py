@@ -33,6 +33,8 @@ from edge_agent.settings.schema import Settings
 
 log = logging.getLogger(__name__)
 
+MOST_LABELS, OTHER_LABEL = 100, "other"
+"""Events of one kind are counted by so many labels; further ones count as ``other``."""
 FOLDER = "outbox"
 """Name of the outbox directory in the state directory."""
 
@@ -102,6 +104,7 @@ class DeliveryService:
         self._enabled = settings.mqtt.enabled or bool(sinks)
         self.topics = topics.Topics(settings.mqtt.prefix, settings.device.id)
         self._expiry_s = round(settings.outbox.max_age_days * 86_400)
+        self._events: dict[str, dict[str, int]] = {}
         self._info = dict(info) | {"boot_id": boot_id, "expiry_s": self._expiry_s}
         self._dispatcher = Dispatcher()
         self._submitted: deque[Draft] = deque()
@@ -203,7 +206,17 @@ class DeliveryService:
 
     def submit_event(self, event: Event, start: float, clock: ClockState) -> None:
         """Submit ``event``, which began at wall time ``start``, for delivery; never blocks."""
+        self._count(event)
         self._submit(Draft("event", topics.event(event.kind), event, start, event.start, event.seconds, clock))
+
+    def _count(self, event: Event) -> None:
+        labels = self._events.setdefault(event.kind, {})
+        label = event.label if event.label in labels or len(labels) < MOST_LABELS else OTHER_LABEL
+        labels[label] = labels.get(label, 0) + 1
+
+    def events(self) -> dict[str, dict[str, int]]:
+        """Number of events so far, by kind and label."""
+        return {kind: dict(labels) for kind, labels in tuple(self._events.items())}
 
     def publish_state(
         self, topic: str, payload: Mapping[str, object] | str | bytes, *, retain: bool = True, absolute: bool = False

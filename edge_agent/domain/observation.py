@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from edge_agent.domain.event import Event
 from edge_agent.domain.face import TrackedFace
@@ -70,6 +71,25 @@ BLINDING = frozenset({"dark", "covered", "frozen", UNSEARCHED})
 
 QUALITY_FLAGS = BLINDING | {"overexposed", "blurred", "dead", "clipping", "offset", "gap"}
 """Flags about the streams alone. Any other flag may be about a person and is withheld as such."""
+
+
+Statistic = Literal["mean", "min", "max", "sum"]
+"""What a window keeps of the numbers of a measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Number that an analyzer adds to the summaries, as others show it.
+
+    ``key`` is ``<observation>.<term>``, ``title`` a few English words, ``unit`` as Home Assistant writes it (``dB``,
+    ``%``, ``°C``; empty: none), ``icon`` one of Material Design's (``mdi:…``). ``statistic`` of the window is shown.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+    icon: str = "mdi:gauge"
+    statistic: Statistic = "mean"
 
 
 @dataclass(frozen=True, slots=True)

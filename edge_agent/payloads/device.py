@@ -252,6 +252,9 @@ class HealthMessage(MessageModel):
     sources: dict[str, SourceHealth] = Field(description="Camera and microphone.")
     delivery: DeliveryFigures = Field(description="Connection to the broker, outbox and sinks.")
     commands: dict[str, Count] = Field(description="Commands since the start: done, failed, refused, malformed.")
+    events: dict[str, dict[str, Positive]] = absent(
+        "Events since the start, by kind and label; absent before the first."
+    )
     process: ProcessFigures = Field(description="What the process and its children use.")
 
 

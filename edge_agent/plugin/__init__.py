@@ -1,5 +1,6 @@
 """Plugin API: hook marker, specs to register and base classes; see also ``imaging``, ``sound`` and ``testing``."""
 
+from edge_agent.domain.observation import Measure
 from edge_agent.plugin.spec import (
     AnalyzerContext,
     AnalyzerSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "FaceRecognizer",
     "Gallery",
     "Kind",
+    "Measure",
     "SceneAnalyzer",
     "Sink",
     "SinkSettings",

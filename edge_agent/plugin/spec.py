@@ -19,6 +19,7 @@ import pluggy
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge_agent.domain.errors import PluginError
+from edge_agent.domain.observation import Measure, Statistic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,6 +240,7 @@ class AnalyzerSpec:
     ``uses`` (kind ``face``) names analyzers that run before this one where they are enabled; their observations of a
     face come with it, in :attr:`~edge_agent.domain.face.TrackedFace.observed`.
     ``identifies``: it makes a :class:`FaceRecognizer`, which runs only with the operator's statement of consent.
+    ``measures`` and ``events`` (labels by kind) are what Home Assistant has entities for; others are published as well.
     """
 
     name: str
@@ -252,6 +254,8 @@ class AnalyzerSpec:
     recorded: Mapping[str, object] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
     identifies: bool = False
+    measures: Sequence[Measure] = ()
+    events: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def isolation_of(spec: AnalyzerSpec, settings: AnalyzerSettings) -> Isolation:
@@ -345,6 +349,23 @@ def check_spec(spec: Any, settings: type[BaseModel]) -> None:
         raise TypeError(f"the kind of {spec.name!r} is {spec.kind!r}, expected a member of Kind")
     if isinstance(spec, AnalyzerSpec) and spec.isolation not in get_args(Isolation):
         raise ValueError(f"the isolation of {spec.name!r} is {spec.isolation!r}, expected one of {get_args(Isolation)}")
+    if isinstance(spec, AnalyzerSpec):
+        _check_declared(spec)
+
+
+def _check_declared(spec: AnalyzerSpec) -> None:
+    """Check the measures and events that ``spec`` declares, from which topics and entities are made."""
+    word = re.compile(r"[a-z][a-z0-9_]*")
+    for measure in spec.measures:
+        if not isinstance(measure, Measure):
+            raise TypeError(f"a measure of {spec.name!r} is a {type(measure).__name__}, expected a Measure")
+        if measure.key.count(".") != 1 or not all(word.fullmatch(part) for part in measure.key.split(".")):
+            raise ValueError(f"measure {measure.key!r} of {spec.name!r}: its key is no <observation>.<term>")
+        if measure.statistic not in get_args(Statistic):
+            raise ValueError(f"measure {measure.key!r} of {spec.name!r}: statistic must be in {get_args(Statistic)}")
+    for kind, labels in spec.events.items():
+        if isinstance(labels, str) or not all(word.fullmatch(name) for name in (kind, *labels)):
+            raise ValueError(f"event {kind!r} of {spec.name!r}: kind and labels need lower-case letters, digits and _")
 
 
 PROJECT = "edge_agent"

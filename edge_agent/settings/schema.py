@@ -260,6 +260,7 @@ class HomeAssistantSettings(Section):
         description="Discovery prefix of Home Assistant, whose birth message is on <prefix>/status.",
     )
     area: str | None = Field(default=None, max_length=64, description="Suggested area (room) of the device.")
+    language: Literal["en", "de"] = Field(default="en", description="Language of the names of the entities.")
     dashboard_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s/]+(/\S*)?$",

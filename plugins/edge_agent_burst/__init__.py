@@ -92,6 +92,7 @@ def edge_agent_register_analyzers() -> Sequence[AnalyzerSpec]:
             factory=_make_sound,
             settings=SoundSettings,
             models=lambda _settings: ("yamnet",),
+            events={SOUND: get_args(Sound)},
         ),
     )
 

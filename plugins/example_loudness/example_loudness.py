@@ -15,7 +15,7 @@ from pydantic import Field
 from edge_agent.domain.event import Event
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock
 from edge_agent.domain.observation import Observation
-from edge_agent.plugin import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, AudioAnalyzer, Kind, hookimpl
+from edge_agent.plugin import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, AudioAnalyzer, Kind, Measure, hookimpl
 from edge_agent.plugin.sound import HighPass
 
 
@@ -88,5 +88,6 @@ def edge_agent_register_analyzers() -> Sequence[AnalyzerSpec]:
             summary="Level of the sound in dB relative to full scale.",
             factory=_make,
             settings=LoudnessSettings,
+            measures=(Measure("loudness.dbfs", "Loudness", "dB", "mdi:volume-high"),),
         ),
     )

@@ -13,7 +13,7 @@ from edge_agent.domain.event import Event
 from edge_agent.domain.face import TrackedFace
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import Observation
-from edge_agent.plugin import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, FaceAnalyzer, Kind, hookimpl
+from edge_agent.plugin import AnalyzerContext, AnalyzerSettings, AnalyzerSpec, FaceAnalyzer, Kind, Measure, hookimpl
 
 
 class PeopleSettings(AnalyzerSettings):
@@ -68,5 +68,7 @@ def edge_agent_register_analyzers() -> Sequence[AnalyzerSpec]:
             summary="Counts the people who came near.",
             factory=_make,
             settings=PeopleSettings,
+            measures=[Measure("people.came", "People who came", icon="mdi:account-plus", statistic="sum")],
+            events={"customer": ["came"]},
         )
     ]

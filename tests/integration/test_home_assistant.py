@@ -6,18 +6,26 @@ The tests share one house and run in order: Home Assistant and the agent take se
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_agent.delivery.home_assistant_sensors import BURST_LABELS
 from edge_agent.domain.observation import EMOTIONS
-from tests.support.cli import Cli
+from tests.support.cli import Cli, installed
 from tests.support.home_assistant import HomeAssistant, home_assistant_python
 from tests.support.mosquitto import Mosquitto
 from tests.support.subscriber import Subscriber
 
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ROOT / "config" / "home-assistant"
+CORE = os.environ.get("HA_CORE", "2024.3")
+"""Version of Home Assistant; the later one is told of the device in one message."""
 pytestmark = pytest.mark.timeout(600)
 
 CONFIG = """
@@ -37,8 +45,11 @@ host = "127.0.0.1"
 port = {port}
 [commands]
 enabled = true
+[plugins]
+allow = ["face", "emotion", "burst", "attention", "quality", "loudness"]
 [home_assistant]
 enabled = {enabled}
+area = "Entrance"
 discovery = "{discovery}"
 """
 
@@ -48,18 +59,27 @@ class House:
 
     def __init__(self, cli: Cli, folder: Path, broker: Mosquitto, assistant: HomeAssistant) -> None:
         self._cli = cli
+        (folder / "site").mkdir()
+        self._path = installed(folder / "site", ROOT / "plugins" / "example_loudness")
         self._folder = folder
         self.broker = broker
         self.assistant = assistant
         self.agent: subprocess.Popen[str] | None = None
 
-    def start_agent(self, *, enabled: bool = True, discovery: str = "component") -> None:
+    def start_agent(self, *, enabled: bool = True) -> None:
         config = self._folder / "config.toml"
         config.write_text(
-            CONFIG.format(port=self.broker.port, enabled=str(enabled).lower(), discovery=discovery), encoding="utf-8"
+            CONFIG.format(
+                port=self.broker.port,
+                enabled=str(enabled).lower(),
+                discovery="component" if CORE == "2024.3" else "device",
+            ),
+            encoding="utf-8",
         )
         state = str(self._folder / "state")
-        self.agent = self._cli.start("run", "--config", str(config), EDGE_AGENT__DEVICE__STATE_DIR=state)
+        self.agent = self._cli.start(
+            "run", "--config", str(config), EDGE_AGENT__DEVICE__STATE_DIR=state, PYTHONPATH=self._path
+        )
 
     def end_agent(self, *, kill: bool = False) -> None:
         if self.agent is not None:
@@ -76,6 +96,7 @@ def house(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]
     if not Mosquitto.available():
         pytest.skip("needs the mosquitto broker (Debian: apt install mosquitto)")
     python, folder = home_assistant_python(), tmp_path_factory.mktemp("house")
+    shutil.copytree(OURS, folder / "ha" / "blueprints" / "automation" / "edge_agent")
     with Mosquitto(folder / "mosquitto") as broker, HomeAssistant(python, folder / "ha", broker.port) as assistant:
         house = House(cli, folder, broker, assistant)
         house.start_agent()
@@ -99,9 +120,78 @@ def test_entities_appear_and_take_values(house: House) -> None:
     assert ha.state("select.kiosk_1_profile") == "standard"
     most = ha.attributes("number.kiosk_1_max_fps")
     assert (float(most["state"]), most["max"]) == (8.0, 8.0)
-    ids = ha.ask("registry").values()
-    assert len(ids) == len(set(ids)) == len([e for e in ha.ask("states") if "kiosk_1" in e])
+    assert ha.state("binary_sensor.kiosk_1_camera_connection") == "on"
+    assert ha.state("binary_sensor.kiosk_1_microphone_connection") == "on"
+    assert ha.state("sensor.kiosk_1_paused_until") == "unknown"
+    registry = ha.ask("registry")
+    assert len(registry.values()) == len(set(registry.values()))
+    assert {entity for entity in ha.ask("states") if "kiosk_1" in entity} < registry.keys()
+    off = registry.keys() - ha.ask("states").keys()  # until somebody switches them on
+    assert off == {f"sensor.kiosk_1_emotion_{name}" for name in EMOTIONS} | {
+        f"sensor.kiosk_1_count_burst_{label}" for label in BURST_LABELS
+    }
     assert house.errors() == []
+
+
+def test_a_plugin_has_its_entity(house: House) -> None:
+    ha = house.assistant
+    ha.wait(lambda: ha.state("sensor.kiosk_1_measure_loudness_dbfs") not in (None, "unknown"), "a loudness")
+    shown = ha.attributes("sensor.kiosk_1_measure_loudness_dbfs")
+    assert -90 <= float(shown["state"]) <= 0
+    assert (shown["unit_of_measurement"], shown["state_class"]) == ("dB", "measurement")
+    assert shown["friendly_name"] == "Hall Loudness"
+
+
+def test_bursts_are_counted(house: House) -> None:
+    ha = house.assistant
+    assert ha.attributes("sensor.kiosk_1_count_burst")["state_class"] == "total_increasing"
+    assert float(ha.state("sensor.kiosk_1_count_burst") or "nan") >= 0  # the demo's room is quiet
+
+
+def test_the_view_shows_what_is_there(house: House) -> None:
+    """Every entity of the sample view exists and is enabled."""
+    shown = set(re.findall(r"\b\w+\.kiosk_1_\w+", (OURS / "view.yaml").read_text(encoding="utf-8")))
+    assert len(shown) > 15
+    assert shown <= house.assistant.ask("states").keys()
+
+
+def test_blueprints_act_once(house: House) -> None:
+    """Laughter leads to an action, and so does somebody who waits for a second; neither does it again by itself."""
+    ha = house.assistant
+    laughter = {"device": "DEVICE", "burst": "laughter", "quiet_s": 0, "actions": [{"event": "they_laugh"}]}
+    waiting = {
+        "occupancy": "binary_sensor.kiosk_1_occupancy", "seconds": 1, "actions": [{"event": "they_wait"}]
+    }  # fmt: skip
+    before = [ha.ask("bus", event=event) for event in ("they_laugh", "they_wait")]
+    use = [
+        {
+            "id": "1",
+            "alias": "laughter",
+            "use_blueprint": {"path": "edge_agent/laughter_scene.yaml", "input": laughter},
+        },
+        {"id": "2", "alias": "waiting", "use_blueprint": {"path": "edge_agent/waiting_notify.yaml", "input": waiting}},
+    ]
+    ha.ask("automations", configs=use)
+    ha.wait(lambda: ha.state("automation.laughter") == ha.state("automation.waiting") == "on", "two automations")
+    ha.call("switch.turn_off", "switch.kiosk_1_microphone")  # so that only what the test sends is heard
+    ha.wait_state("switch.kiosk_1_microphone", "off")
+    ha.call("switch.turn_off", "switch.kiosk_1_camera")
+    ha.wait_state("binary_sensor.kiosk_1_occupancy", "unknown")
+    ha.call("switch.turn_on", "switch.kiosk_1_camera")
+    ha.wait_state("binary_sensor.kiosk_1_occupancy", "on")
+    ha.wait(lambda: ha.ask("bus", event="they_wait") == before[1] + 1, "somebody who waits")
+    with Subscriber(house.broker.port, "edge-agent/kiosk-1/event/#") as heard:
+        for seq, label in enumerate(("cough", "laughter", "sigh")):
+            start = f"2026-11-20T09:00:0{seq}.000Z"
+            event = BURST | {"seq": seq, "label": label, "start": start}
+            heard.publish("edge-agent/kiosk-1/event/burst", json.dumps(event))
+        ha.wait(lambda: ha.ask("bus", event="they_laugh") == before[0] + 1, "laughter")
+    assert ha.ask("bus", event="they_wait") == before[1] + 1
+    assert house.errors() == []
+    ha.call("automation.turn_off", "automation.laughter")
+    ha.call("automation.turn_off", "automation.waiting")
+    ha.call("switch.turn_on", "switch.kiosk_1_microphone")
+    ha.wait_state("switch.kiosk_1_microphone", "on")
 
 
 def test_it_obeys_and_confirms(house: House) -> None:
@@ -130,6 +220,8 @@ def test_it_obeys_and_confirms(house: House) -> None:
     ha.wait_state("switch.kiosk_1_microphone", "off")
     ha.wait_state("binary_sensor.kiosk_1_paused", "on")
     assert ha.attributes("binary_sensor.kiosk_1_paused")["until"].endswith("Z")
+    ha.wait(lambda: (ha.state("sensor.kiosk_1_paused_until") or "").startswith("20"), "when the pause ends")
+    ha.wait_state("binary_sensor.kiosk_1_camera_connection", "unknown")
     ha.wait(lambda: ha.attributes("binary_sensor.kiosk_1_occupancy")["unknown"] == "paused", "why nobody is known")
     ha.call("button.press", "button.kiosk_1_resume_button")
     ha.wait_state("switch.kiosk_1_microphone", "on")
@@ -216,7 +308,7 @@ def test_a_killed_agent_is_unavailable_and_comes_back_with_its_choices(house: Ho
 
 
 def test_the_device_is_announced_again_on_the_birth_message(house: House) -> None:
-    topic = "homeassistant/sensor/kiosk-1/people/config"
+    topic = f"homeassistant/{'sensor/kiosk-1/people' if CORE == '2024.3' else 'device/kiosk-1'}/config"
     with Subscriber(house.broker.port, topic) as heard:
         heard.wait_for(topic, count=1)  # the retained one
         house.assistant.ask("birth")

@@ -15,7 +15,7 @@ import typer
 from edge_agent.cli.plugins import NewKind, check_name, package_files, write_package
 from edge_agent.domain.errors import EdgeAgentError
 from edge_agent.plugin.testing.harness import HEAVY
-from tests.support.cli import Cli
+from tests.support.cli import Cli, installed
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +30,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[NewKind, Path]:
 
 @pytest.fixture(scope="module")
 def path(packages: dict[NewKind, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """PYTHONPATH on which the packages are installed, as ``pip install -e`` would leave them."""
-    site = tmp_path_factory.mktemp("site")
-    for target in packages.values():
-        project = tomllib.loads((target / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-        info.mkdir()
-        metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        (info / "METADATA").write_text(metadata, encoding="utf-8")
-        lines = [f"{name} = {value}" for name, value in project["entry-points"]["edge_agent"].items()]
-        (info / "entry_points.txt").write_text("\n".join(["[edge_agent]", *lines, ""]), encoding="utf-8")
-    return os.pathsep.join(map(str, [site, *packages.values()]))
+    """PYTHONPATH on which the packages are installed."""
+    return installed(tmp_path_factory.mktemp("site"), *packages.values())
 
 
 def test_their_own_tests_pass(packages: dict[NewKind, Path], path: str, tmp_path: Path) -> None:

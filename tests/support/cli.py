@@ -5,8 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+
+
+def installed(site: Path, *packages: Path) -> str:
+    """PYTHONPATH on which ``packages`` are installed as by ``pip install -e``; their metadata is put into ``site``."""
+    for package in packages:
+        project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        (info / "METADATA").write_text(metadata, encoding="utf-8")
+        lines = [f"{name} = {value}" for name, value in project["entry-points"]["edge_agent"].items()]
+        (info / "entry_points.txt").write_text("\n".join(["[edge_agent]", *lines, ""]), encoding="utf-8")
+    return os.pathsep.join(map(str, [site, *packages]))
 
 
 class Cli:

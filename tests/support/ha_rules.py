@@ -57,7 +57,7 @@ PLATFORMS: dict[str, tuple[set[str], set[str]]] = {
 }
 DEVICE_CLASSES = {
     "sensor": {"temperature", "enum", "timestamp", "duration"},
-    "binary_sensor": {"occupancy", "presence", "motion", "problem"},
+    "binary_sensor": {"occupancy", "presence", "motion", "problem", "connectivity"},
     "button": {"restart", "identify", "update"},
 }
 UNITS = {"temperature": {"°C", "°F", "K"}}
