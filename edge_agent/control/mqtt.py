@@ -22,6 +22,7 @@ from edge_agent.control.sources import SourceController
 from edge_agent.control.state import Control
 from edge_agent.delivery import home_assistant, topics
 from edge_agent.delivery.commands import CommandServer
+from edge_agent.delivery.home_assistant_sensors import Described
 from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
@@ -158,7 +159,7 @@ class RemoteControl:
     def _announcement(self, analyzers: Sequence[AnalyzerSpec]) -> dict[str, bytes]:
         settings, limits = self._settings, self._control.limits
         names = {spec.name for spec in analyzers}
-        described = home_assistant.Described(
+        described = Described(
             id=settings.device.id,
             name=settings.device.name or settings.device.id,
             version=__version__,

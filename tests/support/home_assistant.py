@@ -83,7 +83,7 @@ class HomeAssistant:
         while not condition():
             if time.monotonic() > deadline:
                 states = {entity: value["state"] for entity, value in self.ask("states").items()}
-                pytest.fail(f"not within {within:.0f} s: {what}; {states}; {self.log()[-2000:]}")
+                pytest.fail(f"not within {within:.0f} s: {what}; {states}; {self.log()[-6000:]}")
             time.sleep(0.25)
 
     def wait_state(self, entity: str, *states: str, within: float = 40.0) -> None:
@@ -99,4 +99,4 @@ class HomeAssistant:
         try:
             return self._lines.get(timeout=seconds)
         except queue.Empty:
-            pytest.fail(f"Home Assistant says nothing: {self.log()[-2000:]}")
+            pytest.fail(f"Home Assistant says nothing: {self.log()[-6000:]}")

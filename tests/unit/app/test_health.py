@@ -39,6 +39,12 @@ def test_processes_of_analyzers_that_were_replaced_are_counted() -> None:
     assert (told["status"], told["replaced"]) == ("ok", {"pose": 2})
 
 
+def test_events_are_counted_by_kind_and_label() -> None:
+    assert "events" not in document(Vitals(**FINE))
+    counted = {"burst": {"laughter": 2}}
+    assert document(Vitals(**FINE, events=counted))["events"] == counted
+
+
 @pytest.mark.parametrize(
     ("kind", "use", "named"),
     [

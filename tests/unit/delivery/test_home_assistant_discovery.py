@@ -16,7 +16,7 @@ from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.topics import Topics
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.commands import CommandName
-from edge_agent.domain.observation import LANGUAGE_EMOTIONS
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS, Measure
 from tests.support.ha_rules import problems
 
 FULL = Described(
@@ -47,6 +47,10 @@ def _document() -> dict[str, Any]:
         replace(FULL, words=True, voice=True),
         replace(FULL, microphone=False, attention=False, commands=()),
         replace(FULL, id="A_b-9", name="x" * 64, window_s=3600.0),
+        replace(
+            FULL, measures=[Measure("glow.red", "Red"), Measure("loudness.dbfs", "Loudness", "dB", "mdi:ear", "max")]
+        ),
+        replace(FULL, events={"sound": ["doorbell", "dog"]}, language="de"),
         replace(FULL, url="https://kiosk.example/", area="Hall", temperature=False),
     ],
 )
@@ -99,6 +103,91 @@ def test_words_and_voices_are_there_but_off_until_somebody_wants_them() -> None:
     for summary in ({}, unclear):
         assert (shown(words, summary), shown(arousal, summary)) == ("unknown", "None")
     assert set(words["options"]) == {*LANGUAGE_EMOTIONS, "unknown"}
+
+
+def shown(entity: dict[str, Any], document: dict[str, Any]) -> str:
+    """State of ``entity`` after a message, as Home Assistant's templates make it."""
+    jinja2 = pytest.importorskip("jinja2")
+    return str(jinja2.Template(entity["value_template"]).render(value_json=document))
+
+
+def test_what_plugins_declare_has_entities_and_triggers() -> None:
+    device = replace(
+        FULL,
+        measures=[Measure("glow.red", "Red"), Measure("people.came", "People who came", statistic="sum")],
+        events={"sound": ["doorbell", "glass_breaking"]},
+    )
+    offered = entities(device)
+    red, came, sound = offered["measure_glow_red"], offered["measure_people_came"], offered["event_sound"]
+    assert (red["name"], red["state_class"]) == ("Red", "measurement")
+    window = {"measures": {"glow.red": {"mean": 0.25, "sum": 3.0}, "people.came": {"mean": 1.0, "sum": 2}}}
+    assert (shown(red, window), shown(came, window)) == ("0.25", "2")
+    assert (shown(red, {}), shown(red, {"measures": {}})) == ("None", "None")
+    assert sound["event_types"] == ["doorbell", "glass_breaking", "other"]
+    event = {"label": "glass_breaking", "score": 0.9, "seconds": 1.0, "start": "x"}
+    assert "'event_type': 'glass_breaking'" in shown(sound | _without_json(sound), event)
+    assert "'event_type': 'other'" in shown(sound | _without_json(sound), event | {"label": "quake"})
+    assert {"on_sound_doorbell", "on_sound_glass_breaking"} < triggers(device).keys()
+    assert not [key for key in entities(FULL) if key.startswith(("measure_", "event_"))]
+
+
+def _without_json(entity: dict[str, Any]) -> dict[str, Any]:
+    """The template without Home Assistant's own filter ``tojson`` for everything."""
+    return {"value_template": entity["value_template"].replace(" | tojson", "")}
+
+
+def test_bursts_and_events_of_plugins_are_counted() -> None:
+    offered = entities(replace(FULL, events={"sound": ["doorbell"]}))
+    health = {"events": {"burst": {"laughter": 3, "yodel": 2}, "sound": {"doorbell": 1}}}
+    expected = {"count_burst": "5", "count_burst_laughter": "3", "count_burst_cough": "0", "count_sound_doorbell": "1"}
+    for key, value in expected.items():
+        assert shown(offered[key], health) == value
+        assert shown(offered[key], {}) == "0"  # before the first
+        assert offered[key]["state_class"] == "total_increasing"
+    assert "count_burst" not in entities(replace(FULL, microphone=False))
+
+
+def test_every_figure_has_long_term_statistics() -> None:
+    sensors = {key: e for key, e in entities(FULL).items() if e["platform"] == "sensor"}
+    words = {key for key, entity in sensors.items() if entity.get("device_class") in ("enum", "timestamp")}
+    assert {key for key, entity in sensors.items() if "state_class" not in entity} == words | {"quality"}
+    shares = [sensors[f"emotion_{name}"] for name in EMOTIONS]
+    assert {entity["enabled_by_default"] for entity in shares} == {False}
+    p = dict.fromkeys(EMOTIONS, 0.1) | {"neutral": 0.3}
+    assert shown(shares[0], {"emotion": {"p": p}}) == "30.0"
+    assert shown(shares[0], {"emotion": None}) == "None"
+
+
+def test_connection_of_a_source_is_unknown_while_it_is_switched_off() -> None:
+    camera = entities(FULL)["camera_connection"]
+    for source, state in (
+        ({"off": False, "available": True}, "ON"),
+        ({"off": False, "available": False}, "OFF"),
+        ({"off": True, "available": False}, "None"),
+    ):
+        assert shown(camera, {"sources": {"camera": source}}) == state
+    assert shown(camera, {"sources": {}}) == "None"
+    assert "microphone_connection" not in entities(replace(FULL, microphone=False))
+
+
+def test_the_end_of_a_pause_is_a_time_where_home_assistant_knows_missing_ones() -> None:
+    one = entities(FULL)["paused_until"]
+    many = json.loads(messages(FULL, "component", "ha")["ha/sensor/kiosk-1/paused_until/config"])
+    until = {"paused_until": "2026-11-20T09:00:00.000Z"}
+    assert shown(one, until) == shown(many, until) == until["paused_until"]
+    assert (one["device_class"], shown(one, {"paused_until": None})) == ("timestamp", "None")
+    assert ("device_class" in many, shown(many, {"paused_until": None})) == (False, "unknown")
+
+
+def test_every_name_is_there_in_german() -> None:
+    full = replace(FULL, words=True, voice=True, events={"sound": ["dog"]})
+    english, german = (entities(replace(full, language=language)) for language in ("en", "de"))
+    assert english.keys() == german.keys()
+    same = {key for key in english if english[key]["name"] == german[key]["name"]}
+    assert same == {"problem"}  # the same word
+    assert german["emotion_happiness"]["name"] == "Anteil Freude"
+    assert german["count_burst_throat_clearing"]["name"] == "Lautäußerungen gezählt: Räuspern"
+    assert english["people"]["default_entity_id"] == german["people"]["default_entity_id"]
 
 
 def test_the_device_links_to_its_dashboard_and_suggests_its_room() -> None:
