@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.delivery.outbox.records import OutboxStats
 from edge_agent.domain.clock import SystemClock
 from tests.machine.guest import Guest
-from tests.machine.image import Chroot, chroot, mounted
+from tests.machine.image import mounted
 from tests.support.outboxes import MQTT, make_outbox, query
 
+Number = tuple[str, int]
+"""A message: the start of the agent (``boot_id``) and its number."""
 CUTS = 12
 """Photographs of one run of the power checks: two runs (one for each cache mode) make two dozen."""
 
@@ -53,31 +56,45 @@ def cut_often(guest: Guest, cuts: int, chance: random.Random) -> list[Cut]:
     return taken
 
 
-def judge(cut: Cut) -> Verdict:
-    """Open the disk of ``cut`` as the next boot would: replay the journal, open the outbox, and look for every row.
+@dataclass(frozen=True)
+class Found:
+    """The outbox on a disk as the next start finds it: ``owed`` are all numbers that it ever gave out."""
 
-    Lost is a number that the database once gave out, that nobody had received, and that does not wait to be sent.
-    """
-    with disk(cut.disk) as root:
+    owed: frozenset[Number]
+    waiting: frozenset[Number]
+    broken: bool
+    stats: OutboxStats
+
+
+def find(image: Path) -> Found:
+    """Mount a frozen disk, which replays its journal, and open the outbox in it as the next boot would."""
+    with disk(image) as root:
         folder = root / "var/lib/edge-agent/outbox"
-        if not (folder / "outbox.db").exists():
-            return Verdict(0, 0, not cut.received, "no database yet")
         broken = query(folder, "PRAGMA integrity_check") != [("ok",)]
         outbox = make_outbox(folder, boot_id="after-cut", clock=SystemClock(lambda: False))
         try:
-            given = dict(query(folder, "SELECT boot_id, next_seq FROM boots"))
+            given = query(folder, "SELECT boot_id, next_seq FROM boots")
             rows = outbox.lease(MQTT, 1_000_000)
             stats = outbox.stats()
         finally:
             outbox.close()
-    waiting = {(row.boot_id, row.seq) for row in rows}
-    got = {(boot, number) for boot, numbers in cut.received.items() for number in numbers}
-    owed = {(boot, number) for boot, next_seq in given.items() for number in range(1, next_seq)}
+    owed = frozenset((boot, number) for boot, next_seq in given for number in range(1, next_seq))
+    return Found(owed, frozenset((row.boot_id, row.seq) for row in rows), broken, stats)
+
+
+def judge(found: Found, received: Mapping[str, frozenset[int]], before: frozenset[Number] = frozenset()) -> Verdict:
+    """Judge what a boot would find. Lost is a number that was given out, waits no more, and that nobody ``received``.
+
+    ``before``: what had been settled before anybody listened.
+    """
+    got = frozenset((boot, number) for boot, numbers in received.items() for number in numbers)
+    lost = found.owed - found.waiting - got - before
     # A number that was sent must be in the database, or the next process could give it to another message.
-    unwritten = {(boot, number) for boot, number in got if number >= given.get(boot, 1)}
-    lost = owed - waiting - got
-    sound = not (broken or unwritten or stats.salvages or stats.degraded) and stats.balanced
-    return Verdict(len(rows), len(lost), sound, "" if sound and not lost else f"{sorted(lost)[:5]} {unwritten} {stats}")
+    unwritten = got - found.owed
+    stats = found.stats
+    sound = not (found.broken or unwritten or stats.salvages or stats.degraded) and stats.balanced
+    words = "" if sound and not lost else f"lost {sorted(lost)[:5]}, unwritten {sorted(unwritten)[:5]}, {stats}"
+    return Verdict(len(found.waiting), len(lost), sound, words)
 
 
 @contextlib.contextmanager
@@ -111,9 +128,11 @@ def _until_mounted(raw: Path, daemon: subprocess.Popen[bytes]) -> None:
 
 def power_cuts(guest: Guest) -> str:
     """The check of power cuts: see its declaration in :mod:`tests.machine.checks`."""
+    base = guest.emulator.photograph()
     cuts = cut_often(guest, CUTS, random.Random(24))
     guest.emulator.pull_plug()
-    verdicts = [judge(cut) for cut in cuts]
+    found = find(base)
+    verdicts = [judge(find(cut.disk), cut.received, found.owed - found.waiting) for cut in cuts]
     guest.emulator.forget_photographs()
     wrong = [verdict for verdict in verdicts if verdict.lost or not verdict.sound]
     assert not wrong, wrong
@@ -122,31 +141,3 @@ def power_cuts(guest: Guest) -> str:
     return (
         f"{len(cuts)} cuts with cache {guest.emulator.boot.cache}, {late} with a backlog (at most {most} rows): 0 lost"
     )
-
-
-def cuts_during(guest: Guest, command: str, cuts: int, between: float) -> list[Path]:
-    """Photograph the disk every ``between`` seconds while the guest runs ``command``; the last one after it ended."""
-    guest.run(f"systemd-run --unit=job --collect sh -c '{command}'")
-    taken = []
-    for _ in range(cuts):
-        time.sleep(between)
-        taken.append(guest.emulator.photograph())
-        if guest.run("systemctl is-active job", check=False) != "active":
-            break
-    return taken
-
-
-def upgrade_can_go_on(image: Path, package: str) -> str:
-    """After a cut during an upgrade: what dpkg says of the package, and whether installing again repairs it."""
-    with disk(image) as root, chroot(root) as inside:
-        state = inside("dpkg-query -W -f '${db:Status-Status} ${Version}' edge-agent", check=False).stdout
-        repair(inside, package)
-        version = inside("edge-agent --version").stdout.strip()
-    return f"{state.strip()}, repaired to {version}"
-
-
-def repair(inside: Chroot, package: str) -> None:
-    """Do what an operator does after an interrupted upgrade."""
-    inside("dpkg --configure -a", check=False)
-    inside(f"dpkg -i {package}")
-    inside("edge-agent config check")

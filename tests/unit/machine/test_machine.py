@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.machine import image, report, runner
+from edge_agent.delivery.outbox.records import Counters, OutboxStats
+from tests.machine import image, power, report, runner
 from tests.machine.checks import CHECKS, Check
 from tests.machine.emulator import Boot, Target, accelerator, command
 from tests.machine.report import Result
@@ -141,3 +144,22 @@ def test_the_guests_helper_is_sound_shell() -> None:
         pytest.skip("needs shellcheck")
     done = subprocess.run(["shellcheck", image.GUEST], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def outbox_stats(**changed: Any) -> OutboxStats:
+    known = {"counters": Counters(3, 1, 0, 0, 0), "pending": 2, "size": 1, "limit": 9, "salvages": 0, "ballast": True}
+    names = {one.name for one in fields(OutboxStats)}
+    return OutboxStats(**dict.fromkeys(names - set(known)) | known | changed)
+
+
+def test_a_power_cut_is_judged_by_what_is_nowhere() -> None:
+    owed = frozenset({("a", 1), ("a", 2), ("a", 3)})
+    kept = power.Found(owed, frozenset({("a", 2), ("a", 3)}), False, outbox_stats())
+    heard = {"a": frozenset({1})}
+    assert power.judge(kept, heard) == power.Verdict(2, 0, True)
+    assert power.judge(kept, {}, before=frozenset({("a", 1)})).lost == 0
+    assert power.judge(kept, {}).lost == 1
+    assert not power.judge(kept, {"a": frozenset({1, 4})}).sound, "number 4 was sent and could be given out again"
+    assert not power.judge(replace(kept, broken=True), heard).sound
+    assert not power.judge(replace(kept, stats=outbox_stats(salvages=1)), heard).sound
+    assert not power.judge(replace(kept, stats=outbox_stats(pending=1)), heard).sound
