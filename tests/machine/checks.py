@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.machine.emulator import Boot, Suite, Target
+from tests.machine.emulator import Boot, Suite, Target, cache
 from tests.machine.guest import Guest
+from tests.machine.image import FILM_FILE
 from tests.machine.power import power_cuts
 
 EXPOSURE = 1.6
@@ -144,6 +147,32 @@ def missing_face_model(guest: Guest) -> str:
     return f"faces.max null, {body['unknown']['people']}; health: {health['problems'][0][:90]}"
 
 
+@check(
+    "kiosk.mp4 through the V4L2 device: as many people at most, and on average within .35, as in the file itself",
+    minutes=5,
+)
+def truth_through_v4l2(guest: Guest) -> str:
+    words = [sys.executable, "-m", "edge_agent", "analyze", "--fps", "1", "--format", "json", cache() / FILM_FILE]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=True)
+    windows = json.loads(done.stdout)["windows"]
+    length = sum(one["seconds"] for one in windows)
+    expected = sum(one["faces"]["person_seconds"] or 0 for one in windows) / length
+    try:
+        guest.helper("film", "kiosk")
+        since = time.monotonic()
+        time.sleep(2 * length + 15)  # the film twice, and the window in which it began
+        seen = [body for topic, body, _ in guest.messages(since + 12) if topic == "summary"]
+    finally:
+        guest.helper("film", "pair")
+    covered = sum(one["seconds"] * (one["quality"]["coverage"]["video"] or 0) for one in seen)
+    assert covered > length / 4, f"{covered:.0f} s of {2 * length:.0f} were looked at"
+    mean = sum(one["faces"]["person_seconds"] or 0 for one in seen) / covered
+    most = [max(one["faces"]["max"] or 0 for one in some) for some in (seen, windows)]
+    assert abs(mean - expected) <= 0.35, f"{mean:.2f} people on average, {expected:.2f} in the file"
+    assert most[0] == most[1], f"{most[0]} people at most, {most[1]} in the file"
+    return f"{mean:.2f} people on average ({expected:.2f} in the file), {most[0]} at most, {covered:.0f} s looked at"
+
+
 # Devices
 
 
@@ -225,14 +254,14 @@ def microphone_unplugged(guest: Guest) -> str:
     guest.run("systemctl stop film-camera; systemctl start film-microphone")
     since = guest.configure(("microphone.source", '"Loopback"'), ("camera.source", '"none"'))
     try:
-        guest.summary(lambda body: (body["quality"]["coverage"]["audio"] or 0) > 0.5, since=since)
+        guest.summary(lambda body: (body["quality"]["coverage"]["audio"] or 0) > 0.05, since=since)
         pid = guest.pid()
         since = time.monotonic()
         guest.run("guest microphone-off", timeout=90, check=False)
         gone = guest.summary(lambda body: "missing" in (body.get("unknown", {}).get("sounds") or {}), since=since)
         since = time.monotonic()
         guest.helper("microphone-on")
-        guest.summary(lambda body: (body["quality"]["coverage"]["audio"] or 0) > 0.5, since=since)
+        guest.summary(lambda body: (body["quality"]["coverage"]["audio"] or 0) > 0.05, since=since)
         took = time.monotonic() - since
         assert guest.pid() == pid, "it was restarted"
     finally:
@@ -253,7 +282,7 @@ def microphone_plugged_late(guest: Guest) -> str:
     gone = guest.summary(lambda body: "missing" in (body.get("unknown", {}).get("sounds") or {}), since=since)
     pid, since = guest.pid(), time.monotonic()
     guest.run("modprobe snd-aloop && udevadm settle && systemctl start film-microphone")
-    guest.summary(lambda body: (body["quality"]["coverage"]["audio"] or 0) > 0.5, since=since)
+    guest.summary(lambda body: (body["quality"]["coverage"]["audio"] or 0) > 0.05, since=since)
     took = time.monotonic() - since
     assert guest.pid() == pid, "it was restarted"
     guest.run("systemctl stop film-microphone; systemctl start film-camera")

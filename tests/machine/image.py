@@ -21,9 +21,11 @@ from tests.machine.emulator import BROKER_PORT, Target, cache
 ROOT = Path(__file__).resolve().parents[2]
 GUEST = Path(__file__).parent / "guest.sh"
 SIZE = "6G"
-PACKAGES = """systemd systemd-sysv udev dbus kmod iproute2 openssh-server ca-certificates v4l-utils alsa-utils
- ffmpeg python3 python3-venv sqlite3 procps psmisc sudo lz4 logrotate systemd-timesyncd libportaudio2 libstdc++6"""
-MODULES = "v4l2loopback-dkms v4l2loopback-utils"
+PACKAGES = """systemd systemd-sysv systemd-timesyncd udev dbus kmod iproute2 openssh-server ca-certificates python3
+ procps sudo lz4 libportaudio2 libstdc++6"""
+DEVICES = "v4l2loopback-dkms v4l2loopback-utils v4l-utils alsa-utils ffmpeg psmisc sqlite3"
+"""For a camera and a microphone that play a film. Left out for another architecture: under qemu-user a kernel module
+takes longer to compile than all the rest, so the agent's camera is missing there."""
 QUIET = (
     "apt-daily.timer",
     "systemd-networkd-wait-online.service",
@@ -36,6 +38,8 @@ QUIET = (
 )
 MEDIA = {"kiosk": (0, 60), "pair": (5, 12), "signer": (32, 8)}
 """Films on the media disk: the second of kiosk.mp4 at which each begins, and its length; ``pair`` shows two people."""
+FILM_FILE = "film.mp4"
+"""The film on this host, in the cache."""
 FILM = (640, 480, 5)
 """Width, height and pictures per second of the films: one emulated core can look at that."""
 
@@ -157,7 +161,7 @@ def make_media(film: Path | None) -> None:
         return
     width, height, fps = FILM
     with tempfile.TemporaryDirectory(dir=cache()) as scratch:
-        kiosk = Path(scratch, "kiosk.mp4")
+        kiosk = cache() / FILM_FILE
         if film is None:
             make_film(kiosk)
         else:
@@ -236,6 +240,8 @@ def chroot(root: Path) -> Iterator[Chroot]:
 
 def _debian(target: Target) -> None:
     """Make base.raw, vmlinuz and initrd of ``target``: systemd, sshd, V4L2 and ALSA drivers, and no agent."""
+    if target.arch != host_arch():
+        _register_qemu(target.arch)
     with tempfile.TemporaryDirectory(dir=cache()) as scratch:
         root = Path(scratch, "root")
         words = ["debootstrap", "--arch", target.arch, "--variant=minbase", "--include=ca-certificates", target.suite]
@@ -243,8 +249,8 @@ def _debian(target: Target) -> None:
         with chroot(root) as inside:
             inside("apt-get update -qq")
             packages = f"linux-image-{target.arch} {PACKAGES}"
-            if target.arch == host_arch():  # under qemu-user a kernel module takes longer to compile than all the rest
-                packages += f" linux-headers-{target.arch} {MODULES}"
+            if target.arch == host_arch():
+                packages += f" linux-headers-{target.arch} {DEVICES}"
             inside(f"apt-get install -y -qq --no-install-recommends {' '.join(packages.split())}")
             inside("apt-get clean")
             # A small initrd, unpacked quickly: the usual one costs an emulated machine half a minute.
@@ -259,6 +265,23 @@ def _debian(target: Target) -> None:
         shutil.copyfile(kernel, target.folder / "vmlinuz")
         shutil.copyfile(next((root / "boot").glob("initrd.img-*")), target.folder / "initrd")
         _format(target.folder / "base.raw", SIZE, root, "root")
+
+
+def _register_qemu(arch: str) -> None:
+    """Let the kernel hand programs of another architecture to qemu-user, also inside a chroot."""
+    registry = Path("/proc/sys/fs/binfmt_misc")
+    if not (registry / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", registry], check=True)
+    machine, number = {"arm64": ("aarch64", 0xB7), "amd64": ("x86_64", 0x3E)}[arch]
+    if (registry / f"qemu-{machine}").exists():
+        return
+    interpreter = shutil.which(f"qemu-{machine}-static")
+    if interpreter is None:
+        raise RuntimeError(f"no qemu-{machine}-static: apt install qemu-user-static")
+    magic = r"\x7fELF\x02\x01\x01" + r"\x00" * 9 + rf"\x02\x00\x{number:02x}\x00"
+    mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
+    # F: the interpreter is opened now, so it need not be in the chroot.
+    (registry / "register").write_text(f":qemu-{machine}:M::{magic}:{mask}:{interpreter}:F")
 
 
 def _settings(target: Target, root: Path) -> None:

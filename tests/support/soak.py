@@ -38,11 +38,17 @@ STOP_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The agent and its children ``seconds`` after the start; ``rss_mb`` resident, ``descriptors`` open."""
+    """The agent and its children ``seconds`` after the start; ``rss_mb`` resident, ``descriptors`` open.
+
+    ``written`` are the bytes that the agent has sent to storage since its start, ``log_bytes`` those of its log.
+    """
 
     seconds: float
     rss_mb: float
     descriptors: int
+    threads: int = 0
+    written: int = 0
+    log_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,34 @@ def trends(samples: Sequence[Sample]) -> tuple[Trend, Trend]:
     return rss, Trend(*(statistics.median(s.descriptors for s in end) for end in ends))
 
 
+def slope(samples: Sequence[Sample]) -> float:
+    """MiB of resident memory an hour after the warm-up, by the line that fits the samples best."""
+    judged = samples[int(len(samples) * WARM_UP) :]
+    fitted = statistics.linear_regression([one.seconds for one in judged], [one.rss_mb for one in judged])
+    return fitted.slope * 3600 * 1e6 / (1 << 20)
+
+
+def day(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float:
+    """What ``value`` grows by in a day, by its growth after the warm-up."""
+    judged = samples[int(len(samples) * WARM_UP) :]
+    return (value(judged[-1]) - value(judged[0])) / (judged[-1].seconds - judged[0].seconds) * 86_400
+
+
+def pieces_text(pieces: Sequence[Mapping[str, Any]]) -> str:
+    """One table of all pieces of a long run, and what they say together."""
+    lines = [
+        "| minutes | MiB/h | MB | descriptors | threads | MB written a day | MB of log a day | messages missed | |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    for one in pieces:
+        words = [f"{one['minutes']:.1f}", f"{one['slope']:+.2f}", f"{one['rss_mb']:.1f}", f"{one['descriptors']}"]
+        words += [f"{one['threads']}", f"{one['written_a_day'] / 1e6:.1f}", f"{one['log_a_day'] / 1e6:.2f}"]
+        lines.append("| " + " | ".join([*words, str(one["missed"]), one["said"]]) + " |")
+    hours = sum(one["minutes"] for one in pieces) / 60
+    mean = sum(one["slope"] * one["minutes"] for one in pieces) / max(1e-9, 60 * hours)
+    return "\n".join([*lines, "", f"{hours:.2f} hours in {len(pieces)} pieces, {mean:+.2f} MiB/h on average"])
+
+
 @dataclass(frozen=True, slots=True)
 class Soak:
     """What a run showed. ``longest_ping_s``: between two watchdog pings; ``stopped_s``: from SIGTERM to the end."""
@@ -99,6 +133,24 @@ class Soak:
             "a component was restarted": any(c["restarts"] for c in self.health.get("components", {}).values()),
         }
         return [text for text, broken in found.items() if broken]
+
+    def piece(self) -> dict[str, Any]:
+        """The figures that are kept of one piece of a long run; ``missed`` windows of those that the time holds."""
+        last = self.samples[-1]
+        outbox = (self.health.get("delivery") or {}).get("outbox") or {}
+        counters = outbox.get("counters", {})
+        kept = counters.get("acked", 0) + counters.get("merged_away", 0) + outbox.get("pending", 0)
+        return {
+            "minutes": last.seconds / 60,
+            "slope": slope(self.samples),
+            "rss_mb": trends(self.samples)[0].last,
+            "descriptors": last.descriptors,
+            "threads": last.threads,
+            "written_a_day": day(self.samples, lambda one: one.written),
+            "log_a_day": day(self.samples, lambda one: one.log_bytes),
+            "missed": max(0, counters.get("produced", 0) - kept),
+            "said": "; ".join(self.faults()) or "flat",
+        }
 
     def text(self) -> str:
         """The outcome in a few lines."""
@@ -166,17 +218,20 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def sample(pid: int, seconds: float) -> Sample:
+def sample(pid: int, seconds: float, log: Path | None = None) -> Sample:
     """Measure now. Raises ProcessLookupError when ``pid`` is no more."""
     if not Path(f"/proc/{pid}/status").exists():
         raise ProcessLookupError(pid)
-    rss_kb = descriptors = 0
+    rss_kb = descriptors = threads = written = 0
     for member in family(pid):
         with contextlib.suppress(OSError):  # a child may end while it is looked at
             status = Path(f"/proc/{member}/status").read_text()
             rss_kb += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")), 0)
             descriptors += len(list(Path(f"/proc/{member}/fd").iterdir()))
-    return Sample(seconds, rss_kb * 1024 / 1e6, descriptors)
+            threads += len(list(Path(f"/proc/{member}/task").iterdir()))
+            io = Path(f"/proc/{member}/io").read_text().splitlines()
+            written += next((int(line.split()[1]) for line in io if line.startswith("write_bytes:")), 0)
+    return Sample(seconds, rss_kb * 1024 / 1e6, descriptors, threads, written, log.stat().st_size if log else 0)
 
 
 def installed(folder: Path) -> Cli:
@@ -194,8 +249,11 @@ def soak(
     more: str = "",
     every_s: float = 5.0,
     tell: Callable[[Sample], None] = print,
+    broker_off_every_s: float = 0.0,
 ) -> Soak:
     """Run for ``minutes`` in ``folder``; ``media`` is a recording or ``demo``, ``more`` further TOML.
+
+    ``broker_off_every_s``: the broker is away for a quarter of each such time, but not in the last one.
 
     Raises:
         RuntimeError: the agent ended before it was told to; with the end of its log.
@@ -210,7 +268,9 @@ def soak(
         environment = {**cli.environment, "NOTIFY_SOCKET": str(notify.path)}
         agent = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
-            samples = _watch(agent, notify, 60 * minutes, every_s, tell)
+            samples = _watch(
+                agent, notify, 60 * minutes, every_s, tell, log_file, _Outages(broker, broker_off_every_s, 60 * minutes)
+            )
             if agent.poll() is not None:
                 raise RuntimeError(f"the agent ended by itself with {agent.returncode}: {log_file.read_text()[-4000:]}")
             until = time.monotonic()
@@ -244,15 +304,37 @@ port = {port}
 """
 
 
+class _Outages:
+    """Stops and starts a broker by the time of a run."""
+
+    def __init__(self, broker: Mosquitto, every_s: float, seconds: float) -> None:
+        self._broker, self._every_s = broker, every_s
+        self._until = seconds - every_s
+        self._off = False
+
+    def at(self, seconds: float) -> None:
+        off = self._every_s > 0 and seconds < self._until and seconds % self._every_s > 0.75 * self._every_s
+        if off != self._off:
+            (self._broker.stop if off else self._broker.start)()
+            self._off = off
+
+
 def _watch(
-    agent: subprocess.Popen[bytes], notify: NotifySocket, seconds: float, every_s: float, tell: Callable[[Sample], None]
+    agent: subprocess.Popen[bytes],
+    notify: NotifySocket,
+    seconds: float,
+    every_s: float,
+    tell: Callable[[Sample], None],
+    log: Path,
+    outages: _Outages,
 ) -> list[Sample]:
     began = time.monotonic()
     samples: list[Sample] = []
     while (elapsed := time.monotonic() - began) < seconds and agent.poll() is None:
         notify.listen(min(every_s, seconds - elapsed))
         if agent.poll() is None:
-            samples.append(sample(agent.pid, time.monotonic() - began))
+            outages.at(elapsed)
+            samples.append(sample(agent.pid, time.monotonic() - began, log))
             tell(samples[-1])
     return samples
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.soak import Sample, Soak, trends
+from tests.support.soak import Sample, Soak, day, pieces_text, slope, trends
 
 WELL = Soak(
     samples=[Sample(5.0 * n, 150.0 + 0.3 * (n % 3), 17 + n % 2) for n in range(100)],
@@ -47,3 +47,16 @@ def test_an_exceeded_limit_is_named(changes: dict[str, object], fault: str) -> N
 def test_too_short_a_run_is_no_verdict() -> None:
     with pytest.raises(ValueError, match="too few"):
         trends(WELL.samples[:2])
+
+
+def test_a_long_run_is_made_of_pieces() -> None:
+    growing = [Sample(5.0 * n, 150.0 + n * 5 / 3600 * 1.048576, 17, 9, 1000 * n, 10 * n) for n in range(100)]
+    assert slope(growing) == pytest.approx(1.0)
+    assert day(growing, lambda one: one.written) == pytest.approx(1000 / 5 * 86_400)
+    counters = {"produced": 50, "acked": 40, "merged_away": 2}
+    health = {**WELL.health, "delivery": {"outbox": {"counters": counters, "pending": 5}}}
+    piece = replace(WELL, samples=growing, health=health).piece()
+    assert (piece["missed"], piece["threads"], piece["said"]) == (3, 9, "flat")
+    text = pieces_text([piece, {**piece, "slope": -1.0, "said": "ended with -11"}])
+    assert text.endswith("0.28 hours in 2 pieces, +0.00 MiB/h on average")
+    assert "ended with -11" in text
