@@ -44,10 +44,10 @@ class Verdict:
 
 
 def cut_often(guest: Guest, cuts: int, chance: random.Random) -> list[Cut]:
-    """Photograph the disk at random moments of normal work; in every other run of moments the cable is out."""
+    """Photograph the disk at random moments of normal work; in the second half the cable is out."""
     taken = []
     for number in range(cuts):
-        backlog = number % 4 >= 2
+        backlog = number >= cuts // 2
         guest.emulator.cable(plugged=not backlog)
         time.sleep(chance.uniform(1.0, 9.0))
         received = {boot: frozenset(numbers) for boot, numbers in guest.numbers().items()}

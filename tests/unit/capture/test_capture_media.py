@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from edge_agent.capture import iter_media, read_media
-from edge_agent.capture.decode import decode_pictures
+from edge_agent.capture.decode import decode, decode_pictures
 from edge_agent.capture.timing import Meter
 from edge_agent.domain.errors import ConfigError, MediaError
 from edge_agent.domain.media import AudioBlock, Frame, PixelFormat
@@ -303,3 +305,22 @@ def test_a_whole_recording(media: Path) -> None:
     assert len(frames) == 900
     assert frames[-1].time == pytest.approx(59.93, abs=0.01)
     assert sum(b.seconds for b in blocks) == pytest.approx(60.0, abs=0.1)
+
+
+def test_pictures_leave_with_their_last_reference_and_start_no_threads(tmp_path: Path) -> None:
+    """Read from each frame, its side data kept it, its picture and two threads until the garbage collector came."""
+    path = write(tmp_path / "film.mkv", ((n / FPS, picture(n)) for n in range(100)), preset="ultrafast")
+    threads = most = 0
+    gc.disable()
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            for one in decode(container, stream, container.demux(stream)):
+                assert one.to_frame(one.time) is not None
+                threads = threads or len(os.listdir("/proc/self/task"))
+                most = max(most, len(os.listdir("/proc/self/task")))
+            held = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert held < 20
+    assert most - threads <= 4
