@@ -27,6 +27,8 @@ NEARER = 1.6
 """Side of the nearer look in sides of the face's box."""
 MOVED = 8.0
 """Grey levels by which a cell must differ to have moved."""
+CUT = 0.6
+"""Share of the cells that moved from which on the picture shows another scene: a cut, or the next of many stills."""
 
 
 class BlazeFaceDetector(FaceDetector):
@@ -104,7 +106,10 @@ class _Lookout:
         if shape != self._shape or not 0 <= frame.time - self._now < lookout.REFRESH_S:
             self._memory, self._picture = lookout.begin(), None
         self._shape, self._now = shape, frame.time
-        memory = lookout.notice(self._memory, self._moved(frame), _seen(near), frame.time)
+        moved = self._moved(frame)
+        if moved.mean() > CUT:
+            self._memory, moved = lookout.begin(), np.zeros_like(moved)
+        memory = lookout.notice(self._memory, moved, _seen(near), frame.time)
         self._memory = memory
         self._views = lookout.choose(memory, frame.width / frame.height, self._budget)
         return self._views

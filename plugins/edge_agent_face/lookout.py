@@ -35,6 +35,10 @@ REFRESH_S = 30.0
 CALM_S = (0.25, 2.0)
 """Seconds for which a part is skipped after an examination without result: at first (doubled each time) and at most."""
 
+SPARING_S = 5.0
+"""Seconds between two looks that no known or suspected face calls for, while the short range is sure of somebody:
+people close to the camera are the usual scene, and what moves there is mostly theirs."""
+
 Cells = npt.NDArray[np.bool_]
 
 
@@ -57,12 +61,16 @@ class Suspect:
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
     """State kept between searches, all [ROWS, COLUMNS]: cells that wait for a look, the time (s) until which each
-    is skipped, and the number of its examinations without result."""
+    is skipped, and the number of its examinations without result. ``near``: the short range is sure of somebody;
+    ``spent``: time of the last look for the sake of waiting cells, and ``sparing`` whether none is due yet."""
 
     suspects: tuple[Suspect, ...]
     waiting: Cells
     calm: npt.NDArray[np.float64]
     tries: npt.NDArray[np.int64]
+    near: bool = False
+    spent: float = -math.inf
+    sparing: bool = False
 
 
 def begin() -> Memory:
@@ -82,13 +90,14 @@ def notice(memory: Memory, moved: Cells, near: Sequence[Seen], now: float) -> Me
     waiting = memory.waiting | stale | (moved & (now >= memory.calm))
     open_ones = (s for s in memory.suspects if not any(_same(s.box, box) for box in sure))
     suspects = _add(open_ones, unsure)
-    return replace(memory, suspects=suspects, waiting=waiting & ~_people(sure))
+    sparing = bool(sure) and 0 <= now - memory.spent < SPARING_S
+    return replace(memory, suspects=suspects, waiting=waiting & ~_people(sure), near=bool(sure), sparing=sparing)
 
 
 def choose(memory: Memory, aspect: float, budget: int) -> list[Box]:
     """Choose up to ``budget`` parts of the picture for the full range; ``aspect`` is width over height."""
     chosen: list[Box] = []
-    suspects, waiting = list(memory.suspects), memory.waiting.copy()
+    suspects, waiting = list(memory.suspects), memory.waiting & (not memory.sparing)
     while len(chosen) < budget and (suspects or waiting.sum() > 1):
         views = _views(suspects, aspect)
         worth = [_worth(view, suspects, waiting, aspect) for view in views]
@@ -98,7 +107,9 @@ def choose(memory: Memory, aspect: float, budget: int) -> list[Box]:
         chosen.append(best)
         suspects = [s for s in suspects if not _shows(best, s.box, aspect)]
         if best != WHOLE:
-            waiting &= ~_cells(best)
+            # One look at a time for what only moves, while somebody is near.
+            once = memory.near and math.isfinite(memory.spent) and not suspects
+            waiting = np.zeros_like(waiting) if once else waiting & ~_cells(best)
     return chosen
 
 
@@ -116,6 +127,7 @@ def learn(memory: Memory, views: Sequence[Box], found: Sequence[Seen], now: floa
         suspects=(*(Suspect(f.box, _certain(memory, f)) for f in found), *_missing(memory.suspects, found)),
         waiting=memory.waiting & ~examined & ~people,
         calm=np.where(examined, np.where(people, now, now + rest), memory.calm),
+        spent=now if (memory.waiting & examined).any() else memory.spent,
         tries=np.where(people, 0, np.where(examined, tries + 1, tries)),
     )
 

@@ -174,3 +174,33 @@ def test_looks_are_within_the_budget_and_the_picture(
         assert view.y >= 0
         assert max(view.x + view.w, view.y + view.h) <= 1 + 1e-9
         assert view == WHOLE or view.w * aspect / view.h == pytest.approx(1) or view.w == 1 or view.h == 1
+
+
+def looks(faces: list[Seen], seconds: float, moving: bool) -> int:
+    """Looks at 5 pictures a second, the short range finding ``faces`` in each."""
+    memory, total = lookout.begin(), 0
+    for now in np.arange(0.0, seconds, 0.2):
+        memory = lookout.notice(memory, moved(0.9, 0.8) if moving else STILL, faces, float(now))
+        chosen = lookout.choose(memory, 4 / 3, 2)
+        memory = lookout.learn(memory, chosen, faces, float(now))
+        total += len(chosen)
+    return total
+
+
+def test_beside_somebody_near_what_merely_moves_gets_a_look_in_five_seconds() -> None:
+    near = [Seen(Box(0.3, 0.2, 0.25, 0.33), 0.9)]
+    at_first = looks(near, 1.0, moving=False)
+    assert 1 <= at_first <= 4, "the first examination is not spared"
+    assert looks(near, 21.0, moving=True) <= at_first + 5
+    assert looks([], 21.0, moving=True) > at_first + 8
+
+
+def test_somebody_whom_the_short_range_loses_is_looked_for_at_once_beside_somebody_near() -> None:
+    near, lost = Seen(Box(0.1, 0.2, 0.25, 0.33), 0.9), Seen(Box(0.7, 0.3, 0.12, 0.16), 0.8)
+    memory = lookout.begin()
+    for now in (0.0, 0.2, 0.4):
+        memory = lookout.notice(memory, STILL, [near, lost], now)
+        memory = lookout.learn(memory, lookout.choose(memory, 4 / 3, 2), [near, lost], now)
+    memory = lookout.notice(memory, moved(0.72, 0.35), [near], 0.6)
+    views = lookout.choose(memory, 4 / 3, 2)
+    assert any(covers(view, 0.76, 0.38) for view in views)
