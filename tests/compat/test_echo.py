@@ -123,6 +123,25 @@ def test_sound_in_chunks(shell: Shell) -> None:
     assert told["loudness"] == pytest.approx(-9, abs=0.5)
 
 
+@pytest.mark.documented("Echo", 'curl -X POST http://localhost:8000/stream-emotion -d \'{"text": "…"}\'')
+def test_emotion_of_a_text(shell: Shell) -> None:
+    line = """curl -X POST "http://localhost:8000/stream-emotion" -H "Content-Type: application/json" -d '%s'"""
+    told = json.loads(shell.run(line % json.dumps({"text": "I am so happy for you!"})))
+    assert told["emotion"] in ("joy", "excitement", "admiration")
+    assert told["confidence"] == told["emotions"][told["emotion"]]
+    assert json.loads(shell.run(line % json.dumps({"text": ""})))["emotion"] is None
+
+
+@pytest.mark.documented("Echo", "new WebSocket('ws://localhost:8000/ws/emotion'); ws.send(JSON.stringify({text}))")
+def test_emotion_of_texts_on_a_socket(shell: Shell) -> None:
+    script = """
+        const ws = new WebSocket('ws://localhost:8000/ws/emotion');
+        ws.onopen = () => ws.send(JSON.stringify({"text": "Thank you so much!"}));
+        ws.onmessage = (event) => { console.log(event.data); ws.close(); };
+    """
+    assert json.loads(shell.javascript(script))["emotion"] == "gratitude"
+
+
 @pytest.mark.documented("Echo", 'curl "http://localhost:8000/stream-emotion-feed"', differs="events as in /api/v1/live")
 def test_feed(shell: Shell) -> None:
     told = shell.run('curl "http://localhost:8000/stream-emotion-feed" | head -n 1')

@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 from hume.core.api_error import ApiError
-from hume.expression_measurement.batch.types import Face, InferenceBaseRequest, Language, Models, Prosody
+from hume.expression_measurement.batch.types import (
+    Face,
+    InferenceBaseRequest,
+    Language,
+    Models,
+    Ner,
+    Prosody,
+    Transcription,
+)
 
 from edge_agent.batch.artifacts import EMOTION_NAMES
 from edge_agent.models import ModelStore
@@ -139,3 +147,24 @@ def test_the_six_calls_of_the_asynchronous_client(service: Service, film: Path) 
     assert jobs[0].job_id == job_id
     assert refused.status_code == 400
     assert "batch.allow_urls" in refused.body["detail"]
+
+
+@pytest.mark.documented(
+    "Hume",
+    'Models(ner=Ner(), facemesh={}, language=Language(sentiment={}, toxicity={})), Transcription(language="en")',
+    differs="no ner, sentiment and toxicity: each an entry in errors; facemesh by the gaze analyzer; speech is English",
+)
+def test_models_that_are_not_here_are_errors_beside_the_others(service: Service) -> None:
+    models = Models(ner=Ner(), language=Language(sentiment={}, toxicity={}))
+    job_id = service.client.start_inference_job(
+        text=["Thank you so much, this is wonderful!"], models=models, transcription=Transcription(language="en")
+    )
+    service.work()
+    (source,) = service.client.get_job_predictions(job_id)
+    (group,) = source.results.predictions[0].models.language.grouped_predictions
+    assert group.predictions[0].emotions
+    told = sorted(error.message for error in source.results.errors)
+    assert told == [
+        "language: sentiment: not on this device", "language: toxicity: not on this device",
+        "ner: this device has no model for ner",
+    ]  # fmt: skip

@@ -19,8 +19,9 @@ from hume.expression_measurement.batch.types import JobTlInference, TlInferenceS
 from hume.expression_measurement.stream import Config
 from websockets.sync import client
 
-from edge_agent.api import CustomModels
+from edge_agent.api import ConfigError, CustomModels
 from edge_agent.batch.custom import CustomAnswers
+from edge_agent.custom.examples import read_examples
 from edge_agent.domain.media import AUDIO_RATE
 from edge_agent.models import ModelStore
 from edge_agent.web import hume
@@ -164,3 +165,21 @@ def test_a_new_version_answers_at_once(service: Service, home: Path) -> None:
     store = write_models(home / "state")  # the second version of each
     assert store.versions("mood") == (1, 2)
     assert httpx.get(f"{service.url}/v0/registry/models/mood").json()["latest_version"]["version"] == 2
+
+
+@pytest.mark.documented(
+    "Hume custom models",
+    "a data set of at least 20 files with labels; classification or regression",
+    differs="`edge-agent custom train`, with scores on sources unseen, tested in tests/integration/test_custom.py",
+)
+def test_labels_are_checked_before_training(tmp_path: Path) -> None:
+    rows = [f'"text {k}",{("happy", "sad")[k % 2]},person{k % 4}' for k in range(24)]
+    for lines, why in (
+        (rows[:10], "at least 20"),
+        ([*rows, *(f'"more {k}",hapy,person5' for k in range(2))], "did you mean"),
+    ):
+        (tmp_path / "labels.csv").write_text("\n".join(["text,label,source", *lines]))
+        with pytest.raises(ConfigError, match=why):
+            read_examples(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("\n".join(["text,label,source", *rows]))
+    assert read_examples(tmp_path / "labels.csv").labels == ("happy", "sad")

@@ -72,7 +72,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait(20)
 
 
-def wait_for(condition: Callable[[], object], within: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], within: float = 200.0) -> None:
     deadline = time.monotonic() + within
     while True:
         try:
