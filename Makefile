@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO_SECONDS ?= 60
 
-.PHONY: demo test test-all check bench lock clean setup setup-dev
+.PHONY: demo test test-all check bench docs lock clean setup setup-dev
 
 setup: ; scripts/setup demo
 setup-dev: ; scripts/setup dev
@@ -18,6 +18,10 @@ test: setup-dev
 test-all:
 	scripts/test-all $(ARGS)
 
+# The documentation as a site in site/: strict, and without network.
+docs: setup-dev
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean
+
 # Renews constraints/, the tested versions of all packages for each Python, and runs the suite on them.
 lock:
 	scripts/lock
@@ -30,5 +34,5 @@ bench: setup-dev
 	$(PY) -m benchmarks.drain
 
 clean:
-	rm -rf $(VENV) $(VENV)-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-* build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,45 @@
+"""The documentation site builds strict and loads nothing from elsewhere; the tutorials can be followed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import Cli
+from tests.support.documents import Reader, blocks
+
+LOADED = re.compile(
+    r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)"|<link[^>]* rel="?stylesheet"?[^>]* href="(https?:[^"]+)"'
+)
+
+
+def test_the_site_builds_strict_and_loads_nothing_from_elsewhere(repository: Path, tmp_path: Path) -> None:
+    """A broken link, a missing anchor or a page outside of the navigation is an error."""
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")]
+    # Whatever would reach for the network finds none.
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "https_proxy": "http://127.0.0.1:9", "http_proxy": ""}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 30
+    loaded = {match for page in pages for match in LOADED.findall(page.read_text(encoding="utf-8"))}
+    assert loaded == set()
+    card = tmp_path / "site" / "repository" / "plugins" / "edge_agent_face" / "MODEL_CARD.html"
+    assert 'href="repository/plugins/edge_agent_face/MODEL_CARD.html"' in (tmp_path / "site" / "trust.html").read_text()
+    assert card.exists()
+
+
+@pytest.mark.parametrize("page", ["kiosk", "research"])
+def test_tutorial_can_be_followed(page: str, repository: Path, cli: Cli, tmp_path: Path) -> None:
+    reader = Reader(tmp_path, cli.environment)
+    steps = blocks(repository / "docs" / "tutorials" / f"{page}.md")
+    assert any(not block.title and not block.reason for block in steps), "no command is run"
+    for block in steps:
+        if not block.reason:
+            reader.follow(block)
