@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_agent.domain.errors import MediaError
 from training.emotion.dataset import CLASSES
-from training.emotion.faces import expressions, paint, render
+from training.emotion.faces import acted, expressions, paint, render
 from training.emotion.faces import head as heads
 from training.emotion.faces.head import Head
 from training.emotion.faces.raster import drawn
@@ -108,3 +110,51 @@ def test_the_command_writes_what_training_reads(head: Head, tmp_path: Path, monk
         assert made["targets"].shape == (64, len(CLASSES))
         assert set(made) == {"images", "targets", "labels", "strengths", "yaw", "pitch", "gaze"}
     assert (tmp_path / "f.png").stat().st_size > 10_000
+
+
+def sitter(side: int = acted.LARGE) -> acted.Sitter:
+    """A striped picture that lies on the front of the head, 37 pixels for an eye distance, as in FER+."""
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
+    x, y = (columns - side / 2) / 37, (side / 2 - rows) / 37 - 0.56
+    across = (x - acted.ACROSS[0]) / (acted.ACROSS[1] - acted.ACROSS[0]) * (acted.CELLS - 1)
+    down = (y - acted.DOWN[0]) / (acted.DOWN[1] - acted.DOWN[0]) * (acted.CELLS - 1)
+    inside = (np.abs(x) < 0.9).astype(np.float32)
+    stripes = (0.5 + 0.4 * np.sin(y * 12)).astype(np.float32)
+    mouth = ((np.abs(x) < 0.6) & (y < -0.75)).astype(np.float32)
+    return acted.Sitter(stripes, across, down, inside, mouth, np.float32([[37, 0, 0], [0, -37, 0]]))
+
+
+def test_a_photograph_moves_as_the_head_does(head: Head) -> None:
+    front, rng, still = acted.Front(head), np.random.default_rng(0), np.ones((acted.CELLS, acted.CELLS), np.float32)
+    weights = {"browDown_L": 1.0, "browDown_R": 1.0}
+    frown = expressions.Act("anger", 1.0, weights, expressions.target("anger", 1.0))
+    move, shade = front.moved(frown, rng)
+    assert 0.2 < shade.min() <= shade.max() <= 1.25
+    before = acted.edited(sitter(), np.zeros_like(move), still, rng).astype(int)
+    after = acted.edited(sitter(), move, still, rng).astype(int)
+    brow, chin, beside = (slice(4, 10), slice(14, 34)), (slice(40, 47), slice(16, 32)), (slice(0, 48), slice(0, 6))
+    assert np.abs(after[brow] - before[brow]).mean() > 10
+    assert np.abs(after[chin] - before[chin]).mean() < 3
+    assert (after[beside] == before[beside]).all()
+    # Moved down: the row above, not the one below, is what comes.
+    errors = [np.abs(np.roll(before, by, 0)[brow] - after[brow]).mean() for by in (-1, 1)]
+    assert errors[1] < errors[0]
+
+
+def test_parted_lips_show_the_inside_of_the_mouth(head: Head) -> None:
+    front, rng = acted.Front(head), np.random.default_rng(0)
+    gape = expressions.Act("surprise", 1.0, {"jawOpen": 1.4}, expressions.target("surprise", 1.0))
+    move, shade = front.moved(gape, rng)
+    picture = np.full((acted.LARGE, acted.LARGE), 0.8, np.float32)
+    picture[:, :8] = 0.1  # beside the face, and as dark as it gets
+    dark = acted.edited(replace(sitter(), image=picture), move, np.ones_like(shade), rng)[:, 8:] < 190
+    rows, columns = np.nonzero(dark)
+    assert 20 < len(rows) < 400
+    assert abs(columns.mean() + 8 - 23.5) < 2
+    assert rows.min() > 25
+
+
+def test_a_photograph_without_a_face_is_no_sitter(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acted, "TfliteModel", lambda _path: lambda _x: [np.zeros((1, 1404), np.float32), np.zeros(1)])
+    with pytest.raises(MediaError, match="no face is found in any of 3 photographs"):
+        acted.Sitters(FACEKIT, heads.landmarks(FACEKIT)[17:], np.zeros((3, 48, 48), np.uint8))

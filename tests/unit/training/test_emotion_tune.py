@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> EmotionNet:
     command = f"tune --data {folder} --start {folder}/start.pt --renders {folder}/faces.npz --check {folder}/faces.npz"
-    command += f" --out {folder}/new/tuned.pt --steps 4 --batch 16 --rate 0.01"
+    command += f" --out {folder}/new/tuned.pt --steps 4 --batch 16 --rate 0.01 --runs 1"
     monkeypatch.setattr(sys, "argv", [*command.split(), *options])
     tune.main()
     net = load_weights(folder / "new" / "tuned.pt")
@@ -61,6 +61,23 @@ def test_the_last_layers_learn_and_nothing_else_changes(
 
 def test_none_of_it_kept_is_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert changed(run(folder, monkeypatch, "--kept", "0"), folder) == set()
+
+
+def test_acted_faces_join_and_change_what_is_learned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = changed(run(folder, monkeypatch, "--kept", "1", "--acted", f"{folder}/faces.npz", "--runs", "2"), folder)
+    assert {"head.weight", "features.7.conv.weight"} <= names
+
+
+def test_the_loss_knows_how_often_classes_are_drawn() -> None:
+    targets, prior = torch.eye(8).repeat(3, 1), np.full(8, 0.125)
+    oftener = torch.ones(24, dtype=torch.float64)
+    oftener[::8] = 9.0
+    seen = tune.Seen.of(torch.zeros(24, 1, 2, 2), targets, oftener, prior, 1.0)
+    assert seen.offset[0] == pytest.approx(np.log(9 / 16 / 0.125), abs=1e-5)
+    assert seen.offset[1:] == pytest.approx(torch.full((7,), float(np.log(1 / 16 / 0.125))), abs=1e-5)
+    _, drawn, offset = seen.some(4000, torch.Generator().manual_seed(0))
+    assert drawn[:, 0].mean() == pytest.approx(9 / 16, abs=0.03)
+    assert offset.shape == (4000, 8)
 
 
 def test_rendered_faces_join_a_batch_of_training(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +79,8 @@ def load(path: Path) -> Head:
         materials = tuple(str(name).split()[-1] for name in data["group_names"])
         all_triangles, groups = data["faces"], data["group"]
         points = data["neutral"].astype(np.float32)
-        eyes = [points[np.unique(all_triangles[groups == materials.index(f"M_Iris{s}")])] for s in ("Left", "Right")]
+        origin, unit = _eyes(points, all_triangles, groups, materials)
         lash_points = points[np.unique(all_triangles[groups == materials.index("M_EyeLashes")])]
-        origin = np.mean([eye.mean(0) for eye in eyes], axis=0)
-        unit = float(np.linalg.norm(eyes[0].mean(0) - eyes[1].mean(0)))
         shown = ~np.isin(groups, [materials.index(name) for name in UNUSED])
         used, flat = np.unique(all_triangles[shown], return_inverse=True)
         triangles = flat.reshape(-1, 3).astype(np.int32)
@@ -105,6 +104,26 @@ def load(path: Path) -> Head:
             iris=_irises(neutral, material, materials),
             _incidence=incidence,
         )
+
+
+def landmarks(path: Path) -> Array:
+    """The usual 68 landmarks [68, 3] on the neutral head, by ``vertex_indices.json`` beside ``ict_facekit.npz``."""
+    chosen = json.loads(path.with_name("vertex_indices.json").read_text("utf-8"))["idx_to_landmark_verts"]
+    with np.load(path) as data:
+        materials = tuple(str(name).split()[-1] for name in data["group_names"])
+        points = data["neutral"].astype(np.float32)
+        origin, unit = _eyes(points, data["faces"], data["group"], materials)
+    return np.asarray((points[chosen] - origin) / unit, np.float32)
+
+
+def _eyes(
+    points: Array, triangles: npt.NDArray[np.int32], groups: npt.NDArray[np.int64], materials: tuple[str, ...]
+) -> tuple[Array, float]:
+    """The point between the eyes, and how far they are apart."""
+    left, right = (
+        points[np.unique(triangles[groups == materials.index(f"M_Iris{side}")])].mean(0) for side in ("Left", "Right")
+    )
+    return (left + right) / 2, float(np.linalg.norm(left - right))
 
 
 def _scaled(offsets: npt.NDArray[np.float16], used: npt.NDArray[np.int64], unit: float) -> Array:

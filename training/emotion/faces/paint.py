@@ -75,7 +75,7 @@ def painted(head: Head, who: Person, weights: Mapping[str, float]) -> Array:
     lips = np.exp(-((((x / 0.42) ** 2) + ((y + 1.08) / 0.17) ** 2) ** 2)) * (face & (z > -0.05))
     albedo *= 1 - lips * rng.uniform(0.08, 0.45)
     front = np.flatnonzero(face & (z > -1.1) & (np.abs(x) < 1.2))
-    albedo[front] *= 1 - _folds(x[front], y[front], who, weights, rng)
+    albedo[front] *= 1 - folds(x[front], y[front], who, weights, rng)
     albedo = _mixed(albedo, who.tone * rng.uniform(0.15, 0.6), head.lashes * rng.uniform(0.5, 1))
     albedo = _mixed(albedo, min(who.hair, 0.25), _brows(head, rng) * who.brows)
     if who.beard:
@@ -112,7 +112,7 @@ def _skin(head: Head, who: Person, rng: np.random.Generator) -> Array:
     return np.asarray((1 + 0.02 * slow + grain - spots) * (1 - under), np.float32)
 
 
-def _folds(x: Array, y: Array, who: Person, weights: Mapping[str, float], rng: np.random.Generator) -> Array:
+def folds(x: Array, y: Array, who: Person, weights: Mapping[str, float], rng: np.random.Generator) -> Array:
     """How dark the lines of age and of the expression are, 0 to 1."""
     depth, dark = rng.uniform(0.15, 0.6) * (0.5 + who.age), np.zeros_like(x)
     for line, shapes in LINES:
