@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "plugins": "List analyzer, source and sink plugins, and make new ones.",
     "config": "Check, show and write the config file.",
     "outbox": "Show, export and delete messages that wait for delivery.",
-    "people": "Enroll people who agreed to be recognised, list them, and forget them.",
+    "people": "Enroll people who agreed to be recognised, and forget them.",
     "batch": "Queue recordings, and fetch what was found in them.",
     "custom": "Train, try and delete models of your own.",
 }

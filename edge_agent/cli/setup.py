@@ -123,7 +123,7 @@ def setup(
         Path | None, typer.Option("--root", help="Write below this folder and touch no service, to try it out.")
     ] = None,
 ) -> None:
-    """Ask a few questions, try the devices and the broker, write the config, and start the service if root."""
+    """Ask a few questions, try the devices and the broker, write the config, start the service if root."""
     if not yes and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError("setup asks questions and needs a terminal; in a script give --yes and options (see --help)")
     system = root is not None or os.geteuid() == 0

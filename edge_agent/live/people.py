@@ -108,8 +108,12 @@ class _Visit:
 
 
 def _lately(readings: Collection[Observation], since: float) -> list[Observation]:
-    last = max((o.time for o in readings), default=0.0)
-    return [o for o in readings if o.time >= last - NOW_S] if last >= since else []
+    """Return the latest readings, two at least where there are: where little changes they are seconds apart."""
+    latest = list(readings)
+    if not latest or latest[-1].time < since:
+        return []
+    near = [o for o in latest if o.time >= latest[-1].time - NOW_S]
+    return near if len(near) > 1 else latest[-2:]
 
 
 class People:

@@ -355,5 +355,7 @@ def test_people_are_drawn_in_the_time_of_the_device(page: Page) -> None:
     person = {
         "track": "a", "since": "1970-01-01T01:00:00.000Z", "until": "1970-01-01T01:00:50.000Z", "here": False,
         "now": None, "seconds": 50.0, "trend": None, "emotion": None, "attention": None, "timeline": [],
+        "name": "Ada <b>",
     }  # fmt: skip
     assert shown.driver.execute_async_script(STRIP, person, "1970-01-01T01:01:40.000Z") == [0, 150]
+    assert shown.text("#persons .stay") == "Ada <b>, stayed 50\N{NO-BREAK SPACE}s"

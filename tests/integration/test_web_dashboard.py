@@ -123,7 +123,7 @@ def test_tiles_and_bars_are_what_the_person_in_view_shows(page: Browser, device:
         here = [person["now"] for person in people if person["here"]]
         if len(here) == 1 and here[0]["emotion"] and here[0]["attention"]:
             told.append(expected(here[0], presence))
-        return shown(page) in told[-20:]  # it asks once a second
+        return shown(page) in told  # the page asks once a second, and the machine may be slow
 
     page.until(same, "the person shown as the API tells")
 

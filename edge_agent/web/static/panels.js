@@ -6,8 +6,8 @@ import { make, rows, say } from "./page.js";
 import { colour } from "./plots.js";
 
 const FEED = 200;
-const NAMES = { arrival: "came", departure: "left", fusion: "both", utterance: "said", burst: "heard" };
-const GROUPS = { arrival: "arrivals", departure: "departures", fusion: "seen and heard", utterance: "words", burst: "sounds" };
+const NAMES = { recognised: "known", arrival: "came", departure: "left", fusion: "both", utterance: "said", burst: "heard" };
+const GROUPS = { recognised: "known people", arrival: "arrivals", departure: "departures", fusion: "seen and heard", utterance: "words", burst: "sounds" };
 const $ = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------- events
@@ -17,6 +17,7 @@ function what(event) {
     case "arrival": return ["somebody came", ""];
     case "departure": return [`somebody left after ${duration(event.seconds)}`, ""];
     case "fusion": return [event.label.split("+").map(words).join(" with "), percent(event.score)];
+    case "recognised": return [event.name || "somebody known", percent(event.score)];
     case "utterance": return [event.text || words(event.label), ""];
     default: return [words(event.label), percent(event.score)];
   }

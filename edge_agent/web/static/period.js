@@ -6,7 +6,7 @@ const LEAST_MS = 10e3, AGAIN_MS = 60e3, EVENTS_KEPT = 500;
 /** The finest roll-up that the device keeps for so long. */
 export const stepFor = (seconds) => (seconds <= 3 * 3600 ? 60 : seconds <= 48 * 3600 ? 600 : 3600);
 
-const aside = (kind) => ["arrival", "departure", "fusion"].includes(kind);
+const audible = (kind) => ["burst", "sound", "utterance"].includes(kind);
 
 export class Period {
   /** `ask` fetches a document of the API; `changed` is called when older windows have come. */
@@ -66,7 +66,7 @@ export class Period {
   heard(events, from, to) {
     return [
       ...this.older.flatMap((p) => p.bursts.map((b) => ({ begin: p.begin, end: p.begin, ...b }))),
-      ...events.filter((e) => !aside(e.kind)).map((e) => ({ begin: Date.parse(e.start), end: Date.parse(e.start) + 1000 * e.seconds, label: e.kind === "utterance" ? "speech" : e.label, count: 1 })),
+      ...events.filter((e) => audible(e.kind)).map((e) => ({ begin: Date.parse(e.start), end: Date.parse(e.start) + 1000 * e.seconds, label: e.kind === "utterance" ? "speech" : e.label, count: 1 })),
     ].filter((mark) => mark.begin >= from && mark.begin <= to).sort((a, b) => a.begin - b.begin);
   }
 }

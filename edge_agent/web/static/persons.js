@@ -36,7 +36,8 @@ function row(person, from, now) {
     person.attention ? `attention ${percent(person.attention.ratio)}` : "",
     person.trend === null ? "" : `valence ${person.trend === 0 ? "steady" : signed(person.trend)}`,
   ];
-  const stay = make("span", "stay", person.here ? `here for ${duration(person.seconds)}` : `stayed ${duration(person.seconds)}`);
+  const long = person.here ? `here for ${duration(person.seconds)}` : `stayed ${duration(person.seconds)}`;
+  const stay = make("span", "stay", person.name ? `${person.name}, ${long}` : long);
   const when = make("span", "hint", person.here ? `since ${clock(person.since)}` : `until ${clock(person.until)}`);
   const item = make("li", person.here ? "here" : "gone", make("div", "who", stay, when), strip(person, from, now), make("div", "how", how.filter(Boolean).join(" · ")));
   item.dataset.track = person.track;

@@ -40,9 +40,9 @@ function overlay() {
   if (!width) return;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const size = Math.max(11, width / 34);
-  svg.replaceChildren(...people.filter((p) => p.here && p.now).flatMap(({ now }) => {
+  svg.replaceChildren(...people.filter((p) => p.here && p.now).flatMap(({ now, name }) => {
     const [x, y, w, h] = now.box, left = x * width, top = y * height, e = now.emotion;
-    const kind = e ? `e-${e.dominant}` : "", text = e ? leading(e.p, 1) : "…", room = LETTER * size * text.length + 0.8 * size;
+    const kind = e ? `e-${e.dominant}` : "", text = [name, e ? leading(e.p, 1) : "…"].filter(Boolean).join(": "), room = LETTER * size * text.length + 0.8 * size;
     const at = Math.max(0, Math.min(left, width - room)), line = top > 1.5 * size ? top - 1.5 * size : Math.min(top + h * height, height - 1.5 * size);
     return [
       element("rect", { x: left, y: top, width: w * width, height: h * height, rx: size / 3, class: `face ${kind}` }),

@@ -29,7 +29,8 @@ export function showTiles(s) {
   const count = presence && presence.count !== null ? presence.count : null, nobody = count === 0 ? "nobody in view" : "not read yet";
   const reason = unknown ? `unknown: ${because(unknown)}` : last?.withheld && hidden ? "withheld: too few people" : nobody;
   say("people", count === null ? "–" : `${count}`);
-  say("people-sub", unknown ? reason : last && last.faces.max !== null ? `at most ${last.faces.max} in the last ${duration(last.seconds)}` : "");
+  const known = last?.identity ? `, ${last.identity.known} known` : "";
+  say("people-sub", unknown ? reason : last && last.faces.max !== null ? `at most ${last.faces.max}${known} in the last ${duration(last.seconds)}` : "");
   say("dominant", seen?.p ? seen.dominant : "–");
   say("dominant-sub", seen?.p ? `${leading(seen.p, 2)}${seen.recent ? "" : `, last ${duration(last.seconds)}`}` : reason);
   say("valence", seen?.p ? signed(seen.valence) : "–");

@@ -133,3 +133,28 @@ def test_people_who_left_are_discarded_also_without_reports() -> None:
     assert [p.track for p in people.since(0.0, 10.0 + KEEP_S)] == ["a"]
     people.tick(10.5 + KEEP_S)
     assert people.since(0.0, 10.5 + KEEP_S) == []
+
+
+def test_what_a_person_shows_now_is_of_the_last_two_seconds() -> None:
+    people = People()
+    watch(people, 0, 10, a="sadness")
+    watch(people, 10, 13, a="happiness")
+    (person,) = told(people.since(0.0, 12.0), "kiosk-1", 0.0)
+    assert person["now"]["emotion"]["dominant"] == "happiness"
+    assert person["now"]["emotion"]["readings"] == 3
+    assert person["now"]["attention"]["ratio"] == 1.0
+    box = look(0.0, "a").faces[0].face.box
+    assert person["now"]["box"] == [round(value, 4) for value in (box.x, box.y, box.w, box.h)]
+
+
+def test_readings_far_apart_tell_as_long_as_they_hold() -> None:
+    people = People()
+    for t in range(15):
+        found = (reading("a", float(t), happiness=0.8),) if t in (0, 4, 8) else ()
+        people.accept(look(float(t), "a", observations=found))
+        (person,) = told(people.since(0.0, float(t)), "kiosk-1", 0.0)
+        shown = person["now"]["emotion"]
+        assert (shown is not None) == (4 <= t <= 13), t
+    people.accept(look(15.0))
+    (gone,) = told(people.since(0.0, 15.0), "kiosk-1", 0.0)
+    assert gone["now"] is None
