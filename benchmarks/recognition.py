@@ -27,7 +27,7 @@ from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import Bounds
 from edge_agent.capture import iter_media
 from edge_agent.domain.event import ARRIVAL
-from edge_agent.domain.media import Frame, PixelFormat
+from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import IDENTITY, UNKNOWN_PERSON
 from edge_agent.models import Catalogue, ModelStore, cache_dir
 from edge_agent.plugin import AnalyzerContext
@@ -80,7 +80,7 @@ def looks(head: heads.Head, tone: float, seed: int, count: int) -> Iterator[Fram
     for number in range(count):
         grey = render.portrait(head, who, shape, np.random.default_rng((seed, number)), SIDE)
         wide = np.pad(grey, SIDE // 2, mode="edge")
-        yield Frame(np.repeat(wide[..., None], 3, axis=2), PixelFormat.BGR, number, float(number))
+        yield Frame.from_bgr(np.repeat(wide[..., None], 3, axis=2), float(number), number)
 
 
 def groups(facekit: Path, persons: int, count: int) -> dict[str, Any]:
