@@ -71,6 +71,7 @@ class Agent:
             self._report,
             {"baseline": self._pipeline.summary.forget_baseline},
             reload,
+            builder.people.names if builder.people is not None else (),
         )
         self.health = HealthReporter(
             settings,

@@ -56,7 +56,8 @@ SETTLED_S = 60.0
 class RemoteControl:
     """Connect ``control`` and the ``sources`` to MQTT through ``delivery``. ``analyzers``: specs of those that run.
 
-    ``report`` has health published now, ``resets`` restart things besides the streams, ``reload`` reads the config.
+    ``report`` has health published now, ``resets`` restart things besides the streams, ``reload`` reads the config;
+    ``enrolled`` are the names of the enrolled people, where people are recognised.
     :attr:`handlers` performs commands that arrive in other ways.
     """
 
@@ -71,7 +72,9 @@ class RemoteControl:
         report: Callable[[], None],
         resets: Mapping[str, Callable[[], None]],
         reload: Callable[[], None] | None,
+        enrolled: Sequence[str] = (),
     ) -> None:
+        self._enrolled = enrolled
         self._settings = settings
         self._control = control
         self._sources = sources
@@ -179,6 +182,7 @@ class RemoteControl:
             events={
                 kind: labels for spec in analyzers for kind, labels in spec.events.items() if kind not in OWN_KINDS
             },
+            enrolled=self._enrolled if settings.identity.publish_names else (),
             language=settings.home_assistant.language,
         )
         return home_assistant.messages(described, settings.home_assistant.discovery, settings.home_assistant.prefix)

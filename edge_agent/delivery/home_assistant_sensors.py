@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,7 +34,7 @@ class Described:
 
     ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached. ``words`` and
     ``voice``: whether it is judged what is said, and how. ``measures`` and ``events`` (labels by kind): what analyzers
-    declare. ``language``: of the names of the entities.
+    declare. ``enrolled``: names of the people whose presence is published. ``language``: of the names of the entities.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Described:
     voice: bool = False
     measures: Sequence[Measure] = ()
     events: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    enrolled: Sequence[str] = ()
     language: Language = "en"
 
 
@@ -121,7 +124,7 @@ def _sight(device: Described) -> dict[str, Entity]:
         | {"state_class": "measurement"}
         | _attributes(device, f"dict({unknown})"),
     }
-    found |= _shares(device)
+    found |= _shares(device) | _enrolled(device)
     if device.attention:
         ratio = "{{ (value_json.attention.ratio * 100) | round if value_json.get('attention') else none }}"
         found["attention"] = sensor("Attention", "mdi:eye", _from_summary(device, ratio)) | {
@@ -130,6 +133,24 @@ def _sight(device: Described) -> dict[str, Entity]:
             **_attributes(device, "dict(unknown=" + _why_none("value_json.get('attention')") + ")"),
         }
     return found
+
+
+def _enrolled(device: Described) -> dict[str, Entity]:
+    """Whether each enrolled person is in view; unknown while nobody can be seen."""
+    return {
+        f"person_{re.sub('[^a-z0-9]+', '_', name.lower())}_{zlib.crc32(name.encode()) & 0xFFFF:04x}": {
+            "platform": "binary_sensor",
+            "name": name,
+            "icon": "mdi:account-check",
+            "device_class": "presence",
+            **_from_presence(
+                device,
+                "{{ 'None' if value_json.names is not defined else 'ON' if "
+                f"{json.dumps(name)} in value_json.names else 'OFF' }}}}",
+            ),
+        }
+        for name in device.enrolled
+    }
 
 
 def _shares(device: Described) -> dict[str, Entity]:

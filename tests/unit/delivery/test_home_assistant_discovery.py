@@ -51,6 +51,7 @@ def _document() -> dict[str, Any]:
             FULL, measures=[Measure("glow.red", "Red"), Measure("loudness.dbfs", "Loudness", "dB", "mdi:ear", "max")]
         ),
         replace(FULL, events={"sound": ["doorbell", "dog"]}, language="de"),
+        replace(FULL, enrolled=["Anna", 'Jo "the" O\'Neil', "Änne", "änne"]),
         replace(FULL, url="https://kiosk.example/", area="Hall", temperature=False),
     ],
 )
