@@ -295,7 +295,9 @@ def _settings(target: Target, root: Path) -> None:
         "etc/hostname": "edge-vm\n",
         "etc/hosts": "127.0.0.1 localhost edge-vm\n",
         "etc/resolv.conf": "nameserver 10.0.2.3\n",
-        "etc/fstab": "/dev/vda / ext4 defaults,errors=remount-ro 0 1\nLABEL=media /srv ext4 ro,nofail 0 0\n",
+        "etc/fstab": "/dev/vda / ext4 defaults,errors=remount-ro 0 1\n"
+        # A starved emulator takes minutes until it has seen its disks.
+        "LABEL=media /srv ext4 ro,nofail,x-systemd.device-timeout=600 0 0\n",
         "etc/systemd/network/console.network": console,
         "etc/systemd/network/cable.network": cable,
         # A machine that was started before: a first start would set all units to their presets.
