@@ -71,7 +71,7 @@ def build(target: Target, *, media: Path | None, package: Path | None = None) ->
     """
     target.folder.mkdir(parents=True, exist_ok=True)
     make_media(media)
-    if not (target.folder / "base.raw").exists():
+    if not all((target.folder / name).exists() for name in ("base.raw", "vmlinuz", "initrd", "id_ed25519")):
         _debian(target)
     install(target, package or packaged(target))
 

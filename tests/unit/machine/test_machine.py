@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import fields, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from edge_agent.delivery.outbox.records import Counters, OutboxStats
 from tests.machine import image, power, report, runner
@@ -163,3 +165,17 @@ def test_a_power_cut_is_judged_by_what_is_nowhere() -> None:
     assert not power.judge(replace(kept, broken=True), heard).sound
     assert not power.judge(replace(kept, stats=outbox_stats(salvages=1)), heard).sound
     assert not power.judge(replace(kept, stats=outbox_stats(pending=1)), heard).sound
+
+
+def test_the_nightly_workflow_calls_what_there_is(repository: Path) -> None:
+    workflow = yaml.safe_load((repository / ".github/workflows/machine.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["machine"]
+    commands = " ".join(step.get("run", "") for step in job["steps"])
+    assert "scripts/machine test" in commands
+    for suite in job["strategy"]["matrix"]["suite"]:
+        assert Target(suite).python in ("3.11", "3.13")
+    used = set(re.findall(r"--(\w+)", commands.split("scripts/machine test")[1]))
+    help_ = subprocess.run(
+        [repository / "scripts/machine", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert used <= set(re.findall(r"--(\w+)", help_))
