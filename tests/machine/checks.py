@@ -131,20 +131,26 @@ def exposure(guest: Guest) -> str:
     return f"{level}"
 
 
+def _naming(health: dict[str, list[str]], word: str) -> str:
+    """The first problem of a health document in which ``word`` stands; empty when there is none."""
+    return next((text for text in health["problems"] if word in text), "")
+
+
 @check("Without a face model nobody is unknown, not absent: people null, reason no_detector", row="M2")
 def missing_face_model(guest: Guest) -> str:
     guest.run("mkdir -p /var/lib/away && mv /var/lib/edge-agent/models/*.tflite /var/lib/away/")
     try:
+        before = set(guest.numbers())
         since = guest.restart()
-        body = guest.summary(lambda body: body["seq"] > 1, since=since)
+        body = guest.summary(lambda body: body["boot_id"] not in before, since=since)
         assert body["faces"]["max"] is None, body
         assert "no_detector" in body["unknown"]["people"] or "no_detector" in body["quality"]["flags"], body
-        health = guest.heard("health", lambda body: body["problems"], since=since)
+        health = guest.heard("health", lambda body: _naming(body, "face"), since=since)
     finally:
         guest.run("mv /var/lib/away/*.tflite /var/lib/edge-agent/models/")
         since = guest.restart()
     guest.sees_faces(since=since)
-    return f"faces.max null, {body['unknown']['people']}; health: {health['problems'][0][:90]}"
+    return f"faces.max null, {body['unknown']['people']}; health: {_naming(health, 'face')[:90]}"
 
 
 @check(
@@ -360,8 +366,7 @@ def _nothing_lost(guest: Guest, patience: float = 240) -> str:
 
 
 def _storage_problem(health: dict[str, list[str]]) -> str:
-    """What a health document says about the outbox; empty when it names no problem of it."""
-    return next((text for text in health["problems"] if text.startswith("outbox:")), "")
+    return _naming(health, "outbox:")
 
 
 @check("With a full disk the agent goes on live; with room again it stores, and health says what was wrong", minutes=5)

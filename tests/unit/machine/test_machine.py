@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,6 @@ def test_the_nightly_workflow_calls_what_there_is(repository: Path) -> None:
     for suite in job["strategy"]["matrix"]["suite"]:
         assert Target(suite).python in ("3.11", "3.13")
     used = set(re.findall(r"--(\w+)", commands.split("scripts/machine test")[1]))
-    help_ = subprocess.run(
-        [repository / "scripts/machine", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    assert used <= set(re.findall(r"--(\w+)", help_))
+    command = [sys.executable, repository / "scripts/machine", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert used <= set(re.findall(r"--(\w+)", told))
