@@ -30,8 +30,7 @@ check: setup-dev
 	scripts/check
 
 bench: setup-dev
-	$(VENV)/bin/edge-agent models bench
-	$(PY) -m benchmarks.drain
+	$(PY) -m benchmarks.suite --out docs $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-* build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "Show what agents publish over MQTT, until Ctrl-C.",
     "doctor": "Check camera, microphone, models, broker, disk, clock, heat and permissions. Exit code 1: "
     "a check failed.",
+    "bench": "Measure what each stage costs on this machine: processor time, histogram, allocations. Nothing is sent.",
     "models": "List, download, check and time the model files.",
     "plugins": "List analyzer, source and sink plugins, and make new ones.",
     "config": "Check, show and write the config file.",

@@ -221,6 +221,8 @@ class Timing:
         self._began = now()
         self._calls: deque[tuple[float, float]] = deque(maxlen=2_000)
         self._open: float | None = None
+        self.total_s = 0.0
+        """Duration of all calls that have ended."""
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -231,6 +233,11 @@ class Timing:
         finally:
             end, self._open = self._now(), None
             self._calls.append((end, end - begin))
+            self.total_s += end - begin
+
+    def durations(self) -> list[float]:
+        """Return the durations of the latest calls, at most 2,000."""
+        return [took for _, took in tuple(self._calls)]
 
     def use(self) -> Use:
         """Summarise the recent calls; an open call counts with its duration so far."""
