@@ -26,7 +26,7 @@ from edge_agent.delivery.home_assistant_sensors import Described
 from edge_agent.delivery.link import Handler, InboundMessage
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
-from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, UTTERANCE
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, RECOGNISED, UTTERANCE
 from edge_agent.domain.files import replace_durably
 from edge_agent.domain.summary import MISSING, NONE
 from edge_agent.plugin.spec import AnalyzerSpec
@@ -40,7 +40,7 @@ DeviceState = Literal["on", "off", "pending", "missing", "none"]
 SENSES = {"camera": "people", "microphone": "sounds"}
 """Field of ``unknown`` in the ``state`` document, by device."""
 
-OWN_KINDS = frozenset({ARRIVAL, BURST, DEPARTURE, UTTERANCE})
+OWN_KINDS = frozenset({ARRIVAL, BURST, DEPARTURE, RECOGNISED, UTTERANCE})
 """Kinds of events that have entities of their own, or none."""
 
 FILE = "home-assistant.json"
@@ -184,6 +184,7 @@ class RemoteControl:
             },
             enrolled=self._enrolled if settings.identity.publish_names else (),
             language=settings.home_assistant.language,
+            identity=any(spec.identifies for spec in analyzers),
         )
         return home_assistant.messages(described, settings.home_assistant.discovery, settings.home_assistant.prefix)
 

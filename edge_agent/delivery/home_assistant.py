@@ -23,7 +23,7 @@ from edge_agent.delivery.home_assistant_sensors import (
     sensor,
 )
 from edge_agent.domain.commands import REGISTRY, CommandSpec, EntitySpec
-from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, PERSON
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, PERSON, RECOGNISED
 from edge_agent.payloads.rendering import encode
 
 __all__ = ["Described", "Style", "entities", "messages", "triggers"]
@@ -72,7 +72,7 @@ def triggers(device: Described) -> dict[str, Entity]:
         for label in BURST_LABELS:
             found[f"on_{label}"] = _trigger(device, BURST, label, "{{ value_json.label }}", label)
     if device.camera:
-        for kind in (ARRIVAL, DEPARTURE):
+        for kind in (ARRIVAL, DEPARTURE, *([RECOGNISED] if device.identity else [])):
             found[f"on_{kind}"] = _trigger(device, kind, PERSON, "{{ value_json.label }}", PERSON)
     for kind, labels in device.events.items():
         for label in labels:

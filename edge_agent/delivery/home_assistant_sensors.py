@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from edge_agent.delivery import topics
 from edge_agent.delivery.topics import Topics
-from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE
+from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, RECOGNISED
 from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS, Measure
 
 Entity = dict[str, Any]
@@ -35,6 +35,7 @@ class Described:
     ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached. ``words`` and
     ``voice``: whether it is judged what is said, and how. ``measures`` and ``events`` (labels by kind): what analyzers
     declare. ``enrolled``: names of the people whose presence is published. ``language``: of the names of the entities.
+    ``identity``: whether people who enrolled are recognised.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Described:
     events: Mapping[str, Sequence[str]] = field(default_factory=dict)
     enrolled: Sequence[str] = ()
     language: Language = "en"
+    identity: bool = False
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -315,6 +317,8 @@ def events(device: Described) -> dict[str, Entity]:
     if device.camera:
         found["arrival"] = _event(device, "Arrival", "mdi:account-arrow-left", ARRIVAL)
         found["departure"] = _event(device, "Departure", "mdi:account-arrow-right", DEPARTURE)
+    if device.identity:
+        found["recognised"] = _event(device, "Recognised person", "mdi:account-check", RECOGNISED)
     for kind, labels in device.events.items():
         found[f"event_{kind}"] = _event(device, _title(kind), "mdi:bell-ring", kind, labels)
     return found
@@ -333,9 +337,11 @@ def _event(device: Described, name: str, icon: str, kind: str, labels: Sequence[
         "icon": icon,
         "event_types": [*labels, OTHER] if labels else [kind],
         "state_topic": device.topics.full(topics.event(kind)),
-        "value_template": "{{ dict(event_type="
+        "value_template": "{% set name = {'name': value_json.name} if 'name' in value_json else {} %}"
+        "{{ dict(event_type="
         + event_type
-        + ", label=value_json.label, score=value_json.score, seconds=value_json.seconds, start=value_json.start)"
+        + ", label=value_json.label, score=value_json.score, seconds=value_json.seconds, start=value_json.start,"
+        " **name)"
         " | tojson }}",
     }
 
@@ -361,6 +367,7 @@ GERMAN: Mapping[str, str] = {
     "Vocal burst": "Lautäußerung",
     "Arrival": "Ankunft",
     "Departure": "Weggang",
+    "Recognised person": "Erkannte Person",
     "Sound": "Geräusch",
     "Privacy": "Privatsphäre",
     "Camera": "Kamera",

@@ -19,7 +19,7 @@ LOADED = re.compile(
 
 
 def test_the_site_builds_strict_and_loads_nothing_from_elsewhere(repository: Path, tmp_path: Path) -> None:
-    """A broken link, a missing anchor or a page outside of the navigation is an error."""
+    """A broken link or a missing anchor is an error."""
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")]
     # Whatever would reach for the network finds none.

@@ -137,6 +137,18 @@ def _without_json(entity: dict[str, Any]) -> dict[str, Any]:
     return {"value_template": entity["value_template"].replace(" | tojson", "")}
 
 
+def test_recognised_people_have_an_event_and_a_trigger() -> None:
+    assert not {"recognised", "on_recognised"} & (entities(FULL) | triggers(FULL)).keys()
+    known = replace(FULL, identity=True)
+    entity = entities(known)["recognised"]
+    event = {"kind": "recognised", "label": "person", "score": 0.9, "seconds": 0.0, "start": "x"}
+    assert "name" not in shown(entity | _without_json(entity), event)
+    named = shown(entity | _without_json(entity), event | {"name": "Ann"})
+    assert "'event_type': 'recognised'" in named
+    assert "'name': 'Ann'" in named
+    assert triggers(known)["on_recognised"]["topic"].endswith("/event/recognised")
+
+
 def test_bursts_and_events_of_plugins_are_counted() -> None:
     offered = entities(replace(FULL, events={"sound": ["doorbell"]}))
     health = {"events": {"burst": {"laughter": 3, "yodel": 2}, "sound": {"doorbell": 1}}}
@@ -181,7 +193,7 @@ def test_the_end_of_a_pause_is_a_time_where_home_assistant_knows_missing_ones() 
 
 
 def test_every_name_is_there_in_german() -> None:
-    full = replace(FULL, words=True, voice=True, events={"sound": ["dog"]})
+    full = replace(FULL, words=True, voice=True, identity=True, events={"sound": ["dog"]})
     english, german = (entities(replace(full, language=language)) for language in ("en", "de"))
     assert english.keys() == german.keys()
     same = {key for key in english if english[key]["name"] == german[key]["name"]}
