@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -180,16 +181,18 @@ def test_blueprints_act_once(house: House) -> None:
     ha.wait_state("switch.kiosk_1_microphone", "off")
     ha.call("switch.turn_off", "switch.kiosk_1_camera")
     ha.wait_state("binary_sensor.kiosk_1_occupancy", "unknown")
+    stays = len(ha.ask("occupied"))
     ha.call("switch.turn_on", "switch.kiosk_1_camera")
-    ha.wait_state("binary_sensor.kiosk_1_occupancy", "on")
-    ha.wait(lambda: ha.ask("bus", event="they_wait") == before[1] + 1, "somebody who waits")
+    ha.wait(lambda: len(ha.ask("occupied")) > stays, "somebody is there")
+    ha.wait(lambda: ha.ask("bus", event="they_wait") > before[1], "somebody who waits")
     with Subscriber(house.broker.port, "edge-agent/kiosk-1/event/#") as heard:
         for seq, label in enumerate(("cough", "laughter", "sigh")):
             start = f"2026-11-20T09:00:0{seq}.000Z"
             event = BURST | {"seq": seq, "label": label, "start": start}
             heard.publish("edge-agent/kiosk-1/event/burst", json.dumps(event))
         ha.wait(lambda: ha.ask("bus", event="they_laugh") == before[0] + 1, "laughter")
-    assert ha.ask("bus", event="they_wait") == before[1] + 1
+    # Once for each stay; a busy machine may lose a person for a moment.
+    assert ha.ask("bus", event="they_wait") - before[1] <= len(ha.ask("occupied")) - stays
     assert house.errors() == []
     ha.call("automation.turn_off", "automation.laughter")
     ha.call("automation.turn_off", "automation.waiting")
@@ -233,14 +236,18 @@ def test_it_obeys_and_confirms(house: House) -> None:
 def test_an_event_fires_once_and_never_from_a_replay(house: House) -> None:
     ha = house.assistant
     with Subscriber(house.broker.port, "edge-agent/kiosk-1/event/arrival") as heard:
-        before = len(ha.ask("events"))
         ha.wait_state("switch.kiosk_1_camera", "on")
         ha.call("switch.turn_off", "switch.kiosk_1_camera")
         ha.wait_state("switch.kiosk_1_camera", "off")
+        ha.wait_state("binary_sensor.kiosk_1_occupancy", "unknown")
+        before, occupied = len(ha.ask("events")), len(ha.ask("occupied"))
         ha.call("switch.turn_on", "switch.kiosk_1_camera")
-        ha.wait(lambda: len(ha.ask("events")) > before, "an arrival")
+        ha.wait(lambda: "event.kiosk_1_arrival" in [e["entity"] for e in ha.ask("events")[before:]], "an arrival")
         sent = heard.wait_for("edge-agent/kiosk-1/event/arrival").json
-        ha.wait_state("binary_sensor.kiosk_1_occupancy", "on", within=1)  # not with the end of the window
+        arrived = next(event["at"] for event in ha.ask("events")[before:] if event["entity"] == "event.kiosk_1_arrival")
+        ha.wait(lambda: len(ha.ask("occupied")) > occupied, "somebody is there")
+        late = ha.ask("occupied")[occupied] - datetime.fromisoformat(arrived).timestamp()
+        assert late < 1.0  # not with the end of the window
         fired = [event for event in ha.ask("events")[before:] if event["entity"] == "event.kiosk_1_arrival"]
         # There may be more arrivals than one: that of the agent's start, or of a person lost for a moment.
         arrivals = [message.json["start"] for message in heard.messages]

@@ -2,7 +2,8 @@
 
 Usage: ``python ha_core.py CONFIG_DIR BROKER_PORT``. One JSON request a line is answered by one JSON line:
 ``{"do": "states"}`` → entity id to state and attributes; ``{"do": "registry"}`` → entity id to unique id; ``{"do":
-"events"}`` → state changes of event entities so far; ``{"do": "call", "service": "switch.turn_on", "data": {…}}``;
+"events"}`` → state changes of event entities so far; ``{"do": "occupied"}`` → when occupancy went on; ``{"do": "call",
+"service": "switch.turn_on", "data": {…}}``;
 ``{"do": "birth"}`` publishes the birth message again; ``{"do": "trigger", "name": …, "config": {…}}`` sets up a trigger
 as an automation would (a device trigger is one of the only device), ``{"do": "fired"}`` → how often each fired so far.
 ``{"do": "automations", "configs": […]}`` sets up automations, with ``DEVICE`` for the id of the only device; blueprints
@@ -68,11 +69,13 @@ class Desk:
     def __init__(self, hass: core.HomeAssistant) -> None:
         self._hass = hass
         self._events: list[dict[str, Any]] = []
+        self._occupied: list[float] = []
         self._fired: dict[str, int] = {}
         self._questions: dict[str, Callable[[], Any]] = {
             "states": lambda: {s.entity_id: {"state": s.state, **_attributes(s)} for s in hass.states.async_all()},
             "registry": lambda: {e.entity_id: e.unique_id for e in entity_registry.async_get(hass).entities.values()},
             "events": lambda: self._events,
+            "occupied": lambda: self._occupied,
             "fired": lambda: self._fired,
             "version": lambda: const.__version__,
             "device": self._device,
@@ -83,6 +86,8 @@ class Desk:
     @core.callback
     def _changed(self, event: core.Event) -> None:
         state = event.data["new_state"]
+        if state is not None and state.domain == "binary_sensor" and "occupancy" in state.entity_id:
+            self._occupied += [state.last_changed.timestamp()] if state.state == "on" else []
         if state is not None and state.domain == "event" and state.state not in ("unknown", "unavailable"):
             before = event.data["old_state"]
             if before is None or before.state != state.state:
