@@ -25,6 +25,12 @@ DOUBTFUL = 0.7
 does not."""
 NEARER = 1.6
 """Side of the nearer look in sides of the face's box."""
+VERIFIED_IN = 2.5
+"""Side of the look that verifies a face of range ``auto`` in sides of its box."""
+CONFIRMED = 1.05
+"""Least sum of a new face's score and that of its verification: what real ones reach, small ones included."""
+FAINT = 0.1
+"""Least score that counts in a verification."""
 MOVED = 8.0
 """Grey levels by which a cell must differ to have moved."""
 CUT = 0.6
@@ -53,12 +59,22 @@ class BlazeFaceDetector(FaceDetector):
         if len(self._networks) > 1:
             views = self._lookout.views(frame, found)
             more = [self._lookout.believable(look_at(self._networks[1], frame, view, score)) for view in views]
-            found = join(self._lookout.unchallenged(found), more, lookout.SURE)
+            found = self._verified(frame, join(self._lookout.unchallenged(found), more, lookout.SURE))
             self._lookout.learn(found)
         elif self._settings.range == "near":  # the faces of the full range are too small to enlarge
             found = self._doubted(frame, found)
         faces = [_face(*one) for one in zip(found.score, found.corner, found.points, strict=True)]
         return [face for face in faces if face.box.w >= self._settings.min_face][: self._settings.max_faces]
+
+    def _verified(self, frame: Frame, found: Detections) -> Detections:
+        """Lower the score of faces that nobody knew and that the short range does not confirm in an enlarged part."""
+        score = found.score.copy()
+        for n in np.flatnonzero((score >= lookout.CERTAIN) & np.logical_not(self._lookout.known(found))).tolist():
+            closer = look_at(self._networks[0], frame, _around(found.corner[n], frame, VERIFIED_IN), FAINT)
+            same = closer.score[iou(found.corner[n], closer.corner) > OVERLAP]
+            if score[n] + max(same.tolist(), default=0.0) < CONFIRMED:
+                score[n] = lookout.CERTAIN - 0.01
+        return _sorted(Detections(score, found.corner, found.points))
 
     def _doubted(self, frame: Frame, found: Detections) -> Detections:
         """Lower the score of those of ``found`` that the enlarged search does not confirm: they start no new track."""
@@ -69,8 +85,7 @@ class BlazeFaceDetector(FaceDetector):
             same = nearer.score[iou(found.corner[n], nearer.corner) > OVERLAP]
             if not (same >= lookout.SURE).any():
                 score[n] = min(score[n], np.float32(lookout.CERTAIN - 0.01))
-        order = np.argsort(-score, kind="stable")
-        return Detections(score[order], found.corner[order], found.points[order])
+        return _sorted(Detections(score, found.corner, found.points))
 
     def self_check(self) -> None:
         """Check that each network runs and finds no certain face in a grey picture.
@@ -113,6 +128,10 @@ class _Lookout:
         self._memory = memory
         self._views = lookout.choose(memory, frame.width / frame.height, self._budget)
         return self._views
+
+    def known(self, found: Detections) -> list[bool]:
+        """Select the faces where somebody was certain before."""
+        return [lookout.known(self._memory, face) for face in _seen(found)]
 
     def believable(self, found: Detections) -> Detections:
         """Select the faces of a second look that count."""
@@ -160,10 +179,15 @@ def look_at(network: BlazeFace, frame: Frame, view: Box, min_score: float) -> De
     return _only(Detections(found.score, corner, points), np.logical_not(cut.any(axis=1)).tolist())
 
 
-def _around(corner: npt.NDArray[np.float32], frame: Frame) -> Box:
-    """A square in pixels around a face, as far as the frame goes."""
+def _sorted(found: Detections) -> Detections:
+    order = np.argsort(-found.score, kind="stable")
+    return Detections(found.score[order], found.corner[order], found.points[order])
+
+
+def _around(corner: npt.NDArray[np.float32], frame: Frame, times: float = NEARER) -> Box:
+    """A square in pixels around a face, ``times`` its size, as far as the frame goes."""
     size = np.array([frame.width, frame.height], np.float32)
-    half = NEARER / 2 * float(((corner[1] - corner[0]) * size).max()) / size
+    half = times / 2 * float(((corner[1] - corner[0]) * size).max()) / size
     centre = corner.mean(axis=0)
     (x0, y0), (x1, y1) = np.clip([centre - half, centre + half], 0, 1).tolist()
     return Box(x0, y0, x1 - x0, y1 - y0)

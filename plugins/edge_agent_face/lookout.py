@@ -141,7 +141,12 @@ def believable(memory: Memory, faces: Sequence[Seen]) -> list[bool]:
 
 
 def _certain(memory: Memory, face: Seen) -> bool:
-    return face.score >= CERTAIN or any(s.certain and _same(s.box, face.box) for s in memory.suspects)
+    return face.score >= CERTAIN or known(memory, face)
+
+
+def known(memory: Memory, face: Seen) -> bool:
+    """Whether a face was certain before where ``face`` is now."""
+    return any(s.certain and _same(s.box, face.box) for s in memory.suspects)
 
 
 def overruled(views: Sequence[Box], near: Sequence[Seen], aspect: float) -> list[bool]:

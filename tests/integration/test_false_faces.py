@@ -12,6 +12,8 @@ from edge_agent.domain.media import Frame
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext, FaceDetector
 from edge_agent_face import FaceSettings, edge_agent_register_analyzers
+from edge_agent_face.blazeface import Detections
+from edge_agent_face.detector import BlazeFaceDetector
 
 Picture = npt.NDArray[np.uint8]
 NEW = 0.5
@@ -65,3 +67,29 @@ def test_a_face_is_found_as_before(detector: FaceDetector, size: int) -> None:
     room = np.full((480, 640, 3), 120, np.uint8)
     room[:size, 80 : 80 + size] = cv2.resize(data.astronaut(), (size, size), interpolation=cv2.INTER_AREA)
     assert best(detector, room) > NEW
+
+
+def test_what_the_enlarged_look_does_not_confirm_begins_nobody_unless_somebody_was_known_there(
+    model_store: ModelStore,
+) -> None:
+    """A detection of the full range on a bare wall."""
+    detector = BlazeFaceDetector(FaceSettings(range="auto"), AnalyzerContext(model_store))
+    wall = Frame.from_bgr(np.full((480, 640, 3), 170, np.uint8), 0.0, 0)
+    detector.detect(wall)
+    corner = np.array([[[0.4, 0.4], [0.5, 0.53]]], np.float32)
+    claimed = Detections(np.array([0.8], np.float32), corner, np.zeros((1, 6, 2), np.float32))
+    assert detector._verified(wall, claimed).score[0] < NEW
+    detector._lookout.learn(claimed)
+    assert detector._verified(wall, claimed).score[0] == pytest.approx(0.8)
+
+
+def test_a_small_real_face_is_still_found_by_the_full_range(model_store: ModelStore) -> None:
+    """The astronaut at 25 and 36 pixels of 640: verification in an enlarged part keeps her."""
+    (spec,) = edge_agent_register_analyzers()
+    for side in (140, 200):
+        detector = spec.factory(FaceSettings(range="auto", extra_looks=4), AnalyzerContext(model_store))
+        room = np.full((480, 640, 3), 120, np.uint8)
+        room[200 : 200 + side, 300 : 300 + side] = cv2.resize(
+            data.astronaut()[..., ::-1], (side, side), interpolation=cv2.INTER_AREA
+        )
+        assert max(face.score for face in detector.detect(Frame.from_bgr(room, 0.0, 0))) > NEW
