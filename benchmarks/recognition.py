@@ -136,7 +136,7 @@ def media(folder: Path) -> dict[str, Any]:
         seen: dict[str, list[Vectors]] = {}
         for frame, report in watched(film, [detector(models)]):
             for face in report.faces:
-                if not face.coasting and fitness(face.face, frame, 64).fit and len(seen.get(face.track, [])) < 5:
+                if not face.coasting and fitness(face.face, frame, 40).fit and len(seen.get(face.track, [])) < 5:
                     seen.setdefault(face.track, []).extend(embed([align(face.face, frame)]))
         for number, vectors in enumerate(v for v in seen.values() if len(v) == 5):
             mean = np.mean(vectors, axis=0)

@@ -36,7 +36,7 @@ class RecognitionSettings(AnalyzerSettings):
     )
     looks: int = Field(default=3, ge=2, le=20, description="Looks that must agree before a name is believed.")
     min_face_px: int = Field(
-        default=64, ge=32, le=1024, description="Faces with a box narrower than this many pixels are not looked at."
+        default=40, ge=32, le=1024, description="Faces with a box narrower than this many pixels are not looked at."
     )
     reidentify: bool = Field(
         default=True,
