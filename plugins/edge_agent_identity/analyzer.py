@@ -24,7 +24,7 @@ from edge_agent_identity.deciding import (
 from edge_agent_identity.embedding import SIDE, align, fitness, make_embedder
 
 THRESHOLDS: dict[Network, float] = {"mobilefacenet": 0.75, "sface": 0.50}
-"""Default of ``threshold``: for three looks, about .1 % of false accepts in the worst group measured; see MODEL_CARD.md."""
+"""Default of ``threshold``: for three looks about .1 % of false accepts in the worst group; see MODEL_CARD.md."""
 
 RELAXED = 0.10
 """How far below that a face counts as one that was just lost: there are few of them, and it is the same camera."""
