@@ -71,7 +71,7 @@ class Agent:
             self._report,
             {"baseline": self._pipeline.summary.forget_baseline},
             reload,
-            builder.people.names if builder.people is not None else (),
+            _published_names(settings, builder),
         )
         self.health = HealthReporter(
             settings,
@@ -142,3 +142,8 @@ class Agent:
             document = self.remote.document()
             if document != self.live.bus.state(topics.STATE):
                 self.live.bus.publish(topics.STATE, document)
+
+
+def _published_names(settings: Settings, builder: PipelineBuilder) -> tuple[str, ...]:
+    """Names that may leave the device; others are not even decoded, so that they can be forgotten whole."""
+    return builder.people.names if builder.people is not None and settings.identity.publish_names else ()

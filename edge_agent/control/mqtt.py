@@ -57,7 +57,7 @@ class RemoteControl:
     """Connect ``control`` and the ``sources`` to MQTT through ``delivery``. ``analyzers``: specs of those that run.
 
     ``report`` has health published now, ``resets`` restart things besides the streams, ``reload`` reads the config;
-    ``enrolled`` are the names of the enrolled people, where people are recognised.
+    ``enrolled`` are the names of the enrolled people, where they may be published.
     :attr:`handlers` performs commands that arrive in other ways.
     """
 
@@ -182,7 +182,7 @@ class RemoteControl:
             events={
                 kind: labels for spec in analyzers for kind, labels in spec.events.items() if kind not in OWN_KINDS
             },
-            enrolled=self._enrolled if settings.identity.publish_names else (),
+            enrolled=self._enrolled,
             language=settings.home_assistant.language,
             identity=any(spec.identifies for spec in analyzers),
         )
