@@ -84,6 +84,18 @@ def test_example_2_each_model_answers_for_itself(told: dict[str, Any]) -> None:
 
 @pytest.mark.documented(
     "Hume stream",
+    "Config(facemesh={}) on a film",
+    differs="emotions are read from the picture; the 478 landmarks and the gaze beside them are ours",
+)
+def test_the_mesh_of_each_near_face(told: dict[str, Any]) -> None:
+    meshes = told["both"]["facemesh"]["predictions"]
+    assert len(meshes) == len(told["both"]["face"]["predictions"])
+    assert all(len(mesh["landmarks"]) == 478 for mesh in meshes)
+    assert {max(mesh["emotions"], key=lambda e: e["score"])["name"] for mesh in meshes} == {"Joy"}
+
+
+@pytest.mark.documented(
+    "Hume stream",
     "await socket.send_text(text=…, config=Config(language=StreamLanguage()))",
     differs="sentences in place of words, with a warning; no sentiment, no toxicity; 19 of 53 names",
 )
