@@ -132,8 +132,10 @@ class SpeechLane:
         return heard
 
     def _report(self, time: float, seconds: float, heard: Sequence[Utterance], lost: float = 0.0) -> SpeechReport:
-        # An utterance without words is one for which the recognizer had no time.
-        lost += sum(utterance.seconds for utterance in heard if not utterance.count)
+        wordless = [utterance for utterance in heard if not utterance.count]
+        # Without words: nothing was understood, or the recognizer had no time.
+        rejected = sum(utterance.confidence == 0.0 for utterance in wordless)
+        lost += sum(utterance.seconds for utterance in wordless if utterance.confidence != 0.0)
         said = [self.read(utterance) for utterance in heard if utterance.count]
         return SpeechReport(
             time,
@@ -143,4 +145,5 @@ class SpeechLane:
             tuple(observation for one in said for observation in one.observations),
             lost,
             tuple(said) if self._tell else (),
+            rejected,
         )

@@ -49,6 +49,7 @@ class SpeechStage:
         """Sound from before this moment is not to be heard; infinity while nothing is."""
         self._queued = self._done = 0.0
         self._lost_s = 0.0
+        self._rejected = 0
 
     def hear(self, block: AudioBlock, *, after_loss: bool = False) -> None:
         """Queue the next block of sound; ``after_loss``: blocks before it were dropped. Never waits."""
@@ -66,11 +67,11 @@ class SpeechStage:
         self._blocks.close()
 
     def document(self) -> Mapping[str, float] | None:
-        """Seconds of sound that wait, and that were lost since the start; None without an analyzer of speech."""
+        """Seconds of sound that wait and that were lost, utterances rejected; None without an analyzer of speech."""
         if not self.wanted:
             return None
         waiting = max(0.0, self._queued - self._done) if self._done else 0.0
-        return {"waiting_s": round(waiting, 1), "lost_s": round(self._lost_s, 1)}
+        return {"waiting_s": round(waiting, 1), "lost_s": round(self._lost_s, 1), "rejected": self._rejected}
 
     def components(self) -> list[Component]:
         """The lane's thread."""
@@ -102,5 +103,6 @@ class SpeechStage:
     def _tell(self, report: SpeechReport, since: float) -> None:
         """Pass on the report, unless the microphone was switched off meanwhile."""
         self._lost_s += report.lost
+        self._rejected += report.rejected
         if since == self._since:
             self._put(report)

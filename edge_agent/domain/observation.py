@@ -170,6 +170,7 @@ class Said:
 class SpeechReport:
     """Result of one block of sound that began at ``time``, for what was said: number of ``utterances`` and ``words``,
     and the text analyzers' observations. ``lost``: seconds before it that were not heard, as the queue was full.
+    ``rejected``: utterances besides in which no words were understood.
 
     ``said`` is empty unless the words themselves are asked for.
     """
@@ -181,6 +182,7 @@ class SpeechReport:
     observations: tuple[Observation, ...] = ()
     lost: float = 0.0
     said: tuple[Said, ...] = ()
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

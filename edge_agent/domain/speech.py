@@ -27,6 +27,7 @@ class Utterance:
 
     ``start`` and ``end`` are monotonic seconds (in a recording: the position; 0 for written text). ``confidence`` of
     the recognition, 0 to 1; None when unknown or written. ``words`` with their times, when the recognizer tells them.
+    Without text: sound for which the recognizer had no time, or, with confidence 0, in which it understood no words.
     """
 
     text: str = field(repr=False)

@@ -232,6 +232,9 @@ class SpeechFigures(MessagePart):
 
     waiting_s: Seconds = Field(description="Seconds of sound that wait to be recognised.")
     lost_s: Seconds = Field(description="Seconds of sound lost since the start, because recognition fell behind.")
+    rejected: Count = Field(
+        default=0, description="Utterances since the start in which no words were understood: coughs, cries, noise."
+    )
 
 
 class HealthMessage(MessageModel):

@@ -17,7 +17,20 @@ from edge_agent.domain.speech import Utterance
 from edge_agent.plugin.sound import HighPass
 from edge_agent.plugin.spec import SpeechAnalyzer
 from edge_agent_speech import SpeechSettings
-from edge_agent_speech.segments import CHUNK, CHUNK_S, Samples, Segmenter, SegmentPolicy, SpeechSegment, plausible
+from edge_agent_speech.segments import (
+    CHUNK,
+    CHUNK_S,
+    CONFIRMED,
+    HEARINGS,
+    Samples,
+    Segmenter,
+    SegmentPolicy,
+    SpeechSegment,
+    agreement,
+    doubtful,
+    plausible,
+    stretched,
+)
 
 _SURER = 0.2
 """How much the mean probability of a whole utterance must be above that of its beginning."""
@@ -105,7 +118,10 @@ class UtteranceAnalyzer(SpeechAnalyzer):
         self._origin = 0.0
 
     def analyze(self, block: AudioBlock) -> Sequence[Utterance]:
-        """Return the utterances that end within this block; those skipped for lack of time have no text."""
+        """Return the utterances that end within this block.
+
+        Those skipped for lack of time have no text; those in which nothing was understood, confidence 0 besides.
+        """
         found = list(self.finish()) if block.gap > 0.0 else []
         self._delay.note(sound=block.seconds + block.gap)
         # The microphone's clock is not ours: where sample 0 lies in our time is corrected with every block.
@@ -164,7 +180,21 @@ class UtteranceAnalyzer(SpeechAnalyzer):
                 yield Utterance("", start, end)
                 continue
             began = self._now()
-            text = self._recognizer.text(segment.samples)
+            text, confidence = self._understood(segment)
             self._delay.note(work=self._now() - began)
-            if plausible(text, segment.voiced):
-                yield Utterance(text, start, end)
+            yield Utterance(text, start, end, confidence)
+
+    def _understood(self, segment: SpeechSegment) -> tuple[str, float | None]:
+        """Words of ``segment``, and how much of them other hearings repeat; None when none was needed."""
+        text = self._recognizer.text(segment.samples)
+        if not plausible(text, segment.voiced, segment.voice):
+            return "", 0.0
+        if not doubtful(text, segment):
+            return text, None
+        confidence = 1.0
+        for factor in HEARINGS:
+            again = self._recognizer.text(stretched(segment.samples, factor))
+            confidence = min(confidence, agreement(text, again))
+            if confidence < CONFIRMED:
+                return "", 0.0
+        return text, confidence

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 
 import numpy as np
 import numpy.typing as npt
@@ -147,20 +148,55 @@ _INTERJECTIONS = frozenset(
 """What laughter, groans and coughs are written as; they are no words to judge."""
 _FASTEST = 7.0
 """Words a second that nobody exceeds: auctioneers speak about 4."""
+_SURE = 0.9
+"""Mean probability of a voice that coughs, cries and groans hardly reach."""
+_SHORT, _FEW = 2, 6
+"""Words that need a sure voice, and below which they must be heard again in any case."""
 
 
-def plausible(text: str, voiced: float) -> bool:
-    """Whether ``voiced`` seconds of voice can have said ``text`` in English, and in words.
+def plausible(text: str, voiced: float, voice: float = 1.0) -> bool:
+    """Whether ``voiced`` seconds of voice, of mean probability ``voice``, can have said ``text`` in English, in words.
 
     Recognizers answer noise, music and laughter with punctuation, interjections, a few words over and over, or more
     words than anybody could say.
     """
-    words = re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text.lower())
+    words = _words(text)
     if not words or any(word[0] > "\u024f" for word in words):  # beyond the Latin letters
         return False
     if _INTERJECTIONS.issuperset(words) or _loops(words):
         return False
+    if len(words) <= _SHORT and voice < _SURE:  # groans are heard as "Yeah", "You" or "So", time and again
+        return False
     return len(words) <= _FASTEST * voiced + 2
+
+
+def doubtful(text: str, segment: SpeechSegment) -> bool:
+    """Whether ``text`` of ``segment`` is to be confirmed by another hearing: short, or hardly a sure voice."""
+    return segment.voice < _SURE or len(_words(text)) < _FEW
+
+
+HEARINGS = (10 / 9, 9 / 10)
+"""How much longer the sound is when it is heard again: its pitch and tempo are still those of a voice."""
+CONFIRMED = 0.5
+"""Agreement of each other hearing with the first from which the first is believed."""
+
+
+def stretched(samples: Samples, factor: float) -> Samples:
+    """Make sound longer by ``factor`` and its pitch as much lower."""
+    places = np.arange(int(len(samples) * factor)) / factor
+    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+
+
+def agreement(first: str, second: str) -> float:
+    """Share of the words of two hearings that they have in common, in order; 0 to 1.
+
+    Real words come back when the same sound is heard a little slower; invented ones are others each time.
+    """
+    return SequenceMatcher(None, _words(first), _words(second), autojunk=False).ratio()
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text.lower().replace("’", "'"))
 
 
 def _loops(words: list[str]) -> bool:

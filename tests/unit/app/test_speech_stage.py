@@ -85,7 +85,11 @@ def test_a_lane_counts_what_was_said_and_keeps_the_words_to_itself() -> None:
 def test_an_utterance_without_words_is_lost() -> None:
     class Behind(SpeechAnalyzer):
         def analyze(self, block: AudioBlock) -> Sequence[Utterance]:
-            return [Utterance("", block.time, block.time + 2.5), Utterance("so so", block.time, block.end)]
+            return [
+                Utterance("", block.time, block.time + 2.5),
+                Utterance("", block.time, block.time + 9.0, 0.0),
+                Utterance("so so", block.time, block.end),
+            ]
 
     lane = SpeechLane([active(Kind.SPEECH, Behind()), active(Kind.TEXT, spoken.Reader(spoken.SpokenSettings()))])
     report = lane.offer(blocks(spoken.say(0))[0])
@@ -114,7 +118,7 @@ def test_what_does_not_fit_into_the_queue_is_lost_and_counted(eventually: Callab
         assert figures is not None
         slow.go.set()
         eventually(lambda: len(slow.heard) == 6)
-        eventually(lambda: stage.document() == {"waiting_s": 0.0, "lost_s": 1.4})
+        eventually(lambda: stage.document() == {"waiting_s": 0.0, "lost_s": 1.4, "rejected": 0})
     assert [round(block.gap, 1) for block in slow.heard] == [0.0, 1.4, 0.0, 0.0, 0.0, 0.0]
     assert sum(r.lost for r in reports) == pytest.approx(1.4)
 

@@ -25,7 +25,7 @@ class Loud:
 
 
 class Typist:
-    """Writes down how long each utterance was, and takes ``work`` seconds of a scripted clock for it."""
+    """Says the same of whatever it hears, and takes ``work`` seconds of a scripted clock for it."""
 
     def __init__(self, work: float = 0.0) -> None:
         self.time, self.work = 0.0, work
@@ -36,7 +36,7 @@ class Typist:
     def text(self, samples: Samples) -> str:
         assert np.abs(samples).max() <= 1.0
         self.time += self.work
-        return f"about {len(samples)} samples"
+        return "the same as before"
 
     def close(self) -> None:
         """Holds nothing."""
@@ -68,7 +68,41 @@ def test_utterances_have_the_time_of_the_sound() -> None:
     assert first.start == pytest.approx(50.7, abs=0.1)
     assert first.end == pytest.approx(53.3, abs=0.1)
     assert second.start == pytest.approx(54.2, abs=0.1)
-    assert first.confidence is None, "Moonshine tells none"
+    assert first.confidence is None, "heard once"
+
+
+class Dreamer(Typist):
+    """Hears other words in sound of another length, but the first ``firm`` of them."""
+
+    def __init__(self, firm: int) -> None:
+        super().__init__()
+        self.firm, self.lengths = firm, list[int]()
+
+    def text(self, samples: Samples) -> str:
+        self.lengths.append(len(samples))
+        words = [f"firm{k}" for k in range(self.firm)]
+        return " ".join([*words, *(f"w{k}x{len(samples)}" for k in range(3 - self.firm))])
+
+
+@pytest.mark.parametrize(("firm", "confidence"), [(0, None), (1, None), (2, 2 / 3), (3, 1.0)])
+def test_a_short_utterance_counts_when_other_hearings_repeat_it(firm: int, confidence: float | None) -> None:
+    dreamer = Dreamer(firm)
+    (found,) = heard(make(dreamer), sound((1.0, 0.0), (2.0, 0.4), (1.0, 0.0)))
+    if confidence is None:
+        assert (found.text, found.confidence, len(dreamer.lengths)) == ("", 0.0, 2), "rejected, and counted as such"
+    else:
+        assert (found.count, found.confidence) == (3, pytest.approx(confidence))
+        length = dreamer.lengths[0]
+        assert dreamer.lengths == pytest.approx([length, length * 10 / 9, length * 0.9], abs=1)
+
+
+def test_what_is_no_sentence_is_rejected_and_counted() -> None:
+    class Gasper(Typist):
+        def text(self, samples: Samples) -> str:
+            return "Oh, oh!"
+
+    (found,) = heard(make(Gasper()), sound((1.0, 0.0), (2.0, 0.4), (1.0, 0.0)))
+    assert (found.text, found.confidence) == ("", 0.0)
 
 
 @pytest.mark.parametrize("size", [1, 160, 511, 512, 5_000, len(TALK)])

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent_speech.segments import CHUNK, CHUNK_S, LEAD_S, Segmenter, SegmentPolicy, SpeechSegment, plausible
+from edge_agent_speech.segments import (
+    CHUNK,
+    CHUNK_S,
+    LEAD_S,
+    Segmenter,
+    SegmentPolicy,
+    SpeechSegment,
+    agreement,
+    doubtful,
+    plausible,
+    stretched,
+)
 
 POLICY = SegmentPolicy()
 
@@ -111,3 +122,45 @@ def test_repr_shows_no_sound() -> None:
 )
 def test_what_nobody_can_have_said_is_dropped(text: str, voiced: float, expected: bool) -> None:
     assert plausible(text, voiced) is expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "share"),
+    [
+        ("Thank you.", "thank you", 1.0),
+        ("It’s here", "it's HERE!", 1.0),
+        ("Thank you.", "Uh-huh", 0.0),
+        ("I can see you", "I can hear you", 0.75),
+        ("you", "", 0.0),
+    ],
+)
+def test_agreement_is_the_share_of_common_words(first: str, second: str, share: float) -> None:
+    assert agreement(first, second) == agreement(second, first) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("text", "voice", "expected"),
+    [
+        ("Yes, please.", 0.97, True),
+        ("Where did you put it last week?", 0.97, False),
+        ("Where did you put it?", 0.8, True),
+    ],
+)
+def test_short_utterances_and_unsure_voices_are_doubted(text: str, voice: float, expected: bool) -> None:
+    assert doubtful(text, SpeechSegment(np.zeros(CHUNK, np.float32), 0, 1.0, voice)) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "voice", "expected"), [("Yeah.", 0.85, False), ("Yeah.", 0.95, True), ("Oh yes I see", 0.85, True)]
+)
+def test_a_word_or_two_need_a_sure_voice(text: str, voice: float, expected: bool) -> None:
+    assert plausible(text, 1.0, voice) is expected
+
+
+@pytest.mark.parametrize("factor", [10 / 9, 0.9])
+def test_stretched_sound_keeps_its_shape(factor: float) -> None:
+    wave = np.sin(np.arange(16_000) * 0.1).astype(np.float32)
+    found = stretched(wave, factor)
+    assert found.dtype == np.float32
+    assert len(found) == int(16_000 * factor)
+    assert np.abs(found - np.sin(np.arange(len(found)) * 0.1 / factor)).max() < 0.01
