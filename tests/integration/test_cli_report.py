@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_agent.app.offline import Analysis, FaceRow, Report
+from edge_agent.app.offline import Analysis, FaceRow, Report, UtteranceRow
 from edge_agent.cli.report import Axis, clock, condensed, page, persons, thumbnails
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.face import Box
-from edge_agent.domain.observation import EMOTIONS
-from edge_agent.domain.summary import EmotionSums, FaceSums, StreamSums, Summary, Window
+from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
+from edge_agent.domain.summary import EmotionSums, FaceSums, LanguageSums, StreamSums, Summary, VoiceSums, Window
 from edge_agent.summary.summariser import merge_summaries
 from tests.support.cli import Cli
 
@@ -135,6 +135,28 @@ def test_the_figures_drawn_are_the_windows() -> None:
     assert "<title>burst laughter at 0:12, 1.5 s, score 0.90</title>" in text
     assert text.count('<rect class="flag"') == 2
     assert text.count("<title>50 %</title>") == 3
+
+
+def test_words_and_voices_stand_beside_faces_and_sounds() -> None:
+    joy = tuple(1.4 if name == "joy" else 0.0 for name in LANGUAGE_EMOTIONS)
+    analysis = made_up("film.mp4")
+    heard = replace(
+        analysis.summaries[0].window, language=LanguageSums(3, 9, 2, joy), voice=VoiceSums(4.0, 2, 1.0, 4.0)
+    )
+    unclear = replace(analysis.summaries[1].window, language=LanguageSums(1, 1), voice=VoiceSums(1.0, 1))
+    summaries = [replace(s, window=w) for s, w in zip(analysis.summaries, (heard, unclear), strict=False)]
+    words = (
+        UtteranceRow("<b>so & so</b>", 1.0, 2.0, 0.8, dict.fromkeys(LANGUAGE_EMOTIONS, 0.0) | {"joy": 0.7}),
+        UtteranceRow("danke", 61.0, 62.0, None, None, "not_english"),
+    )
+    text = page([replace(analysis, summaries=tuple(summaries), utterances=words)])
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", text)]
+    assert [row[9:11] for row in rows if len(row) == 12] == [["joy 70 %", "arousal +0.25"], ["", ""]]
+    said = [row for row in rows if len(row) == 3]
+    assert said[0][:2] == ["0:01", "&lt;b&gt;so &amp; so&lt;/b&gt;"]
+    assert "joy" in said[0][2]
+    assert said[1][:2] == ["1:01", "danke"]
+    assert said[1][2], "why it could not be judged"
 
 
 def a_face(time: float, track: str, happiness: float) -> FaceRow:

@@ -331,7 +331,10 @@ def test_figures_are_said_as_people_do(page: Browser) -> None:
 
 BESIDE = """
 const done = arguments[arguments.length - 1];
-Promise.all([import("/static/tiles.js"), fetch("/api/v1/summary").then((r) => r.json())]).then(([panels, w]) => {
+Promise.all([
+  import("/static/tiles.js"), fetch("/api/v1/summary").then((r) => r.json()),
+  import("/static/past.js"), import("/static/timeline.js"),
+]).then(([panels, w, past, timeline]) => {
   const read = () => [...document.querySelectorAll("#beside-rows dd")].map((d) => d.textContent);
   const language = { utterances: 2, words: 9, judged: 2, dominant: "joy", p: { joy: 0.61, love: 0.2 } };
   const before = document.getElementById("beside").hidden;
@@ -340,7 +343,9 @@ Promise.all([import("/static/tiles.js"), fetch("/api/v1/summary").then((r) => r.
   panels.showBeside({ ...w, language: { utterances: 1, words: 1, judged: 0 }, voice: { seconds: 1, turns: 1 } });
   const unclear = read();
   panels.showBeside({ ...w, bursts: [] });
-  done({ before, spoken, unclear, silent: read() });
+  const told = (more) => timeline.told(past.ofSummary({ ...w, ...more })).split(" · ");
+  const line = told({ language, voice: { arousal: 0.31, seconds: 4.2, turns: 2 } });
+  done({ before, spoken, unclear, silent: read(), line, quiet: told({}) });
 });
 """
 
@@ -352,6 +357,8 @@ def test_faces_sounds_words_and_voices_stand_side_by_side(page: Browser) -> None
     assert said["spoken"][2:] == ["joy 61 %, love 20 % (2 utterances, 9 words)", "arousal +0.31, 4.2 s of speech"]
     assert said["unclear"][2:] == ["cannot be judged (1 utterance, 1 word)", "arousal not known yet, 1.0 s of speech"]
     assert said["silent"][1:] == ["none", "nobody spoke", "nobody spoke"]
+    assert {"words: joy 61 %, love 20 %", "voices: arousal +0.31"} <= set(said["line"]), "the timeline's reading"
+    assert not [part for part in said["quiet"] if part.startswith(("words", "voices"))]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(320, False), (390, True), (820, False), (1280, True)])

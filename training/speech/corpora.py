@@ -72,15 +72,15 @@ def drama(root: Path) -> Clips:
     (count,) = struct.unpack_from(">H", data, 13)
     entries = (struct.unpack_from(">12sBII", data, 15 + 21 * k) for k in range(count))
     files = {name.rstrip(b"\0").decode("ascii"): data[at : at + size] for name, _, at, size in entries}
-    lines = {name: words for file, found in files.items() if file.endswith(".DOG") for name, words in _lines(found)}
-    spoken = sorted(name for name, words in lines.items() if name in files and len(words.split()) >= _LEAST)
+    words_of = {name: words for file, found in files.items() if file.endswith(".DOG") for name, words in lines(found)}
+    spoken = sorted(name for name, words in words_of.items() if name in files and len(words.split()) >= _LEAST)
     for name in spoken[::_EVERY]:
         sound = root / f"{Path(name).stem}.mp3"
         sound.write_bytes(files[name])
-        yield sound, lines[name]
+        yield sound, words_of[name]
 
 
-def _lines(dialogue: bytes) -> Iterator[tuple[str, str]]:
+def lines(dialogue: bytes) -> Iterator[tuple[str, str]]:
     """Names of the sounds of a dialogue, and what is said in each: of the hero (J) and of the other person (P)."""
     body = dialogue[20:]
     levels, _, key, heros, others = struct.unpack_from(">5h", body)

@@ -23,6 +23,9 @@ export function signed(value, digits = 2) {
   return Number(text) === 0 ? text : `${value < 0 ? "−" : "+"}${text}`;
 }
 
+/** The few emotions that words expressed most, with their probabilities; empty without any. */
+export const few = (language) => Object.entries(language?.p ?? {}).sort((a, b) => b[1] - a[1]).map(([name, p]) => `${name} ${percent(p)}`).join(", ");
+
 export const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
 export const day = (when) => when.toLocaleDateString("en", { day: "numeric", month: "short" });

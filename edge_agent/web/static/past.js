@@ -11,9 +11,9 @@ const APART_MS = 1500;
 
 function point(start, seconds, told, coverage, unsynced = false) {
   const begin = Date.parse(start);
-  const { faces, emotion = null, attention = null, stays = null, bursts = [], withheld = 0, unknown = {}, voice = null } = told;
+  const { faces, emotion = null, attention = null, stays = null, bursts = [], withheld = 0, unknown = {}, language = null, voice = null } = told;
   const watched = faces.max !== null;
-  return { begin, end: begin + 1000 * seconds, faces, emotion, attention, stays, bursts, voice, withheld: withheld > 0, unknown, watched, coverage, unsynced };
+  return { begin, end: begin + 1000 * seconds, faces, emotion, attention, stays, bursts, language, voice, withheld: withheld > 0, unknown, watched, coverage, unsynced };
 }
 
 export const ofSummary = (w) => point(w.start, w.seconds, w, w.quality.coverage.video, w.clock === "unsynced");

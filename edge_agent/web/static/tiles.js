@@ -1,6 +1,6 @@
 // What is the case now, in large: whole people, the expression that leads, who looks here, what was heard last.
 import { bar } from "./chart.js";
-import { because, clock, duration, leading, mostly, percent, plural, signed, words } from "./format.js";
+import { because, clock, duration, few, leading, mostly, percent, plural, signed, words } from "./format.js";
 import { EMOTIONS } from "./past.js";
 import { make, notice, pill, rows, say } from "./page.js";
 
@@ -121,12 +121,11 @@ export function showBeside(w) {
   const { language: l, voice: v, emotion: e } = w;
   if (l || v) $("beside").hidden = false;
   if ($("beside").hidden) return;
-  const few = l && l.p ? Object.entries(l.p).sort((a, b) => b[1] - a[1]).map(([name, p]) => `${name} ${percent(p)}`).join(", ") : "";
   const nobody = w.withheld ? "withheld: too few people" : "nobody spoke";
   rows("beside-rows", [
     ["faces", e ? `${e.dominant} ${percent(e.p[e.dominant])}` : unanswered(w)],
     ["sounds", w.bursts.map((b) => `${b.count}\u00a0×\u00a0${words(b.label)}`).join(", ") || "none"],
-    ["words", l ? `${few || "cannot be judged"} (${plural(l.utterances, "utterance")}, ${plural(l.words, "word")})` : nobody],
+    ["words", l ? `${few(l) || "cannot be judged"} (${plural(l.utterances, "utterance")}, ${plural(l.words, "word")})` : nobody],
     ["voices", v ? `${v.arousal === undefined ? "arousal not known yet" : `arousal ${signed(v.arousal)}`}, ${duration(v.seconds)} of speech` : nobody],
   ]);
 }

@@ -1,20 +1,23 @@
 // The timeline: plots over one time axis, to be read off, zoomed, exported, and watched with thresholds.
 import { Board, HEAD, LEFT, RIGHT, element } from "./chart.js";
 import { csv, png, save } from "./exporting.js";
-import { clock, leading, mostly, percent, plural, signed, words } from "./format.js";
+import { clock, few, leading, mostly, percent, plural, signed, words } from "./format.js";
 import { PLOTS } from "./plots.js";
 import { make, say } from "./page.js";
 
 const LEAST_DRAG = 8, KEY = "thresholds";
 const $ = (id) => document.getElementById(id);
 
-const told = (p) => [
+/** What a window of the timeline holds, in a line. */
+export const told = (p) => [
   clock(p.begin),
   p.watched ? plural(p.faces.max, "person", "people") : `not watched: ${mostly(p.unknown.people)}`,
   p.withheld ? "withheld: too few people" : p.emotion ? leading(p.emotion.p) : "",
   p.attention ? `attention ${percent(p.attention.ratio)}` : "",
   p.emotion ? `valence ${signed(p.emotion.valence)}` : "",
   p.bursts.map((b) => `${b.count}\u00a0×\u00a0${words(b.label)}`).join(", "),
+  p.language ? `words: ${few(p.language) || "cannot be judged"}` : "",
+  p.voice ? `voices: ${p.voice.arousal === undefined ? "arousal not known" : `arousal ${signed(p.voice.arousal)}`}` : "",
   p.watched && p.coverage < 0.9 ? `watched ${percent(p.coverage)} of it` : "",
 ].filter(Boolean).join(" · ");
 

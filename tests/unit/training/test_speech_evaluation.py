@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 pytest.importorskip("soundfile", reason="training only: pip install edge-emotion-agent[train]")
 
 from edge_agent.domain.errors import MediaError
-from training.speech.corpora import prompts, readings, stamps
+from training.speech import corpora
+from training.speech.corpora import drama, prompts, readings, stamps
 from training.speech.evaluate import Tally, errors, evaluate, words_of
 
 
@@ -66,6 +68,35 @@ def test_clips_and_words_are_found_in_packages(tmp_path: Path) -> None:
 
     (tmp_path / "transcription").write_text("<s> he was young </s> (sense-0870)\n")
     assert list(readings(tmp_path)) == [(tmp_path / "sense-0870.wav", "he was young")]
+
+
+def packed(text: str) -> bytes:
+    """A line of a dialogue: number 7, its length, and the text padded to a multiple of four behind a header of 32."""
+    line = struct.pack(">hhB", 0, 7, len(text)) + text.encode()
+    return line + bytes(-len(line) % 4)
+
+
+def test_lines_of_a_play_are_found_beside_their_sounds(tmp_path: Path) -> None:
+    mine, other = packed("Is that so, my dear?*FRThen I will go now."), packed("*15You will not go there!")
+    header = struct.pack(">5h", 0, 1, 12, 1, 1) + bytes(12) + struct.pack(">H", 32 + len(mine)) + bytes(8)
+    files = {
+        "ANN1.DOG": bytes(20) + header + mine + other,
+        "120007J1.SB": b"first",
+        "120007J2.SB": b"second",
+        "120007P2.SB": b"third",
+    }
+    at, table, data = 15 + 21 * len(files), b"", b""
+    for name, content in files.items():
+        table += struct.pack(">12sBII", name.encode(), 1, at + len(data), len(content))
+        data += content
+    (tmp_path / "queen.1c").write_bytes(b"QTBLCEM10\0\0\0\1" + struct.pack(">H", len(files)) + table + data)
+    ((path, words),) = drama(tmp_path)  # the first of every twelve
+    assert (path.read_bytes(), words) == (b"first", "Is that so, my dear?")
+    assert set(corpora.lines(files["ANN1.DOG"])) == {
+        ("120007J1.SB", "Is that so, my dear?"),
+        ("120007J2.SB", "Then I will go now."),
+        ("120007P2.SB", "You will not go there!"),
+    }
 
 
 def test_without_a_set_it_says_how_to_make_one(tmp_path: Path) -> None:
