@@ -190,9 +190,19 @@ def stretched(samples: Samples, factor: float) -> Samples:
 def agreement(first: str, second: str) -> float:
     """Share of the words of two hearings that they have in common, in order; 0 to 1.
 
-    Real words come back when the same sound is heard a little slower; invented ones are others each time.
+    Real words come back when the same sound is heard a little slower; invented ones are others each time. A number
+    is the same in digits and in letters.
     """
-    return SequenceMatcher(None, _words(first), _words(second), autojunk=False).ratio()
+    one, other = ([_NUMBERS.get(word, word) for word in _words(text)] for text in (first, second))
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
+_NUMBERS = {
+    str(number): word
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    )
+}
 
 
 def _words(text: str) -> list[str]:

@@ -132,6 +132,7 @@ def test_what_nobody_can_have_said_is_dropped(text: str, voiced: float, expected
         ("Thank you.", "Uh-huh", 0.0),
         ("I can see you", "I can hear you", 0.75),
         ("you", "", 0.0),
+        ("Eight.", "8", 1.0),
     ],
 )
 def test_agreement_is_the_share_of_common_words(first: str, second: str, share: float) -> None:
