@@ -134,7 +134,7 @@ class _Shared:
                 self._busy.release()
 
 
-class Order:
+class ServingOrder:
     """Who is served next: of those that wait, the one whose last turn was longest ago. Pure.
 
     In the order of arrival, a client whose next message takes some turns to come would be served so many turns later in
@@ -160,10 +160,10 @@ class Order:
 
 
 class Turns:
-    """A lock that is given to connections in their :class:`Order`. For one event loop."""
+    """A lock that is given to connections in their :class:`ServingOrder`. For one event loop."""
 
     def __init__(self) -> None:
-        self._order = Order()
+        self._order = ServingOrder()
         self._waiting: dict[object, asyncio.Future[None]] = {}
         self._taken = False
 

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 
-from edge_agent.web.conversation import Order, Turns
+from edge_agent.web.conversation import ServingOrder, Turns
 
 CLIENTS = range(16)
 
 
 def served(late: set[int], turns: int, delay: int) -> list[int]:
     """Who was served in each of so many turns; clients in ``late`` send their next message ``delay`` turns later."""
-    order, ready, found = Order(), dict.fromkeys(CLIENTS, 0), []
+    order, ready, found = ServingOrder(), dict.fromkeys(CLIENTS, 0), []
     for one in CLIENTS:
         order.serve(one)
     for turn in range(turns):
@@ -41,7 +41,7 @@ def test_a_slow_client_is_served_as_soon_as_it_asks() -> None:
 
 
 def test_nobody_gets_ahead_by_connecting_again() -> None:
-    order = Order()
+    order = ServingOrder()
     for one in "abc":
         order.serve(one)
     order.leave("b")
