@@ -5,8 +5,8 @@
 Every figure is taken in rounds that alternate between ours and the other, in processor time, and is the median of the
 rounds' ratios: other load on the machine meets both. Peers (MediaPipe, Keras) get a virtual environment of their own,
 made on demand; without one their figures are missing. Needs mosquitto. Writes ``performance.json``, the table in
-``performance.md`` and ``performance.svg``; needs matplotlib for the latter. Takes about 8 minutes, and as long again to
-make the environment once.
+``performance.md`` and ``performance.svg``; needs matplotlib for the latter. Takes minutes, on a
+busy machine a quarter of an hour, and as long again to make the environment once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -352,7 +352,7 @@ def running(s: Setting) -> Iterator[Figure]:
     """Start, and memory after 40 s, on the kiosk recording."""
     for web, bar in ((False, 120.0), (True, 140.0)):
         with agent(s, s.film, str(s.film), web=web) as (pid, messages, began):
-            while not (messages.exists() and messages.read_text()):
+            while not (messages.exists() and '"person_seconds"' in messages.read_text()):  # events come before
                 time.sleep(0.1)
             first = time.monotonic() - began
             time.sleep(max(0.0, 40.0 - first))
@@ -396,7 +396,8 @@ def growth(s: Setting) -> Iterator[Figure]:
 def _copies(active: ActiveAnalyzer, count: int) -> list[ActiveAnalyzer]:
     analyzer = active._analyzer
     assert analyzer is not None
-    return [ActiveAnalyzer(active.spec, analyzer, lambda _: None) for _ in range(count)]
+    spec = replace(active.spec, max_fps=None)  # else it would be asked every other second only
+    return [ActiveAnalyzer(spec, analyzer, lambda _: None) for _ in range(count)]
 
 
 def _look_ms(lane: VisionLane, picture: Any) -> float:

@@ -27,8 +27,8 @@ BOARDS: Mapping[str, tuple[float, int]] = {
     "Raspberry Pi 3 B+": (0.10, 4),
     "Raspberry Pi Zero 2 W": (0.07, 4),
 }
-"""Speed of one core in that of the measuring machine's, and cores: from rough published single-core scores, which
-differ by source. An int8 network gains more on cores with dot-product instructions (Pi 5) and less on those without."""
+"""Speed of one core in that of the measuring machine's, and cores. Rough: remembered from published single-core scores,
+not looked up. An int8 network gains more on cores with dot-product instructions (Pi 5), less on those without."""
 
 
 def write_report(folder: Path, figures: Sequence[Mapping[str, Any]]) -> None:
