@@ -1,6 +1,6 @@
 """Fit the constants of the gaze analyzer to rendered heads of known pose and gaze.
 
-    python -m training.gaze.fit --facekit ../shared/data/facekit/ict_facekit.npz --count 1000 --seed 101
+    python -m training.gaze.fit --facekit ../shared/data/facekit/ict_facekit.npz --count 450 --seed 102 103
 
 Writes ``geometry.json`` beside the plugin: the rigid points of an average head as the mesh network places them, and
 linear weights for the direction of the eyes. About 0.2 s of one core a scene; every scene is a person of its own.
@@ -176,15 +176,15 @@ def told(geometry: Geometry) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facekit", type=Path, required=True, help="ict_facekit.npz")
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=101)
+    parser.add_argument("--count", type=int, default=450, help="scenes of each seed")
+    parser.add_argument("--seed", type=int, nargs="+", default=[102, 103])
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     head, find = heads.load(args.facekit), Finder()
-    scenes = (scene(head, np.random.default_rng([args.seed, k])) for k in range(args.count))
+    scenes = (scene(head, np.random.default_rng([seed, k])) for seed in args.seed for k in range(args.count))
     seen = [one for one in map(find, scenes) if one is not None]
     args.out.write_text(json.dumps(told(fit(seen)), separators=(",", ":")) + "\n", "utf-8")
-    print(f"{args.out}: fitted to {len(seen)} of {args.count} scenes")
+    print(f"{args.out}: fitted to {len(seen)} of {args.count * len(args.seed)} scenes")
 
 
 if __name__ == "__main__":
