@@ -78,7 +78,7 @@ def routes(
         WebSocketRoute("/ws/face", faces.serve),
         WebSocketRoute("/ws/audio-stream", sound.serve),
         WebSocketRoute("/ws/face-recognition", people.serve),
-        Route("/video-stream/face-recognition", _unrecognised, methods=["POST"]),
+        *([] if recognises else [Route("/video-stream/face-recognition", _unrecognised, methods=["POST"])]),
         *words.routes(reader or words.Reader(open_session), bounds),
     ]
 

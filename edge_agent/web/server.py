@@ -119,6 +119,7 @@ def make_app(
     app = live_api(agent, handlers)
     custom = CustomAnswers(open_custom, switched_off(agent.settings))
     open_session = within_config(open_session, agent.settings)
+    recognises = agent.settings.analyzers.get("identity", {}).get("enabled") is True  # never by a client's wish alone
     limits = Limits.for_memory(process_use().memory_limit_mb, agent.settings.web.analysis_clients)
     reader, transcriber = words.Reader(open_session), words.Transcriber(open_session)
     app.router.routes += [
@@ -130,9 +131,9 @@ def make_app(
             replace(limits, idle_s=echo.IDLE_S),
             reader,
             transcriber,
-            recognises=agent.settings.analyzers.get("identity", {}).get("enabled") is True,
+            recognises=recognises,
         ),
-        *upload.routes(open_session, health=None),
+        *upload.routes(open_session, health=None, recognises=recognises),
         *batch.routes(agent.settings.batch, partial(open_queue, agent.settings), spool_of(agent.settings), open_custom),
     ]
     return Guard(app, rules, app.routes)

@@ -1,5 +1,6 @@
 """Analysis of uploaded recordings: ``POST /process-frame``, the bytes of a film, raw or as a file of a form, and
-``POST /video-stream/emotion``, the same with every face; ``GET /`` returns the version.
+``POST /video-stream/emotion``, the same with every face; ``POST /video-stream/face-recognition``, who of the enrolled
+people is in it; ``GET /`` returns the version.
 
 Clients of the Flask API that this replaces get its names and scales under ``/flask/``, or with ``X-Compat: flask`` or
 ``?compat=flask``.
@@ -13,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -29,12 +31,16 @@ from edge_agent import __version__
 from edge_agent.api import Analysis, EdgeAgentError, MediaError, Report, Session
 from edge_agent.capture import read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
+from edge_agent.domain.observation import IDENTITY
 from edge_agent.web.body import ProblemError, in_memory, too_large
 from edge_agent.web.conversation import SwitchedOffError
 
 log = logging.getLogger(__name__)
 
 ANALYZERS = ("face", "emotion", "attention")
+
+Tell = Callable[[Analysis, Session], dict[str, Any]]
+"""Makes the answer of an analysis and the session that made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +55,16 @@ class UploadLimits:
 
 
 def routes(
-    open_session: Callable[..., Session] = Session, limits: UploadLimits | None = None, health: str | None = "/"
+    open_session: Callable[..., Session] = Session,
+    limits: UploadLimits | None = None,
+    health: str | None = "/",
+    *,
+    recognises: bool = False,
 ) -> list[BaseRoute]:
-    """Return the routes of the endpoints for Starlette; ``health``: the path of the health answer, None for none."""
+    """Return the routes of the endpoints for Starlette; ``health``: the path of the health answer, None for none.
+
+    ``recognises``: the config has people recognised, and so in films, too.
+    """
     uploads = _Uploads(open_session, limits or UploadLimits())
     found: list[BaseRoute] = [
         Route("/process-frame", uploads.report, methods=["POST"]),
@@ -59,6 +72,8 @@ def routes(
         Route(f"{FLASK}/process-frame", uploads.flask, methods=["POST"]),
         Route(f"{FLASK}/", _flask_healthy, methods=["GET"]),
     ]
+    if recognises:
+        found.append(Route("/video-stream/face-recognition", uploads.people, methods=["POST"]))
     return found if health is None else [*found, Route(health, _healthy, methods=["GET"])]
 
 
@@ -120,15 +135,18 @@ class _Uploads:
     async def report(self, request: Request) -> Response:
         if "flask" in (request.headers.get("x-compat", "").lower(), request.query_params.get("compat", "").lower()):
             return await self.flask(request)
-        return await self._respond(request, lambda analysis: _rounded(asdict(analysis.report)))
+        return await self._respond(request, lambda analysis, _session: _rounded(asdict(analysis.report)))
 
     async def flask(self, request: Request) -> Response:
-        return await self._respond(request, lambda analysis: flask_report(analysis.report))
+        return await self._respond(request, lambda analysis, _session: flask_report(analysis.report))
 
     async def faces(self, request: Request) -> Response:
-        return await self._respond(request, _timeline)
+        return await self._respond(request, lambda analysis, _session: _timeline(analysis))
 
-    async def _respond(self, request: Request, tell: Callable[[Analysis], dict[str, Any]]) -> Response:
+    async def people(self, request: Request) -> Response:
+        return await self._respond(request, _recognised, ("face", "identity"))
+
+    async def _respond(self, request: Request, tell: Tell, analyzers: Sequence[str] = ANALYZERS) -> Response:
         if self._present >= self._limits.waiting:
             return ProblemError(503, "Busy with other recordings; try again later.", {"Retry-After": "5"}).response()
         unwanted = threading.Event()
@@ -136,7 +154,8 @@ class _Uploads:
         try:
             content = await self._receive(request)
             async with self._turn:
-                return await anyio.to_thread.run_sync(lambda: JSONResponse(tell(self._analyze(content, unwanted))))
+                told = partial(self._analyze, content, unwanted, tell, analyzers)
+                return JSONResponse(await anyio.to_thread.run_sync(told))
         except asyncio.CancelledError:  # the server stops
             unwanted.set()
             return ProblemError(503, "The agent stops, or begins anew; try again.", {"Retry-After": "5"}).response()
@@ -194,7 +213,9 @@ class _Uploads:
             413, f"The body is too large: the limit is {self._limits.body} bytes.", {"Connection": "close"}
         )
 
-    def _analyze(self, content: bytes, unwanted: threading.Event) -> Analysis:
+    def _analyze(
+        self, content: bytes, unwanted: threading.Event, tell: Tell, analyzers: Sequence[str]
+    ) -> dict[str, Any]:
         if not content:
             raise ProblemError(400, "The body is empty: post the bytes of a film or a picture.")
         form = sniff_bytes(content)
@@ -208,8 +229,9 @@ class _Uploads:
                 if (why := too_large(info.video.width, info.video.height)) is not None:
                     raise ProblemError(422, f"{why[0].upper()}{why[1:]}.")
                 self._check(info.duration)
-                with self._open(ANALYZERS) as session:
-                    return session.file(path, lambda position, _duration: self._check(position, unwanted))
+                with self._open(analyzers) as session:
+                    found = session.file(path, lambda position, _duration: self._check(position, unwanted))
+                    return tell(found, session)
             except MediaError as error:
                 told = str(error).removeprefix(f"{path}: ")
                 why = f"The body is no film or picture in a known format that can be read ({form.name}: {told})."
@@ -231,6 +253,23 @@ def _timeline(analysis: Analysis) -> dict[str, Any]:
         people.setdefault(row.face_id, []).append({**entry, "emotions": dict(row.emotion) if row.emotion else None})
     told: dict[str, Any] = _rounded({"duration": analysis.duration, "faces": people, "report": asdict(analysis.report)})
     return told
+
+
+def _recognised(analysis: Analysis, session: Session) -> dict[str, Any]:
+    """Names of the enrolled people in a recording, and of each track who it is, as far as its looks agree."""
+    tracks: dict[str, dict[str, Any]] = {}
+    for row in analysis.faces:
+        one = {"name": None, "status": "undecided", "confidence": 0.0, "first": row.time}
+        told = tracks.setdefault(row.face_id, one) | {"last": row.time}
+        for observation in row.observations:
+            if observation.name == IDENTITY:
+                ((key, alike),) = observation.values.items()
+                name = session.person(key)
+                told |= {"name": name, "status": "unknown" if name is None else "known", "confidence": alike}
+        tracks[row.face_id] = told
+    names = sorted({track["name"] for track in tracks.values() if track["name"]})
+    recognised: dict[str, Any] = _rounded({"duration": analysis.duration, "recognized": names, "faces": tracks})
+    return recognised
 
 
 def _rounded(told: Any) -> Any:

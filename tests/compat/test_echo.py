@@ -63,7 +63,7 @@ def test_camera_control(shell: Shell, eventually: Callable[[Callable[[], bool]],
     "Echo",
     """curl -X POST "http://localhost:8000/video-stream/face-recognition" \\
      -F "file=@video.mp4\"""",
-    differs="says that people are not recognised in films (501); /ws/face-recognition does",
+    differs="names of enrolled people where analyzers.identity runs; otherwise says that nobody is recognised (501)",
 )
 def test_recognition_in_a_film_is_not_claimed(shell: Shell) -> None:
     told = json.loads(shell.run())

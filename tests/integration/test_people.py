@@ -209,5 +209,8 @@ def test_names_and_their_expressions_are_published_when_both_switches_are_on(
 
                 assert not recognised(), "one picture is not enough"
                 wait_for(recognised, "the name", 30)
+            with agent.http(Authorization=f"Bearer {agent.token}") as http:
+                answer = http.post("/video-stream/face-recognition", content=film.read_bytes(), timeout=60)
+                assert answer.json()["recognized"] == [NAME]
         finally:
             agent.end()
