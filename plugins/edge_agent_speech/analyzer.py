@@ -192,10 +192,6 @@ class UtteranceAnalyzer(SpeechAnalyzer):
             return "", 0.0
         if not doubtful(text, segment):
             return text, None
-        confidence = 1.0
-        for factor in HEARINGS:
-            again = self._recognizer.text(stretched(segment.samples, factor))
-            confidence = min(confidence, agreement(text, again))
-            if confidence < CONFIRMED:
-                return "", 0.0
-        return text, confidence
+        others = [self._recognizer.text(stretched(segment.samples, factor)) for factor in HEARINGS]
+        confidence = sum(agreement(text, again) for again in others) / len(others)
+        return (text, confidence) if confidence >= CONFIRMED else ("", 0.0)

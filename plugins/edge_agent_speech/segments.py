@@ -178,7 +178,7 @@ def doubtful(text: str, segment: SpeechSegment) -> bool:
 HEARINGS = (10 / 9, 9 / 10)
 """How much longer the sound is when it is heard again: its pitch and tempo are still those of a voice."""
 CONFIRMED = 0.5
-"""Agreement of each other hearing with the first from which the first is believed."""
+"""Mean agreement of the other hearings with the first from which the first is believed."""
 
 
 def stretched(samples: Samples, factor: float) -> Samples:

@@ -157,7 +157,7 @@ def test_the_demo_leaves_a_real_device_alone(cli: Cli, tmp_path: Path) -> None:
         EDGE_AGENT__MQTT__PORT="1",
     )
     assert result.returncode == 0, result.stderr
-    assert "happiness" in result.stdout
+    assert "1.0 faces" in result.stdout
     assert not state.exists()
 
 

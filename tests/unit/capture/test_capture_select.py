@@ -89,7 +89,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_auto_without_a_camera_lists_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_agent.capture.select.list_cameras", lambda: ["/dev/video97", "/dev/video98"])
+    monkeypatch.setattr("edge_agent.capture.cameras.list_cameras", lambda: ["/dev/video97", "/dev/video98"])
     source = video("auto")
     source.open()
     assert not source.status.available

@@ -89,7 +89,7 @@ def test_a_short_utterance_counts_when_other_hearings_repeat_it(firm: int, confi
     dreamer = Dreamer(firm)
     (found,) = heard(make(dreamer), sound((1.0, 0.0), (2.0, 0.4), (1.0, 0.0)))
     if confidence is None:
-        assert (found.text, found.confidence, len(dreamer.lengths)) == ("", 0.0, 2), "rejected, and counted as such"
+        assert (found.text, found.confidence, len(dreamer.lengths)) == ("", 0.0, 3), "rejected, and counted as such"
     else:
         assert (found.count, found.confidence) == (3, pytest.approx(confidence))
         length = dreamer.lengths[0]
