@@ -184,8 +184,10 @@ def _camera_frames(builder: PipelineBuilder) -> Iterator[Iterator[Frame]]:
     try:
         source.open()
         yield frames()
-        if not source.status.available and source.status.error:
-            raise MediaError(f"{source.status.error} (a running agent holds the camera: stop it meanwhile)")
+    except PeopleError:
+        if source.status.available or not source.status.error:
+            raise
+        raise MediaError(f"{source.status.error}; a running agent holds the camera, so stop it meanwhile") from None
     finally:
         timer.cancel()
         source.close()

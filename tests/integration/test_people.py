@@ -182,7 +182,7 @@ def test_names_and_their_expressions_are_published_when_both_switches_are_on(
         "analyzers.identity": "enabled = true",
     }
     agent = WebAgent(people_cli, tmp_path, **tables)
-    enroll = ("people", "enroll", NAME, *photos, "--agreed", "signed form", "--config", str(agent.config))
+    enroll = ("people", "enroll", NAME, "--camera", "--agreed", "signed form", "--config", str(agent.config))
     assert people_cli(*enroll, EDGE_AGENT__DEVICE__STATE_DIR=str(agent.state)).returncode == 0
     with Subscriber(broker.port) as heard:
         agent.start()
