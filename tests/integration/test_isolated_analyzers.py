@@ -66,7 +66,11 @@ def read_through(media: Path, store: ModelStore, isolation: str) -> tuple[list[A
     finally:
         builder.close()
     names: dict[str, int] = {}
-    rows = [replace(f, face_id=str(names.setdefault(f.face_id, len(names)))) for f in analysis.faces]
+    rows = []
+    for row in analysis.faces:
+        name = str(names.setdefault(row.face_id, len(names)))
+        observations = tuple(replace(observation, track=name) for observation in row.observations)
+        rows.append(replace(row, face_id=name, observations=observations))
     return [*rows, *analysis.summaries, *analysis.events], children
 
 

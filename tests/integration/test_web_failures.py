@@ -245,7 +245,7 @@ def test_only_where_pictures_and_sound_are_sent_may_messages_be_large() -> None:
     assert sorted(server.TALKATIVE) == sorted(talkative)
     routes = [route for route in upload.routes(health=None) if isinstance(route, Route)]
     uploads = {route.path for route in routes if "POST" in (route.methods or ())}
-    assert set(server.ROOMY) == uploads | {"/video-stream/face-recognition", batch.PATH}
+    assert set(server.ROOMY) == uploads | {"/video-stream/face-recognition", batch.PATH, batch.CUSTOM_PATH}
 
 
 # ---------------------------------------------------------------------- what is delivered

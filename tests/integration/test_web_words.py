@@ -16,6 +16,7 @@ from hume.expression_measurement.stream import Config, StreamFace, StreamLanguag
 from websockets.sync import client
 
 from edge_agent.api import ConfigError, Session
+from edge_agent.batch.custom import CustomAnswers
 from edge_agent.domain.observation import LANGUAGE_EMOTIONS
 from edge_agent.domain.speech import cut
 from edge_agent.web import echo, hume, words
@@ -155,7 +156,7 @@ def test_without_the_plugin_the_stream_says_so() -> None:
     def lacking(_names: Any, **_options: Any) -> Session:
         raise ConfigError("no analyzer 'language'; there are: face")
 
-    stream = hume.Stream(lacking, lambda: 0.0, words.Reader(lacking), Transcriber(lacking))
+    stream = hume.Stream(lacking, lambda: 0.0, words.Reader(lacking), Transcriber(lacking), CustomAnswers())
     message = {"data": "Thanks", "raw_text": True, "models": {"language": {}}}
     assert stream.answer(json.dumps(message)) == {
         "error": "This device has no model for language.", "code": "E0102"}  # fmt: skip
