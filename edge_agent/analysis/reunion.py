@@ -11,9 +11,7 @@ from dataclasses import replace
 
 from edge_agent.analysis.tracking import Departure, Tracking
 from edge_agent.domain.face import TrackedFace
-
-JUDGED_WITHIN_S = 2.0
-"""Seconds after a track's begin in which an analyzer may say that it has reappeared."""
+from edge_agent.plugin.spec import JUDGED_WITHIN_S
 
 
 class Reunion:

@@ -288,9 +288,8 @@ class Tracker:
 
     def reset(self) -> None:
         """End all tracks after an interruption; the next update reports the departures."""
-        for track in self._tracks:
-            self._leave(track)
-        self._tracks = []
+        while self._tracks:
+            self._leave(self._tracks.pop(0))
 
     # ------------------------------------------------------------------ association
 

@@ -185,6 +185,7 @@ class Run:
 
     def __init__(self, builder: PipelineBuilder, fps: float = DEFAULT_FPS, *, stills: bool = False) -> None:
         self._clock = ManualClock(wall=0.0, synced=False)
+        self._people = builder.people
         tracker = Tracker(TrackingRules(confirm=1)) if stills else None
         self._vision, self._audio = builder.lanes(Bounds.at(fps), tracker=tracker)
         self.summaries: list[Summary] = []
@@ -229,6 +230,8 @@ class Run:
 
     def frame(self, frame: Frame) -> VisionReport | None:
         """Analyse the next frame; None when the rate skips it."""
+        if self._people is not None:  # a session may outlive an enrolment
+            self._people.refresh()
         report = self._vision.offer(frame)
         if report is not None:
             self._frames += 1

@@ -35,9 +35,10 @@ def replace_durably(
     """
     suffix = f".{secrets.token_hex(4)}.new" if shared else ".new"
     new = path.with_name(path.name + suffix)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     try:
         with new.open("wb") as file:
+            hand_over(new)
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             file.write(data)
@@ -51,6 +52,21 @@ def replace_durably(
             new.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of mode 0700, and its parents; whose they are tells :func:`hand_over`. Raises OSError."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for each in reversed(missing):
+        hand_over(each)
+
+
+def hand_over(path: Path) -> None:
+    """Give what root has made to the owner of the folder in which it lies, as whom the agent runs. Raises OSError."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def sync_folder(folder: Path) -> None:

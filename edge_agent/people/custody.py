@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.domain.errors import ConfigError
-from edge_agent.domain.files import read_secret
+from edge_agent.domain.files import hand_over, make_folder, read_secret
 from edge_agent.domain.text import did_you_mean
 from edge_agent.people.sealing import (
     Enrolled,
@@ -230,8 +230,9 @@ class Custody:
     def _alone(self) -> Iterator[None]:
         """Keep other processes from changing the file meanwhile."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.folder)
             with (self.folder / _LOCK).open("w") as lock:
+                hand_over(self.folder / _LOCK)
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:

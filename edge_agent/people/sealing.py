@@ -83,8 +83,6 @@ def encrypt(content: bytearray, key: str) -> bytes:
 
 def decrypt(sealed: bytes, key: str) -> bytearray | None:
     """The content in a buffer that can be overwritten; None when it was not made with ``key``, or is damaged."""
-    from cryptography.exceptions import InvalidTag
-
     head = len(_MAGIC) + _NONCE
     if not sealed.startswith(_MAGIC) or len(sealed) < head + _TAG:
         return None
@@ -92,6 +90,8 @@ def decrypt(sealed: bytes, key: str) -> bytearray | None:
     decryptor.authenticate_additional_data(_MAGIC)
     cipher_text = sealed[head + _TAG :]
     content = bytearray(len(cipher_text) + 16)
+    from cryptography.exceptions import InvalidTag
+
     used = decryptor.update_into(cipher_text, content)
     try:
         decryptor.finalize()

@@ -2,6 +2,7 @@
 
 from edge_agent.domain.observation import Measure
 from edge_agent.plugin.spec import (
+    JUDGED_WITHIN_S,
     AnalyzerContext,
     AnalyzerSettings,
     AnalyzerSpec,
@@ -27,6 +28,7 @@ from edge_agent.plugin.spec import (
 )
 
 __all__ = [
+    "JUDGED_WITHIN_S",
     "AnalyzerContext",
     "AnalyzerSettings",
     "AnalyzerSpec",

@@ -157,6 +157,10 @@ class Embedding:
     vector: npt.NDArray[np.float32]
 
 
+JUDGED_WITHIN_S = 2.0
+"""Seconds after a track's begin in which a :class:`FaceRecognizer` may say that it has reappeared."""
+
+
 class FaceRecognizer(FaceAnalyzer, ABC):
     """Base class of a face analyzer that tells people apart.
 

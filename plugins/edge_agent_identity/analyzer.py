@@ -10,7 +10,7 @@ from edge_agent.domain.errors import ModelError
 from edge_agent.domain.face import Face, TrackedFace
 from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import IDENTITY, REAPPEARED, UNKNOWN_PERSON, Observation
-from edge_agent.plugin import AnalyzerContext, Embedding, FaceRecognizer, UnfitFaceError
+from edge_agent.plugin import JUDGED_WITHIN_S, AnalyzerContext, Embedding, FaceRecognizer, UnfitFaceError
 from edge_agent_identity import Network, RecognitionSettings
 from edge_agent_identity.deciding import (
     LookRules,
@@ -31,9 +31,6 @@ RELAXED = 0.10
 
 LOST_S = 0.3
 """Seconds without a sight after which a track counts as lost."""
-
-JUDGED_WITHIN_S = 2.0
-"""Seconds after a track's begin in which the agent waits for the answer whether it has reappeared."""
 
 
 class IdentityAnalyzer(FaceRecognizer):

@@ -198,6 +198,9 @@ def test_names_and_their_expressions_are_published_when_both_switches_are_on(
             wait_for(joined, "who smiles")
             with agent.http(Authorization=f"Bearer {agent.token}") as http:
                 assert NAME in [p["name"] for p in http.get("/api/v1/people").json()["people"]]
+            with agent.http(Authorization=f"Bearer {agent.token}") as http:
+                answer = http.post("/video-stream/face-recognition", content=film.read_bytes(), timeout=60)
+                assert answer.json()["recognized"] == [NAME]
             picture = Path(photos[1]).read_bytes()
             with connect(f"ws://127.0.0.1:{agent.port}/ws/face-recognition?token={agent.token}") as socket:
 
@@ -209,8 +212,8 @@ def test_names_and_their_expressions_are_published_when_both_switches_are_on(
 
                 assert not recognised(), "one picture is not enough"
                 wait_for(recognised, "the name", 30)
-            with agent.http(Authorization=f"Bearer {agent.token}") as http:
-                answer = http.post("/video-stream/face-recognition", content=film.read_bytes(), timeout=60)
-                assert answer.json()["recognized"] == [NAME]
+                forget = ("people", "forget", NAME, "--yes", "--config", str(agent.config))
+                assert people_cli(*forget, EDGE_AGENT__DEVICE__STATE_DIR=str(agent.state)).returncode == 0
+                assert not recognised(), "an open connection forgets, too"
         finally:
             agent.end()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from edge_agent.analysis.reunion import JUDGED_WITHIN_S, Reunion
+from edge_agent.analysis.reunion import Reunion
 from edge_agent.analysis.tracking import Departure, Tracker, Tracking
 from edge_agent.domain.face import Box, Face, TrackedFace
+from edge_agent.plugin.spec import JUDGED_WITHIN_S
 
 FACE = Face(Box(0.4, 0.4, 0.2, 0.2), 0.9)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,24 @@ def test_a_file_that_cannot_be_read_means_that_nobody_is_known(custody: Custody)
     assert known.refresh()
     assert known.names == ()
     assert "forget --all" in known.problem
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_enrolls_belongs_to_the_user_whose_state_it_is(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    custody = Custody(tmp_path / "people", environment={})
+    custody.enroll(person("Anna"))
+    custody.forget(["Anna"])
+    custody.enroll(person("Bob"))
+    made = [custody.folder, *custody.folder.iterdir()]
+    assert len(made) == 4
+    assert {path.stat().st_uid for path in made} == {65534}
+
+
+def test_without_the_extra_the_error_says_how_to_install_it(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:
+    custody.enroll(person("Anna"))
+    for name in [name for name in sys.modules if name.split(".")[0] == "cryptography"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(PeopleError, match=r"edge-emotion-agent\[identity\]"):
+        custody.people()
