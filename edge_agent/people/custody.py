@@ -9,6 +9,7 @@ still hold cannot be read. What is decrypted lies in buffers that are overwritte
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import os
 import secrets
@@ -236,7 +237,8 @@ class Custody:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:
-            raise PeopleError(f"{self.folder}: {error.strerror or error}") from error
+            advice = "; free some space ('people forget --all' needs none)" if error.errno == errno.ENOSPC else ""
+            raise PeopleError(f"{self.folder}: {error.strerror or error}{advice}") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

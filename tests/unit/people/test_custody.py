@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -195,3 +196,21 @@ def test_without_the_extra_the_error_says_how_to_install_it(custody: Custody, mo
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(PeopleError, match=r"edge-emotion-agent\[identity\]"):
         custody.people()
+
+
+def test_on_a_full_disk_nothing_is_lost_and_everybody_can_still_be_forgotten(
+    custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custody.enroll(person("Anna"))
+    custody.enroll(person("Bob"))
+
+    def full(*_args: object, **_more: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.people.sealing.replace_durably", full)
+        with pytest.raises(PeopleError, match=r"No space left.*forget --all"):
+            custody.forget(["Anna"])
+        assert [p.name for p in custody.people()] == ["Anna", "Bob"]
+        custody.forget_all()
+    assert custody.people() == []
