@@ -313,8 +313,9 @@ class SummaryStage:
     def _on_summary(self, summary: Summary) -> None:
         self._delivery.submit_summary(summary)
         if self._live is not None:
-            bus, device = self._live.bus, self._settings.device.id
-            bus.publish("summary", summary_document(summary, device, self._boot_id, bus.next_seq()))
+            bus, device = self._live.bus, self._settings.device
+            number = bus.next_seq()
+            bus.publish("summary", summary_document(summary, device.id, self._boot_id, number, place=device.place))
             self._live.history.add(summary)
             self._history_file.keep(self._live.history)
         for rolled in self._rollup.add(summary):
@@ -330,8 +331,9 @@ class SummaryStage:
     def _on_event(self, event: Event, start: float, clock: ClockState) -> None:
         self._delivery.submit_event(event, start, clock)
         if self._live is not None:
-            bus, device = self._live.bus, self._settings.device.id
-            bus.publish("event", event_document(event, start, clock, device, self._boot_id, bus.next_seq()))
+            bus, device = self._live.bus, self._settings.device
+            number = bus.next_seq()
+            bus.publish("event", event_document(event, start, clock, device.id, self._boot_id, number, device.place))
         self._hooks.on_event(event)
 
 

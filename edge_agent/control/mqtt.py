@@ -177,7 +177,7 @@ class RemoteControl:
             ranges={"max_fps": (limits.least_fps, limits.most_fps)},
             temperature=process_use().temperature_c is not None,
             url=_dashboard(settings),
-            area=settings.home_assistant.area,
+            area=settings.home_assistant.area or settings.device.site,
             measures=[measure for spec in analyzers for measure in spec.measures],
             events={
                 kind: labels for spec in analyzers for kind, labels in spec.events.items() if kind not in OWN_KINDS

@@ -6,6 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+UserProperties = tuple[tuple[str, str], ...]
+"""Names and values of the user properties of a message (MQTT 5 only)."""
+
+EXPIRY = "expiry_s"
+"""User property: the message expiry interval that the device gave the message, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -13,7 +19,7 @@ class Outgoing:
 
     ``token`` identifies it in :class:`Published`. ``correlation`` is the correlation data of a response (MQTT 5 only).
     ``urgent`` messages are sent before others. ``seen``: number of refusals on this connection that the sender knew of.
-    ``expiry_s``: the message expiry interval, seconds (MQTT 5 only).
+    ``expiry_s``: the message expiry interval, seconds; ``about``: user properties (both MQTT 5 only).
     """
 
     token: int
@@ -24,13 +30,15 @@ class Outgoing:
     urgent: bool = True
     seen: int = 0
     expiry_s: int | None = None
+    about: UserProperties = ()
 
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
     """A message from the broker. ``topic`` is the full topic; ``received`` is the monotonic time of its arrival.
 
-    ``retain``: the broker had kept it from before the subscription, so it may be stale.
+    ``retain``: the broker had kept it from before the subscription, so it may be stale. ``expiry_s``: what is left of
+    its message expiry interval, ``about``: its user properties (MQTT 5 only).
     """
 
     topic: str
@@ -39,6 +47,16 @@ class InboundMessage:
     received: float
     response_topic: str | None = None
     correlation: bytes | None = None
+    expiry_s: int | None = None
+    about: UserProperties = ()
+
+    @property
+    def waited_s(self) -> int | None:
+        """Seconds that it spent in brokers and bridges, by the broker's own count; None: it does not tell."""
+        given = dict(self.about).get(EXPIRY, "")
+        if self.expiry_s is None or not (given.isascii() and given.isdigit()):
+            return None
+        return max(0, int(given[:10]) - self.expiry_s)
 
 
 Handler = Callable[[InboundMessage], None]
@@ -115,7 +133,11 @@ def verdict(code: int) -> Verdict:
     return Verdict.REFUSED if code in REFUSED else Verdict.RETRY
 
 
-def packet_size(topic: str, payload: bytes) -> int:
-    """Size in bytes of a QoS 1 PUBLISH packet (MQTT 5, no properties)."""
-    remaining = 2 + len(topic.encode()) + 2 + 1 + len(payload)
+def packet_size(message: Outgoing) -> int:
+    """Size in bytes of a QoS 1 PUBLISH packet (MQTT 5)."""
+    properties = sum(5 + len(name.encode()) + len(value.encode()) for name, value in message.about)
+    properties += 0 if message.expiry_s is None else 5
+    properties += 0 if message.correlation is None else 3 + len(message.correlation)
+    length = 1 if properties < 128 else 2 if properties < 16_384 else 3
+    remaining = 2 + len(message.topic.encode()) + 2 + length + properties + len(message.payload)
     return 1 + sum(remaining >= limit for limit in (0, 1 << 7, 1 << 14, 1 << 21)) + remaining

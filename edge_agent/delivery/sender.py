@@ -10,29 +10,31 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge_agent.delivery import topics
 from edge_agent.delivery.diagnostics import Lines, Refusals, reason
 from edge_agent.delivery.flow_control import InFlightMessage, InFlightWindow, PoisonMessages, TopicBackOffs
 from edge_agent.delivery.link import (
+    EXPIRY,
     Connected,
     Disconnected,
     Outgoing,
     Published,
     Report,
     Subscribed,
+    UserProperties,
     Verdict,
     packet_size,
     verdict,
 )
-from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.outbox import Origin, Outbox
 from edge_agent.delivery.outbox.records import Row
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import MessageKind
-from edge_agent.payloads.rendering import mark_replayed
+from edge_agent.payloads.rendering import mark_replayed, place_of
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,12 @@ ACK_TIMEOUT_S = 30.0
 """The connection to a broker that answers pings but acknowledges nothing is dropped after this long."""
 
 KINDS: tuple[MessageKind, ...] = ("summary", "event")
+
+
+def about(place: Mapping[str, Any]) -> UserProperties:
+    """User properties that tell the ``place`` of a device: ``site``, and ``label_<key>`` for each of its labels."""
+    site = (("site", str(place["site"])),) if "site" in place else ()
+    return site + tuple((f"label_{key}", str(value)) for key, value in place.get("labels", {}).items())
 
 
 class Link(Protocol):
@@ -76,7 +84,8 @@ class Sender:
     """Publisher of one device's rows, states and responses.
 
     ``live_s``: a row is live until this many seconds after the end of its window. ``expiry_s``: the message expiry
-    interval of rows, seconds that brokers and bridges may keep them (MQTT 5 only).
+    interval of rows, seconds that brokers and bridges may keep them; the place of ``origin`` is in the user properties
+    of every message (both MQTT 5 only).
     """
 
     def __init__(
@@ -89,6 +98,7 @@ class Sender:
         in_flight: int,
         live_s: float,
         expiry_s: int | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self._outbox = outbox
         self._link = link
@@ -96,6 +106,8 @@ class Sender:
         self._clock = clock
         self._live_s = live_s
         self._expiry_s = expiry_s
+        self._boot_id = origin.boot_id if origin else None
+        self._about = about(origin.place) if origin else ()
         self._window = InFlightWindow(in_flight)
         self._back_offs = TopicBackOffs(random.Random())
         self._live: deque[tuple[Row, float]] = deque()
@@ -351,16 +363,23 @@ class Sender:
         correlation: bytes | None = None,
         urgent: bool = True,
     ) -> None:
+        expiry_s = None if message.row is None else self._expiry_s
+        told = self._told(message.row, expiry_s)
+        outgoing = Outgoing(0, message.topic, payload, retain, correlation, urgent, self._refusals, expiry_s, told)
         limit = self.connected.maximum_packet if self.connected else None
-        if limit is not None and packet_size(message.topic, payload) > limit:
+        if limit is not None and packet_size(outgoing) > limit:
             log.error("mqtt: a message on %s is larger than the broker's limit of %d bytes", message.topic, limit)
             self._refused.message(message.topic, f"larger than its limit of {limit} bytes", message.sent)
             if message.row is not None:
                 self._outbox.dead_letter(CONSUMER, [message.row.id], "packet too large")
             return
-        token = self._window.add(message)
-        expiry_s = None if message.row is None else self._expiry_s
-        batch.append(Outgoing(token, message.topic, payload, retain, correlation, urgent, self._refusals, expiry_s))
+        batch.append(replace(outgoing, token=self._window.add(message)))
+
+    def _told(self, row: Row | None, expiry_s: int | None) -> UserProperties:
+        """User properties of a message: those of its own place, when the device stood elsewhere in an earlier run."""
+        earlier = row is not None and self._boot_id is not None and row.boot_id != self._boot_id
+        where = about(place_of(row.payload)) if row is not None and earlier else self._about
+        return where if expiry_s is None else (*where, (EXPIRY, str(expiry_s)))
 
     def _topic(self, row: Row) -> str:
         return self._names.full(row.topic if row.live else topics.backfill(row.kind))

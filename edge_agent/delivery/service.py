@@ -22,7 +22,7 @@ from edge_agent.delivery.link import Handler, InboundMessage, Report
 from edge_agent.delivery.mqtt import Dispatcher, MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
 from edge_agent.delivery.outbox.records import Draft, Gap, OutboxStats
-from edge_agent.delivery.sender import CONSUMER, Sender
+from edge_agent.delivery.sender import CONSUMER, Sender, about
 from edge_agent.delivery.session import Will
 from edge_agent.delivery.sinks import MakeSink, SinkHealth, SinkSender, consumer
 from edge_agent.domain.clock import Clock
@@ -116,10 +116,11 @@ class DeliveryService:
         self._offline_sent = False
         self._last_error = ""
         self._thread: threading.Thread | None = None
+        origin = Origin(settings.device.id, boot_id, merge, settings.device.place)
         mine = [CONSUMER] if settings.mqtt.enabled or not sinks else []
         self._outbox = Outbox(
             outbox_folder(settings),
-            Origin(settings.device.id, boot_id, merge),
+            origin,
             clock,
             settings.outbox,
             [*mine, *map(consumer, sinks)],
@@ -128,7 +129,7 @@ class DeliveryService:
         self._link = MqttLink(
             settings.mqtt,
             settings.mqtt.client_id or f"edge-agent-{settings.device.id}",
-            Will(self.topics.full(topics.STATUS), topics.OFFLINE),
+            Will(self.topics.full(topics.STATUS), topics.OFFLINE, about(origin.place)),
             self._on_report,
             self._dispatcher.offer,
         )
@@ -140,6 +141,7 @@ class DeliveryService:
             in_flight=settings.mqtt.in_flight,
             live_s=LIVE_S,
             expiry_s=self._expiry_s,
+            origin=origin,
         )
         self._namesakes = Namesakes(
             self.topics, boot_id, max(QUIET_S, 3 * settings.summary.window_s), self._republish_online
@@ -159,7 +161,7 @@ class DeliveryService:
             return
         self._outbox.open()
         self._sender.publish_state(self.topics.full(topics.STATUS), topics.ONLINE, retain=True)
-        self._sender.publish_state(self.topics.full(topics.INFO), _bytes(self._info), retain=True)
+        self._sender.publish_state(self.topics.full(topics.INFO), self._bytes(self._info), retain=True)
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self._thread.start()
         if self._settings.mqtt.enabled:
@@ -196,7 +198,8 @@ class DeliveryService:
 
         It is not stored in the outbox: the windows it was made of are.
         """
-        document = summary_document(summary, self._settings.device.id, self._boot_id, number)
+        device = self._settings.device
+        document = summary_document(summary, device.id, self._boot_id, number, place=device.place)
         self.publish_state(topics.rollup(level), document)
 
     def update_info(self, info: Mapping[str, object]) -> None:
@@ -223,10 +226,11 @@ class DeliveryService:
     ) -> None:
         """Publish the value of a state now, and the latest value after every reconnect. Never blocks.
 
-        ``topic`` is relative to the device's topics unless ``absolute``. Mappings become JSON.
+        ``topic`` is relative to the device's topics unless ``absolute``. Mappings become JSON and
+        say where the device is.
         """
         full = topic if absolute else self.topics.full(topic)
-        data = _bytes(payload)
+        data = self._bytes(payload)
         self._call(lambda: self._sender.publish_state(full, data, retain=retain))
 
     def refresh_state(self, topic: str) -> None:
@@ -243,7 +247,7 @@ class DeliveryService:
         The response is discarded when there is no connection. Never blocks.
         """
         full = request.response_topic or self.topics.full(topic)
-        data = _bytes(payload)
+        data = self._bytes(payload)
         self._call(lambda: self._sender.publish_once(full, data, request.correlation))
 
     def subscribe(self, topic_filter: str, handler: Handler) -> None:
@@ -275,6 +279,12 @@ class DeliveryService:
             outbox=self._outbox.stats() if self._outbox.is_open else None,
             sinks={name: sink.health for name, sink in self._sinks.items()},
         )
+
+    def _bytes(self, payload: Mapping[str, object] | str | bytes) -> bytes:
+        """The payload as sent; JSON objects say where the device is."""
+        if isinstance(payload, bytes):
+            return payload
+        return payload.encode() if isinstance(payload, str) else encode({**payload, **self._settings.device.place})
 
     def _republish_online(self) -> None:
         """Publish ``online`` again after a last will, another agent's or our own that came late, overwrote it."""
@@ -375,7 +385,7 @@ class DeliveryService:
             "salvages": stats.salvages,
             "gaps": [_gap(gap) for gap in stats.gaps[-GAPS_SHOWN:]],
         }
-        self._sender.publish_state(self.topics.full(topics.GAPS), _bytes(document), retain=True)
+        self._sender.publish_state(self.topics.full(topics.GAPS), self._bytes(document), retain=True)
 
     def _may_end(self, deadline: float) -> bool:
         """Whether the thread may end: live messages sent and ``offline`` acknowledged, no connection, or time is up."""
@@ -403,12 +413,6 @@ class DeliveryService:
 def outbox_folder(settings: Settings) -> Path:
     """The outbox directory of an agent with ``settings``."""
     return settings.device.state_dir / FOLDER
-
-
-def _bytes(payload: Mapping[str, object] | str | bytes) -> bytes:
-    if isinstance(payload, bytes):
-        return payload
-    return payload.encode() if isinstance(payload, str) else encode(payload)
 
 
 def _gap(gap: Gap) -> dict[str, object]:

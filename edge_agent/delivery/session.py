@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.delivery.diagnostics import ConnectionFailed, reason, tls_reason
-from edge_agent.delivery.link import Connected, InboundMessage, Outgoing
+from edge_agent.delivery.link import Connected, InboundMessage, Outgoing, UserProperties
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.files import read_secret
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
@@ -48,10 +48,14 @@ Wait = Callable[[Any, float, bool], tuple[bool, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """The last will: the retained message that the broker publishes when the connection breaks."""
+    """The last will: the retained message that the broker publishes when the connection breaks.
+
+    ``about``: its user properties (MQTT 5 only).
+    """
 
     topic: str
     payload: bytes
+    about: UserProperties = ()
 
 
 class MqttSession:
@@ -110,7 +114,11 @@ class MqttSession:
         if settings.tls.enabled:
             client.tls_set_context(tls_context(settings.tls))
         if will is not None:
-            client.will_set(will.topic, will.payload, qos=1, retain=True)
+            properties = None
+            if self._protocol == "5" and will.about:
+                properties = _properties(PacketTypes.WILLMESSAGE)
+                properties.UserProperty = list(will.about)
+            client.will_set(will.topic, will.payload, qos=1, retain=True, properties=properties)
         return client
 
     def _attach(self) -> None:
@@ -219,8 +227,10 @@ class MqttSession:
     def publish(self, message: Outgoing) -> None:
         """Send ``message``; its acknowledgement appears in :attr:`acks`."""
         properties = None
-        if self._protocol == "5" and (message.correlation is not None or message.expiry_s is not None):
+        if self._protocol == "5":
             properties = _properties(PacketTypes.PUBLISH)
+            if message.about:
+                properties.UserProperty = list(message.about)
             if message.correlation is not None:
                 properties.CorrelationData = message.correlation
             if message.expiry_s is not None:
@@ -305,6 +315,8 @@ def _received(message: MQTTMessage) -> InboundMessage | None:
         received=time.monotonic(),
         response_topic=getattr(properties, "ResponseTopic", None),
         correlation=getattr(properties, "CorrelationData", None),
+        expiry_s=getattr(properties, "MessageExpiryInterval", None),
+        about=tuple(getattr(properties, "UserProperty", ())),
     )
 
 

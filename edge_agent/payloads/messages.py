@@ -22,6 +22,8 @@ Label = Annotated[str, Field(min_length=1)]
 Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 BootId = Annotated[str, Field(min_length=1, max_length=64)]
+PlaceName = Annotated[str, Field(min_length=1, max_length=64)]
+LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 LanguageName = Literal[
     "admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire",
     "disappointment", "disapproval", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief", "joy",
@@ -66,6 +68,11 @@ class MessageModel(MessagePart):
     """A whole message; ``topic`` says below the device's prefix where it is published."""
 
     topic: ClassVar[str]
+
+    site: PlaceName = absent("Where the device stands (device.site).")
+    labels: Annotated[dict[LabelKey, PlaceName], Field(min_length=1, max_length=16)] = absent(
+        "Groups that the device belongs to (device.labels)."
+    )
 
 
 class FacesPart(MessagePart):

@@ -44,11 +44,18 @@ LATEST = 253_402_300_799.0
 """9999-12-31T23:59:59Z; a clock beyond it is broken and its times are clipped."""
 
 
-def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merged: int = 1) -> dict[str, Any]:
-    """The summary as published; ``merged`` is the number of windows it stands for."""
+NOWHERE: Mapping[str, Any] = {}
+"""The ``place`` of a device whose config gives neither site nor labels."""
+
+
+def summary_document(
+    summary: Summary, device: str, boot_id: str, seq: int, merged: int = 1, place: Mapping[str, Any] = NOWHERE
+) -> dict[str, Any]:
+    """The summary as published; ``merged`` is the number of windows it stands for, ``place`` where the device is."""
     window = summary.window
     document: dict[str, Any] = {
         **_identity(device, boot_id, seq),
+        **place,
         "start": timestamp(summary.start),
         "seconds": _round(window.seconds),
         "clock": summary.clock,
@@ -81,11 +88,18 @@ def summary_document(summary: Summary, device: str, boot_id: str, seq: int, merg
 
 
 def event_document(
-    event: Event, start: float, clock: ClockState, device: str, boot_id: str, seq: int
+    event: Event,
+    start: float,
+    clock: ClockState,
+    device: str,
+    boot_id: str,
+    seq: int,
+    place: Mapping[str, Any] = NOWHERE,
 ) -> dict[str, Any]:
-    """The event as published. ``start`` is wall time, Unix seconds."""
+    """The event as published. ``start`` is wall time, Unix seconds; ``place`` says where the device is."""
     document: dict[str, Any] = {
         **_identity(device, boot_id, seq),
+        **place,
         "kind": event.kind,
         "label": event.label,
         "score": _round(event.score),
@@ -134,6 +148,12 @@ def restamp(payload: bytes, start: float) -> bytes:
 def mark_replayed(payload: bytes) -> bytes:
     """``payload`` with ``"replayed": true`` appended; it must be a non-empty JSON object, as this module renders."""
     return payload[:-1] + b',"replayed":true}'
+
+
+def place_of(payload: bytes) -> dict[str, Any]:
+    """The site and labels in ``payload``, a message as this module renders it."""
+    document = json.loads(payload)
+    return {name: document[name] for name in ("site", "labels") if name in document}
 
 
 def timestamp(wall: float) -> str:

@@ -46,6 +46,9 @@ def schema(kind: str, *, closed: bool = False) -> dict[str, Any]:
         "$id": f"urn:edge-agent:{kind}-v{VERSION}",
         **_tidy(MESSAGES[kind].model_json_schema()),
     }
+    fields = document["properties"]  # what all messages have in common stands after what is this one's own
+    for name in MessageModel.model_fields:
+        fields[name] = fields.pop(name)
     if closed:
         document = json.loads(json.dumps(document), object_hook=_closed)
     return document

@@ -1,13 +1,13 @@
 """Configuration: settings models, and loading them from the config file and the environment."""
 
 from edge_agent.settings.batch import BatchSettings
+from edge_agent.settings.device import DeviceSettings
 from edge_agent.settings.loader import ConfigText, default_path, load, parse, read
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
 from edge_agent.settings.privacy import PrivacySettings, loosened
 from edge_agent.settings.schema import (
     CameraSettings,
     CommandSettings,
-    DeviceSettings,
     HomeAssistantSettings,
     LogSettings,
     MicrophoneSettings,

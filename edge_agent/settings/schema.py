@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
-import struct
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, cast, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from edge_agent.domain.commands import CommandName, LogLevel, Profile
 from edge_agent.settings.batch import BatchSettings
+from edge_agent.settings.device import DeviceSettings
 from edge_agent.settings.mqtt import MqttSettings, TopicPrefix
 from edge_agent.settings.privacy import FORBIDDEN, IdentitySettings, PrivacySettings
 from edge_agent.settings.schedule import parsable
@@ -32,47 +29,6 @@ class Section(BaseModel):
     """A table of the config file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _host_id() -> str:
-    return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().split(".")[0].lower()).strip("-") or "edge-agent"
-
-
-class DeviceSettings(Section):
-    """Identity of this device, its state directory and clock."""
-
-    id: str = Field(
-        default_factory=_host_id,
-        pattern=r"^[A-Za-z0-9_-]{1,64}$",
-        description="Name in every topic and payload: letters, digits, - and _. Default: the host name.",
-    )
-    name: str | None = Field(
-        default=None, max_length=64, description="Display name, e.g. in Home Assistant. Default: the id."
-    )
-    state_dir: HomePath = Field(
-        default=Path("/var/lib/edge-agent"), description="Folder of the outbox and of choices made while running."
-    )
-    trust_clock: bool = Field(
-        default=False,
-        description="Trust the clock even if it is not synchronised: for a battery-backed clock without a network. "
-        "Otherwise times are marked unsynced, and nothing is added to the history, until it is synchronised.",
-    )
-    timezone: str | None = Field(
-        default=None, description="Time zone of all schedules, e.g. Europe/Berlin. Default: the machine's time zone."
-    )
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, name: str | None) -> str | None:
-        try:
-            if name is not None:
-                ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError, IndexError, struct.error):
-            raise ValueError(
-                f"{name!r} is not a time zone of this machine; 'timedatectl list-timezones' lists them, the package "
-                "tzdata installs them"
-            ) from None
-        return name
 
 
 class CameraSettings(Section):
@@ -259,7 +215,9 @@ class HomeAssistantSettings(Section):
         default="homeassistant",
         description="Discovery prefix of Home Assistant, whose birth message is on <prefix>/status.",
     )
-    area: str | None = Field(default=None, max_length=64, description="Suggested area (room) of the device.")
+    area: str | None = Field(
+        default=None, max_length=64, description="Suggested area (room) of the device. Default: device.site."
+    )
     language: Literal["en", "de"] = Field(default="en", description="Language of the names of the entities.")
     dashboard_url: str | None = Field(
         default=None,

@@ -28,7 +28,7 @@ from edge_agent.settings.web import TOKEN_FILE
 
 HARMLESS = frozenset(
     {
-        *("device.id", "device.name", "device.timezone"),
+        *("device.id", "device.name", "device.site", "device.labels", "device.timezone"),
         *("plugins.allow", "pacing.schedule.times", "privacy.override_reason", "privacy.schedule"),
         "identity.consent",
         *("mqtt.host", "mqtt.client_id", "mqtt.prefix", "home_assistant.prefix"),

@@ -23,6 +23,8 @@ BASE = "edge-agent/kiosk-1/"
 CONFIG = """
 [device]
 id = "kiosk-1"
+site = "Köln"
+labels = {{floor = "2", kind = "kiosk"}}
 state_dir = "{state}"
 [camera]
 source = "demo"
@@ -73,7 +75,10 @@ def test_every_published_message_agrees_with_its_model(
     for message in own:
         kind = kind_of(message.topic.removeprefix(BASE))
         assert kind is not None
-        checked(kind, message.payload)
+        document = checked(kind, message.payload)
+        assert (document["site"], document["labels"]) == ("Köln", {"floor": "2", "kind": "kiosk"})
+    for message in (m for m in subscriber.messages if m.topic.startswith(BASE) and "/cmd/" not in m.topic):
+        assert message.about[:3] == (("site", "Köln"), ("label_floor", "2"), ("label_kind", "kiosk")), message.topic
     outcomes = {json.loads(m.payload)["status"] for m in own if m.topic.endswith("/response")}
     assert outcomes >= {"done", "refused"}
 

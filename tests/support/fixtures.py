@@ -65,14 +65,14 @@ def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
 @pytest.fixture
 def make_delivery(tmp_path: Path) -> Iterator[MakeDelivery]:
     """Starts delivery services with the state directory ``tmp_path / "state"``; keywords are ``[mqtt]`` options, and
-    ``outbox={...}``.
+    ``outbox={...}`` and ``device={...}``.
     """
     services: list[DeliveryService] = []
 
     def make(port: int, *, clock: Clock | None = None, boot_id: str = "b0071d00", **mqtt: Any) -> DeliveryService:
-        outbox = mqtt.pop("outbox", {})
+        outbox, device = mqtt.pop("outbox", {}), mqtt.pop("device", {})
         settings = Settings(
-            device={"id": "kiosk-1", "state_dir": str(tmp_path / "state")},
+            device={"id": "kiosk-1", "state_dir": str(tmp_path / "state"), **device},
             mqtt={"host": "127.0.0.1", "port": port, **mqtt},
             outbox=outbox,
         )

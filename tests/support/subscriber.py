@@ -20,7 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 @dataclass(frozen=True, slots=True)
 class Received:
     """One message. ``at`` is monotonic seconds of this machine; ``retain`` as the publisher set it (MQTT 5); ``expiry``
-    what was left of its message expiry in seconds.
+    what was left of its message expiry in seconds; ``about`` its user properties.
     """
 
     topic: str
@@ -28,6 +28,7 @@ class Received:
     retain: bool
     at: float
     expiry: int | None = None
+    about: tuple[tuple[str, str], ...] = ()
 
     @property
     def json(self) -> Any:
@@ -125,6 +126,7 @@ class Subscriber:
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         with self._changed:
             expiry = getattr(message.properties, "MessageExpiryInterval", None)
-            received = Received(message.topic, bytes(message.payload), message.retain, time.monotonic(), expiry)
+            about = tuple(getattr(message.properties, "UserProperty", ()))
+            received = Received(message.topic, bytes(message.payload), message.retain, time.monotonic(), expiry, about)
             self.messages.append(received)
             self._changed.notify_all()

@@ -7,7 +7,7 @@ structure but not a flipped bit in a value.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from functools import reduce
 from typing import Any
@@ -134,11 +134,12 @@ _WINDOW: TypeAdapter[Window] = TypeAdapter(Window)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The sender's device id and boot id, part of every payload, and the function that merges summaries."""
+    """The sender's device id, boot id and place, part of every payload, and the function that merges summaries."""
 
     device: str
     boot_id: str
     merge: Merge
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +222,12 @@ def from_draft(draft: Draft, origin: Origin, id_: int, seq: int, waiting: int) -
     """Render ``draft`` into a record. Raises ValueError for numbers that JSON cannot carry."""
     window = None
     if isinstance(draft.content, Summary):
-        document = render.summary_document(draft.content, origin.device, origin.boot_id, seq)
+        document = render.summary_document(draft.content, origin.device, origin.boot_id, seq, place=origin.place)
         window = _dump(draft.content.window)
     else:
-        document = render.event_document(draft.content, draft.start, draft.clock, origin.device, origin.boot_id, seq)
+        document = render.event_document(
+            draft.content, draft.start, draft.clock, origin.device, origin.boot_id, seq, origin.place
+        )
     return Record(
         id=id_,
         boot_id=origin.boot_id,
@@ -253,7 +256,8 @@ def merge(records: Sequence[Record], origin: Origin, seq: int) -> Record:
     first = records[0]
     whole = reduce(origin.merge, (record.summary() for record in records))
     merged = sum(record.merged for record in records)
-    document = render.summary_document(whole, origin.device, first.boot_id, seq, merged)
+    place = render.place_of(first.payload)  # the device may have moved since
+    document = render.summary_document(whole, origin.device, first.boot_id, seq, merged, place)
     return replace(
         first,
         seq=seq,

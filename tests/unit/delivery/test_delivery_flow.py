@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_agent.delivery.flow_control import InFlightMessage, InFlightWindow, SendQueue, TopicBackOffs
 from edge_agent.delivery.link import Outgoing, Published, Verdict, packet_size, verdict
@@ -122,4 +124,17 @@ def test_reason_codes(code: int, expected: Verdict) -> None:
 def test_packet_size_is_what_goes_over_the_wire(length: int) -> None:
     body = 2 + 3 + 2 + 1 + length
     header = 2 if body < 128 else 3 if body < 16_384 else 4 if body < 2_097_152 else 5
-    assert packet_size("a/b", bytes(length)) == header + body
+    assert packet_size(Outgoing(1, "a/b", bytes(length), False)) == header + body
+
+
+@pytest.mark.parametrize("length", [1, 40, 90, 100, 200, 16_000])
+def test_packet_size_counts_properties(length: int) -> None:
+    """Against paho's own packing."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.UserProperty = [("site", "x" * length), ("label_floor", "2")]
+    properties.MessageExpiryInterval = 60
+    properties.CorrelationData = b"abc"
+    packed = len(properties.pack())
+    message = Outgoing(1, "a/b", b"", False, b"abc", expiry_s=60, about=tuple(properties.UserProperty))
+    body = 2 + 3 + 2 + packed
+    assert packet_size(message) == body + (2 if body < 128 else 3 if body < 16_384 else 4)

@@ -86,7 +86,7 @@ def test_every_option_is_explained() -> None:
 
 def test_the_reference_stays_a_table_whatever_a_description_holds() -> None:
     page = reference(Settings, ANALYZERS)
-    (row,) = [line for line in page.splitlines() if line.startswith("| `labels`")]
+    row = [line for line in page.splitlines() if line.startswith("| `labels`")][-1]  # the analyzer's
     assert "Some of a \\| b." in row
     assert row.count(" | ") == 2
 
