@@ -24,6 +24,7 @@ from edge_agent.live import EventBus, Live
 from edge_agent.runtime.lifecycle import Notifier, Stop
 from edge_agent.runtime.machine import sync_probe
 from edge_agent.runtime.supervisor import Component, Supervisor
+from edge_agent.runtime.updates import UpdateCheck, from_package
 from edge_agent.settings import Settings
 from edge_agent.summary.summariser import merge_summaries
 
@@ -72,6 +73,7 @@ class Agent:
             {"baseline": self._pipeline.summary.forget_baseline},
             reload,
             _published_names(settings, builder),
+            UpdateCheck(self.clock) if from_package() else None,
         )
         self.health = HealthReporter(
             settings,
@@ -105,6 +107,7 @@ class Agent:
             self._watch(supervisor, stop, notifier, tick)
         finally:
             supervisor.stop()
+            self.remote.close()
             self.delivery.stop(deadline_s=2.0)
             self._builder.close()
 

@@ -31,6 +31,7 @@ from edge_agent.domain.files import replace_durably
 from edge_agent.domain.summary import MISSING, NONE
 from edge_agent.plugin.spec import AnalyzerSpec
 from edge_agent.runtime.machine import process_use
+from edge_agent.runtime.updates import UpdateCheck
 from edge_agent.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class RemoteControl:
     """Connect ``control`` and the ``sources`` to MQTT through ``delivery``. ``analyzers``: specs of those that run.
 
     ``report`` has health published now, ``resets`` restart things besides the streams, ``reload`` reads the config;
-    ``enrolled`` are the names of the enrolled people, where they may be published.
+    ``enrolled`` are the names of the enrolled people, where they may be published; ``updates`` looks for newer packages
+    where the agent comes from one.
     :attr:`handlers` performs commands that arrive in other ways.
     """
 
@@ -73,8 +75,10 @@ class RemoteControl:
         resets: Mapping[str, Callable[[], None]],
         reload: Callable[[], None] | None,
         enrolled: Sequence[str] = (),
+        updates: UpdateCheck | None = None,
     ) -> None:
         self._enrolled = enrolled
+        self._updates = updates
         self._settings = settings
         self._control = control
         self._sources = sources
@@ -110,6 +114,12 @@ class RemoteControl:
             self._delivery.publish_state(topics.STATE, document)
         if self._settings.mqtt.enabled:
             self._announcer.tick(connected=self._delivery.connected)
+        self._look_for_updates()
+
+    def close(self) -> None:
+        """End what still runs beside the agent."""
+        if self._updates is not None:
+            self._updates.close()
 
     def counts(self) -> dict[str, int]:
         """Number of commands by outcome."""
@@ -142,6 +152,13 @@ class RemoteControl:
             "unknown": {sense: self.why_unknown(name) or None for name, sense in SENSES.items()},
             "last_command": self._commands.last,
         }
+
+    def _look_for_updates(self) -> None:
+        if self._updates is None or (versions := self._updates.tick()) is None:
+            return
+        latest = {"latest_version": versions.latest} if versions.latest is not None else {}
+        document = {"v": 1, "device": self._settings.device.id, "installed_version": versions.installed, **latest}
+        self._delivery.publish_state(topics.UPDATE, document)
 
     def _device(self, name: str) -> DeviceState:
         source = self._sources.get(name)
@@ -185,6 +202,7 @@ class RemoteControl:
             enrolled=self._enrolled,
             language=settings.home_assistant.language,
             identity=any(spec.identifies for spec in analyzers),
+            packaged=self._updates is not None,
         )
         return home_assistant.messages(described, settings.home_assistant.discovery, settings.home_assistant.prefix)
 

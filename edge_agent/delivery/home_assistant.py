@@ -55,7 +55,7 @@ def messages(device: Described, style: Style, prefix: str) -> dict[str, bytes]:
 
 def entities(device: Described) -> dict[str, Entity]:
     """Every entity by its key, with its platform; without device and availability, which all share."""
-    found = figures(device) | events(device) | _controls(device)
+    found = figures(device) | events(device) | _controls(device) | _update(device)
     for key, entity in found.items():
         entity["name"] = named(entity["name"], device.language)
         entity["unique_id"] = f"edge_agent_{device.id}_{key}"
@@ -180,6 +180,24 @@ def _outcomes(device: Described) -> dict[str, Entity]:
             "entity_category": "diagnostic",
         }
     return found
+
+
+def _update(device: Described) -> dict[str, Entity]:
+    """Whether there is a newer package. No command installs it: that is the task of the machine's own upgrades."""
+    if not device.packaged:
+        return {}
+    # Home Assistant refuses the whole message for a key that it does not know.
+    known = "value_json.items() | selectattr(0, 'in', ['installed_version', 'latest_version'])"
+    return {
+        "update": {
+            "platform": "update",
+            "name": "Package",
+            "title": "edge-agent",
+            "entity_category": "diagnostic",
+            "state_topic": device.topics.full(topics.UPDATE),
+            "value_template": f"{{{{ dict({known}) | tojson }}}}",
+        }
+    }
 
 
 def _state(device: Described, template: str, attributes: str = "") -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Described:
     ``temperature``: whether this machine measures one; ``url``: where the dashboard can be reached. ``words`` and
     ``voice``: whether it is judged what is said, and how. ``measures`` and ``events`` (labels by kind): what analyzers
     declare. ``enrolled``: names of the people whose presence is published. ``language``: of the names of the entities.
-    ``identity``: whether people who enrolled are recognised.
+    ``identity``: whether people who enrolled are recognised. ``packaged``: whether it comes from a Debian package.
     """
 
     id: str
@@ -58,6 +58,7 @@ class Described:
     enrolled: Sequence[str] = ()
     language: Language = "en"
     identity: bool = False
+    packaged: bool = False
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -362,6 +363,7 @@ GERMAN: Mapping[str, str] = {
     "Temperature": "Temperatur",
     "Backlog": "Rückstand",
     "Problem": "Problem",
+    "Package": "Paket",
     "Camera connection": "Verbindung der Kamera",
     "Microphone connection": "Verbindung des Mikrofons",
     "Vocal burst": "Lautäußerung",

@@ -18,6 +18,7 @@ GAPS = "gaps"
 STATE = "state"
 PACING = "pacing"
 PRESENCE = "presence"
+UPDATE = "update"
 SUMMARY = "summary"
 BACKFILL = "backfill"
 

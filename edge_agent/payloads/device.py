@@ -73,6 +73,20 @@ class InfoMessage(MessageModel):
     expiry_s: Count = absent("MQTT 5 message expiry of summaries and events, in seconds.")
 
 
+class UpdateMessage(MessageModel):
+    """Versions of the Debian package, only from an agent that was installed as one; retained."""
+
+    model_config = ConfigDict(title="Newer package")
+    topic: ClassVar[str] = "update"
+
+    v: Literal[1] = Field(description="Version of the schema.")
+    device: DeviceId = Field(description="device.id of the config.")
+    installed_version: Label = Field(description="Version of the package that is installed.")
+    latest_version: Label = absent(
+        "Version that apt would install by the package lists on the machine; absent while no list has the package."
+    )
+
+
 class LastCommand(MessagePart):
     """What became of the last command."""
 

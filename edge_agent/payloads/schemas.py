@@ -17,6 +17,7 @@ from edge_agent.payloads.device import (
     PacingMessage,
     ResponseMessage,
     StateMessage,
+    UpdateMessage,
 )
 from edge_agent.payloads.messages import EventMessage, MessageModel, PresenceMessage, SummaryMessage
 from edge_agent.payloads.rendering import VERSION
@@ -28,6 +29,7 @@ MESSAGES: Mapping[str, type[MessageModel]] = {
     "state": StateMessage,
     "health": HealthMessage,
     "info": InfoMessage,
+    "update": UpdateMessage,
     "pacing": PacingMessage,
     "gaps": GapsMessage,
     "response": ResponseMessage,

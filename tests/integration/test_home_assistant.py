@@ -18,6 +18,7 @@ import pytest
 
 from edge_agent.delivery.home_assistant_sensors import BURST_LABELS
 from edge_agent.domain.observation import EMOTIONS
+from tests.support.apt import AptMachine
 from tests.support.cli import Cli, installed
 from tests.support.home_assistant import HomeAssistant, home_assistant_python
 from tests.support.mosquitto import Mosquitto
@@ -64,6 +65,7 @@ class House:
         (folder / "site").mkdir()
         self._path = installed(folder / "site", ROOT / "plugins" / "example_loudness")
         self._folder = folder
+        self.apt = AptMachine(folder / "apt", installed="0.9.0+py3.11")
         self.broker = broker
         self.assistant = assistant
         self.agent: subprocess.Popen[str] | None = None
@@ -80,7 +82,12 @@ class House:
         )
         state = str(self._folder / "state")
         self.agent = self._cli.start(
-            "run", "--config", str(config), EDGE_AGENT__DEVICE__STATE_DIR=state, PYTHONPATH=self._path
+            "run",
+            "--config",
+            str(config),
+            EDGE_AGENT__DEVICE__STATE_DIR=state,
+            PYTHONPATH=self._path,
+            **self.apt.environment,
         )
 
     def end_agent(self, *, kill: bool = False) -> None:
@@ -144,6 +151,20 @@ def test_a_plugin_has_its_entity(house: House) -> None:
     assert -90 <= float(shown["state"]) <= 0
     assert (shown["unit_of_measurement"], shown["state_class"]) == ("dB", "measurement")
     assert shown["friendly_name"] == "Hall Loudness"
+
+
+def test_a_newer_package_is_told_once_apt_knows_it(house: House) -> None:
+    """The agent asks nobody: what apt has fetched decides, and nothing is installed from here."""
+    ha, entity = house.assistant, "update.kiosk_1_update"
+    ha.wait(lambda: ha.attributes(entity)["installed_version"] == "0.9.0+py3.11", "the version of the package")
+    assert (ha.state(entity), ha.attributes(entity)["latest_version"]) == ("unknown", None)
+    house.apt.offer("0.9.0+py3.11", "0.10.0+py3.11")
+    house.apt.update()
+    house.end_agent()
+    house.start_agent()
+    ha.wait_state(entity, "on", within=90)
+    shown = ha.attributes(entity)
+    assert (shown["latest_version"], shown["supported_features"]) == ("0.10.0+py3.11", 0)
 
 
 def test_bursts_are_counted(house: House) -> None:

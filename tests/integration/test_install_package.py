@@ -8,6 +8,7 @@ Debian packages: debootstrap, and systemd-container for that.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,6 +172,12 @@ class Booted:
             )
             time.sleep(0.5)
 
+    def wait_for_line(self, pattern: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, log := self("journalctl", "-u", UNIT, "-o", "cat").stdout):
+            assert time.monotonic() < deadline, f"no line {pattern!r} in {log}"
+            time.sleep(0.5)
+
     def show(self, prop: str) -> str:
         return self("systemctl", "show", UNIT, "--value", "-p", prop).stdout.strip()
 
@@ -211,6 +218,7 @@ def test_the_service_runs_under_its_protection_and_its_rules(booted: Booted, roo
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status
     assert "CapEff:\t0000000000000000" in status
+    booted.wait_for_line(r"package \S+\+py3\.11, newest that apt knows: none")  # apt can be asked from inside the unit
 
     assert booted("systemctl", "reload", UNIT).returncode == 0
     config = root.path / "etc/edge-agent/config.toml"

@@ -29,7 +29,7 @@ from homeassistant.const import EVENT_STATE_CHANGED, Platform
 from homeassistant.helpers import device_registry, entity_registry, trigger
 from homeassistant.setup import async_setup_component
 
-PLATFORMS = ("binary_sensor", "button", "event", "number", "select", "sensor", "switch")
+PLATFORMS = ("binary_sensor", "button", "event", "number", "select", "sensor", "switch", "update")
 
 
 async def start(folder: str, port: int) -> core.HomeAssistant:

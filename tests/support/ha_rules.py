@@ -49,6 +49,10 @@ PLATFORMS: dict[str, tuple[set[str], set[str]]] = {
             *("optimistic", "retain", "unit_of_measurement", "device_class", "payload_reset"),
         },
     ),
+    "update": (
+        {"state_topic"},
+        {"state_topic", "value_template", "latest_version_topic", "latest_version_template", "title", "release_url"},
+    ),
     "device_automation": (
         {"topic", "type", "subtype"},
         {"automation_type", "topic", "type", "subtype", "payload", "value_template"},
@@ -69,6 +73,7 @@ CATEGORIES = {
     "switch": {"config", "diagnostic"},
     "select": {"config", "diagnostic"},
     "number": {"config", "diagnostic"},
+    "update": {"config", "diagnostic"},
 }
 
 

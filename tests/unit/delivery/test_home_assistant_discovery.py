@@ -52,6 +52,7 @@ def _document() -> dict[str, Any]:
         ),
         replace(FULL, events={"sound": ["doorbell", "dog"]}, language="de"),
         replace(FULL, enrolled=["Anna", 'Jo "the" O\'Neil', "Änne", "änne"]),
+        replace(FULL, packaged=True, language="de"),
         replace(FULL, url="https://kiosk.example/", area="Hall", temperature=False),
     ],
 )
@@ -86,6 +87,8 @@ def test_controls_are_offered_only_for_what_is_obeyed() -> None:
     assert not {"camera", "people", "emotion", "arrival", "profile", "max_fps", "occupancy"} & blind.keys()
     assert set(triggers(replace(FULL, microphone=False))) == {"on_arrival", "on_departure"}
     assert "temperature" not in entities(replace(FULL, temperature=False))
+    assert "update" not in entities(FULL)
+    assert "command_topic" not in entities(replace(FULL, packaged=True))["update"]
 
 
 def test_words_and_voices_are_there_but_off_until_somebody_wants_them() -> None:
