@@ -102,7 +102,9 @@ def export(name: Name, config: ConfigOption = None) -> None:
 
 @app.command()
 def forget(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", show_default=False, help="Those to forget.")
+    ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Forget everybody.")] = False,
     yes: YesOption = False,
     config: ConfigOption = None,
