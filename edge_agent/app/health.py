@@ -17,11 +17,13 @@ from edge_agent.control.mqtt import RemoteControl
 from edge_agent.control.sources import SourceController
 from edge_agent.control.state import Control
 from edge_agent.delivery import topics
+from edge_agent.delivery.diagnostics import DeliveryStats
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.summary import MISSING, NONE, OFF, PAUSED, PRIVACY, SCHEDULE, STARTING
 from edge_agent.domain.text import Redactor
 from edge_agent.live import EventBus
+from edge_agent.payloads.rendering import timestamp
 from edge_agent.plugin.manager import PluginReport, Status
 from edge_agent.plugin.running import Use
 from edge_agent.plugin.spec import Kind
@@ -56,6 +58,7 @@ class Vitals:
 
     ``notices`` are no problems, but must be known. ``unknown`` is, by source, the reason why there is nothing to see or
     hear, one of :mod:`edge_agent.domain.summary`: only a missing source is a problem. ``commands`` counts by outcome.
+    ``at`` is wall time, None while the clock is not synchronised.
     """
 
     uptime_s: float
@@ -73,6 +76,7 @@ class Vitals:
     commands: Mapping[str, int] = field(default_factory=dict)
     analyzers: Mapping[str, tuple[Kind, Use]] = field(default_factory=dict)
     speech: Mapping[str, float] | None = None
+    at: float | None = None
     events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -147,6 +151,7 @@ def document(vitals: Vitals) -> dict[str, Any]:
         "v": 1,
         "status": "degraded" if wrong else "starting" if STARTING in vitals.unknown.values() else "ok",
         "problems": wrong,
+        **({} if vitals.at is None else {"at": timestamp(vitals.at)}),
         **({"notices": list(vitals.notices)} if vitals.notices else {}),
         "uptime_s": round(vitals.uptime_s),
         "components": {c.name: {"alive": c.alive, "restarts": c.restarts} for c in vitals.components},
@@ -176,6 +181,11 @@ def document(vitals: Vitals) -> dict[str, Any]:
             "temperature_c": use.temperature_c,
         },
     }
+
+
+def _second_choice(delivery: DeliveryStats) -> list[str]:
+    """The notice that another than the first broker is in use."""
+    return [f"mqtt: connected to {delivery.broker}, no. {delivery.rank + 1} of mqtt.hosts"] if delivery.rank else []
 
 
 class HealthReporter:
@@ -248,6 +258,7 @@ class HealthReporter:
             self._publish(told, notifier)
 
     def _document(self, components: Sequence[ComponentHealth], stale: Sequence[str]) -> dict[str, Any]:
+        delivery = self._delivery.stats()
         vitals = Vitals(
             uptime_s=self._clock.monotonic() - self._started,
             components=components,
@@ -255,9 +266,9 @@ class HealthReporter:
             sources={name: source.status for name, source in self._sources.items()},
             plugins=self._builder.plugins.reports(),
             process=process_use(),
-            delivery=asdict(self._delivery.stats()),
+            delivery=asdict(delivery),
             config_problem=self._config_problem,
-            notices=[*self.notices, *([] if self._clock.synced() else [NO_CLOCK])],
+            notices=[*self.notices, *([] if self._clock.synced() else [NO_CLOCK]), *_second_choice(delivery)],
             choice_problem=self._control.problem,
             schedule_problem=self._control.schedule_problem,
             unknown=self._remote.unknown(),
@@ -265,6 +276,7 @@ class HealthReporter:
             analyzers=self._builder.timings(),
             speech=self._speech(),
             events=self._delivery.events(),
+            at=self._clock.wall() if self._clock.synced() else None,
         )
         redacted: dict[str, Any] = self._redactor.texts(
             document(vitals)
@@ -272,7 +284,7 @@ class HealthReporter:
         return redacted
 
     def _publish(self, told: Mapping[str, Any], notifier: Notifier) -> None:
-        self._delivery.publish_state(topics.HEALTH, told)
+        self._delivery.publish_state(topics.HEALTH, told, expires=True)
         wrong = told["problems"]
         why = self._remote.why_unknown("camera")
         doing = "watching" if why in ("", NONE) else f"not watching ({why})"

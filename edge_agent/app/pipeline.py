@@ -324,7 +324,7 @@ class SummaryStage:
 
     def _on_presence(self, presence: Presence) -> None:
         document = presence_document(presence, self._settings.device.id)
-        self._delivery.publish_state(topics.PRESENCE, document)
+        self._delivery.publish_now(topics.PRESENCE, document)
         if self._live is not None:
             self._live.bus.publish(topics.PRESENCE, document)
 

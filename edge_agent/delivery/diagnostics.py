@@ -1,4 +1,4 @@
-"""Diagnostics of the connection in one line each: refusals, duplicate device ids, TLS and connection errors.
+"""Diagnostics of delivery: its figures, and in one line each refusals, duplicate device ids, TLS and connection errors.
 
 The lines are shown on ``health`` and in the log, and never hold a secret. Callers pass in the time in monotonic
 seconds. One thread writes; lines may be read from any thread.
@@ -9,12 +9,42 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
+from edge_agent.delivery.outbox.records import OutboxStats
+from edge_agent.delivery.sinks import SinkHealth
 from edge_agent.settings.mqtt import MqttSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStats:
+    """State of delivery. ``outbox`` is None when it is not open.
+
+    ``broker``: address of the one in use; ``rank``: its place among the configured ones, from 0. ``trouble``: why there
+    is no connection. ``refusals`` and ``namesakes``: one line for each refusal of the broker,
+    and for each other agent that publishes as this device.
+    """
+
+    enabled: bool
+    connected: bool
+    protocol: str | None
+    broker: str | None
+    rank: int
+    trouble: str | None
+    client_id_in_use: bool
+    in_flight: int
+    sent: int
+    inbound_dropped: int
+    refused_topics: tuple[str, ...]
+    refusals: tuple[str, ...]
+    namesakes: tuple[str, ...]
+    outbox: OutboxStats | None
+    sinks: Mapping[str, SinkHealth] = field(default_factory=dict)
+
 
 REMEMBERED_S = 900.0
 """How long a refusal that nothing ends (a refused connection, a message refused for good) is shown."""
@@ -157,11 +187,21 @@ class ConnectionFailed(Exception):  # noqa: N818 - not every end of a connection
     """A connection ended or could not be made.
 
     ``protocol``: the broker may not support this version of MQTT; ``refusal``: it refused the connection and gave a
-    reason; ``taken_over``: another client with the same client id has connected.
+    reason; ``taken_over``: another client with the same client id has connected; ``planned``: we ended it, to return to
+    the first broker.
     """
 
-    def __init__(self, reason: str, *, protocol: bool = False, taken_over: bool = False, refusal: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        protocol: bool = False,
+        taken_over: bool = False,
+        refusal: bool = False,
+        planned: bool = False,
+    ) -> None:
         super().__init__(reason)
+        self.planned = planned
         self.protocol = protocol
         self.taken_over = taken_over
         self.refusal = refusal
@@ -192,8 +232,7 @@ def tls_reason(text: str) -> str | None:
 
 def explain(error: Exception, settings: MqttSettings) -> str:
     """One line for ``error``, with the broker's address where it names none."""
-    where = f"{settings.host}:{settings.effective_port}"
-    return f"{where}: {_reason(error)}" if isinstance(error, OSError) else str(error)
+    return f"{settings.address}: {_reason(error)}" if isinstance(error, OSError) else str(error)
 
 
 def _reason(error: OSError) -> str:

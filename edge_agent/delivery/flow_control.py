@@ -43,6 +43,12 @@ NEVER_REACHED_S = 120.0
 REACHED_S = 30.0
 """Longest pause before reconnecting to a broker that was reached before; its outages end."""
 
+NEXT_S = 1.0
+"""Longest pause before the next of several brokers, so that the devices of a broker that fails do not come at once."""
+
+RETURNS = 5
+"""Returns to the first broker that did not last, each of which doubles the time until the next."""
+
 TAKEN_OVER_S = 30.0
 """Least pause after another client took our client id; without it the two would disconnect each other for ever."""
 
@@ -245,11 +251,22 @@ class TopicBackOffs:
 
 
 class Reconnection:
-    """Back-off between connections to the broker, and detection of two clients with one client id."""
+    """Choice of the broker, back-off between connections, and detection of two clients with one client id.
 
-    def __init__(self, rng: random.Random) -> None:
+    ``brokers``: how many there are. ``broker`` is the number of the one to connect to: after a failure it is the next,
+    within :data:`NEXT_S` until each had its turn, and then after the back-off. ``return_s``: about how long another one
+    than the first is used before the first is tried again; longer after each return that did not last.
+    """
+
+    def __init__(self, rng: random.Random, brokers: int = 1, return_s: float = 600.0) -> None:
+        self._rng = rng
+        self._return_s = return_s
+        self._returns = 0
         self._back_off = JitteredBackOff(FIRST_S, NEVER_REACHED_S, rng)
         self._short = 0
+        self._brokers = brokers
+        self._tried = 0
+        self.broker = 0
 
     @property
     def flapping(self) -> bool:
@@ -265,4 +282,25 @@ class Reconnection:
             self._short = 0 if lasted >= STABLE_S else self._short + 1
             if lasted >= STABLE_S:
                 self._back_off.reset()
-        return self._back_off.next(TAKEN_OVER_S if taken_over else 0.0)
+        if taken_over or self._brokers == 1:
+            return self._back_off.next(TAKEN_OVER_S if taken_over else 0.0)
+        if lasted is not None and lasted >= STABLE_S:
+            self._tried = 0
+            self._returns = self._returns if self.broker else 0
+        self._tried += 1
+        self.broker = (self.broker + 1) % self._brokers
+        if self._tried < self._brokers:
+            return self._rng.uniform(0.0, NEXT_S)
+        self._tried = 0
+        return self._back_off.next()
+
+    def prefer_first(self) -> float:
+        """Choose the first broker again, which answers; the delay until the connection, seconds."""
+        self.broker, self._tried = 0, 0
+        self._returns += 1
+        return 0.0  # :meth:`return_in` differs from device to device
+
+    def return_in(self) -> float | None:
+        """Seconds until the first broker is to be tried again; None: it is the one in use."""
+        pause = self._return_s * float(2 ** min(self._returns, RETURNS))
+        return self._rng.uniform(0.75, 1.25) * pause if self.broker else None

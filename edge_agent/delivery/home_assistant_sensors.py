@@ -282,11 +282,12 @@ def _from_summary(device: Described, template: str) -> dict[str, Any]:
 
 
 def _from_presence(device: Described, template: str) -> dict[str, Any]:
-    """Published on changes, so it never expires; availability tells when it is out of date."""
+    """Repeated every 30 s, so it expires behind a bridge that is cut, where availability knows nothing of it."""
     topic = device.topics.full(topics.PRESENCE)
     return {
         "state_topic": topic,
         "value_template": template,
+        "expire_after": HEALTH_EXPIRES_S,
         "json_attributes_topic": topic,
         "json_attributes_template": "{{ {'unknown': value_json.unknown} | tojson }}",
     }

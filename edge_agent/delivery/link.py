@@ -67,13 +67,16 @@ Handler = Callable[[InboundMessage], None]
 class Connected:
     """The broker accepted a connection.
 
-    ``session`` is the connection's number; ``maximum_packet`` is in bytes, None: no limit.
+    ``session`` is the connection's number; ``maximum_packet`` is in bytes, None: no limit. ``broker``: its address;
+    ``rank``: its place among the configured brokers, from 0.
     """
 
     session: int
     protocol: str
     receive_maximum: int = 65_535
     maximum_packet: int | None = None
+    broker: str = ""
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Disconnected:
 
     ``retry_in``: seconds until the next attempt. ``taken_over``: another client uses our client id; ``flapping``: it
     may, because connections keep breaking soon after they were accepted. ``refused``: the broker gave a reason.
+    ``planned``: we ended it, to return to the first broker.
     """
 
     reason: str
@@ -89,6 +93,7 @@ class Disconnected:
     taken_over: bool = False
     flapping: bool = False
     refused: bool = False
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

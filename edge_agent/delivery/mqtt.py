@@ -19,12 +19,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from edge_agent.delivery.diagnostics import ConnectionFailed, explain
 from edge_agent.delivery.flow_control import Reconnection, SendQueue
 from edge_agent.delivery.link import Disconnected, Handler, InboundMessage, Outgoing, Report, Subscribed
-from edge_agent.delivery.session import MqttSession, Will
+from edge_agent.delivery.session import CONNECT_S, MqttSession, Will
 from edge_agent.delivery.topics import check_filter, matches
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.retry import JitteredBackOff
@@ -36,8 +37,12 @@ SUBSCRIBE_S = (5.0, 300.0)
 """First and longest pause before a refused subscription is requested again on the same connection."""
 
 
+SETTLE_S = 3.0
+"""How long acknowledgements are awaited before the connection is exchanged for one to the first broker."""
+
+
 class MqttLink:
-    """Client that keeps a connection to the broker of ``settings``.
+    """Client that keeps a connection to one of the brokers of ``settings``: the first, the next where that one fails.
 
     ``report`` and ``inbound`` are called on the client's thread and must only enqueue.
     """
@@ -51,6 +56,7 @@ class MqttLink:
         inbound: Callable[[InboundMessage], None],
     ) -> None:
         self._settings = settings
+        self._brokers = settings.brokers
         self._client_id = client_id
         self._will = will
         self._report = report
@@ -62,7 +68,8 @@ class MqttLink:
         self._wake = -1
         self._drop: str | None = None
         self._stopping = threading.Event()
-        self._reconnection = Reconnection(random.Random())
+        self._reconnection = Reconnection(random.Random(), len(self._brokers), settings.return_s)
+        self._home: _Return | None = None
         self._number = 0
         self.refused = 0
         """Number of inbound messages that were discarded."""
@@ -123,7 +130,7 @@ class MqttLink:
             except ConnectionFailed as error:
                 ending = error
             except (OSError, ssl.SSLError, ConfigError) as error:
-                ending = ConnectionFailed(explain(error, self._settings))
+                ending = ConnectionFailed(explain(error, self._broker))
             except Exception as error:  # a bug in paho or in a callback costs this connection, not delivery
                 log.exception("mqtt: the connection broke on an unexpected error")
                 ending = ConnectionFailed(f"internal error: {type(error).__name__}")
@@ -131,12 +138,15 @@ class MqttLink:
                 self._pause(ending, time.monotonic() - since[0] if since else None)
 
     def _pause(self, ending: ConnectionFailed, lasted: float | None) -> None:
-        delay = self._reconnection.delay(lasted, taken_over=ending.taken_over)
+        if ending.planned:
+            delay = self._reconnection.prefer_first()
+        else:
+            delay = self._reconnection.delay(lasted, taken_over=ending.taken_over)
         reason, flapping = str(ending), self._reconnection.flapping
         if flapping and not ending.taken_over:
             reason += f"; is there another client with the id {self._client_id!r}?"
         self._send_queue.clear()
-        self._report(Disconnected(reason, delay, ending.taken_over, flapping, ending.refusal))
+        self._report(Disconnected(reason, delay, ending.taken_over, flapping, ending.refusal, ending.planned))
         deadline = time.monotonic() + delay
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
             self._wait(None, left, False)
@@ -156,13 +166,15 @@ class MqttLink:
         self._drop = None
         self._number += 1
         session = MqttSession(
-            self._settings, self._client_id, self._will, protocol, self._number, self._inbound, self._wait
+            self._broker, self._client_id, self._will, protocol, self._number, self._inbound, self._wait
         )
         try:
             connected = session.open(self._stopping.is_set)
             since.append(time.monotonic())
             self._send_queue.start(connected.session, connected.receive_maximum)
-            self._report(connected)
+            self._report(replace(connected, rank=self._reconnection.broker))
+            wait = self._reconnection.return_in()
+            self._home = None if wait is None else _Return(self._brokers[0], self._client_id, wait, self._wake_up)
             self._denied.clear()
             self._new_filters.clear()
             self._new_filters.extend(list(self._filters))
@@ -175,8 +187,12 @@ class MqttLink:
         while True:
             stopping = self._stopping.is_set()
             self._subscribe(session)
-            while (message := self._send_queue.next(len(session.sent))) is not None:
+            leaving = self._home is not None and self._home.answers
+            while not leaving and (message := self._send_queue.next(len(session.sent))) is not None:
                 session.publish(message)
+            if leaving and self._home is not None and (not session.sent or self._home.overdue):
+                session.disconnect()
+                raise ConnectionFailed(f"{self._brokers[0].address} answers again: returning to it", planned=True)
             if stopping:
                 session.disconnect()
                 return
@@ -188,6 +204,10 @@ class MqttLink:
             session.check(rc)
             if self._drop is not None:
                 raise ConnectionFailed(self._drop)
+
+    @property
+    def _broker(self) -> MqttSettings:
+        return self._brokers[self._reconnection.broker]
 
     def _subscribe(self, session: MqttSession) -> None:
         now = time.monotonic()
@@ -220,6 +240,65 @@ class MqttLink:
             os.eventfd_read(self._wake)
         ready = next(iter(events.values()), 0)
         return bool(ready & (select.POLLIN | select.POLLHUP | select.POLLERR)), bool(ready & select.POLLOUT)
+
+
+class _Return:
+    """Find out, in ``wait`` seconds and then as often, whether ``broker`` answers; ``wake`` is called when it does.
+
+    :attr:`answers` is to be read now and then. Connections are tried on a thread of their own, with an id of their own.
+    """
+
+    def __init__(self, broker: MqttSettings, client_id: str, wait: float, wake: Callable[[], None]) -> None:
+        self._broker = broker
+        self._client_id = f"{client_id}-return"
+        self._wait = wait
+        self._wake = wake
+        self._at = time.monotonic() + wait
+        self._answered: float | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the broker answered."""
+        now = time.monotonic()
+        if self._answered is None and now >= self._at:
+            self._at = now + 2 * CONNECT_S + self._wait
+            threading.Thread(target=self._try, name="mqtt-return", daemon=True).start()
+        return self._answered is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it answered so long ago that nothing else is to be waited for."""
+        return self._answered is not None and time.monotonic() - self._answered > SETTLE_S
+
+    def _try(self) -> None:
+        wanted = self._broker.protocol
+        if any(self._speaks(version) for version in (("5", "3.1.1") if wanted == "auto" else (wanted,))):
+            self._answered = time.monotonic()
+            self._wake()
+        else:
+            self._at = time.monotonic() + self._wait
+
+    def _speaks(self, version: str) -> bool:
+        """Whether it accepts a connection, or refuses one of this client id for a reason, as by its ACL."""
+        try:
+            session = MqttSession(self._broker, self._client_id, None, version, 0, lambda _message: None, _wait_for)
+            try:
+                session.open(lambda: False)
+                session.disconnect()
+            finally:
+                session.close()
+        except ConnectionFailed as error:
+            return error.refusal
+        except (OSError, ssl.SSLError, ConfigError):
+            return False
+        return True
+
+
+def _wait_for(sock: Any, timeout: float, write: bool) -> tuple[bool, bool]:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | (select.POLLOUT if write else 0))
+    ready = dict(poll.poll(max(0.0, timeout) * 1000)).get(sock.fileno(), 0)
+    return bool(ready & (select.POLLIN | select.POLLHUP | select.POLLERR)), bool(ready & select.POLLOUT)
 
 
 QUEUED = 64

@@ -78,6 +78,7 @@ class _State:
 
     payload: bytes
     retain: bool
+    expiry_s: int | None
 
 
 class Sender:
@@ -123,6 +124,7 @@ class Sender:
         self._newest = 0
         self._refusals = 0
         self._held_back = False
+        self._told_troubles: set[str] = set()
         self.connected: Connected | None = None
         self.trouble: str | None = None
         self.client_id_in_use = False
@@ -130,9 +132,12 @@ class Sender:
 
     # -- states -------------------------------------------------------------------------------------------------------
 
-    def publish_state(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish the value of the full ``topic`` now and after every reconnect; only the latest value is sent."""
-        state = _State(payload, retain)
+    def publish_state(self, topic: str, payload: bytes, *, retain: bool, expiry_s: int | None = None) -> None:
+        """Publish the value of the full ``topic`` now and after every reconnect; only the latest value is sent.
+
+        ``expiry_s``: the message expiry interval, seconds (MQTT 5 only).
+        """
+        state = _State(payload, retain, expiry_s)
         if self._states.get(topic) != state:
             self._states[topic] = state
             self._unsent[topic] = None
@@ -166,7 +171,8 @@ class Sender:
             self._on_published(report)
 
     def _on_connected(self, report: Connected) -> None:
-        log.info("mqtt: connected (MQTT %s)", report.protocol)
+        log.info("mqtt: connected to %s (MQTT %s)", report.broker or "the broker", report.protocol)
+        self._told_troubles.clear()
         self.connected, self.trouble, self.client_id_in_use = report, None, False
         self._window.restart(report.receive_maximum, one_by_one=self._poison.suspected)
         self._unsent = dict.fromkeys(self._states)
@@ -174,7 +180,10 @@ class Sender:
         self._more = True
 
     def _on_disconnected(self, report: Disconnected) -> None:
-        if self.trouble != report.reason:
+        if report.planned:
+            log.info("mqtt: %s", report.reason)
+        elif report.reason not in self._told_troubles:
+            self._told_troubles.add(report.reason)
             log.warning("mqtt: %s; trying again", report.reason)
         self.trouble, self.client_id_in_use = report.reason, report.taken_over or report.flapping
         if report.refused:
@@ -182,9 +191,8 @@ class Sender:
         if self.connected is None:
             return
         self.connected = None
-        poison = (
-            None if report.taken_over else self._poison.connection_lost(self._window.rows(), self._clock.monotonic())
-        )
+        blameless = report.taken_over or report.planned
+        poison = None if blameless else self._poison.connection_lost(self._window.rows(), self._clock.monotonic())
         if poison is not None:
             log.error("mqtt: the broker closes the connection on a message every time; it becomes a dead letter")
             self._outbox.dead_letter(CONSUMER, [poison], f"breaks the connection: {report.reason}")
@@ -311,7 +319,8 @@ class Sender:
             if self._may_send(topic, now):
                 del self._unsent[topic]
                 state = self._states[topic]
-                self._send(batch, InFlightMessage(topic, None, now), state.payload, retain=state.retain)
+                message = InFlightMessage(topic, None, now)
+                self._send(batch, message, state.payload, retain=state.retain, expiry_s=state.expiry_s)
 
     def _refill(self, now: float) -> None:
         space = CHUNK - len(self._backlog) if len(self._backlog) <= LOW else 0
@@ -351,7 +360,9 @@ class Sender:
     def _send_row(self, batch: list[Outgoing], row: Row, topic: str, now: float) -> None:
         payload = row.payload if row.live else mark_replayed(row.payload)
         message = InFlightMessage(topic, row, now)
-        self._send(batch, message, payload, retain=row.live and row.kind == "summary", urgent=row.live)
+        self._send(
+            batch, message, payload, retain=row.live and row.kind == "summary", urgent=row.live, expiry_s=self._expiry_s
+        )
 
     def _send(
         self,
@@ -362,8 +373,8 @@ class Sender:
         retain: bool = False,
         correlation: bytes | None = None,
         urgent: bool = True,
+        expiry_s: int | None = None,
     ) -> None:
-        expiry_s = None if message.row is None else self._expiry_s
         told = self._told(message.row, expiry_s)
         outgoing = Outgoing(0, message.topic, payload, retain, correlation, urgent, self._refusals, expiry_s, told)
         limit = self.connected.maximum_packet if self.connected else None

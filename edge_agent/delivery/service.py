@@ -13,22 +13,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.diagnostics import Namesakes
+from edge_agent.delivery.diagnostics import DeliveryStats, Namesakes
 from edge_agent.delivery.link import Handler, InboundMessage, Report
 from edge_agent.delivery.mqtt import Dispatcher, MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
-from edge_agent.delivery.outbox.records import Draft, Gap, OutboxStats
+from edge_agent.delivery.outbox.records import Draft
 from edge_agent.delivery.sender import CONSUMER, Sender, about
 from edge_agent.delivery.session import Will
-from edge_agent.delivery.sinks import MakeSink, SinkHealth, SinkSender, consumer
+from edge_agent.delivery.sinks import MakeSink, SinkSender, consumer
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
 from edge_agent.domain.summary import ClockState, Summary
-from edge_agent.payloads.rendering import encode, summary_document, timestamp
+from edge_agent.payloads.rendering import encode, summary_document
 from edge_agent.settings.schema import Settings
 
 log = logging.getLogger(__name__)
@@ -55,31 +54,11 @@ SINK_S = 1.0
 QUIET_S = 60.0
 """Another agent without messages for this long, or for three windows, no longer publishes as this device."""
 
+BEAT_S, BEAT_EXPIRES_S = 30.0, 90
+"""What holds only now (``online``, who is in view) is repeated this often, and brokers forget it after so long."""
+
 GAPS_SHOWN = 10
 """Most gaps that are published."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryStats:
-    """State of delivery. ``outbox`` is None when it is not open.
-
-    ``trouble``: why there is no connection. ``refusals`` and ``namesakes``: one line for each refusal of the broker,
-    and for each other agent that publishes as this device.
-    """
-
-    enabled: bool
-    connected: bool
-    protocol: str | None
-    trouble: str | None
-    client_id_in_use: bool
-    in_flight: int
-    sent: int
-    inbound_dropped: int
-    refused_topics: tuple[str, ...]
-    refusals: tuple[str, ...]
-    namesakes: tuple[str, ...]
-    outbox: OutboxStats | None
-    sinks: Mapping[str, SinkHealth] = field(default_factory=dict)
 
 
 class DeliveryService:
@@ -113,6 +92,8 @@ class DeliveryService:
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stop_by: float | None = None
+        self._beating: set[str] = set()
+        self._beat_due = time.monotonic() + BEAT_S
         self._offline_sent = False
         self._last_error = ""
         self._thread: threading.Thread | None = None
@@ -160,7 +141,7 @@ class DeliveryService:
             log.info("delivery: off: nothing leaves this device")
             return
         self._outbox.open()
-        self._sender.publish_state(self.topics.full(topics.STATUS), topics.ONLINE, retain=True)
+        self._beat(self.topics.full(topics.STATUS), topics.ONLINE)
         self._sender.publish_state(self.topics.full(topics.INFO), self._bytes(self._info), retain=True)
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self._thread.start()
@@ -221,17 +202,32 @@ class DeliveryService:
         """Number of events so far, by kind and label."""
         return {kind: dict(labels) for kind, labels in tuple(self._events.items())}
 
+    def publish_now(self, topic: str, payload: Mapping[str, object]) -> None:
+        """Publish what holds only now on the relative ``topic``, retained, and repeat it as long as it does.
+
+        Over MQTT 5 brokers forget it soon after the repetitions end, whatever cut them off. Never blocks.
+        """
+        full, data = self.topics.full(topic), self._bytes(payload)
+        self._call(lambda: self._beat(full, data))
+
     def publish_state(
-        self, topic: str, payload: Mapping[str, object] | str | bytes, *, retain: bool = True, absolute: bool = False
+        self,
+        topic: str,
+        payload: Mapping[str, object] | str | bytes,
+        *,
+        retain: bool = True,
+        absolute: bool = False,
+        expires: bool = False,
     ) -> None:
         """Publish the value of a state now, and the latest value after every reconnect. Never blocks.
 
         ``topic`` is relative to the device's topics unless ``absolute``. Mappings become JSON and
-        say where the device is.
+        say where the device is. ``expires``: with the message expiry interval of summaries, from which readers know how
+        old it is.
         """
         full = topic if absolute else self.topics.full(topic)
-        data = self._bytes(payload)
-        self._call(lambda: self._sender.publish_state(full, data, retain=retain))
+        data, expiry_s = self._bytes(payload), self._expiry_s if expires else None
+        self._call(lambda: self._sender.publish_state(full, data, retain=retain, expiry_s=expiry_s))
 
     def refresh_state(self, topic: str) -> None:
         """Publish the value of the full ``topic`` again. Never blocks."""
@@ -268,6 +264,8 @@ class DeliveryService:
             enabled=self._enabled,
             connected=connected is not None,
             protocol=connected.protocol if connected else None,
+            broker=connected.broker if connected else None,
+            rank=connected.rank if connected else 0,
             trouble=self._sender.trouble,
             client_id_in_use=self._sender.client_id_in_use,
             in_flight=self._sender.in_flight,
@@ -344,7 +342,18 @@ class DeliveryService:
             self._last_error = repr(error)
             time.sleep(0.5)
 
+    def _beat(self, topic: str, payload: bytes) -> None:
+        self._beating.add(topic)
+        self._sender.publish_state(topic, payload, retain=True, expiry_s=BEAT_EXPIRES_S)
+
     def _maintain(self) -> None:
+        now = time.monotonic()
+        if self._sender.connected is None:
+            self._beat_due = now + BEAT_S  # all states are published on connecting
+        elif now >= self._beat_due:
+            self._beat_due = now + BEAT_S
+            for topic in self._beating:
+                self._sender.refresh_state(topic)
         self._outbox.maintain()
         self._publish_gaps()
 
@@ -383,7 +392,7 @@ class DeliveryService:
             "dropped": counters.dropped,
             "dead_lettered": counters.dead_lettered,
             "salvages": stats.salvages,
-            "gaps": [_gap(gap) for gap in stats.gaps[-GAPS_SHOWN:]],
+            "gaps": [gap.document() for gap in stats.gaps[-GAPS_SHOWN:]],
         }
         self._sender.publish_state(self.topics.full(topics.GAPS), self._bytes(document), retain=True)
 
@@ -394,6 +403,7 @@ class DeliveryService:
         if not self._offline_sent and (self._sender.idle or time.monotonic() >= deadline - OFFLINE_S):
             self._offline_sent = True
             self._sender.hold_back()
+            self._beating.clear()
             self._sender.publish_state(self.topics.full(topics.STATUS), topics.OFFLINE, retain=True)
             return False
         return self._offline_sent and self._sender.idle
@@ -413,12 +423,3 @@ class DeliveryService:
 def outbox_folder(settings: Settings) -> Path:
     """The outbox directory of an agent with ``settings``."""
     return settings.device.state_dir / FOLDER
-
-
-def _gap(gap: Gap) -> dict[str, object]:
-    document: dict[str, object] = {"boot_id": gap.boot_id, "count": gap.count, "reason": gap.reason}
-    if gap.first_seq:
-        document |= {"first_seq": gap.first_seq, "last_seq": gap.last_seq}
-    if gap.end:
-        document |= {"start": timestamp(gap.start), "end": timestamp(gap.end)}
-    return document

@@ -59,7 +59,9 @@ class Will:
 
 
 class MqttSession:
-    """One connection. ``number`` identifies it; ``inbound`` is called with every message from the broker.
+    """One connection to the host of ``settings``.
+
+    ``number`` identifies it; ``inbound`` is called with every message from the broker.
 
     ``sent``: messages that wait for an acknowledgement; ``acks`` and ``answers``: acknowledgements and answers to
     subscriptions since the owner took them last, as ``(message, reason code)`` and ``(topic filter, reason code)``;
@@ -107,7 +109,7 @@ class MqttSession:
         client.max_inflight_messages = 0  # the send queue keeps the window; paho's own queue stays unused
         if settings.transport == "websockets":
             # paho writes IPv6 addresses into the header without their brackets.
-            host = {"Host": f"[{settings.host}]:{settings.effective_port}"} if ":" in settings.host else None
+            host = {"Host": settings.address} if ":" in settings.host else None
             client.ws_set_options(settings.websocket_path, host)
         if settings.username is not None:
             client.username_pw_set(settings.username, password(settings))
@@ -162,6 +164,7 @@ class MqttSession:
             self._protocol,
             getattr(properties, "ReceiveMaximum", 65_535),
             getattr(properties, "MaximumPacketSize", None),
+            self._settings.address,
         )
 
     def _on_disconnect(self, _client: Client, _data: Any, flags: Any, code: Any, properties: Any) -> None:

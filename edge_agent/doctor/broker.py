@@ -11,12 +11,13 @@ import queue
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 
 from edge_agent.delivery.diagnostics import tls_reason
 from edge_agent.delivery.link import Connected, Disconnected, InboundMessage, Report
 from edge_agent.delivery.mqtt import MqttLink
 from edge_agent.delivery.session import tls_context
-from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn
+from edge_agent.doctor.result import CheckResult, CheckStatus, fail, ok, warn, worst
 from edge_agent.doctor.rights import check_rights, next_report
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import MqttSettings, Settings
@@ -33,11 +34,28 @@ ALERT_S = 1.0
 
 
 def check_broker(settings: Settings) -> Iterator[CheckResult]:
-    """Yield one result per stage; a failure ends the checks."""
-    mqtt = settings.mqtt
-    if not mqtt.enabled:
+    """Yield one result per stage and broker; a failure ends the checks of that broker.
+
+    One of several brokers that does not work is a warning as long as another does.
+    """
+    if not settings.mqtt.enabled:
         yield ok("broker", "off: mqtt.enabled = false")
         return
+    brokers = settings.mqtt.brokers
+    if len(brokers) == 1:
+        yield from _check_one(settings.model_copy(update={"mqtt": brokers[0]}))
+        return
+    found = {b.address: list(_check_one(settings.model_copy(update={"mqtt": b}))) for b in brokers}
+    spared = any(worst(results) is not CheckStatus.FAIL for results in found.values())
+    for address, results in found.items():
+        for result in results:
+            lenient = spared and result.status is CheckStatus.FAIL
+            status = CheckStatus.WARN if lenient else result.status
+            yield replace(result, name=f"{result.name} ({address})", status=status)
+
+
+def _check_one(settings: Settings) -> Iterator[CheckResult]:
+    mqtt = settings.mqtt
     for stage in (_name, _connection, _encryption):
         result = stage(mqtt)
         if result is not None:

@@ -33,6 +33,7 @@ _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\u
 """Characters not allowed in topics, client ids and user names: brokers close the connection."""
 
 LONGEST_PREFIX = 200
+MOST_HOSTS = 16
 
 
 def broker_host(text: str) -> str:
@@ -41,6 +42,25 @@ def broker_host(text: str) -> str:
     if host is None:
         raise ValueError(_advice(text))
     return host
+
+
+def broker_address(text: str) -> str:
+    """Return ``text``, a host or ``host:port``, in ASCII; an IPv6 address with a port is in brackets.
+
+    Raises ValueError that says what to write.
+    """
+    host, port = _split_port(text)
+    if (port.isdecimal() and not _is_port(port)) or (text.endswith(":") and _ip(text) is None):
+        raise ValueError("has a port that is none: write 1 to 65535 after the colon, as broker-1.local:8883")
+    try:
+        host = broker_host(host if not port or _is_port(port) else text)
+    except ValueError:
+        raise ValueError(
+            'takes names or addresses, each with its port where needed: write ["broker-1.local", "192.0.2.7:8883", '
+            '"[2001:db8::7]:1883"]; login, TLS and transport are options of [mqtt] that hold for all of them'
+        ) from None
+    bare = f"[{host}]" if ":" in host and port else host
+    return f"{bare}:{int(port)}" if port else bare
 
 
 def _ip(text: str) -> str | None:
@@ -187,6 +207,18 @@ class MqttSettings(BaseModel):
     host: Annotated[str, AfterValidator(broker_host)] = Field(
         default="localhost", description="Host name or IP address of the broker, without mqtt:// and without a port."
     )
+    hosts: tuple[Annotated[str, AfterValidator(broker_address)], ...] = Field(
+        default=(),
+        max_length=MOST_HOSTS,
+        description='Several brokers instead of host, in order of preference, as ["broker-1.local", '
+        '"broker-2.local:8883"]: when one fails, the next is tried. All other options hold for all of them.',
+    )
+    return_s: float = Field(
+        default=600.0,
+        ge=1,
+        le=86_400,
+        description="Go back to the first of hosts when it answers, after about this many seconds with another one.",
+    )
     port: int | None = Field(
         default=None,
         ge=1,
@@ -223,6 +255,22 @@ class MqttSettings(BaseModel):
     tls: TlsSettings = TlsSettings()
 
     @property
+    def brokers(self) -> tuple[MqttSettings, ...]:
+        """The settings for each broker in order of preference, with ``host`` and ``port`` and without ``hosts``."""
+        if not self.hosts:
+            return (self,)
+        found = [_split_port(address) for address in self.hosts]
+        return tuple(
+            self.model_copy(update={"host": host, "port": int(port) if port else self.port, "hosts": ()})
+            for host, port in found
+        )
+
+    @property
+    def address(self) -> str:
+        """Host and port of the broker, as ``broker.local:1883``."""
+        return f"[{self.host}]:{self.effective_port}" if ":" in self.host else f"{self.host}:{self.effective_port}"
+
+    @property
     def effective_port(self) -> int:
         """The configured port, or the default of transport and TLS."""
         if self.port is not None:
@@ -230,6 +278,16 @@ class MqttSettings(BaseModel):
         if self.transport == "websockets":
             return 443 if self.tls.enabled else 80
         return 8883 if self.tls.enabled else 1883
+
+    @model_validator(mode="after")
+    def _one_list(self) -> MqttSettings:
+        if self.hosts and "host" in self.model_fields_set:
+            raise ValueError("host and hosts exclude each other: put the broker of host first into hosts")
+        addresses = [broker.address for broker in self.brokers]
+        twice = next((address for address in addresses if addresses.count(address) > 1), None)
+        if twice is not None:
+            raise ValueError(f"hosts names {twice} twice: name each broker once")
+        return self
 
     @model_validator(mode="after")
     def _one_password(self) -> MqttSettings:
@@ -245,9 +303,12 @@ def with_address(settings: MqttSettings, host: str | None = None, port: int | No
         ConfigError: ``host`` or ``port`` is not valid.
     """
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    if not given:
+        return settings
+    first = settings.brokers[0]
     try:
-        checked = MqttSettings.model_validate({"host": settings.host, **given})
+        checked = MqttSettings.model_validate({"host": first.host, **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"--{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
-    return settings.model_copy(update={name: getattr(checked, name) for name in given})
+        wrong = error.errors()[0]
+        raise ConfigError(f"--{wrong['loc'][0]}: {wrong['msg'].removeprefix('Value error, ')}") from None
+    return first.model_copy(update={name: getattr(checked, name) for name in given})

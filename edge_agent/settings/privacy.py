@@ -202,13 +202,17 @@ def _opened(before: Settings, after: Settings) -> Iterator[str]:
         yield "commands.enabled is on"
     elif after.commands.enabled and (more := sorted({*after.commands.allow} - {*before.commands.allow})):
         yield f"commands.allow has {', '.join(more)}"
-    if after.mqtt.enabled and (not before.mqtt.enabled or before.mqtt.host != after.mqtt.host):
+    if after.mqtt.enabled and (not before.mqtt.enabled or _hosts(after) - _hosts(before)):
         yield "mqtt publishes to another broker"
     if before.mqtt.tls.enabled and not after.mqtt.tls.enabled:
         yield "mqtt.tls.enabled is off"
     for name, table in after.sinks.items():
         if table.get("enabled") and not before.sinks.get(name, {}).get("enabled"):
             yield f"sinks.{name} is on"
+
+
+def _hosts(settings: Settings) -> set[str]:
+    return {broker.host for broker in settings.mqtt.brokers}
 
 
 def _queued_more(before: Settings, after: Settings) -> Iterator[str]:

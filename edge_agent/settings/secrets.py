@@ -31,7 +31,7 @@ HARMLESS = frozenset(
         *("device.id", "device.name", "device.site", "device.labels", "device.timezone"),
         *("plugins.allow", "pacing.schedule.times", "privacy.override_reason", "privacy.schedule"),
         "identity.consent",
-        *("mqtt.host", "mqtt.client_id", "mqtt.prefix", "home_assistant.prefix"),
+        *("mqtt.host", "mqtt.hosts", "mqtt.client_id", "mqtt.prefix", "home_assistant.prefix"),
         *("home_assistant.area", "home_assistant.dashboard_url"),
         *("web.host", "web.allowed_hosts", "web.allowed_origins", "batch.private_networks"),
     }

@@ -90,7 +90,7 @@ URLS = """\
 
 def connect_page(settings: Settings, host: str) -> str:
     """Return the page for a browser that reached this device as ``host`` (name and port). The token is not in it."""
-    web, mqtt = settings.web, settings.mqtt
+    web, mqtt = settings.web, settings.mqtt.brokers[0]
     broker = mqtt.host if mqtt.host not in ("localhost", "127.0.0.1", "::1") else host.rpartition(":")[0] or host
     facts = {
         "http": f"http://{host}",

@@ -96,15 +96,36 @@ def test_nothing_is_lost_over_an_outage_and_late_messages_are_marked(
         assert info["expiry_s"] - waited.expiry >= WAITED_S - 1
 
 
-def test_the_central_status_is_worth_as_much_as_the_state_of_the_bridge(
-    central: Subscriber, link: FaultProxy, local: Mosquitto, make_delivery: MakeDelivery, eventually: Any
+def test_the_central_broker_forgets_who_was_online_when_the_link_is_cut(
+    central: Subscriber,
+    link: FaultProxy,
+    local: Mosquitto,
+    make_delivery: MakeDelivery,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nobody says ``offline`` there, and what the local broker hears later dies in the queue of the bridge."""
+    monkeypatch.setattr("edge_agent.delivery.service.BEAT_S", 0.3)
+    monkeypatch.setattr("edge_agent.delivery.service.BEAT_EXPIRES_S", 2)
     central.wait_for(STATE, b"1", timeout=40)
-    make_delivery(local.port)
-    assert central.wait_for(BASE + "status").payload == b"online"
+    delivery = make_delivery(local.port)
+    delivery.publish_now("presence", {"count": 1})
+    delivery.publish_state("health", {"status": "ok"}, expires=True)
+    assert central.wait_for(BASE + "status", count=2).payload == b"online"
+    central.wait_for(BASE + "presence")
+    central.wait_for(BASE + "health")
     _cut(link, eventually)
     central.wait_for(STATE, b"0", timeout=40)
-    assert [m.payload for m in central.on(BASE + "status")] == [b"online"]
+    last = central.on(BASE + "status")[-1].at
+    eventually(lambda: time.monotonic() > last + 2.5)
+    with Subscriber(central.port) as late:
+        health = late.wait_for(BASE + "health")
+        assert not [m for m in late.messages if m.topic in (BASE + "status", BASE + "presence")]
+        assert int(dict(health.about)["expiry_s"]) - (health.expiry or 0) >= 2  # how long ago it was heard of
+    link.away = False
+    central.wait_for(STATE, b"1", count=2, timeout=60)
+    with Subscriber(central.port) as again:
+        assert again.wait_for(BASE + "status").payload == b"online"
 
 
 def test_commands_come_through_the_bridge_and_answers_go_back(

@@ -73,7 +73,7 @@ def make_delivery(tmp_path: Path) -> Iterator[MakeDelivery]:
         outbox, device = mqtt.pop("outbox", {}), mqtt.pop("device", {})
         settings = Settings(
             device={"id": "kiosk-1", "state_dir": str(tmp_path / "state"), **device},
-            mqtt={"host": "127.0.0.1", "port": port, **mqtt},
+            mqtt={"port": port, **mqtt} if "hosts" in mqtt else {"host": "127.0.0.1", "port": port, **mqtt},
             outbox=outbox,
         )
         service = DeliveryService(settings, clock or EarlyClock(), boot_id, {"version": "0"}, merge_summaries)

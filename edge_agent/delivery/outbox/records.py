@@ -93,6 +93,15 @@ class Gap:
     count: int
     reason: str
 
+    def document(self) -> dict[str, object]:
+        """The run as published on ``gaps``; what is unknown is left out."""
+        document: dict[str, object] = {"boot_id": self.boot_id, "count": self.count, "reason": self.reason}
+        if self.first_seq:
+            document |= {"first_seq": self.first_seq, "last_seq": self.last_seq}
+        if self.end:
+            document |= {"start": render.timestamp(self.start), "end": render.timestamp(self.end)}
+        return document
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:

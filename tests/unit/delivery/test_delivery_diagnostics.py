@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 from edge_agent.delivery.diagnostics import REASONS, REMEMBERED_S, Namesakes, Refusals, reason, tls_reason
-from edge_agent.delivery.flow_control import NEVER_REACHED_S, REACHED_S, TAKEN_OVER_S, Reconnection
+from edge_agent.delivery.flow_control import NEVER_REACHED_S, NEXT_S, REACHED_S, TAKEN_OVER_S, Reconnection
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.topics import Topics
 
@@ -96,6 +96,44 @@ def test_the_back_off_is_longer_for_a_broker_never_reached_and_after_a_takeover(
     assert policy.flapping
     policy.delay(3600.0)
     assert not policy.flapping
+
+
+def test_each_of_several_brokers_has_its_turn_before_the_back_off() -> None:
+    policy = Reconnection(random.Random(1), brokers=3)
+    waits = []
+    for _ in range(30):
+        waits.append((policy.broker, policy.delay(None)))
+    assert [broker for broker, _ in waits] == [0, 1, 2] * 10
+    assert all(wait <= NEXT_S for broker, wait in waits if broker < 2)
+    assert max(wait for broker, wait in waits if broker == 2) > 10 * NEXT_S
+
+
+def test_brokers_that_accept_and_hang_up_are_not_stormed() -> None:
+    policy = Reconnection(random.Random(1), brokers=2)
+    assert sum(policy.delay(0.1) for _ in range(40)) > 100.0
+    assert policy.flapping
+
+
+def test_who_is_taken_over_stays_with_its_broker() -> None:
+    policy = Reconnection(random.Random(1), brokers=2)
+    assert policy.delay(100.0, taken_over=True) >= TAKEN_OVER_S
+    assert policy.broker == 0
+
+
+def test_the_first_broker_is_tried_again_later_each_time_that_it_did_not_last() -> None:
+    policy = Reconnection(random.Random(1), brokers=2, return_s=100.0)
+    assert policy.return_in() is None
+    policy.delay(1000.0)
+    waits = []
+    for _ in range(3):
+        waits.append(policy.return_in())
+        assert policy.prefer_first() == 0.0
+        assert policy.return_in() is None
+        policy.delay(1.0)
+    assert [75 <= w / 2**k <= 125 for k, w in enumerate(w for w in waits if w is not None)] == [True] * 3
+    policy.prefer_first()
+    policy.delay(3600.0)  # this time it lasted
+    assert 75 <= (policy.return_in() or 0.0) <= 125
 
 
 @pytest.mark.parametrize(

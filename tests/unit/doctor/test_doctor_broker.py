@@ -57,6 +57,20 @@ def test_everything_right(start: Callable[..., Mosquitto]) -> None:
     assert "anonymous" in found[2].detail
 
 
+def test_each_of_several_brokers_is_tried(start: Callable[..., Mosquitto]) -> None:
+    """One that is down is a warning while another works; none that works is a failure."""
+    here, gone = start().port, free_port()
+    mqtt = {"hosts": [f"127.0.0.1:{gone}", f"127.0.0.1:{here}"]}
+    found = list(check_broker(Settings(device={"id": "kiosk-1"}, mqtt=mqtt)))
+    assert [(r.name, r.status) for r in found if r.status is not OK] == [
+        (f"broker connection (127.0.0.1:{gone})", WARN)
+    ]
+    assert (f"broker publish (127.0.0.1:{here})", OK) in stages(found)
+    mqtt = {"hosts": [f"127.0.0.1:{gone}", f"127.0.0.1:{free_port()}"]}
+    found = list(check_broker(Settings(device={"id": "kiosk-1"}, mqtt=mqtt)))
+    assert [r.status for r in found] == [OK, FAIL, OK, FAIL]
+
+
 def test_mqtt_off() -> None:
     assert [r.status for r in check(1, enabled=False)] == [OK]
 

@@ -175,3 +175,53 @@ def test_a_prefix_that_is_taken_stays_as_it_is_and_holds_no_empty_level(text: st
 def test_control_characters_are_not_sent_to_the_broker(field: str) -> None:
     with pytest.raises(ValidationError, match="control characters"):
         MqttSettings(**{field: "a\0b"})
+
+
+def test_several_brokers_share_all_options_but_the_address() -> None:
+    mqtt = MqttSettings(
+        hosts=("bücher.example", "192.0.2.7:8884", "[2001:db8::7]:1", "2001:db8::8"), tls={"enabled": True}
+    )
+    assert [(b.host, b.effective_port) for b in mqtt.brokers] == [
+        ("xn--bcher-kva.example", 8883),
+        ("192.0.2.7", 8884),
+        ("2001:db8::7", 1),
+        ("2001:db8::8", 8883),
+    ]
+    assert all(b.tls.enabled and b.brokers == (b,) for b in mqtt.brokers)
+    assert mqtt.brokers[2].address == "[2001:db8::7]:1"
+    assert MqttSettings(hosts=("a", "b:1"), port=2000).brokers[0].effective_port == 2000
+    assert MqttSettings(host="a").brokers == (MqttSettings(host="a"),)
+    assert Settings(mqtt={"hosts": ["a"]}).mqtt.brokers[0].host == "a"
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ('host = "a"\nhosts = ["a", "b"]', "host and hosts exclude each other"),
+        ('hosts = ["a", "a:1883"]', "names a:1883 twice"),
+        ('hosts = ["mqtt://a"]', 'write ["broker-1.local"'),
+        ('hosts = ["user:pw@a"]', 'write ["broker-1.local"'),
+        ('hosts = ["a:0"]', "1 to 65535"),
+        ('hosts = ["a:99999"]', "1 to 65535"),
+        ('hosts = ["a:"]', "1 to 65535"),
+        ('hosts = ["[::1"]', 'write ["broker-1.local"'),
+        ('hosts = [""]', 'write ["broker-1.local"'),
+        ("hosts = [5]", "text in quotes"),
+        ('hosts = "a"', "list"),
+        ("hosts = [" + ", ".join(f'"h{n}"' for n in range(17)) + "]", "16"),
+        ("return_s = 0", "1"),
+    ],
+)
+def test_a_list_of_brokers_that_cannot_be_used_is_refused_in_one_line(lines: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(f"[mqtt]\n{lines}", "config.toml")
+    assert complaint in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    assert "pw" not in str(refused.value)
+
+
+def test_a_command_line_names_one_broker_instead_of_several() -> None:
+    several = MqttSettings(hosts=("a:1", "b"), username="u")
+    assert with_address(several) is several
+    assert [(b.host, b.effective_port) for b in with_address(several, "c", 5).brokers] == [("c", 5)]
+    assert [(b.host, b.effective_port) for b in with_address(several, port=5).brokers] == [("a", 5)]
