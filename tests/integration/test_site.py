@@ -1,4 +1,4 @@
-"""The documentation site builds strict and loads nothing from elsewhere; the tutorials can be followed."""
+"""The documentation site builds strict and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from tests.support.cli import Cli
-from tests.support.documents import Reader, blocks
 
 LOADED = re.compile(
     r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)"|<link[^>]* rel="?stylesheet"?[^>]* href="(https?:[^"]+)"'
@@ -33,13 +30,3 @@ def test_the_site_builds_strict_and_loads_nothing_from_elsewhere(repository: Pat
     card = tmp_path / "site" / "repository" / "plugins" / "edge_agent_face" / "MODEL_CARD.html"
     assert 'href="repository/plugins/edge_agent_face/MODEL_CARD.html"' in (tmp_path / "site" / "trust.html").read_text()
     assert card.exists()
-
-
-@pytest.mark.parametrize("page", ["kiosk", "research"])
-def test_tutorial_can_be_followed(page: str, repository: Path, cli: Cli, tmp_path: Path) -> None:
-    reader = Reader(tmp_path, cli.environment)
-    steps = blocks(repository / "docs" / "tutorials" / f"{page}.md")
-    assert any(not block.title and not block.reason for block in steps), "no command is run"
-    for block in steps:
-        if not block.reason:
-            reader.follow(block)
