@@ -80,7 +80,7 @@ class VisionLane:
         self._gate = MotionGate()
         self._captured = 0
         self._next_index: int | None = None
-        self._dropped = 0
+        self._skipped = self._dropped = 0
         self._size: tuple[int, int] | None = None
         self._resized = 0
         self._transfers: tuple[Frame, Frame] | None = None
@@ -102,6 +102,11 @@ class VisionLane:
     def wanted(self) -> bool:
         """Whether any picture analyzer is active, so that frames are of use."""
         return self._detector is not None or bool(self._others)
+
+    @property
+    def due(self) -> float:
+        """Time of the next look; a frame captured before is of no use."""
+        return self._schedule.next
 
     def offer(self, frame: Frame, overwritten: int = 0) -> VisionReport | None:
         """Analyse ``frame`` if a look is due; None when it is skipped.
@@ -140,6 +145,7 @@ class VisionLane:
         for active in self._others:
             self._schedules[active.spec.name].restart(active.spec.max_fps)
         self._next_index = None
+        self._skipped = 0
         self._start(self._bounds)
 
     def repace(self, bounds: Bounds) -> None:
@@ -293,9 +299,11 @@ class VisionLane:
         )
 
     def _count(self, frame: Frame, overwritten: int) -> None:
-        self._captured += 1 + overwritten
+        unwanted = frame.skipped - self._skipped if frame.skipped >= self._skipped else frame.skipped
+        self._skipped = frame.skipped
+        self._captured += 1 + overwritten + unwanted
         if self._next_index is not None and frame.index >= self._next_index:
-            self._dropped += max(0, frame.index - self._next_index - overwritten)
+            self._dropped += max(0, frame.index - self._next_index - overwritten - unwanted)
         self._next_index = frame.index + 1
         size = (frame.width, frame.height)
         self._resized += self._size not in (None, size)

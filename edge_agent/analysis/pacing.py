@@ -297,13 +297,18 @@ class LookSchedule:
         self._most = most
         self._latest: deque[float] = deque(maxlen=1 if most is None else math.floor(most) + 1)
 
+    @property
+    def next(self) -> float:
+        """Time from which a look is due."""
+        full = self._most is not None and len(self._latest) == self._latest.maxlen
+        return max(self._due, self._latest[0] + 1.0) if full else self._due
+
     def due(self, now: float) -> bool:
         """Return whether a look is due at ``now``."""
         if self._latest and now < self._latest[-1]:  # another stream, whose time starts over
             self._due = -math.inf
             self._latest.clear()
-        full = self._most is not None and len(self._latest) == self._latest.maxlen
-        return now >= self._due - 1e-6 and not (full and now - self._latest[0] < 1.0 - 1e-6)
+        return now >= self.next - 1e-6
 
     def looked(self, now: float, interval: float) -> None:
         """Record a look at ``now``; the next is due one interval after the last due time, or after now if late."""

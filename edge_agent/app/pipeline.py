@@ -17,7 +17,7 @@ from edge_agent.analysis.pacing import Bounds
 from edge_agent.analysis.sound import AudioLane
 from edge_agent.app.builder import PipelineBuilder
 from edge_agent.app.speech import SpeechStage
-from edge_agent.capture import ReplayGroup, make_audio, make_video
+from edge_agent.capture import Demand, ReplayGroup, make_audio, make_video
 from edge_agent.control.sources import SourceController
 from edge_agent.control.state import ControlState
 from edge_agent.delivery import topics
@@ -45,6 +45,8 @@ SOUND_BACKLOG = 100
 STALE_S = 30.0
 """Seconds without progress after which a lane counts as hung, at least; more on a machine that is slow."""
 EXPLAIN_EVERY_S = 1.0
+FRAME_EVERY_S = 1.0
+"""Longest time for which the camera's thread may keep pictures to itself: a camera that stalls is noticed in time."""
 REFRESH_S = 1.0
 """Seconds between two looks whether somebody was enrolled or forgotten."""
 
@@ -81,9 +83,20 @@ class VisionStage:
         self._refreshed = float("-inf")
         self._new_bounds: Bounds | None = None
         self._expected_s = _expected_s(builder)
-        video = make_video(settings.camera, clock, builder.video_plugins(), replays) if lane.wanted else None
-        self.source = SourceController("camera", video, self._frames, self._new_stream.set) if video else None
+        self._demand = Demand()
+        self.preview: Preview | None = None
+        plugins = builder.video_plugins()
+        video = make_video(settings.camera, clock, plugins, replays, self._wants) if lane.wanted else None
+        self.source = SourceController("camera", video, self._frames, self._begin_stream) if video else None
         self.preview = self._make_preview(settings)
+
+    def _wants(self, moment: float) -> bool:
+        """Whether a picture captured at ``moment`` is to be looked at, by the lane or by somebody at the preview."""
+        return self._demand.wants(moment) or (self.preview is not None and self.preview.watched)
+
+    def _begin_stream(self) -> None:
+        self._new_stream.set()
+        self._demand.at_once()
 
     def _make_preview(self, settings: Settings) -> Preview | None:
         source = self.source
@@ -104,6 +117,7 @@ class VisionStage:
         if self.preview is not None and not on:
             self.preview.forget()
         self._new_bounds = bounds
+        self._demand.at_once()
 
     def components(self) -> list[Component]:
         """The lane's thread and the camera's, downstream first."""
@@ -127,6 +141,7 @@ class VisionStage:
             if self.preview is not None:
                 self.preview.show(frame)
             report = self._lane.offer(frame, self._frames.take_lost())
+            self._demand.not_before(min(self._lane.due, frame.time + FRAME_EVERY_S))
             if report is not None:
                 self._reports.put(replace(report, latency=max(0.0, self._clock.monotonic() - frame.time)))
                 self._explain(report.time)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.capture.reopening import Reopening, SourceStatus
 from edge_agent.capture.replay import ReplayGroup
 from edge_agent.capture.select import make_audio, make_video
+from edge_agent.capture.timing import Demand
 
 if TYPE_CHECKING:
     from edge_agent.capture.media import AudioInfo, MediaInfo, VideoInfo, iter_blocks, iter_media, read_media
 
 __all__ = [
     "AudioInfo",
+    "Demand",
     "MediaInfo",
     "Reopening",
     "ReplayGroup",

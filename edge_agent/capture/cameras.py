@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -67,15 +67,27 @@ def preferred_formats(width: int, height: int, fps: float) -> tuple[str, str]:
 
 
 class V4l2Camera:
-    """V4L2 camera at ``device`` (``/dev/video0`` or a link to it): BGR, at the nearest supported size and rate."""
+    """V4L2 camera at ``device`` (``/dev/video0`` or a link to it): BGR, at the nearest supported size and rate.
 
-    def __init__(self, device: str, clock: Clock, width: int, height: int, fps: float) -> None:
+    A picture whose time ``wanted`` does not want is counted and not decoded.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        clock: Clock,
+        width: int,
+        height: int,
+        fps: float,
+        wanted: Callable[[float], bool] = lambda _: True,
+    ) -> None:
         self._device = device
         self._clock = clock
         self._size = (width, height)
         self._fps = fps
         self._capture: cv2.VideoCapture | None = None
-        self._index = 0
+        self._wanted = wanted
+        self._index = self._skipped = 0
         self._thinner = Thinner(fps)
 
     def open(self) -> None:
@@ -98,7 +110,7 @@ class V4l2Camera:
         if not capture.grab():
             capture.release()
             raise DeviceUnavailableError(f"camera {self._device} opens but delivers no picture")
-        self._capture, self._index, self._thinner = capture, 0, Thinner(self._fps)
+        self._capture, self._index, self._skipped, self._thinner = capture, 0, 0, Thinner(self._fps)
 
     def read(self) -> Frame | None:
         """Wait for the next frame. Raises DeviceUnavailableError when the camera is lost."""
@@ -108,13 +120,19 @@ class V4l2Camera:
             image = self._grab_due(self._capture)
             self._index += 1
             if image is not None:
-                return Frame.from_bgr(image, self._clock.monotonic(), self._index - 1)
+                frame = Frame.from_bgr(image, self._clock.monotonic(), self._index - 1)
+                return replace(frame, skipped=self._skipped)
         raise DeviceUnavailableError(f"camera {self._device} is lost")
 
     def _grab_due(self, capture: cv2.VideoCapture) -> npt.NDArray[np.uint8] | None:
-        """Grab frames and decode the first that is due; None when that failed."""
+        """Grab frames and decode the first that is due and wanted; None when that failed."""
         while capture.grab():
-            if not self._thinner.wants(self._clock.monotonic()):
+            now = self._clock.monotonic()
+            if not self._thinner.wants(now):
+                continue
+            if not self._wanted(now):
+                self._index += 1
+                self._skipped += 1
                 continue
             good, image = capture.retrieve()
             if not good or image is None or image.ndim != 3 or image.shape[2] != 3:
@@ -164,10 +182,19 @@ _RTSP = {"rtsp_transport": "tcp"}
 class StreamCamera:
     """Network camera at ``url``: BGR at its own size, at most ``fps`` frames a second.
 
-    ``open_s`` bounds connecting, ``read_s`` the wait for each picture.
+    ``open_s`` bounds connecting, ``read_s`` the wait for each picture. A picture whose time ``wanted`` does not want is
+    counted and not converted.
     """
 
-    def __init__(self, url: str, clock: Clock, fps: float, open_s: float, read_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        fps: float,
+        open_s: float,
+        read_s: float,
+        wanted: Callable[[float], bool] = lambda _: True,
+    ) -> None:
         self._url = url
         self._shown = str(parse_address(url))
         self._clock = clock
@@ -175,8 +202,9 @@ class StreamCamera:
         self._open_s = open_s
         self._read_s = read_s
         self._stack = ExitStack()
+        self._wanted = wanted
         self._pictures: Iterator[Picture] = iter(())
-        self._skipped = 0
+        self._thinned = self._skipped = 0
         self._meter = Meter(clock.monotonic)
         self._thinner = Thinner(fps)
 
@@ -191,7 +219,7 @@ class StreamCamera:
             raise DeviceUnavailableError(f"camera {self._shown}: {error}") from error
         self._meter = Meter(self._clock.monotonic)
         self._pictures = decode_pictures(container, self._meter)
-        self._skipped, self._thinner = 0, Thinner(self._fps)
+        self._thinned, self._skipped, self._thinner = 0, 0, Thinner(self._fps)
 
     def read(self) -> Frame | None:
         """Wait for the next frame that is due. Raises DeviceUnavailableError when the stream ends or stalls."""
@@ -200,12 +228,15 @@ class StreamCamera:
                 now = self._clock.monotonic()
                 if not self._thinner.wants(now):
                     # Thinned on purpose, so not counted as dropped.
+                    self._thinned += 1
+                    continue
+                if not self._wanted(now):
                     self._skipped += 1
                     continue
-                picture.index -= self._skipped
+                picture.index -= self._thinned
                 frame = picture.to_frame(now, live=True)
                 if frame is not None:
-                    return replace(frame, transfer=self._meter.transfer)
+                    return replace(frame, transfer=self._meter.transfer, skipped=self._skipped)
         except MediaError as error:
             raise DeviceUnavailableError(f"camera {self._shown}: {error}") from error
         raise DeviceUnavailableError(f"camera {self._shown}: the stream ended")

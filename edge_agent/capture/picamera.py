@@ -8,7 +8,7 @@ from the system (``apt install python3-picamera2``), since it needs the libcamer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
@@ -26,17 +26,27 @@ _DARK_S = 0.1
 class PiCamera:
     """The first camera on a Raspberry Pi's CSI connector: I420 frames of about ``width`` x ``height`` at ``fps``.
 
-    ``timeout_s``: a camera that delivers nothing for this long is lost.
+    ``timeout_s``: a camera that delivers nothing for this long is lost. A picture whose time ``wanted`` does not want is
+    counted and not copied.
     """
 
-    def __init__(self, clock: Clock, width: int, height: int, fps: float, timeout_s: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        width: int,
+        height: int,
+        fps: float,
+        timeout_s: float,
+        wanted: Callable[[float], bool] = lambda _: True,
+    ) -> None:
         self._clock = clock
         self._size = (width - width % 2, height - height % 2)
         self._fps = fps
         self._timeout_s = timeout_s
+        self._wanted = wanted
         self._camera: Any = None
         self._stream: Mapping[str, Any] = {}
-        self._index = 0
+        self._index = self._skipped = 0
 
     def open(self) -> None:
         """Find, configure and start the camera.
@@ -58,7 +68,7 @@ class PiCamera:
         except (RuntimeError, IndexError, OSError) as error:
             self.close()
             raise DeviceUnavailableError(f"the Raspberry Pi camera does not start ({error}); is it in use?") from error
-        self._index = 0
+        self._index = self._skipped = 0
 
     def _configure(self, camera: Any) -> None:
         period = 1.0 / self._fps
@@ -74,24 +84,30 @@ class PiCamera:
 
     def read(self) -> Frame | None:
         """Wait for the next frame. Raises DeviceUnavailableError when none comes in time."""
-        camera = self._camera
-        if camera is None:
-            return None
+        while (camera := self._camera) is not None:
+            request = self._wait(camera)
+            now = self._clock.monotonic()
+            self._index += 1
+            if not self._wanted(now):
+                request.release()
+                self._skipped += 1
+                continue
+            try:
+                buffer = request.make_buffer("lores")
+            finally:
+                request.release()
+            width, height = self._stream["size"]
+            planes = without_stride(buffer, width, height, self._stream["stride"])
+            return Frame(planes, PixelFormat.I420, width, height, now, self._index - 1, skipped=self._skipped)
+        return None
+
+    def _wait(self, camera: Any) -> Any:
         try:
-            request = camera.wait(camera.capture_request(wait=False), timeout=self._timeout_s)
+            return camera.wait(camera.capture_request(wait=False), timeout=self._timeout_s)
         except (TimeoutError, FutureTimeoutError) as error:
             raise DeviceUnavailableError(
                 f"the Raspberry Pi camera delivered no picture for {self._timeout_s:g} s"
             ) from error
-        now = self._clock.monotonic()
-        try:
-            buffer = request.make_buffer("lores")
-        finally:
-            request.release()
-        width, height = self._stream["size"]
-        planes = without_stride(buffer, width, height, self._stream["stride"])
-        self._index += 1
-        return Frame(planes, PixelFormat.I420, width, height, now, self._index - 1)
 
     def close(self) -> None:
         """Stop and release the camera; to be called by the reading thread."""

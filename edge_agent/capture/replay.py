@@ -112,15 +112,27 @@ class _Playback(Generic[T]):
 
 
 class VideoReplay:
-    """Replay a file's pictures in real time. A still picture comes at ``still_fps`` when looped, else once."""
+    """Replay a file's pictures in real time. A still picture comes at ``still_fps`` when looped, else once.
+
+    A picture whose time ``wanted`` does not want is counted, and neither waited for nor converted.
+    """
 
     def __init__(
-        self, path: Path, clock: Clock, timeline: ReplayClock, *, loop: bool = False, still_fps: float = 5.0
+        self,
+        path: Path,
+        clock: Clock,
+        timeline: ReplayClock,
+        *,
+        loop: bool = False,
+        still_fps: float = 5.0,
+        wanted: Callable[[float], bool] = lambda _: True,
     ) -> None:
         self._path = path
         self._clock = clock
         self._loop = loop
         self._still_s = 1.0 / still_fps
+        self._wanted = wanted
+        self._skipped = 0
         self._playback: _Playback[Picture] = _Playback(clock, timeline)
 
     def open(self) -> None:
@@ -132,14 +144,18 @@ class VideoReplay:
             raise MediaError(f"{self._path}: holds no picture; set camera.source to 'none' or to another file")
         for warning in info.warnings():
             log.warning("%s", warning)
+        self._skipped = 0
         self._playback.start(partial(self._play, info.duration or self._still_s))
 
     def read(self) -> Frame | None:
         """Wait for the next frame that is not late; None at the end or after :meth:`close`."""
         while (picture := self._playback.take(lambda picture: picture.time)) is not None:
+            if not self._wanted(picture.time):  # decoded ahead, before the last look
+                self._skipped += 1
+                continue
             frame = picture.to_frame(picture.time, live=True)
             if frame is not None:
-                return frame
+                return replace(frame, skipped=self._skipped)
         return None
 
     def close(self) -> None:
@@ -156,6 +172,9 @@ class VideoReplay:
             now = self._clock.monotonic()
             if pacer.stopped:
                 return
+            if not self._wanted(picture.time):
+                self._skipped += 1
+                continue
             if waiting is not None and (picture.time > now or now - given > MAX_SKIP_S):
                 given = now
                 yield waiting

@@ -25,14 +25,21 @@ from edge_agent.settings.source import Choice, SourceKind, parse_camera, parse_m
 
 T = TypeVar("T")
 
+Wanted = Callable[[float], bool]
+"""Tells whether a picture captured at a monotonic time is of use."""
+
 
 def make_video(
     settings: CameraSettings,
     clock: Clock,
     plugins: Mapping[str, Callable[[Clock], VideoSource]],
     replays: ReplayGroup,
+    wanted: Wanted = lambda _: True,
 ) -> Reopening[Frame] | None:
     """Build the camera that ``settings.source`` names, not opened; None for ``none``.
+
+    ``wanted`` is asked on the camera's thread whether a picture captured at a time is of use; one that is not is
+    counted in :attr:`Frame.skipped` and neither decoded nor handed on. Cameras of plugins hand on every picture.
 
     Raises:
         ConfigError: the source is invalid, or there is no such plugin.
@@ -40,7 +47,8 @@ def make_video(
     choice = parse_camera(settings.source)
     if choice.kind is SourceKind.NONE:
         return None
-    return Reopening(_video(choice, settings, clock, plugins, replays), FrameSeam(), clock, f"camera {choice.shown}")
+    video = _video(choice, settings, clock, plugins, replays, wanted)
+    return Reopening(video, FrameSeam(), clock, f"camera {choice.shown}")
 
 
 def make_audio(
@@ -64,57 +72,59 @@ def _video(
     clock: Clock,
     plugins: Mapping[str, Callable[[Clock], VideoSource]],
     replays: ReplayGroup,
+    wanted: Wanted,
 ) -> Source[Frame]:
     size_and_rate = (settings.width, settings.height, settings.fps)
     if choice.kind is SourceKind.DEMO:
         return DemoCamera(clock, *size_and_rate)
     if choice.kind is SourceKind.FILE:
         path = Path(choice.value)
-        return VideoReplay(path, clock, replays.timeline(path), loop=settings.loop, still_fps=settings.fps)
+        timeline = replays.timeline(path)
+        return VideoReplay(path, clock, timeline, loop=settings.loop, still_fps=settings.fps, wanted=wanted)
     device, timeout = choice.value, settings.timeout_s
     make: Callable[[], Source[Frame]]
     match choice.kind:
         case SourceKind.PLUGIN:
             make = partial(_plugin(plugins, device, "camera"), clock)
         case SourceKind.STREAM:
-            make = partial(_stream_camera, device, clock, settings.fps, timeout)
+            make = partial(_stream_camera, device, clock, settings.fps, timeout, wanted)
         case SourceKind.DEVICE:
-            make = partial(_device_camera, device, settings, clock)
+            make = partial(_device_camera, device, settings, clock, wanted)
         case SourceKind.PICAMERA:
-            make = partial(_pi_camera, settings, clock)
+            make = partial(_pi_camera, settings, clock, wanted)
         case _:
-            make = partial(_any_camera, settings, clock)
+            make = partial(_any_camera, settings, clock, wanted)
     return Watched(make, "camera", WatchLimits(open_s=timeout + 5.0, read_s=timeout), latest=True)
 
 
-def _stream_camera(url: str, clock: Clock, fps: float, timeout: float) -> Source[Frame]:
+def _stream_camera(url: str, clock: Clock, fps: float, timeout: float, wanted: Wanted) -> Source[Frame]:
     from edge_agent.capture.cameras import StreamCamera
 
-    return StreamCamera(url, clock, fps, timeout, timeout)
+    return StreamCamera(url, clock, fps, timeout, timeout, wanted)
 
 
-def _device_camera(device: str, settings: CameraSettings, clock: Clock) -> Source[Frame]:
+def _device_camera(device: str, settings: CameraSettings, clock: Clock, wanted: Wanted) -> Source[Frame]:
     from edge_agent.capture.cameras import V4l2Camera
 
-    return V4l2Camera(device, clock, settings.width, settings.height, settings.fps)
+    return V4l2Camera(device, clock, settings.width, settings.height, settings.fps, wanted)
 
 
-def _pi_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
+def _pi_camera(settings: CameraSettings, clock: Clock, wanted: Wanted) -> Source[Frame]:
     # Below the watchdog's limit: a camera that times out here is closed properly and can be opened again.
-    return PiCamera(clock, settings.width, settings.height, settings.fps, settings.timeout_s * 0.8)
+    return PiCamera(clock, settings.width, settings.height, settings.fps, settings.timeout_s * 0.8, wanted)
 
 
-def _any_camera(settings: CameraSettings, clock: Clock) -> Source[Frame]:
-    return FirstThatOpens(_candidates(settings, clock))
+def _any_camera(settings: CameraSettings, clock: Clock, wanted: Wanted) -> Source[Frame]:
+    return FirstThatOpens(_candidates(settings, clock, wanted))
 
 
-def _candidates(settings: CameraSettings, clock: Clock) -> Iterator[Source[Frame]]:
+def _candidates(settings: CameraSettings, clock: Clock, wanted: Wanted) -> Iterator[Source[Frame]]:
     """Yield every possible camera, best first; enumerated at each opening."""
     from edge_agent.capture.cameras import list_cameras
 
-    yield _pi_camera(settings, clock)
+    yield _pi_camera(settings, clock, wanted)
     for device in list_cameras():
-        yield _device_camera(device, settings, clock)
+        yield _device_camera(device, settings, clock, wanted)
 
 
 def _audio(

@@ -72,6 +72,28 @@ class Thinner:
         return True
 
 
+class Demand:
+    """When the next picture of a camera is of use: told by the stage that looks, asked by the camera's thread.
+
+    A picture that nobody wants is neither converted nor handed on. Thread-safe: it holds one number.
+    """
+
+    def __init__(self) -> None:
+        self._from = float("-inf")
+
+    def at_once(self) -> None:
+        """Want the next picture."""
+        self._from = float("-inf")
+
+    def not_before(self, moment: float) -> None:
+        """Want the first picture that is captured at the monotonic time ``moment`` or later."""
+        self._from = moment
+
+    def wants(self, moment: float) -> bool:
+        """Return whether a picture captured at ``moment`` is of use."""
+        return moment >= self._from - 1e-6
+
+
 FAR_S = 3600.0
 """Longest plausible pause in seconds; anything longer is a jump of the clock."""
 FAR_RESTARTING_S = 10.0

@@ -41,7 +41,8 @@ class Frame:
     """One picture of a video stream.
 
     ``time`` is the monotonic time of capture in seconds (for recordings: the position in the file). ``index`` counts
-    the frames of the stream, dropped ones included. ``transfer``: of a network camera, up to this picture.
+    the frames of the stream, dropped ones included. ``transfer``: of a network camera, up to this picture. ``skipped``
+    counts the frames since the stream was opened that were not converted because no look at them was due.
     """
 
     data: npt.NDArray[np.uint8]
@@ -51,6 +52,7 @@ class Frame:
     time: float
     index: int
     transfer: StreamTransfer | None = None
+    skipped: int = 0
 
     @classmethod
     def from_bgr(cls, image: npt.NDArray[np.uint8], time: float, index: int) -> Frame:

@@ -109,6 +109,12 @@ class Preview:
         self._allowed = allowed
         self._lock = threading.Lock()
         self._latest: tuple[float, Frame] | None = None
+        self._asked = float("-inf")
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looked at it in the last :data:`FRESH_S` seconds, so that every frame is of use."""
+        return self._clock.monotonic() - self._asked < FRESH_S
 
     def show(self, frame: Frame) -> None:
         """Replace the kept frame by ``frame``."""
@@ -123,6 +129,7 @@ class Preview:
     def latest(self) -> Frame | None:
         """The current frame; None without a recent one."""
         with self._lock:
+            self._asked = self._clock.monotonic()
             if self._latest is None or not self._allowed():
                 return None
             since, frame = self._latest

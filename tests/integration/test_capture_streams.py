@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_agent.capture import ReplayGroup, make_video
+from edge_agent.capture import Demand, ReplayGroup, make_video
 from edge_agent.capture.cameras import StreamCamera
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import DeviceUnavailableError
@@ -71,6 +71,24 @@ def test_a_stream_faster_than_asked_for_is_thinned_and_that_is_no_drop() -> None
         # The first frames come in one burst: they were buffered while the stream was examined.
         assert server.sent >= 16
     assert [f.index for f in frames] == list(range(8))
+
+
+def test_a_picture_that_nobody_wants_is_counted_and_is_no_drop() -> None:
+    demand = Demand()
+    with MjpegCamera(fps=40) as server:
+        source = make_video(CameraSettings(source=server.url, fps=40), CLOCK, {}, ReplayGroup(CLOCK), demand.wants)
+        assert source is not None
+        source.open()
+        frames = []
+        for _ in range(3):
+            frame = source.read()
+            assert frame is not None
+            frames.append(frame)
+            demand.not_before(frame.time + 0.3)
+        source.close()
+    for before, after in pairwise(frames):
+        assert after.time - before.time >= 0.3
+        assert after.index - before.index == 1 + after.skipped - before.skipped > 1
 
 
 def test_resolution_change_gives_frames_of_the_new_size() -> None:

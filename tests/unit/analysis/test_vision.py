@@ -327,6 +327,21 @@ def test_lost_frames_are_counted(empty: Script) -> None:
     assert (report.captured, report.dropped) == (4, 1)
 
 
+def test_frames_that_were_not_wanted_are_captured_and_not_lost(empty: Script) -> None:
+    lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], STANDARD)
+    first = lane.offer(picture(0.0, ()))
+    assert first is not None
+    late = replace(picture(2.0, ()), skipped=27)
+    assert lane.due <= late.time
+    report = lane.offer(late, overwritten=1)
+    assert report is not None
+    assert (report.captured, report.dropped) == (29, 1), "30 pictures later: 27 unwanted, 1 replaced, 1 lost"
+    lane.reset()
+    again = lane.offer(replace(picture(9.0, ()), skipped=3))
+    assert again is not None
+    assert (again.captured, again.dropped) == (4, 0), "another stream, which counts from 0"
+
+
 def test_changes_of_the_pictures_size_are_counted(empty: Script) -> None:
     lane = VisionLane([active(Kind.DETECTOR, Detector(empty), "face")], Bounds.at(1.0))
     small, large = np.zeros((120, 160, 3), np.uint8), np.zeros((240, 320, 3), np.uint8)

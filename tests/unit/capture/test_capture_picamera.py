@@ -129,6 +129,17 @@ def test_frames_are_i420_without_padding_and_requests_are_given_back(rig: Rig) -
     assert rig.request.make_buffer.call_args.args == ("lores",)
 
 
+def test_a_picture_that_nobody_wants_is_given_back_without_a_copy(rig: Rig) -> None:
+    clock = ManualClock()
+    rig.camera.wait.side_effect = lambda _job, timeout=None: (clock.advance(0.1), rig.request)[1]
+    camera = PiCamera(clock, 320, 240, 10.0, 6.0, lambda moment: moment >= 0.55)
+    camera.open()
+    frame = camera.read()
+    assert frame is not None
+    assert (frame.index, frame.skipped) == (5, 5)
+    assert (rig.request.release.call_count, rig.request.make_buffer.call_count) == (6, 1)
+
+
 def test_configuration(rig: Rig) -> None:
     pi_camera().open()
     rig.kind.assert_called_once_with(1)  # the CSI camera, not the USB one

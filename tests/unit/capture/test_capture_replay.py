@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.capture import ReplayGroup, media
+from edge_agent.capture import Demand, ReplayGroup, media
 from edge_agent.capture.replay import AudioReplay, VideoReplay
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.errors import MediaError
@@ -49,6 +49,19 @@ def test_real_time_and_in_step(clip: Path) -> None:
         assert frame.time == pytest.approx(begin + frame.index / 10, abs=1e-3)
     assert sum(b.seconds for b in sound.items) == pytest.approx(2.0, abs=0.05)
     assert pictures.count + sound.count > 30
+
+
+def test_pictures_that_nobody_wants_are_counted_and_are_no_drops(clip: Path) -> None:
+    clock = SystemClock(lambda: True)
+    demand = Demand()
+    video = VideoReplay(clip, clock, ReplayGroup(clock).timeline(clip), wanted=demand.wants)
+    video.open()
+    frames = []
+    while (frame := video.read()) is not None:
+        frames.append(frame)
+        demand.not_before(frame.time + 0.45)
+    assert [frame.index for frame in frames] == [0, 5, 10, 15]
+    assert [frame.skipped for frame in frames] == [0, 4, 8, 12]
 
 
 def test_nothing_comes_before_its_time(clip: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edge_agent.capture import Demand
 from edge_agent.capture.cameras import V4l2Camera, list_cameras, negotiate, preferred_formats
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import DeviceUnavailableError, denial
@@ -124,6 +125,29 @@ def test_faster_camera_is_decoded_only_as_often_as_asked(monkeypatch: pytest.Mon
     assert [f.index for f in frames if f] == list(range(20)), "frames left out on purpose are no drops"
     assert capture.retrieved == 20
     assert clock.monotonic() == pytest.approx(2.0, abs=0.2)
+
+
+def test_a_picture_that_nobody_wants_is_not_decoded_and_counted(
+    monkeypatch: pytest.MonkeyPatch, device: Path
+) -> None:
+    clock, demand = ManualClock(), Demand()
+    capture = Capture(clock=clock, fps=15)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda name, api: capture)
+    camera = V4l2Camera(str(device), clock, 64, 48, 15, demand.wants)
+    camera.open()
+    frames = []
+    for _ in range(4):
+        frame = camera.read()
+        assert frame is not None
+        frames.append(frame)
+        demand.not_before(frame.time + 1.0)
+    assert capture.retrieved == 4
+    assert [frame.index for frame in frames] == [0, 15, 30, 45]
+    assert [frame.skipped for frame in frames] == [0, 14, 28, 42]
+    demand.at_once()
+    latest = camera.read()
+    assert latest is not None
+    assert latest.index == 46
 
 
 def test_camera_at_the_asked_rate_loses_nothing(monkeypatch: pytest.MonkeyPatch, device: Path) -> None:

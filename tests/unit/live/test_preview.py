@@ -42,3 +42,14 @@ def test_what_was_seen_before_privacy_is_not_shown_after_it() -> None:
     assert preview.latest() is None
     preview.show(a_frame(2))
     assert preview.latest() is not None
+
+
+def test_every_frame_is_wanted_only_while_somebody_looks() -> None:
+    clock = ManualClock()
+    preview = Preview(clock, lambda: True)
+    assert not preview.watched
+    preview.latest()
+    clock.advance(FRESH_S - 0.1)
+    assert preview.watched
+    clock.advance(0.2)
+    assert not preview.watched
