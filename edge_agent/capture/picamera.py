@@ -26,8 +26,8 @@ _DARK_S = 0.1
 class PiCamera:
     """The first camera on a Raspberry Pi's CSI connector: I420 frames of about ``width`` x ``height`` at ``fps``.
 
-    ``timeout_s``: a camera that delivers nothing for this long is lost. A picture whose time ``wanted`` does not want is
-    counted and not copied.
+    ``timeout_s``: a camera that delivers nothing for this long is lost. A picture whose time ``wanted`` does not want
+    is counted and not copied.
     """
 
     def __init__(

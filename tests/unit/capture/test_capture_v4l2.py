@@ -127,9 +127,7 @@ def test_faster_camera_is_decoded_only_as_often_as_asked(monkeypatch: pytest.Mon
     assert clock.monotonic() == pytest.approx(2.0, abs=0.2)
 
 
-def test_a_picture_that_nobody_wants_is_not_decoded_and_counted(
-    monkeypatch: pytest.MonkeyPatch, device: Path
-) -> None:
+def test_a_picture_that_nobody_wants_is_not_decoded_and_counted(monkeypatch: pytest.MonkeyPatch, device: Path) -> None:
     clock, demand = ManualClock(), Demand()
     capture = Capture(clock=clock, fps=15)
     monkeypatch.setattr(cv2, "VideoCapture", lambda name, api: capture)
