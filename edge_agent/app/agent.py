@@ -1,6 +1,7 @@
 """Life of the agent: start capture, analysis, summary and delivery as supervised threads, and stop them in order.
 
-Started downstream first and stopped upstream first. ``run`` returns when a stop is requested or when every source was a
+Started downstream first and stopped upstream first: sources and lanes together, then the summary with the open window,
+then what runs beside the agent. ``run`` returns when a stop is requested or when every source was a
 recording that is over; the open window is flushed on the way out.
 """
 
@@ -31,6 +32,8 @@ from edge_agent.summary.summariser import merge_summaries
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
+STOPPING_S = 20.0
+"""Seconds that each step of a stop asks of systemd."""
 
 Companions = Callable[[Live | None, CommandHandlers], Sequence[Component]]
 """Makes the components beside an agent on its own machine: the web side, the worker of batch jobs."""
@@ -106,9 +109,12 @@ class Agent:
             notifier.ready(f"watching as {self.settings.device.id}")
             self._watch(supervisor, stop, notifier, tick)
         finally:
-            supervisor.stop()
+            # Where a step takes seconds, TimeoutStopSec would end the agent before its open window is stored.
+            supervisor.stop(lambda: notifier.extend(STOPPING_S))
             self.remote.close()
+            notifier.extend(STOPPING_S)
             self.delivery.stop(deadline_s=2.0)
+            notifier.extend(STOPPING_S)
             self._builder.close()
 
     def _watch(self, supervisor: Supervisor, stop: Stop, notifier: Notifier, tick: Callable[[], None]) -> None:

@@ -44,6 +44,8 @@ REPORT_BACKLOG = 512
 SOUND_BACKLOG = 100
 STALE_S = 30.0
 """Seconds without progress after which a lane counts as hung, at least; more on a machine that is slow."""
+FLUSH_S = 8.0
+"""Seconds that the open window may take to close when stopping: a starved machine needs them, others a moment."""
 EXPLAIN_EVERY_S = 1.0
 FRAME_EVERY_S = 1.0
 """Longest time for which the camera's thread may keep pictures to itself: a camera that stalls is noticed in time."""
@@ -271,7 +273,7 @@ class SummaryStage:
 
     def components(self) -> list[Component]:
         """The stage's thread."""
-        return [Component("summariser", self._run, self._reports.close)]
+        return [Component("summariser", self._run, self._reports.close, stop_within=FLUSH_S, phase=1)]
 
     def _run(self, beat: Beat, _stop: Stop) -> None:
         if self._summariser is None:  # kept over a restart of this component: its open window is not lost

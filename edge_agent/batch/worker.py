@@ -290,7 +290,7 @@ def share(queue: JobQueue, worker: Worker, stop: threading.Event, *, until_done:
 
 def component(settings: Settings, config: Path | None) -> Component:
     """The worker of a live agent with these settings, from the file ``config``; its failures never cost the agent."""
-    return Component("batch", partial(_attend, settings, config), stale_after=30.0, stop_within=_STOP_S + 1.0)
+    return Component("batch", partial(_attend, settings, config), stale_after=30.0, stop_within=_STOP_S + 1.0, phase=2)
 
 
 def _attend(settings: Settings, config: Path | None, beat: Beat, stop: Stop) -> None:

@@ -20,6 +20,7 @@ from edge_agent.delivery.diagnostics import DeliveryStats, Namesakes
 from edge_agent.delivery.link import Handler, InboundMessage, Report
 from edge_agent.delivery.mqtt import Dispatcher, MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
+from edge_agent.delivery.outbox.outbox import PUT_ROWS
 from edge_agent.delivery.outbox.records import Draft
 from edge_agent.delivery.sender import CONSUMER, Sender, about
 from edge_agent.delivery.session import Will
@@ -43,10 +44,16 @@ SUBMITTED = 4096
 LIVE_S = 15.0
 """A message that is sent later than this after the end of its window is late."""
 
+EVENTS_S = 10.0
+"""Without a connection, events wait this long for the next summary, so that both are written at once."""
+
 TICK_S = 0.25
 MAINTENANCE_S = 1.0
 OFFLINE_S = 0.7
 """Time reserved for publishing ``offline`` when stopping."""
+
+STORE_S = 8.0
+"""Further time for storing the last messages when stopping, which a starved machine or a slow card needs."""
 
 SINK_S = 1.0
 """Timeout of each sink when stopping."""
@@ -87,6 +94,7 @@ class DeliveryService:
         self._info = dict(info) | {"boot_id": boot_id, "expiry_s": self._expiry_s}
         self._dispatcher = Dispatcher()
         self._submitted: deque[Draft] = deque()
+        self._store_by = float("inf")
         self._overflow = 0
         self._reports: deque[Report] = deque()
         self._calls: deque[Callable[[], None]] = deque()
@@ -161,9 +169,9 @@ class DeliveryService:
         with self._wake:
             self._stop_by = time.monotonic() + deadline_s
             self._wake.notify()
-        thread.join(deadline_s + 2.0)
+        thread.join(deadline_s + STORE_S)
         if thread.is_alive():
-            log.error("delivery: did not stop within %.0f s; stored messages are kept", deadline_s)
+            log.error("delivery: did not stop within %.0f s; stored messages are kept", deadline_s + STORE_S)
 
     # -- producing ----------------------------------------------------------------------------------------------------
 
@@ -299,6 +307,8 @@ class DeliveryService:
                 self._submitted.popleft()
                 self._overflow += 1
             self._submitted.append(draft)
+            patient = draft.kind == "event" and self._sender.connected is None and len(self._submitted) < PUT_ROWS
+            self._store_by = min(self._store_by, time.monotonic() + (EVENTS_S if patient else 0.0))
             self._wake.notify()
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -325,6 +335,7 @@ class DeliveryService:
             self._guarded(self._react)
             if idle:
                 self._guarded(self._sender.flush)
+            self._guarded(self._outbox.write_held)
             self._guarded(self._sender.send)
             if time.monotonic() >= maintenance_due:
                 maintenance_due = time.monotonic() + MAINTENANCE_S
@@ -360,17 +371,24 @@ class DeliveryService:
     def _wait(self) -> bool:
         """Wait for work, at most a tick; whether there is none."""
         with self._wake:
-            if not (self._submitted or self._reports or self._calls):
+            if not (self._due() or self._reports or self._calls):
                 self._wake.wait(0.05 if self._stop_by is not None else TICK_S)
-            return not (self._submitted or self._reports or self._calls)
+            return not (self._due() or self._reports or self._calls)
+
+    def _due(self) -> bool:
+        """Whether to store what was submitted; to be called with the lock."""
+        hurry = self.connected or self._stop_by is not None or time.monotonic() >= self._store_by
+        return bool(self._submitted) and hurry
 
     def _store(self) -> None:
         with self._wake:
+            if not self._due():
+                return
             drafts, overflow = list(self._submitted), self._overflow
             self._submitted.clear()
-            self._overflow = 0
+            self._overflow, self._store_by = 0, float("inf")
         if drafts:
-            self._outbox.put(drafts)
+            (self._outbox.put_briefly if self.connected else self._outbox.put)(drafts)
             self._sender.stored(len(drafts))
         if overflow:
             self._outbox.count_lost(overflow, "disk too slow")

@@ -130,6 +130,10 @@ class Notifier:
         """Report work on ``status`` before :meth:`ready`: extend the start timeout by ``seconds``."""
         self._send(f"STATUS={_line(status)}\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
+    def extend(self, seconds: float) -> None:
+        """Extend the timeout of the present start, reload or stop to ``seconds`` from now, if that is later."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+
     def reloading(self, monotonic_usec: int) -> None:
         """Report the begin of a reload (``Type=notify-reload`` needs the time); :meth:`ready` ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}")

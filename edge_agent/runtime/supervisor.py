@@ -50,7 +50,7 @@ class Component:
 
     ``expected``: what a step of it may usually take on this machine; from then on it is learned, and only what takes
     several times longer, and longer than ``stale_after``, is stale. None: ``stale_after`` counts alone. Times in
-    seconds.
+    seconds. ``phase``: those of a lower phase are stopped first, those of one phase together.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Component:
     stale_after: float = 20.0
     stop_within: float = 2.0
     expected: float | None = None
+    phase: int = 0
 
     def limit(self, longest: float) -> float:
         """Seconds without a beat after which it is stale when ``longest`` have passed between two beats before."""
@@ -90,7 +91,7 @@ class ComponentHealth:
 
 
 class Supervisor:
-    """Start components in the given order (downstream first) and stop them in reverse."""
+    """Start components in the given order (downstream first) and stop them phase by phase, upstream first."""
 
     def __init__(self, clock: Clock, stop: Stop, budget: Budget | None = None) -> None:
         self._clock = clock
@@ -151,25 +152,34 @@ class Supervisor:
             for r in self._running
         ]
 
-    def stop(self) -> list[str]:
-        """Stop upstream first, each within its deadline; returns the names that did not end in time."""
-        late = [running.component.name for running in reversed(self._running) if not self._end(running)]
-        self._running.clear()
-        return late
+    def stop(self, busy: Callable[[], None] = lambda: None) -> list[str]:
+        """Stop phase by phase, each component within its deadline; returns the names that did not end in time.
 
-    def _end(self, running: _Running) -> bool:
-        """Whether the component ended within its deadline."""
-        component = running.component
-        deadline = time.monotonic() + component.stop_within
-        running.stop.request("shutdown")
-        # Releasing a device can hang as well as reading it, so this has a thread of its own.
-        waker = threading.Thread(target=_wake, args=(component,), name=f"wake-{component.name}", daemon=True)
-        waker.start()
-        for thread in (waker, running.thread):
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if running.thread.is_alive():
+        ``busy`` is called as each phase begins.
+        """
+        late = []
+        for phase in sorted({running.component.phase for running in self._running}):
+            busy()
+            ending = [running for running in reversed(self._running) if running.component.phase == phase]
+            wakers = [_ask(running) for running in ending]
+            begun = time.monotonic()
+            for running, waker in zip(ending, wakers, strict=True):
+                for thread in (waker, running.thread):
+                    thread.join(max(0.0, begun + running.component.stop_within - time.monotonic()))
+            late += [running.component for running in ending if running.thread.is_alive()]
+        for component in late:
             log.warning("%s did not stop within %.1f s", component.name, component.stop_within)
-        return not running.thread.is_alive()
+        self._running.clear()
+        return [component.name for component in late]
+
+
+def _ask(running: _Running) -> threading.Thread:
+    """Ask a component to stop. Releasing a device can hang as well as reading it, so this has a thread of its own."""
+    running.stop.request("shutdown")
+    component = running.component
+    waker = threading.Thread(target=_wake, args=(component,), name=f"wake-{component.name}", daemon=True)
+    waker.start()
+    return waker
 
 
 def _note(running: _Running, error: BaseException) -> None:

@@ -235,6 +235,13 @@ class OutboxSettings(Section):
     max_age_days: float = Field(
         default=60.0, gt=0, le=3650, description="Drop messages older than this many days; they are counted."
     )
+    hold_s: float = Field(
+        default=0.5,
+        ge=0,
+        le=10,
+        description="Seconds that a message may wait in memory for the broker's acknowledgement before it is written;"
+        " acknowledged messages are never written, which spares SD cards. 0: each is written before it is sent.",
+    )
 
 
 class LogSettings(Section):

@@ -200,7 +200,7 @@ def component(
     """Return the web server of ``agent``; ``handlers`` perform commands, ``open_session`` analyses uploads, by custom
     models those of ``open_custom``."""
     server = WebServer(agent, handlers, token, open_session, open_custom)
-    return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0)
+    return Component("web", server.run, stale_after=30.0, stop_within=GRACE_S + 2.0, phase=2)
 
 
 def admitted(web: WebSettings) -> int:

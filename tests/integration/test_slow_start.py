@@ -107,3 +107,37 @@ def test_where_a_start_takes_long_the_watchdog_waits_longer(usual: str, cli: Cli
     limits = [int(message.removeprefix("WATCHDOG_USEC=")) for message in told if message.startswith("WATCHDOG_USEC=")]
     assert len(limits) == (usual == "0.001"), told
     assert all(1_000 < limit <= 300_000_000 for limit in limits)
+
+
+def test_a_stop_asks_for_the_time_that_a_starved_machine_needs(cli: Cli, tmp_path: Path) -> None:
+    """Where each step takes seconds, TimeoutStopSec=10 would kill the agent before its open window is stored."""
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG)
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        process = cli.start(
+            "run",
+            "--config",
+            str(config),
+            NOTIFY_SOCKET=str(tmp_path / "notify"),
+            EDGE_AGENT__DEVICE__STATE_DIR=str(tmp_path / "state"),
+            EDGE_AGENT__MODELS__AUTO_PULL="false",
+        )
+        try:
+            while not told or "READY=1" not in told[-1]:
+                told.append(manager.recv(4096).decode())
+            process.terminate()
+            while told[-1] != "STOPPING=1":
+                told.append(manager.recv(4096).decode())
+            stopping: list[str] = []
+            while len(stopping) < 3:
+                message = manager.recv(4096).decode()
+                stopping += [message] if message.startswith("EXTEND_TIMEOUT_USEC=") else []
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait(10)
+    asked = [int(message.removeprefix("EXTEND_TIMEOUT_USEC=")) for message in stopping]
+    assert min(asked) > 10_000_000, "more than TimeoutStopSec, at each step"

@@ -24,13 +24,14 @@ def make_outbox(
     max_mb: float = 64.0,
     max_age_days: float = 60.0,
     consumers: Sequence[str] = (MQTT,),
+    hold_s: float = 0.5,
 ) -> Outbox:
     """Make and open an outbox in ``folder``."""
     outbox = Outbox(
         folder,
         Origin("kiosk-1", boot_id, merge_summaries),
         clock or ManualClock(),
-        OutboxSettings(max_mb=max_mb, max_age_days=max_age_days),
+        OutboxSettings(max_mb=max_mb, max_age_days=max_age_days, hold_s=hold_s),
         consumers,
     )
     outbox.open()

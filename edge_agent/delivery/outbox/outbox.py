@@ -4,21 +4,24 @@ The policy around :class:`~edge_agent.delivery.outbox.store.Store`: leases, the 
 full disk, salvage of a damaged file, and a bounded store in memory while the file system fails. A consumer leases rows
 and acks, nacks or dead-letters each; a row is deleted when all consumers are done with it. Nothing waits for space:
 :meth:`Outbox.put` always returns, at worst after dropping the oldest rows, which are counted.
+
+To spare SD cards, rows of :meth:`Outbox.put_briefly` wait in memory for ``outbox.hold_s`` while the file is empty: what
+is acknowledged by then, as nearly everything is while there is a connection, is never written.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from edge_agent.delivery.outbox import recovery
 from edge_agent.delivery.outbox.database import SCHEMA, explain
 from edge_agent.delivery.outbox.directory import BALLAST_BYTES, OutboxDirectory
+from edge_agent.delivery.outbox.leases import Leases
 from edge_agent.delivery.outbox.records import Counters, Draft, Origin, OutboxStats, Row
 from edge_agent.delivery.outbox.store import Shrinker, Store
 from edge_agent.domain.clock import Clock
@@ -43,22 +46,11 @@ PUT_ROWS = 64
 ROW_BYTES = 2048
 """Typical upper bound of a row's size: this much space is made before it is stored."""
 
+COUNT_S = 300.0
+"""Counters of messages that were never written are written after this long: a crash forgets no more than that."""
+
 STEADY_S = 600.0
 """Rows expire only after the wall clock has kept pace with the monotonic clock for this long."""
-
-
-@dataclass(slots=True)
-class _Consumer:
-    """Read positions and leases of one consumer.
-
-    Every row that waits for it with an id up to ``at[skip]`` is in ``leased`` or of a kind in ``skip``, so that no row
-    is read twice in the search for more. ``fresh``: ids of new rows that it has not leased yet.
-    """
-
-    bit: int = 0
-    at: dict[frozenset[str], int] = field(default_factory=dict)
-    leased: set[int] = field(default_factory=set)
-    fresh: deque[int] = field(default_factory=lambda: deque(maxlen=512))
 
 
 class Outbox:
@@ -78,11 +70,14 @@ class Outbox:
         self._cap = max(cap - BALLAST_BYTES - WAL_BYTES, cap // 5)
         self._room = self._cap
         self._lock = threading.RLock()
-        self._consumers = {name: _Consumer() for name in consumers}
-        self._ended: dict[int, float] = {}
+        self._leases = Leases(consumers, self._run, lambda name, ids: self.dead_letter(name, ids, "damaged"))
         self._shrinker = Shrinker()
         self._current: Store | None = None
         self._degraded: str | None = None
+        self._hold_s = settings.hold_s
+        self._file: Store | None = None
+        """The file's store while newer rows are held in memory, in the store in use; else None."""
+        self._held_since = self._counted_at = 0.0
         self._base = OutboxStats(Counters(), 0, 0, 0)
         self._retry_at = 0.0
         self._attempts = 0
@@ -111,6 +106,7 @@ class Outbox:
     def close(self) -> None:
         """Write everything to the file and unlock the directory; idempotent."""
         with self._lock:
+            self._write_held()
             if self._degraded:
                 self._recover()
             store, self._current = self._current, None
@@ -128,19 +124,38 @@ class Outbox:
     def put(self, drafts: Sequence[Draft]) -> None:
         """Store ``drafts`` in order. When this returns they survive a power cut, unless the outbox is degraded."""
         with self._lock:
-            ended: dict[int, float] = {}
-            for k in range(0, len(drafts), PUT_ROWS):
-                part = drafts[k : k + PUT_ROWS]
-                ended |= self._run(lambda store: self._put(store, part))  # noqa: B023
-            now = self._clock.monotonic()
-            for id_, end in ended.items():
-                self._ended[id_] = min(end, now)
-                for consumer in self._consumers.values():
-                    consumer.fresh.append(id_)
-            while len(self._ended) > 1024:
-                del self._ended[next(iter(self._ended))]
-            if not self._degraded:
-                self._files.mark(self._store)
+            self._write_held()
+            self._put_all(drafts)
+
+    def put_briefly(self, drafts: Sequence[Draft]) -> None:
+        """Take ``drafts`` in order; :meth:`write_held` stores those that are not acknowledged within ``hold_s``.
+
+        To be used while there is a connection. With older rows in the file it stores them at once, as :meth:`put`.
+        """
+        with self._lock:
+            if self._file is None and not self._degraded and self._hold_s > 0 and self._store.pending == 0:
+                self._hold()
+            if self._store.pending == 0:
+                self._held_since = self._clock.monotonic()
+            self._put_all(drafts)
+
+    def write_held(self) -> None:
+        """Store what has waited for its acknowledgement for ``hold_s``; cheap, to be called several times a second."""
+        with self._lock:
+            if self._file is None:
+                return
+            now, counters = self._clock.monotonic(), self._store.counters
+            late = self._store.pending > 0 and now - self._held_since >= self._hold_s
+            if late or counters.dropped or counters.dead_lettered or now - self._counted_at >= COUNT_S:
+                self._write_held()
+
+    def _put_all(self, drafts: Sequence[Draft]) -> None:
+        ended: dict[int, float] = {}
+        for k in range(0, len(drafts), PUT_ROWS):
+            part = drafts[k : k + PUT_ROWS]
+            ended |= self._run(lambda store: self._put(store, part))  # noqa: B023
+        self._leases.stored(ended, self._clock.monotonic())
+        self._mark()
 
     def count_lost(self, count: int, reason: str) -> None:
         """Count ``count`` messages that were produced but never reached the outbox as dropped."""
@@ -156,11 +171,7 @@ class Outbox:
         left out.
         """
         with self._lock:
-            consumer = self._consumers[name]
-            horizon = self._clock.monotonic() - live_s
-            rows = self._lease_fresh(name, consumer, limit, horizon)
-            rows += self._lease_backlog(name, consumer, limit - len(rows), horizon, skip)
-            return sorted(rows, key=lambda row: (not row.live, row.id))
+            return self._leases.lease(name, limit, self._clock.monotonic() - live_s, skip)
 
     def ack(self, name: str, ids: Collection[int]) -> None:
         """Acknowledge that consumer ``name`` delivered ``ids``."""
@@ -175,18 +186,14 @@ class Outbox:
     def nack(self, name: str, ids: Collection[int]) -> None:
         """Give back the leases of ``ids``, which consumer ``name`` did not deliver and will lease again."""
         with self._lock:
-            consumer = self._consumers[name]
-            consumer.leased.difference_update(ids)
-            before = min((id_ - 1 for id_ in ids), default=1 << 62)
-            consumer.at = {skip: min(at, before) for skip, at in consumer.at.items()}
+            self._leases.nack(name, ids)
 
     def release(self, name: str) -> None:
         """Give back all leases of consumer ``name``, as after a lost connection."""
         with self._lock:
-            consumer = self._consumers[name]
-            consumer.leased.clear()
-            consumer.at.clear()
+            self._leases.release(name)
             self._shrinker.restart()
+            self._write_held()
 
     # -- maintenance --------------------------------------------------------------------------------------------------
 
@@ -219,7 +226,7 @@ class Outbox:
                 base,
                 counters=base.counters + store.counters,
                 pending=base.pending + store.pending,
-                size=size,
+                size=base.size or size,
                 limit=self._limit(),
                 salvages=base.salvages + store.tables.salvages,
                 ballast=self._files.ballast.present,
@@ -263,22 +270,45 @@ class Outbox:
             return operation(self._store)
 
     def _use(self, store: Store) -> None:
-        bits = store.consumers(list(self._consumers))
-        for name, bit in bits.items():
-            self._consumers[name].bit = bit
-            self._consumers[name].leased.clear()
-            self._consumers[name].at.clear()
+        self._leases.restart(store.consumers(self._leases.names))
         self._shrinker.restart()
         self._current = store
         store.limit(self._limit())
 
+    def _hold(self) -> None:
+        """Take new rows into memory; the file is empty but for its counters."""
+        self._file = file = self._store
+        self._counted_at = self._clock.monotonic()
+        self._base = OutboxStats(file.counters, 0, file.used(), 0, file.tables.salvages, gaps=file.gaps())
+        self._use(self._memory_after(file))
+
+    def _write_held(self) -> None:
+        """Move the rows and counters that are held in memory to the file; leases stay valid."""
+        if self._file is None:
+            return
+        memory, self._current, self._file = self._store, self._file, None
+        self._base = OutboxStats(Counters(), 0, 0, 0)
+        with self._leases.kept():
+            self._run(lambda store: recovery.adopt(store, memory))
+            self._use(self._store)
+        memory.close()
+        self._mark()
+
+    def _memory_after(self, durable: Store | None) -> Store:
+        """A store in memory that continues the ids and numbers of ``durable``."""
+        next_id, next_seq, boot_id = 1, 1, self._origin.boot_id
+        if durable is not None:
+            next_id, next_seq = durable.next_id, durable.next_seq(boot_id)
+        memory = Store(connect(None, SCHEMA), self._origin, next_id)
+        recovery.catch_up(memory, boot_id, next_seq, Counters(), "")
+        return memory
+
     def _degrade(self, error: Exception) -> None:
         """Fall back to memory; the rows in the file stay there until it works again."""
         durable, self._current = self._current, None
-        next_id, next_seq, boot_id = 1, 1, self._origin.boot_id
+        memory = self._memory_after(durable)
         if durable is not None:
             self._base = OutboxStats(durable.counters, durable.pending, 0, 0, durable.tables.salvages)
-            next_id, next_seq = durable.next_id, durable.next_seq(boot_id)
             try:
                 durable.close()
             except StoreError as again:
@@ -286,8 +316,6 @@ class Outbox:
         self._degraded = explain(error, self._directory)
         self._retry_at = self._clock.monotonic() + RETRY.delay(self._attempts)
         log.error("outbox: cannot use the disk (%s): keeping the newest messages in memory only", self._degraded)
-        memory = Store(connect(None, SCHEMA), self._origin, next_id)
-        recovery.catch_up(memory, boot_id, next_seq, Counters(), "")
         self._use(memory)
 
     def _recover(self) -> None:
@@ -300,7 +328,7 @@ class Outbox:
             return
         memory = self._store
         try:
-            store.consumers(list(self._consumers))
+            store.consumers(self._leases.names)
             recovery.adopt(store, memory)
         except StoreError as error:
             self._retry_at = self._clock.monotonic() + RETRY.delay(self._attempts)
@@ -308,10 +336,8 @@ class Outbox:
             return
         self._degraded, self._attempts = None, 0
         self._base = OutboxStats(Counters(), 0, 0, 0)
-        leases = {name: set(c.leased) for name, c in self._consumers.items()}
-        self._use(store)
-        for name, leased in leases.items():  # rows keep their ids, so their leases stay valid
-            self._consumers[name].leased |= leased
+        with self._leases.kept():
+            self._use(store)
         memory.close()
         self._files.mark(store)
         log.warning("outbox: the disk works again; messages moved from memory to the file")
@@ -326,54 +352,17 @@ class Outbox:
         room = MEMORY_BYTES if self._degraded else self._room
         if store.used() + len(drafts) * ROW_BYTES > room:
             self._shrink(room * 0.97 - len(drafts) * ROW_BYTES)
-        return store.put(drafts, sum(consumer.bit for consumer in self._consumers.values()))
-
-    # -- leases -------------------------------------------------------------------------------------------------------
-
-    def _lease_fresh(self, name: str, consumer: _Consumer, limit: int, horizon: float) -> list[Row]:
-        ids: list[int] = []
-        while consumer.fresh and len(ids) < limit:
-            id_ = consumer.fresh.popleft()
-            if self._is_fresh(id_, horizon) and id_ not in consumer.leased:
-                ids.append(id_)
-        if not ids:
-            return []
-        rows, damaged = self._run(lambda store: store.fetch(consumer.bit, ids))
-        consumer.leased.update(row.id for row in rows)
-        self.dead_letter(name, damaged, "damaged")
-        return [replace(row, live=True) for row in rows]
-
-    def _lease_backlog(
-        self, name: str, consumer: _Consumer, limit: int, horizon: float, skip: Collection[str]
-    ) -> list[Row]:
-        found: list[Row] = []
-        before = consumer.fresh[0] if consumer.fresh else None
-        skipped = frozenset(skip)
-        after = max(consumer.at.get(skipped, 0), consumer.at.get(frozenset(), 0))
-        while len(found) < limit:
-            start, asked = after, limit - len(found)
-            rows, damaged = self._run(lambda s: s.select(consumer.bit, start, before, asked, skip))  # noqa: B023
-            found += [row for row in rows if row.id not in consumer.leased]
-            if damaged:
-                self.dead_letter(name, damaged, "damaged")
-            if not rows and not damaged:  # no more rows
-                after = max(after, (self._store.next_id if before is None else before) - 1)
-                break
-            after = max([row.id for row in rows] + damaged)
-        consumer.leased.update(row.id for row in found)
-        consumer.at[skipped] = max(consumer.at.get(skipped, 0), after)
-        return [replace(row, live=True) if self._is_fresh(row.id, horizon) else row for row in found]
-
-    def _is_fresh(self, id_: int, horizon: float) -> bool:
-        return self._ended.get(id_, float("-inf")) > horizon
+        return store.put(drafts, self._leases.all_bits)
 
     def _finish(self, name: str, ids: Collection[int], settle: Callable[[Store, int], None]) -> None:
         with self._lock:
-            consumer = self._consumers[name]
-            self._run(lambda store: settle(store, consumer.bit))
-            consumer.leased.difference_update(ids)
-            if not self._degraded:
-                self._files.mark(self._store)
+            self._run(lambda store: settle(store, self._leases.bit(name)))
+            self._leases.done(name, ids)
+            self._mark()
+
+    def _mark(self) -> None:
+        if not self._degraded and self._file is None:
+            self._files.mark(self._store)
 
     # -- space and age ------------------------------------------------------------------------------------------------
 
@@ -381,14 +370,11 @@ class Outbox:
         return MEMORY_BYTES if self._degraded else self._cap
 
     def _shrink(self, target: float) -> None:
-        self._shrinker.shrink(self._store, target, self._leased())
-
-    def _leased(self) -> set[int]:
-        return set().union(*(consumer.leased for consumer in self._consumers.values()))
+        self._shrinker.shrink(self._store, target, self._leases.leased())
 
     def _expire(self, now: float, offset: float) -> None:
         """Drop expired rows once the clock has been steady, so that a clock jump never empties the outbox."""
         if not abs(offset - self._offset) < 60.0:
             self._offset, self._steady_since = offset, now
         if now - self._steady_since >= STEADY_S:
-            self._run(lambda store: store.expire(now + offset - self._max_age, self._leased()))
+            self._run(lambda store: store.expire(now + offset - self._max_age, self._leases.leased()))

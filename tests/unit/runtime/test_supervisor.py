@@ -303,17 +303,17 @@ def test_work_that_is_over_is_finished_and_not_stale(supervisor: Supervisor, clo
 # ---------------------------------------------------------------- the end
 
 
-def test_the_upstream_ends_first_and_each_before_the_next_is_asked(supervisor: Supervisor) -> None:
+def test_a_phase_ends_before_the_next_is_asked(supervisor: Supervisor) -> None:
     order: list[str] = []
 
-    def component(name: str) -> Component:
+    def component(name: str, phase: int) -> Component:
         def run(beat: Beat, own: Stop) -> None:
             own.wait(60)
             order.append(f"{name} ended")
 
-        return Component(name, run, wake=lambda: order.append(f"{name} woken"))
+        return Component(name, run, wake=lambda: order.append(f"{name} woken"), phase=phase)
 
-    supervisor.start([component("summariser"), component("lane"), component("camera")])
+    supervisor.start([component("summariser", 2), component("lane", 1), component("camera", 0)])
     assert supervisor.stop() == []
     assert [line for line in order if line.endswith("ended")] == ["camera ended", "lane ended", "summariser ended"]
     assert order.index("camera ended") < order.index("lane woken")
@@ -346,6 +346,34 @@ def test_a_component_that_does_not_stop_is_named_and_delays_no_other(supervisor:
         assert "camera did not stop within" in caplog.text
     finally:
         release.set()
+
+
+def test_components_of_a_phase_are_stopped_at_once_and_those_of_the_next_after_them(supervisor: Supervisor) -> None:
+    """Two that need each other's stop to end: one after the other, the first would use up its time."""
+    asked = {"camera": threading.Event(), "vision": threading.Event()}
+    order: list[str] = []
+
+    def end_after(name: str, other: str) -> None:
+        asked[other].wait(60)
+        order.append(name)
+
+    def flush(beat: Beat, own: Stop) -> None:
+        own.wait(60)
+        order.append("summariser")
+
+    busy: list[list[str]] = []
+    supervisor.start(
+        [
+            Component("summariser", flush, phase=1),
+            Component("vision", lambda beat, own: end_after("vision", "camera"), asked["vision"].set, stop_within=60.0),
+            Component("camera", lambda beat, own: end_after("camera", "vision"), asked["camera"].set, stop_within=60.0),
+        ]
+    )
+    assert supervisor.stop(lambda: busy.append(list(order))) == []
+    assert sorted(order[:2]) == ["camera", "vision"]
+    assert order[2:] == ["summariser"]
+    assert busy[0] == [], "told before anything was stopped"
+    assert sorted(busy[1]) == ["camera", "vision"]
 
 
 @pytest.mark.parametrize("how", ["raises", "hangs"])
