@@ -13,8 +13,10 @@ Calls of either may hang: use both inside :class:`~edge_agent.capture.reopening.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -105,7 +107,7 @@ class V4l2Camera:
         capture = cv2.VideoCapture(self._device, cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()
-            raise DeviceUnavailableError(f"camera {self._device} cannot be opened; is another program using it?")
+            raise DeviceUnavailableError(f"camera {self._device} {why_closed(_capabilities(path))}")
         negotiate(capture, *self._size, self._fps)
         if not capture.grab():
             capture.release()
@@ -162,6 +164,36 @@ def negotiate(capture: cv2.VideoCapture, width: int, height: int, fps: float) ->
     got = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
     log.info("camera format: %s, %d x %d, %g fps", settled, *got, capture.get(cv2.CAP_PROP_FPS))
     return settled
+
+
+_QUERYCAP = 0x80685600
+"""VIDIOC_QUERYCAP of videodev2.h, which answers a ``struct v4l2_capability`` of 104 bytes."""
+_CAPTURE, _OUTPUT, _DEVICE_CAPS = 0x0000_1001, 0x0000_2002, 0x8000_0000
+"""Bits of single- and multi-planar capture and output; whether the node's own bits follow those of the device."""
+
+
+def _capabilities(path: Path) -> bytes | None:
+    """The driver's answer about the node ``path``; None when it gives none."""
+    answer = bytearray(104)
+    try:
+        with path.open("rb") as node:
+            fcntl.ioctl(node, _QUERYCAP, answer)
+    except OSError:
+        return None
+    return bytes(answer)
+
+
+def why_closed(capability: bytes | None) -> str:
+    """Explain why a node that exists, and may be opened, takes no pictures, by its ``struct v4l2_capability``."""
+    if capability is None:
+        return "cannot be opened; is it a camera?"
+    whole, own = struct.unpack_from("=II", capability, 84)
+    abilities = own if whole & _DEVICE_CAPS else whole
+    if abilities & _CAPTURE:
+        return "cannot be opened; is another program using it?"
+    if abilities & _OUTPUT:
+        return "gives no pictures: nothing feeds this virtual camera; start the program that does"
+    return "gives no pictures: it is another node of its device; v4l2-ctl --list-devices names the camera's"
 
 
 def _text(path: Path) -> str:

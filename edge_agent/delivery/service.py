@@ -307,8 +307,8 @@ class DeliveryService:
                 self._submitted.popleft()
                 self._overflow += 1
             self._submitted.append(draft)
-            patient = draft.kind == "event" and self._sender.connected is None and len(self._submitted) < PUT_ROWS
-            self._store_by = min(self._store_by, time.monotonic() + (EVENTS_S if patient else 0.0))
+            now = draft.kind != "event" or self.connected or bool(self._sinks) or len(self._submitted) >= PUT_ROWS
+            self._store_by = min(self._store_by, time.monotonic() + (0.0 if now else EVENTS_S))
             self._wake.notify()
 
     def _call(self, call: Callable[[], None]) -> None:

@@ -59,7 +59,7 @@ def summary_document(
         "start": timestamp(summary.start),
         "seconds": _round(window.seconds),
         "clock": summary.clock,
-        "faces": _faces(window.faces),
+        "faces": _faces(window.faces, window.seconds),
         "emotion": _emotion(window),
         "bursts": [
             {"label": label, "count": sums.count, "peak": _round(sums.peak, 2), "seconds": _round(sums.seconds)}
@@ -166,9 +166,12 @@ def _identity(device: str, boot_id: str, seq: int) -> dict[str, Any]:
     return {"v": VERSION, "device": device, "boot_id": boot_id, "seq": seq}
 
 
-def _faces(sums: FaceSums) -> dict[str, Any]:
-    """Nulls when nobody could be seen all the time: 0 would say that nobody was there."""
-    if sums.mean is None:
+def _faces(sums: FaceSums, seconds: float) -> dict[str, Any]:
+    """Nulls when nobody could be seen in all of the window's ``seconds``: 0 would say that nobody was there.
+
+    A still picture has no duration. A look that came after its window was closed is of no time of the next.
+    """
+    if sums.mean is None or sums.seconds <= 0 < seconds:
         return dict.fromkeys(("max", "mean", "person_seconds", "tracks"))
     return {
         "max": sums.most,

@@ -116,6 +116,8 @@ class WindowBuilder:
         self._open = _Open()
         self._now = begin
         self._looked: float | None = None
+        self._unlooked = begin
+        """Since when nothing but missing looks was counted in the open window."""
         self._unclear = STARTING
         self.suspended = ("", "")
         """Why there is nothing to see and to hear, as set by :meth:`suspend`."""
@@ -185,6 +187,7 @@ class WindowBuilder:
         for observation in report.observations:
             self._observe(observation)
         self._events(report.events)
+        self._fill(report.time)
 
     def audio(self, report: AudioReport) -> None:
         """Count one report of sound."""
@@ -226,12 +229,25 @@ class WindowBuilder:
             held = min(time, max(held, self._looked + MAX_HOLD))
             if held > self._now:
                 self._hold(self._now, held)
+        if held > self._now:
+            self._unlooked = held
         if time > held:
             why = self._why_unseen()
             self._open.unseen[why] = self._open.unseen.get(why, 0.0) + time - held
+            if why != NO_LOOK:
+                self._unlooked = time
         if silent := self.suspended[1]:
             self._open.unheard[silent] = self._open.unheard.get(silent, 0.0) + time - self._now
         self._now = time
+
+    def _fill(self, picture: float) -> None:
+        """Count what a look that took long shows for the time after its ``picture``, which passed without a look."""
+        since, until = max(picture, self._unlooked), min(self._now, picture + MAX_HOLD)
+        if self._looked is None or until <= since:
+            return
+        self._open.unseen[NO_LOOK] = max(0.0, self._open.unseen[NO_LOOK] - (until - since))
+        self._hold(since, until)
+        self._unlooked = until
 
     def _see(self, tracks: tuple[str, ...]) -> None:
         """Count who is in view. Someone already seen in the window before this one is carried over, not new."""
@@ -357,5 +373,5 @@ class WindowBuilder:
         )
         self._open = _Open(carried=self._still_held(end))
         self._seen_before = done.seen
-        self._begin = end
+        self._begin = self._unlooked = end
         return window

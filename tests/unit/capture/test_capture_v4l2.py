@@ -7,6 +7,7 @@ follows its documentation; the device itself is left to ``tests/hardware``.
 from __future__ import annotations
 
 import errno
+import struct
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from edge_agent.capture import Demand
-from edge_agent.capture.cameras import V4l2Camera, list_cameras, negotiate, preferred_formats
+from edge_agent.capture.cameras import V4l2Camera, list_cameras, negotiate, preferred_formats, why_closed
 from edge_agent.domain.clock import ManualClock
 from edge_agent.domain.errors import DeviceUnavailableError, denial
 
@@ -195,11 +196,27 @@ def test_a_denial_names_what_denied_it() -> None:
     assert "systemctl restart edge-agent" in told
 
 
+@pytest.mark.parametrize(
+    ("device", "own", "told"),
+    [
+        (0x8520_0003, 0x0520_0001, "another program"),
+        (0x8520_1002, 0x0520_1000, "another program"),  # multi-planar
+        (0x8520_0003, 0x0520_0002, "nothing feeds this virtual camera"),  # v4l2loopback without a producer
+        (0x84A0_0001, 0x04A0_0000, "another node"),  # metadata of a USB camera
+        (0x0500_0001, 0, "another program"),  # of a driver before Linux 3.4
+    ],
+)
+def test_a_node_that_takes_no_pictures_says_why(device: int, own: int, told: str) -> None:
+    capability = struct.pack("=16s32s32sIII12x", b"driver", b"card", b"bus", 0x60100, device, own)
+    assert len(capability) == 104
+    assert told in why_closed(capability)
+
+
 def test_open_reports_the_reason(monkeypatch: pytest.MonkeyPatch, device: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailableError, match="is not there; plug it in"):
         V4l2Camera(str(tmp_path / "video9"), ManualClock(), 64, 48, 15).open()
     busy = Capture(opened=False)
-    with pytest.raises(DeviceUnavailableError, match="another program"):
+    with pytest.raises(DeviceUnavailableError, match="is it a camera"):  # a plain file answers no question of V4L2
         opened(monkeypatch, device, busy, ManualClock(), 15)
     assert busy.released
     dark = Capture()

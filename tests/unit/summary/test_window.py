@@ -6,7 +6,8 @@ import pytest
 
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.observation import AudioReport, Observation
-from edge_agent.domain.summary import BurstSums, MeasureSums, Presence
+from edge_agent.domain.summary import BurstSums, MeasureSums, Presence, Summary
+from edge_agent.payloads.rendering import summary_document
 from edge_agent.summary.merging import merge
 from edge_agent.summary.window import MAX_EMOTION_HOLD, MAX_HOLD, STALE, WindowBuilder
 from tests.unit.summary.streams import fill, look, merged, reading
@@ -106,6 +107,49 @@ def test_many_windows_do_not_drift() -> None:
     windows = builder.advance(360.0)
     assert len(windows) in (3599, 3600)
     assert abs(windows[-1].end - 0.1 * len(windows)) < 1e-6
+
+
+def late(builder: WindowBuilder, picture: float, now: float, *tracks: str) -> None:
+    """A look at the picture of ``picture`` that took until ``now``."""
+    builder.suspend(now, "", "")
+    builder.vision(look(picture, *tracks))
+
+
+def test_looks_that_take_longer_than_they_hold_cover_the_time_after_their_pictures() -> None:
+    """On a starved machine a look takes seconds: its time passed as unlooked at, and must not stay so."""
+    builder = WindowBuilder(0.0, 20)
+    builder.vision(look(0, "a"))
+    for picture, now in ((4, 8), (9, 13), (14, 18)):
+        late(builder, picture, now, "a", "b")
+    (window,) = builder.advance(20)
+    assert window.faces.seconds == window.stream.video_seconds == pytest.approx(8)
+    assert window.faces.person_seconds == pytest.approx(2 + 3 * 2 * 2)
+    assert window.unseen == {"no_look": pytest.approx(12)}
+
+
+def test_a_late_look_gives_no_time_that_another_look_or_another_reason_has() -> None:
+    builder = WindowBuilder(0.0, 10)
+    builder.vision(look(0, "a"))
+    late(builder, 1, 4, "a")  # 0 to 2 are held already; so 1 to 3 gives one second more
+    builder.suspend(4, "missing", "")
+    builder.suspend(6, "", "")
+    late(builder, 5, 8)  # of 5 to 7 the camera was missing until 6
+    (window,) = builder.advance(10)
+    assert window.faces.seconds == pytest.approx(3)
+    assert window.unseen["missing"] == pytest.approx(2)
+    assert sum(window.unseen.values()) + window.faces.seconds == pytest.approx(10)
+
+
+def test_a_look_of_an_earlier_window_alone_says_nothing_about_a_window() -> None:
+    """`faces.max` was 2 where coverage was 0: all figures are unknown then."""
+    builder = WindowBuilder(0.0, 10)
+    builder.vision(look(0))
+    builder.advance(10)
+    late(builder, 6, 14, "a", "b")
+    (second,) = builder.advance(20)
+    assert second.unseen == {"no_look": pytest.approx(10)}
+    document = summary_document(Summary(0.0, "synced", second), "d", "b", 1)
+    assert set(document["faces"].values()) == {None}
 
 
 def test_flushing_gives_the_rest_once() -> None:
