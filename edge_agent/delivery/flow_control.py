@@ -1,4 +1,4 @@
-"""Flow control towards the broker: in-flight window, send queue, poison messages, back-off of topics and connections.
+"""Flow control: intake before the outbox; towards the broker in-flight window, send queue, poison messages, back-off.
 
 Pure: nothing is sent or stored here, and callers pass in the time in monotonic seconds.
 """
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edge_agent.delivery.link import Outgoing, Published, Verdict, verdict
-from edge_agent.delivery.outbox.records import Row
+from edge_agent.delivery.outbox.outbox import PUT_ROWS
+from edge_agent.delivery.outbox.records import Draft, Row
 from edge_agent.domain.retry import JitteredBackOff
 
 TOPIC_PAUSE_S = (1.0, 300.0)
@@ -304,3 +305,40 @@ class Reconnection:
         """Seconds until the first broker is to be tried again; None: it is the one in use."""
         pause = self._return_s * float(2 ** min(self._returns, RETURNS))
         return self._rng.uniform(0.75, 1.25) * pause if self.broker else None
+
+
+SUBMITTED = 4096
+"""Most messages that wait to be stored; beyond that the oldest are dropped and counted."""
+
+EVENTS_S = 10.0
+"""Without a connection, events wait this long for the next summary, so that both are written at once."""
+
+
+class Intake:
+    """Messages that wait to be stored; not thread-safe. ``hasty``: something takes events also without a connection."""
+
+    def __init__(self, *, hasty: bool) -> None:
+        self._hasty = hasty
+        self._drafts: deque[Draft] = deque()
+        self._store_by = float("inf")
+        self._lost = 0
+
+    def add(self, draft: Draft, now: float) -> None:
+        """Take ``draft``, for which the oldest goes when there are too many."""
+        if len(self._drafts) >= SUBMITTED:
+            self._drafts.popleft()
+            self._lost += 1
+        self._drafts.append(draft)
+        patient = draft.kind == "event" and not self._hasty and len(self._drafts) < PUT_ROWS
+        self._store_by = min(self._store_by, now + (EVENTS_S if patient else 0.0))
+
+    def due(self, now: float, *, hurry: bool) -> bool:
+        """Whether to store what waits; ``hurry``: whatever waits."""
+        return bool(self._drafts) and (hurry or now >= self._store_by)
+
+    def take(self) -> tuple[list[Draft], int]:
+        """What waited, in order, and the number of messages lost since the last call."""
+        drafts, lost = list(self._drafts), self._lost
+        self._drafts.clear()
+        self._store_by, self._lost = float("inf"), 0
+        return drafts, lost

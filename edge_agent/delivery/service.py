@@ -17,10 +17,10 @@ from pathlib import Path
 
 from edge_agent.delivery import topics
 from edge_agent.delivery.diagnostics import DeliveryStats, Namesakes
+from edge_agent.delivery.flow_control import Intake
 from edge_agent.delivery.link import Handler, InboundMessage, Report
 from edge_agent.delivery.mqtt import Dispatcher, MqttLink
 from edge_agent.delivery.outbox import Merge, Origin, Outbox
-from edge_agent.delivery.outbox.outbox import PUT_ROWS
 from edge_agent.delivery.outbox.records import Draft
 from edge_agent.delivery.sender import CONSUMER, Sender, about
 from edge_agent.delivery.session import Will
@@ -38,14 +38,8 @@ MOST_LABELS, OTHER_LABEL = 100, "other"
 FOLDER = "outbox"
 """Name of the outbox directory in the state directory."""
 
-SUBMITTED = 4096
-"""Most messages that wait to be stored; beyond that the oldest are dropped and counted."""
-
 LIVE_S = 15.0
 """A message that is sent later than this after the end of its window is late."""
-
-EVENTS_S = 10.0
-"""Without a connection, events wait this long for the next summary, so that both are written at once."""
 
 TICK_S = 0.25
 MAINTENANCE_S = 1.0
@@ -93,9 +87,7 @@ class DeliveryService:
         self._events: dict[str, dict[str, int]] = {}
         self._info = dict(info) | {"boot_id": boot_id, "expiry_s": self._expiry_s}
         self._dispatcher = Dispatcher()
-        self._submitted: deque[Draft] = deque()
-        self._store_by = float("inf")
-        self._overflow = 0
+        self._intake = Intake(hasty=bool(sinks))
         self._reports: deque[Report] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
@@ -303,12 +295,7 @@ class DeliveryService:
         if not self._enabled:
             return
         with self._wake:
-            if len(self._submitted) >= SUBMITTED:
-                self._submitted.popleft()
-                self._overflow += 1
-            self._submitted.append(draft)
-            now = draft.kind != "event" or self.connected or bool(self._sinks) or len(self._submitted) >= PUT_ROWS
-            self._store_by = min(self._store_by, time.monotonic() + (0.0 if now else EVENTS_S))
+            self._intake.add(draft, time.monotonic())
             self._wake.notify()
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -377,16 +364,11 @@ class DeliveryService:
 
     def _due(self) -> bool:
         """Whether to store what was submitted; to be called with the lock."""
-        hurry = self.connected or self._stop_by is not None or time.monotonic() >= self._store_by
-        return bool(self._submitted) and hurry
+        return self._intake.due(time.monotonic(), hurry=self.connected or self._stop_by is not None)
 
     def _store(self) -> None:
         with self._wake:
-            if not self._due():
-                return
-            drafts, overflow = list(self._submitted), self._overflow
-            self._submitted.clear()
-            self._overflow, self._store_by = 0, float("inf")
+            drafts, overflow = self._intake.take() if self._due() else ([], 0)
         if drafts:
             (self._outbox.put_briefly if self.connected else self._outbox.put)(drafts)
             self._sender.stored(len(drafts))

@@ -8,8 +8,18 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_agent.delivery.flow_control import InFlightMessage, InFlightWindow, SendQueue, TopicBackOffs
+from edge_agent.delivery.flow_control import (
+    EVENTS_S,
+    SUBMITTED,
+    InFlightMessage,
+    InFlightWindow,
+    Intake,
+    SendQueue,
+    TopicBackOffs,
+)
 from edge_agent.delivery.link import Outgoing, Published, Verdict, packet_size, verdict
+from edge_agent.delivery.outbox.outbox import PUT_ROWS
+from tests.support.windows import event_draft, summary_draft
 
 
 def test_the_in_flight_window_allows_backlog_in_advance_and_live_messages_on_top() -> None:
@@ -138,3 +148,30 @@ def test_packet_size_counts_properties(length: int) -> None:
     message = Outgoing(1, "a/b", b"", False, b"abc", expiry_s=60, about=tuple(properties.UserProperty))
     body = 2 + 3 + 2 + packed
     assert packet_size(message) == body + (2 if body < 128 else 3 if body < 16_384 else 4)
+
+
+def test_without_a_connection_events_wait_for_their_window() -> None:
+    intake = Intake(hasty=False)
+    assert not intake.due(0.0, hurry=True)
+    intake.add(event_draft(0), 0.0)
+    assert not intake.due(0.0, hurry=False)
+    assert intake.due(0.0, hurry=True), "a connection came, or the agent stops"
+    assert intake.due(EVENTS_S, hurry=False), "but not for ever"
+    intake.add(summary_draft(0), 3.0)
+    assert intake.due(3.0, hurry=False)
+    assert [draft.kind for draft in intake.take()[0]] == ["event", "summary"]
+    for number in range(PUT_ROWS):
+        assert not intake.due(4.0, hurry=False)
+        intake.add(event_draft(number), 4.0)
+    assert intake.due(4.0, hurry=False), "nor too many"
+
+
+def test_a_sink_gets_events_at_once_and_what_is_too_much_is_counted() -> None:
+    intake = Intake(hasty=True)
+    intake.add(event_draft(0), 0.0)
+    assert intake.due(0.0, hurry=False)
+    for number in range(SUBMITTED):
+        intake.add(event_draft(number), 0.0)
+    drafts, lost = intake.take()
+    assert (len(drafts), lost) == (SUBMITTED, 1)
+    assert intake.take() == ([], 0)
