@@ -6,6 +6,8 @@ What builds imports what it builds from: a check of the config needs none of it,
 from __future__ import annotations
 
 import logging
+import platform
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,7 @@ from edge_agent.plugin.spec import (
 )
 from edge_agent.settings import ConfigText, Settings
 from edge_agent.settings.privacy import recognition_refused
+from edge_agent.settings.secrets import chosen_options, config_digest
 
 if TYPE_CHECKING:
     from edge_agent.analysis.lanes import VisionLane
@@ -200,9 +203,18 @@ class PipelineBuilder:
 
     def info(self) -> dict[str, object]:
         """The document of the retained ``info`` topic."""
+        from edge_agent.runtime.machine import hardware, system_name
+
+        device, system = self.settings.device, system_name()
+        host = {"host": socket.gethostname()} if device.publish_host and socket.gethostname() else {}
         return {
             "version": __version__,
-            "name": self.settings.device.name or self.settings.device.id,
+            "name": device.name or device.id,
+            **host,
+            "hardware": hardware(),
+            **({"system": system} if system else {}),
+            "python": platform.python_version(),
+            "config": config_digest(chosen_options(self.settings)),
             "analyzers": {r.name: r.status.value for r in self.plugins.reports() if r.kind in _KINDS},
             "models": {s.entry.name: s.state.value for s in self.store.status(self.plugins.required_models())},
             "window_s": self.settings.summary.window_s,

@@ -33,6 +33,7 @@ from edge_agent.plugin.spec import AnalyzerSpec
 from edge_agent.runtime.machine import process_use
 from edge_agent.runtime.updates import UpdateCheck
 from edge_agent.settings import Settings
+from edge_agent.settings.secrets import chosen_options, config_digest
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ OWN_KINDS = frozenset({ARRIVAL, BURST, DEPARTURE, RECOGNISED, UTTERANCE})
 """Kinds of events that have entities of their own, or none."""
 
 FILE = "home-assistant.json"
+CONFIG_PUBLISHED = "config-published"
+"""File that marks that the options were published once."""
+
 BIRTH = b"online"
 
 SPREAD_S = 5.0
@@ -104,7 +108,25 @@ class RemoteControl:
         if self._settings.commands.enabled:
             self._delivery.subscribe(self._commands.filter, self._commands.handle)
         if self._settings.mqtt.enabled:
+            self._publish_config()
             self._announcer.start()
+
+    def _publish_config(self) -> None:
+        """Publish the chosen options if the config says so; else remove what an earlier run published."""
+        device = self._settings.device
+        marker = device.state_dir / CONFIG_PUBLISHED
+        if device.publish_config:
+            options = chosen_options(self._settings)
+            digest = config_digest(options)["hash"]
+            try:  # first the mark: what is published without it would stay when the option is switched off
+                replace_durably(marker, b"", 0o644)
+            except OSError as error:
+                log.warning("device.publish_config: nothing is published: %s: %s", marker, error.strerror)
+                return
+            document = {"v": 1, "device": device.id, "hash": digest, "options": options}
+            self._delivery.publish_state(topics.CONFIG, document)
+        elif marker.exists():
+            self._delivery.publish_state(topics.CONFIG, b"")
 
     def tick(self) -> None:
         """Publish the state if it changed, and discovery when it is due; to be called about once a second."""

@@ -85,7 +85,8 @@ class DeliveryService:
         self.topics = topics.Topics(settings.mqtt.prefix, settings.device.id)
         self._expiry_s = round(settings.outbox.max_age_days * 86_400)
         self._events: dict[str, dict[str, int]] = {}
-        self._info = dict(info) | {"boot_id": boot_id, "expiry_s": self._expiry_s}
+        self._info: dict[str, object] = {}
+        self._describe(info)
         self._dispatcher = Dispatcher()
         self._intake = Intake(hasty=bool(sinks))
         self._reports: deque[Report] = deque()
@@ -185,8 +186,11 @@ class DeliveryService:
 
     def update_info(self, info: Mapping[str, object]) -> None:
         """Replace the published ``info`` of the device. Never blocks."""
-        self._info = dict(info)
+        self._describe(info)
         self.publish_state(topics.INFO, self._info)
+
+    def _describe(self, info: Mapping[str, object]) -> None:
+        self._info = dict(info) | {"boot_id": self._boot_id, "expiry_s": self._expiry_s}
 
     def submit_event(self, event: Event, start: float, clock: ClockState) -> None:
         """Submit ``event``, which began at wall time ``start``, for delivery; never blocks."""

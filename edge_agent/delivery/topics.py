@@ -14,6 +14,7 @@ from edge_agent.settings.mqtt import topic_prefix
 STATUS = "status"
 INFO = "info"
 HEALTH = "health"
+CONFIG = "config"
 GAPS = "gaps"
 STATE = "state"
 PACING = "pacing"

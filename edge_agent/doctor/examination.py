@@ -33,7 +33,7 @@ from edge_agent.doctor.result import CheckResult, fail, ok, warn
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.errors import ConfigError, EdgeAgentError
 from edge_agent.domain.text import Redactor
-from edge_agent.runtime.machine import sync_probe
+from edge_agent.runtime.machine import board, sync_probe, system_name
 from edge_agent.settings import ConfigText, Settings, read
 from edge_agent.settings.secrets import known_secrets, shown_settings
 
@@ -201,18 +201,14 @@ def documents(settings: Settings | None, results: Sequence[CheckResult]) -> dict
 
 def versions() -> dict[str, Any]:
     """Collect versions of the program, Python, installed packages and the system."""
-    try:
-        system = platform.freedesktop_os_release().get("PRETTY_NAME", "")
-    except OSError:
-        system = ""
     return {
         "edge-agent": __version__,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
-        "system": system,
+        "system": system_name(),
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "board": _board(Path("/proc/device-tree/model")),
+        "board": board(),
         "processors": os.cpu_count(),
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000,
         "packages": dict(sorted({(d.name, d.version) for d in metadata.distributions()})),
@@ -224,13 +220,6 @@ def _outbox(settings: Settings) -> Any:
         return directory.figures(outbox_folder(settings))
     except EdgeAgentError as error:
         return {"error": str(error)}
-
-
-def _board(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").rstrip("\0")
-    except OSError:
-        return ""
 
 
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:

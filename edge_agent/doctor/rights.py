@@ -57,6 +57,7 @@ def published(settings: Settings) -> list[str]:
     kinds += [topics.rollup(level) for level in settings.summary.rollups[:1]]
     kinds += [topics.event(DOCTOR), topics.backfill("summary"), topics.backfill("event")]
     kinds += [topics.PACING] if settings.pacing.explain else []
+    kinds += [topics.CONFIG] if settings.device.publish_config else []
     kinds += [f"{COMMANDS}/{DOCTOR}/response"] if settings.commands.enabled else []
     return [names.full(kind) for kind in kinds]
 

@@ -5,7 +5,7 @@ They are built like those in :mod:`edge_agent.payloads.messages`.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -55,6 +55,37 @@ class PrivacyManifest(MessagePart):
     batch: Literal[True] = absent("Recordings that are handed in are stored until they are analysed (batch.enabled).")
 
 
+class HardwarePart(MessagePart):
+    """The machine."""
+
+    model: Label = absent("Its model, as the firmware tells it.")
+    machine: Label = Field(description="Architecture, as x86_64 or aarch64.")
+    processors: Positive = Field(description="Number of processors.")
+    memory_mb: Count = Field(description="Memory in MB.")
+
+
+class ConfigDigest(MessagePart):
+    """Hashes of the options that differ from their defaults, except those that each device has of its own, as
+    device.id. Secrets do not count: devices that differ in a password only have the same."""
+
+    hash: Label = Field(description="Of all of them: devices with the same hash are configured alike.")
+    tables: dict[str, Label] = Field(description="Of each table that has any, by name.")
+
+
+class ConfigMessage(MessageModel):
+    """Options that differ from their defaults; retained, only with device.publish_config."""
+
+    model_config = ConfigDict(title="Configuration of the device")
+    topic: ClassVar[str] = "config"
+
+    v: Literal[1] = Field(description="Version of the schema.")
+    device: DeviceId = Field(description="device.id of the config.")
+    hash: Label = Field(description="As in info.config.")
+    options: dict[str, Any] = Field(
+        description="Values by path, as mqtt.keepalive_s; secrets, and texts that may be secret, are ***."
+    )
+
+
 class InfoMessage(MessageModel):
     """The installation: versions, analyzers, models and the privacy manifest; retained."""
 
@@ -69,6 +100,11 @@ class InfoMessage(MessageModel):
     models: dict[str, Label] = Field(description="State of each model file that the analyzers need.")
     window_s: Annotated[float, Field(gt=0)] = Field(description="Length of a summary's window in seconds.")
     privacy: PrivacyManifest = Field(description="What the device uses and lets out.")
+    host: Label = absent("Host name of the machine; absent with device.publish_host = false.")
+    hardware: HardwarePart = absent("The machine.")
+    system: Label = absent("Operating system.")
+    python: Label = absent("Version of Python.")
+    config: ConfigDigest = absent("Hashes of the configuration.")
     boot_id: BootId = absent("The boot_id of this start's messages.")
     expiry_s: Count = absent("MQTT 5 message expiry of summaries and events, in seconds.")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edge_agent.payloads.device import (
+    ConfigMessage,
     GapsMessage,
     HealthMessage,
     InfoMessage,
@@ -29,6 +30,7 @@ MESSAGES: Mapping[str, type[MessageModel]] = {
     "state": StateMessage,
     "health": HealthMessage,
     "info": InfoMessage,
+    "config": ConfigMessage,
     "update": UpdateMessage,
     "pacing": PacingMessage,
     "gaps": GapsMessage,

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import logging
 import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -179,6 +180,30 @@ def _ask(vcgencmd: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def board(root: Path = Path("/")) -> str:
+    """The model of this machine as its firmware tells it, e.g. ``Raspberry Pi 4 Model B Rev 1.4``; empty: unknown."""
+    for name in ("proc/device-tree/model", "sys/class/dmi/id/product_name"):
+        told = (_read(root / name) or "").strip("\0 ")
+        if told:
+            return told[:100]
+    return ""
+
+
+def hardware() -> dict[str, object]:
+    """Model, architecture, processors and memory of this machine, as published in ``info``."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+    known = {"model": board()} if board() else {}
+    return known | {"machine": platform.machine(), "processors": os.cpu_count() or 1, "memory_mb": memory}
+
+
+def system_name() -> str:
+    """Name and version of the operating system, e.g. ``Debian GNU/Linux 12 (bookworm)``; empty: unknown."""
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")[:100]
+    except OSError:
+        return ""
 
 
 # ---------------------------------------------------------------------- memory and descriptors

@@ -69,6 +69,14 @@ class DeviceSettings(BaseModel):
         description='Groups that the device belongs to, part of every payload, as {floor = "2", kind = "kiosk"}: at '
         "most 16, keys of lower-case letters, digits and _.",
     )
+    publish_host: bool = Field(
+        default=True, description="Tell the host name in info, so that the machine can be found; false: keep it back."
+    )
+    publish_config: bool = Field(
+        default=False,
+        description="Publish the options that differ from their defaults, secrets masked, for 'edge-agent fleet config "
+        "diff'; info always has a hash of them.",
+    )
     state_dir: HomePath = Field(
         default=Path("/var/lib/edge-agent"), description="Folder of the outbox and of choices made while running."
     )

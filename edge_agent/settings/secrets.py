@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -56,6 +57,51 @@ def shown_settings(settings: Settings, plugins: Mapping[str, Mapping[str, BaseMo
     for table, models in (plugins or {}).items():
         tables[table] = tables[table] | {name: _shown(model, name, f"{table}.{name}") for name, model in models.items()}
     return tables
+
+
+OWN = frozenset(
+    {
+        *("device.id", "device.name", "device.site", "device.labels", "device.state_dir"),
+        *("mqtt.client_id", "home_assistant.area"),
+    }
+)
+"""Options that each device has of its own: they do not make two configurations differ."""
+
+
+def chosen_options(settings: Settings) -> dict[str, Any]:
+    """The options that differ from their defaults, by path as ``mqtt.keepalive_s``; secrets are masked.
+
+    Without those in :data:`OWN`.
+    """
+    return {path: value for path, value in sorted(_chosen(settings, "")) if path not in OWN}
+
+
+def config_digest(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Hashes of :func:`chosen_options`: of all, and of each table that has any. What is masked does not count."""
+    tables: dict[str, dict[str, Any]] = {}
+    for path, value in options.items():
+        tables.setdefault(path.partition(".")[0], {})[path] = value
+    return {"hash": _digest(options, 12), "tables": {name: _digest(part, 8) for name, part in tables.items()}}
+
+
+def _digest(options: Mapping[str, Any], length: int) -> str:
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:length]
+
+
+def _chosen(model: BaseModel, above: str) -> Iterator[tuple[str, Any]]:
+    for name, field in type(model).model_fields.items():
+        value, path = getattr(model, name), f"{above}{name}"
+        if isinstance(value, BaseModel):
+            yield from _chosen(value, f"{path}.")
+        elif path in PLUGIN_TABLES:
+            yield from ((f"{path}.{n}.{k}", _shown(v, k, "")) for n, table in value.items() for k, v in table.items())
+        elif value != field.get_default(call_default_factory=True):
+            yield path, _listed(model, name, path)
+
+
+def _listed(model: BaseModel, name: str, path: str) -> Any:
+    source = _SOURCES.get(path.removesuffix(".source")) if path.endswith(".source") else None
+    return source(getattr(model, name)).shown if source else _shown_option(model, name, path)
 
 
 def _shown_option(model: BaseModel, name: str, path: str) -> Any:

@@ -99,6 +99,15 @@ def test_what_holds_only_now_is_repeated_and_expires(
         late.wait_for(BASE + topic)
 
 
+def test_info_says_who_it_is_also_when_it_changes(broker: Mosquitto, make_delivery: MakeDelivery) -> None:
+    with Subscriber(broker.port) as subscriber:
+        delivery = make_delivery(broker.port)
+        subscriber.wait_for(BASE + "info")
+        delivery.update_info({"version": "1"})
+        told = subscriber.wait_for(BASE + "info", count=2).json
+    assert (told["version"], told["boot_id"], told["expiry_s"]) == ("1", "b0071d00", 5_184_000)
+
+
 def test_the_last_will_says_where_the_device_was(broker: Mosquitto, make_delivery: MakeDelivery) -> None:
     with Subscriber(broker.port) as subscriber:
         delivery = make_delivery(broker.port, device={"site": "Bonn"})

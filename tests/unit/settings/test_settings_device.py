@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from edge_agent.domain.errors import ConfigError
 from edge_agent.settings import Settings, parse
-from edge_agent.settings.secrets import shown_settings
+from edge_agent.settings.secrets import chosen_options, config_digest, shown_settings
 
 LONG = "x" * 65
 
@@ -51,3 +53,30 @@ def test_what_cannot_be_published_is_refused_in_one_line(lines: str, complaint: 
         parse(f"[device]\n{lines}", "config.toml")
     assert complaint in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_devices_that_are_configured_alike_have_the_same_hash() -> None:
+    """Whatever they have of their own, and whatever is secret; options left at their defaults are not listed."""
+    one = Settings(device={"id": "a", "site": "Köln"}, mqtt={"host": "b", "password": "x1"}, summary={"window_s": 5})
+    two = Settings(device={"id": "b"}, mqtt={"host": "b", "password": "x2"}, summary={"window_s": 5})
+    assert chosen_options(one) == {"mqtt.host": "b", "mqtt.password": "***", "summary.window_s": 5.0}
+    assert config_digest(chosen_options(one)) == config_digest(chosen_options(two))
+    three = two.model_copy(update={"summary": two.summary.model_copy(update={"window_s": 6.0})})
+    before, after = (config_digest(chosen_options(settings)) for settings in (two, three))
+    assert before["hash"] != after["hash"]
+    assert (before["tables"]["mqtt"], before["tables"].keys()) == (after["tables"]["mqtt"], after["tables"].keys())
+    assert before["tables"]["summary"] != after["tables"]["summary"]
+
+
+def test_no_secret_is_among_the_options_to_publish() -> None:
+    settings = Settings(
+        camera={"source": "rtsp://user:hunter2@cam.local/stream?key=hunter3"},
+        mqtt={"username": "hunter4", "password_file": "/etc/secret"},
+        analyzers={"burst": {"min_score": 0.5, "api_key": "hunter5", "note": "hunter6"}},
+        web={"token": "hunter7-hunter7-hunter7"},
+    )
+    options = chosen_options(settings)
+    assert "hunter" not in json.dumps(options)
+    assert options["analyzers.burst.min_score"] == 0.5
+    assert options["camera.source"].startswith("rtsp://***@cam.local")
+    assert options["mqtt.username"] == "***"
