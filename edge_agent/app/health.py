@@ -275,7 +275,7 @@ class HealthReporter:
             commands=self._remote.counts(),
             analyzers=self._builder.timings(),
             speech=self._speech(),
-            events=self._delivery.events(),
+            events=self._delivery.events.counts(),
             at=self._clock.wall() if self._clock.synced() else None,
         )
         redacted: dict[str, Any] = self._redactor.texts(

@@ -17,6 +17,7 @@ from edge_agent.delivery import topics
 from edge_agent.delivery.link import InboundMessage
 from edge_agent.delivery.outbox.records import OutboxStats
 from edge_agent.delivery.sinks import SinkHealth
+from edge_agent.domain.event import Event
 from edge_agent.settings.mqtt import MqttSettings
 
 
@@ -45,6 +46,26 @@ class DeliveryStats:
     outbox: OutboxStats | None
     sinks: Mapping[str, SinkHealth] = field(default_factory=dict)
 
+
+class EventCounter:
+    """Number of events by kind and label; may be read from any thread."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def count(self, event: Event) -> None:
+        """Count ``event``."""
+        labels = self._counts.setdefault(event.kind, {})
+        label = event.label if event.label in labels or len(labels) < MOST_LABELS else OTHER_LABEL
+        labels[label] = labels.get(label, 0) + 1
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of events so far, by kind and label."""
+        return {kind: dict(labels) for kind, labels in tuple(self._counts.items())}
+
+
+MOST_LABELS, OTHER_LABEL = 100, "other"
+"""Events of one kind are counted by so many labels; further ones count as ``other``."""
 
 REMEMBERED_S = 900.0
 """How long a refusal that nothing ends (a refused connection, a message refused for good) is shown."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge_agent.delivery import topics
-from edge_agent.delivery.diagnostics import DeliveryStats, Namesakes
+from edge_agent.delivery.diagnostics import DeliveryStats, EventCounter, Namesakes
 from edge_agent.delivery.flow_control import Intake
 from edge_agent.delivery.link import Handler, InboundMessage, Report
 from edge_agent.delivery.mqtt import Dispatcher, MqttLink
@@ -33,8 +33,6 @@ from edge_agent.settings.schema import Settings
 
 log = logging.getLogger(__name__)
 
-MOST_LABELS, OTHER_LABEL = 100, "other"
-"""Events of one kind are counted by so many labels; further ones count as ``other``."""
 FOLDER = "outbox"
 """Name of the outbox directory in the state directory."""
 
@@ -65,7 +63,7 @@ GAPS_SHOWN = 10
 class DeliveryService:
     """Delivery of one device's messages to the broker and to ``sinks``, which are closed with the service.
 
-    ``info`` is published, retained; ``merge`` merges neighbouring summaries exactly.
+    ``info`` is published, retained; ``merge`` merges neighbouring summaries exactly. :attr:`events` counts events.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class DeliveryService:
         self._enabled = settings.mqtt.enabled or bool(sinks)
         self.topics = topics.Topics(settings.mqtt.prefix, settings.device.id)
         self._expiry_s = round(settings.outbox.max_age_days * 86_400)
-        self._events: dict[str, dict[str, int]] = {}
+        self.events = EventCounter()
         self._info: dict[str, object] = {}
         self._describe(info)
         self._dispatcher = Dispatcher()
@@ -194,17 +192,8 @@ class DeliveryService:
 
     def submit_event(self, event: Event, start: float, clock: ClockState) -> None:
         """Submit ``event``, which began at wall time ``start``, for delivery; never blocks."""
-        self._count(event)
+        self.events.count(event)
         self._submit(Draft("event", topics.event(event.kind), event, start, event.start, event.seconds, clock))
-
-    def _count(self, event: Event) -> None:
-        labels = self._events.setdefault(event.kind, {})
-        label = event.label if event.label in labels or len(labels) < MOST_LABELS else OTHER_LABEL
-        labels[label] = labels.get(label, 0) + 1
-
-    def events(self) -> dict[str, dict[str, int]]:
-        """Number of events so far, by kind and label."""
-        return {kind: dict(labels) for kind, labels in tuple(self._events.items())}
 
     def publish_now(self, topic: str, payload: Mapping[str, object]) -> None:
         """Publish what holds only now on the relative ``topic``, retained, and repeat it as long as it does.
