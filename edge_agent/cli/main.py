@@ -89,8 +89,13 @@ def _root(
 
 def main() -> None:
     """Run the command line; entry point of the console script."""
+    run_as_program(_command)
+
+
+def run_as_program(command: Callable[[], object]) -> None:
+    """Run the command line ``command`` and exit: expected errors become one line and an exit code."""
     prepare_streams()
-    code = _run(_command)
+    code = _run(command)
     # Writing what is still buffered may fail, too.
     sys.exit(_run(sys.stdout.flush) or code)
 

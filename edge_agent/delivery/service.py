@@ -63,7 +63,8 @@ GAPS_SHOWN = 10
 class DeliveryService:
     """Delivery of one device's messages to the broker and to ``sinks``, which are closed with the service.
 
-    ``info`` is published, retained; ``merge`` merges neighbouring summaries exactly. :attr:`events` counts events.
+    ``info`` is published, retained; ``merge`` merges neighbouring summaries exactly; ``make_link`` makes the connection
+    to the broker as :class:`~edge_agent.delivery.mqtt.MqttLink` does. :attr:`events` counts events.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class DeliveryService:
         info: Mapping[str, object],
         merge: Merge,
         sinks: Mapping[str, MakeSink] | None = None,
+        make_link: Callable[..., MqttLink] = MqttLink,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -98,15 +100,9 @@ class DeliveryService:
         self._thread: threading.Thread | None = None
         origin = Origin(settings.device.id, boot_id, merge, settings.device.place)
         mine = [CONSUMER] if settings.mqtt.enabled or not sinks else []
-        self._outbox = Outbox(
-            outbox_folder(settings),
-            origin,
-            clock,
-            settings.outbox,
-            [*mine, *map(consumer, sinks)],
-        )
+        self._outbox = Outbox(outbox_folder(settings), origin, clock, settings.outbox, [*mine, *map(consumer, sinks)])
         self._sinks = {name: SinkSender(name, make, self._outbox, clock, boot_id) for name, make in sinks.items()}
-        self._link = MqttLink(
+        self._link = make_link(
             settings.mqtt,
             settings.mqtt.client_id or f"edge-agent-{settings.device.id}",
             Will(self.topics.full(topics.STATUS), topics.OFFLINE, about(origin.place)),

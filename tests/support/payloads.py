@@ -14,7 +14,7 @@ from edge_agent.payloads.schemas import MESSAGES, schema
 
 def validated(payload: bytes) -> dict[str, Any]:
     """The summary or event in ``payload``, checked against its published schema and for numbers that add up."""
-    document = checked("event" if b'"kind"' in payload else "summary", payload)
+    document = checked("event" if "kind" in json.loads(payload) else "summary", payload)
     if document.get("emotion"):
         assert abs(sum(document["emotion"]["p"].values()) - 1) < 0.002
         assert list(document["emotion"]["p"]) == list(EMOTIONS)
