@@ -92,12 +92,12 @@ def main() -> None:
     run_as_program(_command)
 
 
-def run_as_program(command: Callable[[], object]) -> None:
-    """Run the command line ``command`` and exit: expected errors become one line and an exit code."""
+def run_as_program(command: Callable[[], object], name: str = "edge-agent") -> None:
+    """Run the command line ``command`` and exit: expected errors become one line, after ``name``, and an exit code."""
     prepare_streams()
-    code = _run(command)
+    code = _run(command, name)
     # Writing what is still buffered may fail, too.
-    sys.exit(_run(sys.stdout.flush) or code)
+    sys.exit(_run(sys.stdout.flush, name) or code)
 
 
 def _command() -> None:
@@ -110,7 +110,7 @@ def _command() -> None:
         sys.exit(f"edge-agent: {problem}")
 
 
-def _run(step: Callable[[], object]) -> int | str | None:
+def _run(step: Callable[[], object], name: str) -> int | str | None:
     """Run ``step`` and return the exit code; print an expected error in one line."""
     try:
         step()
@@ -118,21 +118,21 @@ def _run(step: Callable[[], object]) -> int | str | None:
         return exit_.code
     except OutputError as error:
         give_up_output()
-        return error.exit_code if error.closed else _told(error)
+        return error.exit_code if error.closed else _told(error, name)
     except EdgeAgentError as error:
-        return _told(error)
+        return _told(error, name)
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def _told(error: EdgeAgentError) -> int:
+def _told(error: EdgeAgentError, name: str) -> int:
     for text in str(error).splitlines() or [type(error).__name__]:
-        _tell("red", mask_addresses(text))
+        _tell("red", mask_addresses(text), name)
     return error.exit_code
 
 
-def _tell(colour: str, text: str) -> None:
+def _tell(colour: str, text: str, name: str = "edge-agent") -> None:
     from edge_agent.cli.common import tell  # imports the terminal library, which most starts do not need
 
-    tell(("edge-agent:", colour), f" {text}")
+    tell((f"{name}:", colour), f" {text}")

@@ -33,12 +33,30 @@ class Outgoing:
     about: UserProperties = ()
 
 
+Ticket = tuple[int, int]
+"""A message that waits for our acknowledgement: number of the connection, packet id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Have the broker keep our session while we are away, and acknowledge its messages ourselves (MQTT 5 only).
+
+    ``expiry_s``: for how long, in seconds; ``receive_maximum``: most messages that wait for our acknowledgement;
+    ``largest``: bytes of the largest message.
+    """
+
+    expiry_s: int
+    receive_maximum: int
+    largest: int
+
+
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
     """A message from the broker. ``topic`` is the full topic; ``received`` is the monotonic time of its arrival.
 
     ``retain``: the broker had kept it from before the subscription, so it may be stale. ``expiry_s``: what is left of
-    its message expiry interval, ``about``: its user properties (MQTT 5 only).
+    its message expiry interval, ``about``: its user properties (MQTT 5 only). ``ticket``: what to acknowledge it with,
+    on a link with :class:`Keeping`.
     """
 
     topic: str
@@ -49,6 +67,7 @@ class InboundMessage:
     correlation: bytes | None = None
     expiry_s: int | None = None
     about: UserProperties = ()
+    ticket: Ticket | None = None
 
     @property
     def waited_s(self) -> int | None:

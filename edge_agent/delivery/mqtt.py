@@ -24,7 +24,16 @@ from typing import Any
 
 from edge_agent.delivery.diagnostics import ConnectionFailed, explain
 from edge_agent.delivery.flow_control import Reconnection, SendQueue
-from edge_agent.delivery.link import Disconnected, Handler, InboundMessage, Outgoing, Report, Subscribed
+from edge_agent.delivery.link import (
+    Disconnected,
+    Handler,
+    InboundMessage,
+    Keeping,
+    Outgoing,
+    Report,
+    Subscribed,
+    Ticket,
+)
 from edge_agent.delivery.session import CONNECT_S, MqttSession, Will
 from edge_agent.delivery.topics import check_filter, matches
 from edge_agent.domain.errors import ConfigError
@@ -44,7 +53,8 @@ SETTLE_S = 3.0
 class MqttLink:
     """Client that keeps a connection to one of the brokers of ``settings``: the first, the next where that one fails.
 
-    ``report`` and ``inbound`` are called on the client's thread and must only enqueue.
+    ``report`` and ``inbound`` are called on the client's thread and must only enqueue. With ``keeping`` the session
+    outlives connections, and messages are acknowledged by :meth:`acknowledge` (MQTT 5 only).
     """
 
     def __init__(
@@ -54,9 +64,12 @@ class MqttLink:
         will: Will | None,
         report: Callable[[Report], None],
         inbound: Callable[[InboundMessage], None],
+        keeping: Keeping | None = None,
     ) -> None:
         self._settings = settings
         self._brokers = settings.brokers
+        self._keeping = keeping
+        self._tickets: deque[Ticket] = deque()
         self._client_id = client_id
         self._will = will
         self._report = report
@@ -96,6 +109,11 @@ class MqttLink:
             self._filters[topic_filter] = no_local
             self._new_filters.append(topic_filter)
             self._wake_up()
+
+    def acknowledge(self, tickets: Iterable[Ticket]) -> None:
+        """Acknowledge messages that were taken care of; on a later connection the broker sends them again."""
+        self._tickets.extend(tickets)
+        self._wake_up()
 
     def drop(self, reason: str) -> None:
         """Drop the present connection and make a new one."""
@@ -166,7 +184,14 @@ class MqttLink:
         self._drop = None
         self._number += 1
         session = MqttSession(
-            self._broker, self._client_id, self._will, protocol, self._number, self._inbound, self._wait
+            self._broker,
+            self._client_id,
+            self._will,
+            protocol,
+            self._number,
+            self._inbound,
+            self._wait,
+            self._keeping,
         )
         try:
             connected = session.open(self._stopping.is_set)
@@ -190,6 +215,10 @@ class MqttLink:
             leaving = self._home is not None and self._home.answers
             while not leaving and (message := self._send_queue.next(len(session.sent))) is not None:
                 session.publish(message)
+            while self._tickets:
+                number, packet = self._tickets.popleft()
+                if number == self._number:
+                    session.acknowledge(packet)
             if leaving and self._home is not None and (not session.sent or self._home.overdue):
                 session.disconnect()
                 raise ConnectionFailed(f"{self._brokers[0].address} answers again: returning to it", planned=True)

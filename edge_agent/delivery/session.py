@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.delivery.diagnostics import ConnectionFailed, reason, tls_reason
-from edge_agent.delivery.link import Connected, InboundMessage, Outgoing, UserProperties
+from edge_agent.delivery.link import Connected, InboundMessage, Keeping, Outgoing, Ticket, UserProperties
 from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.files import read_secret
 from edge_agent.settings.mqtt import MqttSettings, TlsSettings
@@ -77,8 +77,10 @@ class MqttSession:
         number: int,
         inbound: Callable[[InboundMessage], None],
         wait: Wait,
+        keeping: Keeping | None = None,
     ) -> None:
         self._settings = settings
+        self._keeping = keeping
         self._protocol = protocol
         self._number = number
         self._inbound = inbound
@@ -104,6 +106,7 @@ class MqttSession:
             protocol=PROTOCOLS[self._protocol],
             transport=settings.transport,
             reconnect_on_failure=False,
+            manual_ack=self._keeping is not None,
         )
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages = 0  # the send queue keeps the window; paho's own queue stays unused
@@ -134,11 +137,14 @@ class MqttSession:
             self.answers += [(topic_filter, code.value) for code in codes]
 
         def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
-            received = _received(message)
-            if received is None:
-                self.unread += 1
-            else:
+            keeping = self._keeping
+            ticket = None if keeping is None else (self._number, message.mid)
+            received = _received(message, INBOUND_BYTES if keeping is None else keeping.largest, ticket)
+            if received is not None:
                 self._inbound(received)
+                return
+            self.unread += 1
+            self.acknowledge(message.mid)
 
         def on_log(_client: Client, _data: Any, level: int, text: str) -> None:
             if level == LogLevel.MQTT_LOG_ERR and "on socket" in text:
@@ -194,7 +200,14 @@ class MqttSession:
         if self._protocol == "5":
             properties = _properties(PacketTypes.CONNECT)
             properties.MaximumPacketSize = INBOUND_BYTES + 1024
-        self._client.connect(self._settings.host, self._settings.effective_port, keepalive, properties=properties)
+        clean: bool | Literal[3] = MQTT_CLEAN_START_FIRST_ONLY
+        if properties is not None and self._keeping is not None:
+            properties.MaximumPacketSize = self._keeping.largest + 1024
+            properties.SessionExpiryInterval = self._keeping.expiry_s
+            properties.ReceiveMaximum = self._keeping.receive_maximum
+            clean = False
+        settings = self._settings
+        self._client.connect(settings.host, settings.effective_port, keepalive, "", 0, clean, properties)
         deadline = time.monotonic() + CONNECT_S
         while self.connected is None:
             if stopping():
@@ -244,6 +257,10 @@ class MqttSession:
             self.acks.append((message, TOPIC_NAME_INVALID))
         else:
             self.sent[info.mid] = message
+
+    def acknowledge(self, packet: int) -> None:
+        """Send the acknowledgement of the message with the id ``packet``; only with :class:`Keeping`."""
+        self._client.ack(packet, 1)
 
     def check(self, rc: int) -> None:
         """Raise ConnectionFailed when the connection is over; ``rc`` is the result of the last :meth:`step`."""
@@ -302,9 +319,9 @@ def _reference(properties: Any) -> str:
     return f" ({'; '.join(words)})" if words else ""
 
 
-def _received(message: MQTTMessage) -> InboundMessage | None:
+def _received(message: MQTTMessage, largest: int, ticket: Ticket | None) -> InboundMessage | None:
     """The message as a value; None when it is too large or its topic is not UTF-8."""
-    if len(message.payload) > INBOUND_BYTES:
+    if len(message.payload) > largest:
         return None
     try:
         topic = message.topic
@@ -320,6 +337,7 @@ def _received(message: MQTTMessage) -> InboundMessage | None:
         correlation=getattr(properties, "CorrelationData", None),
         expiry_s=getattr(properties, "MessageExpiryInterval", None),
         about=tuple(getattr(properties, "UserProperty", ())),
+        ticket=ticket,
     )
 
 

@@ -1,0 +1,1 @@
+"""Collector: stores what a fleet publishes in PostgreSQL, every message exactly once."""
