@@ -14,14 +14,19 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from tests.machine.emulator import Boot, Suite, Target, cache
+from tests.machine.emulator import Architecture, Boot, Suite, Target, cache
 from tests.machine.guest import Guest
-from tests.machine.image import FILM_FILE
+from tests.machine.image import FILM_FILE, GUEST_FILM
 from tests.machine.power import power_cuts
+from tests.machine.upgrade import first_start_cuts, upgrade_cuts
 
 EXPOSURE = 1.6
 """Most that ``systemd-analyze security`` may rate the unit."""
+BOTH: tuple[Architecture, ...] = ("amd64", "arm64")
+"""For checks that need no camera of the kernel's: an arm64 machine has none here."""
+OUTBOX = "/var/lib/edge-agent/outbox/outbox.db"
 NO_CAMERA = "modprobe.blacklist=v4l2loopback,vivid,videodev"
 
 
@@ -30,22 +35,25 @@ class Check:
     """One check. ``shows``: what must be seen. ``row``: of the list of findings. ``minutes``: about so long, emulated.
 
     ``settles``: wait for the first summary before it runs. ``own_boot``: it leaves the machine changed, so no other
-    check may use it.
+    check may use it. ``bare``: it boots no machine, and ``run`` is given the :class:`Target` instead of a guest.
+    ``arches``: where its devices are.
     """
 
     name: str
     shows: str
-    run: Callable[[Guest], str]
+    run: Callable[[Any], str]
     row: str = ""
     boot: Boot = field(default_factory=Boot)
     minutes: int = 3
     suites: tuple[Suite, ...] = ("bookworm", "trixie")
     settles: bool = True
     own_boot: bool = False
+    bare: bool = False
+    arches: tuple[Architecture, ...] = ("amd64",)
 
     def suits(self, target: Target) -> bool:
         """Whether ``target`` has what the check needs."""
-        return target.suite in self.suites and (target.arch == "amd64" or self.boot.disk == "agent")
+        return target.suite in self.suites and target.arch in self.arches
 
 
 CHECKS: dict[str, Check] = {}
@@ -60,12 +68,16 @@ def check(
     suites: tuple[Suite, ...] = ("bookworm", "trixie"),
     settles: bool = True,
     own_boot: bool = False,
-) -> Callable[[Callable[[Guest], str]], Callable[[Guest], str]]:
+    bare: bool = False,
+    arches: tuple[Architecture, ...] = ("amd64",),
+) -> Callable[[Callable[[Any], str]], Callable[[Any], str]]:
     """Declare the decorated function as a check, under its name with dashes."""
 
-    def declare(function: Callable[[Guest], str]) -> Callable[[Guest], str]:
+    def declare(function: Callable[[Any], str]) -> Callable[[Any], str]:
         name = function.__name__.replace("_", "-")
-        CHECKS[name] = Check(name, shows, function, row, boot or Boot(), minutes, suites, settles, own_boot)
+        CHECKS[name] = Check(
+            name, shows, function, row, boot or Boot(), minutes, suites, settles, own_boot, bare, arches
+        )
         return function
 
     return declare
@@ -74,7 +86,7 @@ def check(
 # Starting
 
 
-@check("After power on, without anybody's help, a subscriber outside receives a summary", settles=False)
+@check("After power on, without anybody's help, a subscriber outside receives a summary", settles=False, arches=BOTH)
 def boots_to_a_summary(guest: Guest) -> str:
     booted = guest.emulator.wait()
     guest.summary()
@@ -86,6 +98,21 @@ def boots_to_a_summary(guest: Guest) -> str:
 def people_are_seen(guest: Guest) -> str:
     body = guest.summary(lambda body: (body["faces"]["max"] or 0) >= 2)
     return f"{body['faces']['max']} people, coverage {body['quality']['coverage']['video']}"
+
+
+@check("People in a recording are counted, which needs no camera", arches=BOTH, minutes=6)
+def people_in_a_film(guest: Guest) -> str:
+    since = guest.configure(("camera.source", f'"{GUEST_FILM}"'), ("camera.loop", "true"))
+    try:
+        body = guest.sees_faces(since=since)
+    finally:
+        guest.configure(("camera.source", '"/dev/video10"'))
+    dominant = (body["emotion"] or {}).get("dominant")
+    quality = body["quality"]
+    return (
+        f"{body['faces']['max']} people, expression {dominant}, {quality['analysed_fps']} looks a second, coverage"
+        f" {quality['coverage']['video']}"
+    )
 
 
 @check("Health names no problem once the agent runs, and calls a device that is being opened starting", row="M5")
@@ -107,7 +134,11 @@ def first_health(guest: Guest) -> str:
     )
 
 
-@check("Doctor, run with the unit's own user, devices and protections, fails nothing and names no group root", row="M4")
+@check(
+    "Doctor, run with the unit's own user, devices and protections, fails nothing and names no group root",
+    row="M4",
+    arches=BOTH,
+)
 def doctor_in_the_unit(guest: Guest) -> str:
     guest.run("systemctl stop edge-agent")
     try:
@@ -123,7 +154,7 @@ def doctor_in_the_unit(guest: Guest) -> str:
     return f"{len(results)} checks, none failed, warnings: {', '.join(warned) or 'none'}"
 
 
-@check(f"systemd rates the running unit's exposure at most {EXPOSURE}")
+@check(f"systemd rates the running unit's exposure at most {EXPOSURE}", arches=BOTH)
 def exposure(guest: Guest) -> str:
     text = guest.run("systemd-analyze security edge-agent --no-pager")
     level = float(re.findall(r"Overall exposure level for \S+: ([\d.]+)", text)[-1])
@@ -136,7 +167,7 @@ def _naming(health: dict[str, list[str]], word: str) -> str:
     return next((text for text in health["problems"] if word in text), "")
 
 
-@check("Without a face model nobody is unknown, not absent: people null, reason no_detector", row="M2")
+@check("Without a face model nobody is unknown, not absent: people null, reason no_detector", row="M2", arches=BOTH)
 def missing_face_model(guest: Guest) -> str:
     guest.run("mkdir -p /var/lib/away && mv /var/lib/edge-agent/models/*.tflite /var/lib/away/")
     try:
@@ -233,6 +264,36 @@ def camera_starves(guest: Guest) -> str:
     return f"{gone['unknown']['people']}; faces {time.monotonic() - since:.0f} s after the pictures went on"
 
 
+@check("A virtual camera that nothing feeds is told as such, and used once something does")
+def camera_that_nothing_feeds(guest: Guest) -> str:
+    guest.run("systemctl stop film-camera")
+    since = guest.restart()
+    try:
+        said = _naming(guest.heard("health", lambda body: _naming(body, "nothing feeds"), since=since), "nothing feeds")
+    finally:
+        guest.run("systemctl start film-camera")
+    since = time.monotonic()
+    guest.sees_faces(since=since)
+    return f"{said}; faces {time.monotonic() - since:.0f} s after it was fed"
+
+
+@check(
+    "Without a network from power on the agent starts, stores, and delivers all once the cable is plugged in",
+    settles=False,
+    own_boot=True,
+    minutes=9,
+)
+def boots_without_a_network(guest: Guest) -> str:
+    guest.emulator.cable(plugged=False)
+    guest.emulator.wait()
+    guest.until(f"test $(sqlite3 {OUTBOX} 'SELECT count(*) FROM items') -ge 3", patience=420)
+    assert not list(guest.messages()), "something came without a cable"
+    guest.emulator.cable(plugged=True)
+    since = time.monotonic()
+    guest.summary(since=since)
+    return f"{_nothing_lost(guest)}; live {time.monotonic() - since:.0f} s after plugging in"
+
+
 @check(
     "A camera that gives MJPEG, an odd size or 30 pictures a second after it gave YUYV is read all the same", minutes=6
 )
@@ -302,6 +363,7 @@ def microphone_plugged_late(guest: Guest) -> str:
 @check(
     "With a clock of 2019 and no time server summaries are marked unsynced; what was buffered is corrected",
     own_boot=True,
+    arches=BOTH,
 )
 def clock_of_2019(guest: Guest) -> str:
     guest.broker.stop()
@@ -325,7 +387,7 @@ def clock_of_2019(guest: Guest) -> str:
     return f"{len(early)} summaries of that start, none dated before {live['start'][:10]}; clock {', '.join(kinds)}"
 
 
-@check("While the broker is gone summaries are kept; back again, all arrive, each once")
+@check("While the broker is gone summaries are kept; back again, all arrive, each once", arches=BOTH)
 def broker_gone(guest: Guest) -> str:
     guest.summary(since=time.monotonic())
     guest.broker.stop()
@@ -336,7 +398,7 @@ def broker_gone(guest: Guest) -> str:
     return _nothing_lost(guest)
 
 
-@check("While the network cable is out summaries are kept; plugged in again, all arrive", minutes=4)
+@check("While the network cable is out summaries are kept; plugged in again, all arrive", minutes=4, arches=BOTH)
 def cable_pulled(guest: Guest) -> str:
     guest.summary(since=time.monotonic())
     guest.emulator.cable(plugged=False)
@@ -432,7 +494,9 @@ def starved_processor(guest: Guest) -> str:
 
 
 @check(
-    "An agent that hangs (SIGSTOP) is ended by the watchdog and started again; what was stored is not lost", minutes=5
+    "An agent that hangs (SIGSTOP) is ended by the watchdog and started again; what was stored is not lost",
+    minutes=5,
+    arches=BOTH,
 )
 def hangs(guest: Guest) -> str:
     pid, since = guest.pid(), time.monotonic()
@@ -446,7 +510,7 @@ def hangs(guest: Guest) -> str:
     return f"another process after {took:.0f} s; {_nothing_lost(guest)}"
 
 
-@check("An agent that crashes (SIGSEGV) is started again, and leaves no core dump", row="M7")
+@check("An agent that crashes (SIGSEGV) is started again, and leaves no core dump", row="M7", arches=BOTH)
 def crashes(guest: Guest) -> str:
     pid, cursor = guest.pid(), guest.cursor()
     guest.run("sysctl -qw kernel.core_pattern=/var/tmp/core.%p")
@@ -537,9 +601,29 @@ def power_cuts_direct(guest: Guest) -> str:
 
 
 @check(
+    "An upgrade of the last release with a backlog, cut at random moments: installed again, nothing stored is lost; a"
+    " downgrade keeps or refuses the backlog, purge leaves nothing",
+    bare=True,
+    minutes=15,
+)
+def power_cuts_in_an_upgrade(target: Target) -> str:
+    return upgrade_cuts(target)
+
+
+@check(
+    "The first models and the first start, cut at random moments: the next start finds sound files and works",
+    bare=True,
+    minutes=10,
+)
+def power_cuts_in_the_first_start(target: Target) -> str:
+    return first_start_cuts(target)
+
+
+@check(
     "Really switched off in mid work and on again, the machine goes on by itself and nobody misses a message",
     own_boot=True,
     minutes=10,
+    arches=BOTH,
 )
 def power_off_and_on(guest: Guest) -> str:
     took = []
@@ -569,11 +653,12 @@ def _memory_of(guest: Guest) -> str:
 @check(
     "On a machine with 512 MiB, as a Zero 2 W, the agent sees faces and nothing is ended for want of memory",
     boot=Boot(memory=512),
+    arches=BOTH,
 )
 def memory_of_512(guest: Guest) -> str:
     return _memory_of(guest)
 
 
-@check("On a machine with 1 GiB, as a Pi 3, likewise")
+@check("On a machine with 1 GiB, as a Pi 3, likewise", arches=BOTH)
 def memory_of_1024(guest: Guest) -> str:
     return _memory_of(guest)

@@ -38,6 +38,8 @@ QUIET = (
 )
 MEDIA = {"kiosk": (0, 60), "pair": (5, 12), "signer": (32, 8)}
 """Films on the media disk: the second of kiosk.mp4 at which each begins, and its length; ``pair`` shows two people."""
+GUEST_FILM = "/var/lib/film.mp4"
+"""The same film in the guest, as a file."""
 FILM_FILE = "film.mp4"
 """The film on this host, in the cache."""
 FILM = (640, 480, 5)
@@ -107,6 +109,9 @@ def install(target: Target, package: Path, *, disk: str = "agent") -> None:
         configure(root)
         for model in sorted((cache() / "models").glob("*.tflite")):
             shutil.copyfile(model, root / "var/lib/edge-agent/models" / model.name)
+        shutil.copyfile(cache() / FILM_FILE, root / GUEST_FILM.lstrip("/"))
+        if target.arch != host_arch():  # no v4l2loopback there
+            inside("rm -f /etc/modules-load.d/film.conf")
         inside("chown -R edge-agent:edge-agent /var/lib/edge-agent && systemctl enable edge-agent film-camera")
     done.write_text(wanted)
 
@@ -248,23 +253,28 @@ def _debian(target: Target) -> None:
         subprocess.run(["nice", *words, str(root)], check=True, stdout=sys.stderr)
         with chroot(root) as inside:
             inside("apt-get update -qq")
-            packages = f"linux-image-{target.arch} {PACKAGES}"
-            if target.arch == host_arch():
-                packages += f" linux-headers-{target.arch} {DEVICES}"
-            inside(f"apt-get install -y -qq --no-install-recommends {' '.join(packages.split())}")
-            inside("apt-get clean")
-            # A small initrd, unpacked quickly: the usual one costs an emulated machine half a minute.
+            inside("apt-get install -y -qq --no-install-recommends initramfs-tools lz4")
+            # A small initrd, made and unpacked quickly: the usual one costs an emulated boot half a minute, and under
+            # qemu-user it takes half an hour to make.
             settings = root / "etc/initramfs-tools/initramfs.conf"
             text = settings.read_text().replace("MODULES=most", "MODULES=list")
             settings.write_text(text.replace("COMPRESS=zstd", "COMPRESS=lz4"))
             with (root / "etc/initramfs-tools/modules").open("a") as modules:
                 modules.write("virtio_pci\nvirtio_blk\next4\n")
-            inside("update-initramfs -u")
-        _settings(target, root)
-        kernel = next((root / "boot").glob("vmlinuz-*"))
-        shutil.copyfile(kernel, target.folder / "vmlinuz")
-        shutil.copyfile(next((root / "boot").glob("initrd.img-*")), target.folder / "initrd")
-        _format(target.folder / "base.raw", SIZE, root, "root")
+            packages = f"linux-image-{target.arch} {PACKAGES}"
+            if target.arch == host_arch():
+                packages += f" linux-headers-{target.arch} {DEVICES}"
+            inside(f"apt-get install -y -qq --no-install-recommends {' '.join(packages.split())}")
+            inside("apt-get clean")
+        _disk(target, root)
+
+
+def _disk(target: Target, root: Path) -> None:
+    """Make the disk of ``target`` from the tree ``root``, and copy its kernel out."""
+    _settings(target, root)
+    shutil.copyfile(next((root / "boot").glob("vmlinuz-*")), target.folder / "vmlinuz")
+    shutil.copyfile(next((root / "boot").glob("initrd.img-*")), target.folder / "initrd")
+    _format(target.folder / "base.raw", SIZE, root, "root")
 
 
 def _register_qemu(arch: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge_agent.delivery.outbox.records import OutboxStats
 from edge_agent.domain.clock import SystemClock
+from tests.machine.emulator import Qmp
 from tests.machine.guest import Guest
 from tests.machine.image import mounted
 from tests.support.outboxes import MQTT, make_outbox, query
@@ -68,8 +69,8 @@ class Found:
 
 def find(image: Path) -> Found:
     """Mount a frozen disk, which replays its journal, and open the outbox in it as the next boot would."""
-    with disk(image) as root:
-        folder = root / "var/lib/edge-agent/outbox"
+    with served(image) as disk:
+        folder = disk.root / "var/lib/edge-agent/outbox"
         broken = query(folder, "PRAGMA integrity_check") != [("ok",)]
         outbox = make_outbox(folder, boot_id="after-cut", clock=SystemClock(lambda: False))
         try:
@@ -95,25 +96,49 @@ def judge(found: Found, received: Mapping[str, frozenset[int]], before: frozense
     return Verdict(len(found.waiting), len(lost), sound, words)
 
 
+@dataclass
+class Served:
+    """A disk that is mounted at ``root`` and can be photographed, as :meth:`Emulator.photograph` does."""
+
+    root: Path
+    _qmp: Qmp
+    _folder: Path
+    _layers: list[Path]
+
+    def photograph(self) -> Path:
+        """Freeze the disk as it is now, without flushing anything to it, and go on in a new layer."""
+        frozen, layer = self._layers[-1], self._folder / f"layer{len(self._layers)}.qcow2"
+        node = "disk" if len(self._layers) == 1 else f"layer{len(self._layers) - 1}"
+        self._qmp.execute(
+            "blockdev-snapshot-sync",
+            **{"node-name": node, "snapshot-file": str(layer), "snapshot-node-name": layer.stem, "format": "qcow2"},
+        )
+        self._layers.append(layer)
+        return frozen
+
+
 @contextlib.contextmanager
-def disk(image: Path) -> Iterator[Path]:
-    """Mount a qcow2 image for the length of the block; changes go to a layer of their own, which is deleted."""
+def served(image: Path, *, kind: str = "qcow2") -> Iterator[Served]:
+    """Mount an image for the length of the block; changes go to layers of their own, which are deleted after it."""
     with tempfile.TemporaryDirectory(dir=image.parent, prefix="cut-") as scratch:
-        layer, raw = Path(scratch, "layer.qcow2"), Path(scratch, "disk.raw")
+        layer, raw, control = (Path(scratch, name) for name in ("layer0.qcow2", "disk.raw", "qmp"))
         raw.touch()
-        words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(layer)]
+        words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(image), str(layer)]
         subprocess.run(words, check=True)
         command = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={layer}"]
-        command += ["--blockdev", "driver=qcow2,node-name=disk,file=file"]
+        command += ["--blockdev", "driver=qcow2,node-name=disk,file=file,discard=unmap"]
         command += ["--export", f"type=fuse,id=raw,node-name=disk,mountpoint={raw},writable=on"]
+        command += ["--chardev", f"socket,id=qmp,path={control},server=on,wait=off", "--monitor", "chardev=qmp"]
         with subprocess.Popen(command) as daemon:
             try:
                 _until_mounted(raw, daemon)
+                qmp = Qmp(control)
                 with mounted(raw) as root:
-                    yield root
+                    yield Served(root, qmp, Path(scratch), [layer])
+                qmp.close()
             finally:
                 daemon.terminate()
-                daemon.wait(30)
+                daemon.wait(60)
 
 
 def _until_mounted(raw: Path, daemon: subprocess.Popen[bytes]) -> None:

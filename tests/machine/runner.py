@@ -20,7 +20,10 @@ from tests.machine.checks import CHECKS, Check
 from tests.machine.emulator import Boot, Target, accelerator, cache
 from tests.machine.guest import Guest
 from tests.machine.report import Result
+from tests.machine.upgrade import Missing
 
+FAULTS = (AssertionError, RuntimeError, OSError, subprocess.SubprocessError, KeyError, TypeError, ValueError)
+"""What a check that fails may raise; anything else is a bug of the harness."""
 PAGE = image.ROOT / "docs/machine.md"
 KIOSK = image.ROOT.parent / "shared/media/kiosk.mp4"
 
@@ -69,7 +72,7 @@ def test(target: Target, only: Sequence[str], results: Path, package: str) -> in
 def ordered(checks: Sequence[Check]) -> list[Check]:
     """Checks so that those which can share a machine follow each other; ones with a machine of their own come last."""
     boots = list(dict.fromkeys(check.boot for check in checks))
-    return sorted(checks, key=lambda check: (boots.index(check.boot), check.own_boot))
+    return sorted(checks, key=lambda check: (check.bare, boots.index(check.boot), check.own_boot))
 
 
 def _run(target: Target, checks: Sequence[Check]) -> Iterator[Result]:
@@ -77,6 +80,9 @@ def _run(target: Target, checks: Sequence[Check]) -> Iterator[Result]:
     boot: Boot | None = None
     with contextlib.ExitStack() as stack:
         for check in checks:
+            if check.bare:
+                yield _bare(target, check)
+                continue
             if guest is None or boot != check.boot or check.own_boot or not check.settles:
                 stack.close()
                 guest, boot = stack.enter_context(Guest(target, check.boot, fresh=not check.settles)), check.boot
@@ -87,23 +93,28 @@ def _run(target: Target, checks: Sequence[Check]) -> Iterator[Result]:
                     begun = time.monotonic()
                 yield Result(check.name, "passed", check.run(guest), time.monotonic() - begun)
                 broken = check.own_boot
-            except (
-                AssertionError,
-                RuntimeError,
-                OSError,
-                subprocess.SubprocessError,
-                KeyError,
-                TypeError,
-                ValueError,
-            ) as error:
-                (cache() / f"{target.name}-{check.name}.trace").write_text(
-                    f"{traceback.format_exc()}\n{_evidence(guest)}\n", encoding="utf-8"
-                )
-                yield Result(check.name, "failed", str(error) or repr(error), time.monotonic() - begun)
+            except FAULTS as error:
+                yield _failed(target, check, error, begun, _evidence(guest))
                 broken = True
             if broken:
                 stack.close()
                 guest = None
+
+
+def _bare(target: Target, check: Check) -> Result:
+    begun = time.monotonic()
+    try:
+        return Result(check.name, "passed", check.run(target), time.monotonic() - begun)
+    except Missing as missing:
+        return Result(check.name, "skipped", str(missing))
+    except FAULTS as error:
+        return _failed(target, check, error, begun, "")
+
+
+def _failed(target: Target, check: Check, error: Exception, begun: float, evidence: str) -> Result:
+    trace = cache() / f"{target.name}-{check.name}.trace"
+    trace.write_text(f"{traceback.format_exc()}\n{evidence}\n", encoding="utf-8")
+    return Result(check.name, "failed", str(error) or repr(error), time.monotonic() - begun)
 
 
 def _evidence(guest: Guest) -> str:
