@@ -53,7 +53,7 @@ export function showFigures(f) {
   const known = (value, text) => (value === null ? "–" : text(value)), heard = Object.entries(f.heard).sort((a, b) => b[1] - a[1]);
   rows("figures", [
     ["people", known(f.people, (v) => `${v.toFixed(1)} on average, ${f.most} at most`)],
-    ["visits", known(f.visits, String)],
+    ["visits", f.since ? `not known before ${clock(f.since)}` : known(f.visits, String)],
     ["stay", known(f.stay, (v) => `${duration(v)} on average, ${duration(f.longest)} at most`)],
     ["attention", known(f.attention.mean, percent)],
     ["looking, each visit", known(f.each, duration)],

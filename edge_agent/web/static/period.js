@@ -56,7 +56,9 @@ export class Period {
     const known = events.length < EVENTS_KEPT ? start : Date.parse(events[0].start);
     const seen = hidden ? null : visits.within(Math.max(from, known), to);
     const none = (end) => (end <= start + 1500 ? (this.clock === "clock" ? "no data: clock not known" : "no data: before the start") : "no data");
-    const told = figures(points, seen && known <= from + 5000 ? seen : null, from, to);
+    // Without anything from before the start, what was seen since is all there is.
+    const whole = known <= from + 5000 || (known <= start && !this.older.length);
+    const told = { ...figures(points, whole ? seen : null, from, to), since: seen && !whole ? known : null };
     return {
       points, visits: seen, heard: this.heard(events, from, to), from, to, told,
       unseen: unseen(points, from, to, none), silent: unheard(points), deaf: deaf(points),

@@ -30,7 +30,7 @@ export function showTiles(s) {
   const reason = unknown ? `unknown: ${because(unknown)}` : last?.withheld && hidden ? "withheld: too few people" : nobody;
   say("people", count === null ? "–" : `${count}`);
   const known = last?.identity ? `, ${last.identity.known} known` : "";
-  say("people-sub", unknown ? reason : last && last.faces.max !== null ? `at most ${last.faces.max}${known} in the last ${duration(last.seconds)}` : "");
+  say("people-sub", unknown ? reason : last && last.faces.max !== null ? `at most ${Math.max(last.faces.max, count ?? 0)}${known} in the last ${duration(last.seconds)}` : "");
   say("dominant", seen?.p ? seen.dominant : "–");
   say("dominant-sub", seen?.p ? `${leading(seen.p, 2)}${seen.recent ? "" : `, last ${duration(last.seconds)}`}` : reason);
   say("valence", seen?.p ? signed(seen.valence) : "–");
