@@ -76,7 +76,7 @@ class Agent:
             {"baseline": self._pipeline.summary.forget_baseline},
             reload,
             _published_names(settings, builder),
-            UpdateCheck(self.clock) if from_package() else None,
+            UpdateCheck(self.clock) if settings.mqtt.enabled and from_package() else None,
         )
         self.health = HealthReporter(
             settings,

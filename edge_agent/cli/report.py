@@ -17,6 +17,7 @@ from html import escape
 from importlib import resources
 from math import ceil
 from pathlib import Path
+from textwrap import wrap
 
 from edge_agent import __version__
 from edge_agent.app.offline import FINE_S, Analysis, FaceRow, UtteranceRow
@@ -25,7 +26,7 @@ from edge_agent.cli.text import told
 from edge_agent.domain.errors import MediaError
 from edge_agent.domain.event import ARRIVAL, BURST, DEPARTURE, Event
 from edge_agent.domain.observation import EMOTIONS
-from edge_agent.domain.palette import css
+from edge_agent.domain.palette import css, sound_class
 from edge_agent.domain.summary import Summary, Window, dominant_language, estimate_window
 from edge_agent.domain.text import printable
 from edge_agent.plugin.imaging import jpeg
@@ -142,24 +143,16 @@ def _figures(analysis: Analysis) -> list[tuple[str, str]]:
     ]
 
 
+_HEAD = ("from", "to", "people", "emotion", "share", "valence", "sure", "looking", "sounds", "words", "voice", "flags")
+
+
 def _table(summaries: Sequence[Summary]) -> str:
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _row(s)) + "</tr>" for s in summaries)
-    names = (
-        "from",
-        "to",
-        "people",
-        "emotion",
-        "share",
-        "valence",
-        "sure",
-        "looking",
-        "sounds",
-        "words",
-        "voice",
-        "flags",
-    )
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return _wide("Windows", f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+    """Figures of each window; columns without anything in them are left out."""
+    rows = [_row(s) for s in summaries]
+    shown = [k for k in range(len(_HEAD)) if any(row[k] for row in rows)]
+    body = "".join("<tr>" + "".join(f"<td>{escape(row[k])}</td>" for k in shown) + "</tr>" for row in rows)
+    head = "".join(f'<th scope="col">{_HEAD[k]}</th>' for k in shown)
+    return _wide("Windows", f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 
 def _row(summary: Summary) -> tuple[str, ...]:
@@ -169,7 +162,7 @@ def _row(summary: Summary) -> tuple[str, ...]:
     reading = ("–", "", "", "")
     if estimate is not None:
         share = f"{100 * max(estimate.p):.0f} %"
-        reading = (estimate.dominant, share, f"{estimate.valence:+.2f}", f"{estimate.confidence:.2f}")
+        reading = (estimate.dominant, share, _signed(estimate.valence), f"{estimate.confidence:.2f}")
     return (
         clock(window.begin),
         clock(window.end),
@@ -178,7 +171,7 @@ def _row(summary: Summary) -> tuple[str, ...]:
         "" if looking is None else f"{100 * looking:.0f} %",
         ", ".join(f"{label} ×{sums.count}" for label, sums in sorted(window.bursts.items())),
         ", ".join(f"{name} {100 * p:.0f} %" for name, p in dominant_language(window.language).items()),
-        "" if window.voice.mean is None else f"arousal {window.voice.mean:+.2f}",
+        "" if window.voice.mean is None else f"arousal {_signed(window.voice.mean)}",
         ", ".join(sorted(window.stream.flags)),
     )
 
@@ -204,8 +197,8 @@ class Axis:
 
     def span(self, begin: float, end: float, least: float = 0.0) -> str:
         """Return the attributes ``x`` and ``width`` of a time span."""
-        left = self.x(begin)
-        return f'x="{left:.1f}" width="{max(self.x(end) - left, least):.1f}"'
+        left, right = round(self.x(begin), 1), round(self.x(end), 1)  # so that neighbours share an edge
+        return f'x="{left:.1f}" width="{max(right - left, least):.1f}"'
 
     def ticks(self) -> list[float]:
         """List about eight round times for tick marks."""
@@ -230,7 +223,7 @@ def _reading(window: Window) -> str:
     if estimate is not None:
         first, second = sorted(range(len(EMOTIONS)), key=lambda k: -estimate.p[k])[:2]
         parts += [f"{EMOTIONS[k]} {100 * estimate.p[k]:.0f} %" for k in (first, second) if estimate.p[k] >= 0.05]
-        parts.append(f"valence {estimate.valence:+.2f}")
+        parts.append(f"valence {_signed(estimate.valence)}")
     return ", ".join(parts if looking is None else [*parts, f"attention {100 * looking:.0f} %"])
 
 
@@ -309,7 +302,7 @@ def valence(summaries: Sequence[Summary], axis: Axis) -> str:
         estimate = estimate_window(window)
         return None if estimate is None else (1 + estimate.valence) / 2
 
-    return _bars("Valence", summaries, axis, height, ("-1", "valence", "+1"), 0.5, "m-valence")
+    return _bars("Valence", summaries, axis, height, ("−1", "valence", "+1"), 0.5, "m-valence")
 
 
 def attention(summaries: Sequence[Summary], axis: Axis) -> str:
@@ -349,13 +342,13 @@ def sounds(events: Sequence[Event], axis: Axis) -> str:
     labels = sorted({e.label for e in heard})
     parts = []
     for row, label in enumerate(labels):
-        parts.append(_label(label, row * _ROW + _ROW / 2))
+        parts.append(_label(label.replace("+", " with ").replace("_", " "), row * _ROW + _ROW / 2))
         for e in heard:
             if e.label == label:
                 told = f"{e.kind} {e.label} at {clock(e.start)}, {e.seconds:.1f} s, score {e.score:.2f}"
                 span = axis.span(e.start, e.start + e.seconds, 4)
                 parts.append(
-                    f'<rect class="s-{row % 8}" {span} y="{row * _ROW + 5}" rx="3" height="{_ROW - 10}">'
+                    f'<rect class="{sound_class(label)}" {span} y="{row * _ROW + 5}" rx="3" height="{_ROW - 10}">'
                     f"<title>{escape(told)}</title></rect>"
                 )
     if not labels:
@@ -411,7 +404,18 @@ def _tick(axis: Axis, t: float, height: float) -> str:
 
 
 def _label(text: str, y: float) -> str:
-    return f'<text x="{LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>'
+    """Write a label left of the axis; a long one in two smaller lines, a longer one cut."""
+    lines = wrap(text, 16, max_lines=2, placeholder="…") or [""]
+    if len(lines) == 1 and lines[0] == text:
+        return f'<text x="{LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>'
+    spans = "".join(
+        f'<tspan x="{LEFT - 10}" y="{y - 2 + 12 * k:.1f}">{escape(line)}</tspan>' for k, line in enumerate(lines)
+    )
+    return f'<text class="small" text-anchor="end"><title>{escape(text)}</title>{spans}</text>'
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def legend() -> Iterator[str]:

@@ -395,7 +395,8 @@ def _service(base: Path, *, touch: bool) -> None:
     ):  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode and command[0] == "systemctl":
-            raise ConfigError(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1:] or done.returncode}")
+            why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise ConfigError(f"{' '.join(command)}: {why}")
     say(f"{SERVICE} is enabled and started; look at it with: systemctl status edge-agent")
 
 

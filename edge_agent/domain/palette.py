@@ -21,6 +21,9 @@ TEXT = ("ink", "soft", "accent", "good", "warn", "bad")
 MARKS = (*EMOTIONS, "people", "attention", "valence", *(f"sound{k}" for k in range(8)))
 """Marks of plots: expressions, other figures, and eight kinds of sound."""
 
+SOUNDS = ("laughter", "crying", "cough", "sneeze", "sigh", "scream", "gasp", "groan")
+"""Labels with a colour of their own, in the order of the colours; ``plots.js`` has the same list."""
+
 LIGHT: Theme = MappingProxyType(
     {
         "bg": "#f3f5f8", "card": "#ffffff", "track": "#edf1f5", "off": "#dde3ea", "line": "#d3dae3",
@@ -46,6 +49,11 @@ DARK: Theme = MappingProxyType(
         "sound5": "#f48bb0", "sound6": "#5cc9cf", "sound7": "#a3adba",
     }
 )  # fmt: skip
+
+
+def sound_class(label: str) -> str:
+    """Return the class of a sound's colour: its own for the usual ones, one of the same for any other."""
+    return f"s-{SOUNDS.index(label) if label in SOUNDS else sum(map(ord, label)) % 8}"
 
 
 def contrast(one: str, other: str) -> float:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from edge_agent.app.offline import Analysis, FaceRow, Report, UtteranceRow
-from edge_agent.cli.report import Axis, clock, condensed, page, persons, thumbnails
+from edge_agent.cli.report import Axis, clock, condensed, page, persons, sounds, thumbnails
 from edge_agent.domain.event import BURST, Event
 from edge_agent.domain.face import Box
 from edge_agent.domain.observation import EMOTIONS, LANGUAGE_EMOTIONS
@@ -150,8 +150,11 @@ def test_words_and_voices_stand_beside_faces_and_sounds() -> None:
         UtteranceRow("danke", 61.0, 62.0, None, None, "not_english"),
     )
     text = page([replace(analysis, summaries=tuple(summaries), utterances=words)])
+    names = re.findall("<th scope=.col.>(.*?)</th>", text)
     rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", text)]
-    assert [row[9:11] for row in rows if len(row) == 12] == [["joy 70 %", "arousal +0.25"], ["", ""]]
+    windows = [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
+    assert [(row["words"], row["voice"]) for row in windows] == [("joy 70 %", "arousal +0.25"), ("", "")]
+    assert '<th scope="col">words</th>' not in page([analysis]), "a column without anything in it"
     said = [row for row in rows if len(row) == 3]
     assert said[0][:2] == ["0:01", "&lt;b&gt;so &amp; so&lt;/b&gt;"]
     assert "joy" in said[0][2]
@@ -194,6 +197,22 @@ def test_pictures_are_in_it_only_when_asked_for(cli: Cli, media: Path, tmp_path:
     picture = Image.open(io.BytesIO(base64.b64decode(data[0])))
     assert max(picture.size) == 180
     assert thumbnails(Path(__file__)) == []
+
+
+def test_long_names_of_sounds_are_not_cut_off_by_the_margin() -> None:
+    """What stands left of the axis has 16 characters a line; the whole name is told where the pointer is."""
+    heard = (
+        Event("fusion", "laughter+happiness", 0.9, 1.0, 0.5),
+        Event("sound", "a_label_that_is_longer_than_two_lines_can_hold", 0.9, 2.0, 0.5),
+    )
+    text = sounds(heard, Axis(10.0))
+    assert re.findall("<tspan[^>]*>(.*?)</tspan>", text) == [
+        "a label that is",
+        "longer than two…",
+        "laughter with",
+        "happiness",
+    ]
+    assert "<title>a label that is longer than two lines can hold</title>" in text
 
 
 def test_names_and_labels_cannot_become_markup() -> None:

@@ -196,16 +196,24 @@ class Booted:
 
 
 @pytest.fixture
-def booted(root: Root) -> Iterator[Booted]:
+def installed(root: Root) -> Root:
+    """The package installed, with a film for a camera."""
     needs("systemd-nspawn", "nsenter", "ffmpeg")
     root("dpkg", "-i", "/edge-agent.deb")
-    clip = str(root.path / "srv/clip.mp4")
     picture = "testsrc=size=320x240:rate=10:duration=5"
+    clip = str(root.path / "srv/clip.mp4")
     subprocess.run(["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", picture, clip], check=True)
-    (root.path / "etc/edge-agent/config.toml").write_text(CONFIG)
-    root("systemctl", "enable", UNIT)
     subprocess.run(["umount", str(root.path / "proc")], check=True)
-    system = Booted(root)
+    return root
+
+
+@pytest.fixture
+def booted(installed: Root) -> Iterator[Booted]:
+    (installed.path / "etc/edge-agent/config.toml").write_text(CONFIG)
+    wants = installed.path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / UNIT).symlink_to(f"/usr/lib/systemd/system/{UNIT}")
+    system = Booted(installed)
     yield system
     system.stop()
 
@@ -239,3 +247,21 @@ def test_the_service_runs_under_its_protection_and_its_rules(booted: Booted, roo
     assert booted("systemctl", "stop", UNIT).returncode == 0
     assert time.monotonic() - began < 9, "the unit's patience is 10 s, then it kills"
     assert booted.show("Result") == "success"
+
+
+@pytest.mark.skipif(os.environ.get("PACKAGING_TESTS") != "1", reason="slow: set PACKAGING_TESTS=1")
+def test_setup_writes_the_config_and_starts_the_service(installed: Root) -> None:
+    """As root on a machine that systemd runs, with nobody to answer questions."""
+    system = Booted(installed)
+    try:
+        system.wait_for("LoadState", "loaded")
+        assert system.show("ActiveState") == "inactive", "the package does not start it"
+        options = ("--yes", "--name", "Hall", "--camera", "/srv/clip.mp4", "--microphone", "none", "--broker", "none")
+        done = system("edge-agent", "setup", *options, "--context", "exhibition")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "is enabled and started" in done.stdout
+        system.wait_for("ActiveState", "active")
+        assert system.show("UnitFileState") == "enabled"
+        assert system("stat", "-c", "%U %G %a", "/etc/edge-agent/config.toml").stdout == "root edge-agent 640\n"
+    finally:
+        system.stop()

@@ -283,7 +283,10 @@ import('/static/past.js').then(({ Visits, lanes, figures }) => {
   visits.check({ begin: 150e3, faces: { tracks: 1 } });
   const still = visits.here.length;
   visits.check({ begin: 150e3, faces: { tracks: 0 } });
-  done({ here, both, still, left: visits.here.length, ends: visits.all.map((v) => v.end / 1000),
+  const late = new Visits(), came = (kind, seconds = 0) => late.add({ kind, start: at(100), seconds });
+  came('arrival'); late.check({ begin: 120e3, faces: { tracks: 0 } }); came('departure', 15);
+  done({ here, both, still, late: late.all.map((v) => [v.begin / 1000, v.end / 1000]),
+    left: visits.here.length, ends: visits.all.map((v) => v.end / 1000),
     none: figures([], null, 0, 60e3) });
 }).catch((error) => done(String(error)));
 """
@@ -295,6 +298,7 @@ def test_visits_are_made_from_arrivals_and_departures(page: Browser) -> None:
     assert found["both"] == [[3, 4, 0], [2, 3, 1]]
     assert found["still"] == 2
     assert found["left"] == 0
+    assert found["late"] == [[100, 115]], "a departure told after privacy began is that of the visit it ends"
     assert sorted(found["ends"]) == [120, 150, 150, 150]
     assert found["none"]["people"] is None
     assert found["none"]["valence"] == {"mean": None, "change": None}
@@ -314,7 +318,7 @@ Promise.all([import('/static/format.js'), import('/static/chart.js'), import('/s
 def test_figures_are_said_as_people_do(page: Browser) -> None:
     found = page.driver.execute_async_script(FORMATS)
     assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in found["durations"]] == [
-        "0.0 s",
+        "0 s",
         "10 s",
         "12 s",
         "99 s",
@@ -355,7 +359,7 @@ def test_faces_sounds_words_and_voices_stand_side_by_side(page: Browser) -> None
     said = {name: [t.replace("\N{NO-BREAK SPACE}", " ") for t in found[name]] for name in found if name != "before"}
     assert found["before"] is True  # nothing that hears words runs here
     assert said["spoken"][2:] == ["joy 61 %, love 20 % (2 utterances, 9 words)", "arousal +0.31, 4.2 s of speech"]
-    assert said["unclear"][2:] == ["cannot be judged (1 utterance, 1 word)", "arousal not known yet, 1.0 s of speech"]
+    assert said["unclear"][2:] == ["cannot be judged (1 utterance, 1 word)", "arousal not known yet, 1 s of speech"]
     assert said["silent"][1:] == ["none", "nobody spoke", "nobody spoke"]
     assert {"words: joy 61 %, love 20 %", "voices: arousal +0.31"} <= set(said["line"]), "the timeline's reading"
     assert not [part for part in said["quiet"] if part.startswith(("words", "voices"))]

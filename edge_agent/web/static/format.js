@@ -44,7 +44,7 @@ export function clock(moment) {
 
 /** A stretch of time, as people say it. */
 export function duration(seconds) {
-  if (seconds < 9.95) return `${seconds.toFixed(1)}\u00a0s`;
+  if (seconds < 9.95 && !Number.isInteger(seconds)) return `${seconds.toFixed(1)}\u00a0s`;
   if (seconds < 99.5) return `${Math.round(seconds)}\u00a0s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 100) return `${minutes}\u00a0min`;

@@ -94,17 +94,17 @@ export class Visits {
     const begin = Date.parse(event.start);
     if (event.kind === "arrival") this.all.push({ begin, end: null });
     if (event.kind === "departure") {
-      const open = this.all.find((v) => v.end === null && Math.abs(v.begin - begin) <= SAME_MS);
+      const same = this.all.find((v) => (v.end === null || v.assumed) && Math.abs(v.begin - begin) <= SAME_MS);
       const end = begin + 1000 * event.seconds;
-      if (open) open.end = end; else this.all.push({ begin, end });
+      if (same) Object.assign(same, { end, assumed: false }); else this.all.push({ begin, end });
     }
     if (this.all.length > 2 * KEPT) this.all.shift();
   }
 
-  /** Close what a window without people shows to be over. */
+  /** Close what a window without people shows to be over; a departure that is told later says when it really was. */
   check(p) {
     if (p.faces.tracks > 0) return;
-    for (const visit of this.all) if (visit.end === null && visit.begin < p.begin) visit.end = p.begin;
+    for (const visit of this.all) if (visit.end === null && visit.begin < p.begin) Object.assign(visit, { end: p.begin, assumed: true });
   }
 
   get here() { return this.all.filter((visit) => visit.end === null); }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.domain.palette import DARK, GROUNDS, LIGHT, MARKS, TEXT, Theme, contrast, css
+from edge_agent.domain.palette import DARK, GROUNDS, LIGHT, MARKS, SOUNDS, TEXT, Theme, contrast, css, sound_class
 
 THEMES = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 
@@ -46,3 +46,14 @@ def test_both_pages_take_their_colours_from_here() -> None:
     for chosen in (True, False):
         for colour in (*LIGHT.values(), *DARK.values()):
             assert colour in css(chosen=chosen)
+
+
+def test_a_sound_has_the_same_colour_on_both_pages() -> None:
+    plots = (Path(__file__).parents[3] / "edge_agent/web/static/plots.js").read_text(encoding="utf-8")
+    (names,) = re.findall(r"const SOUNDS = \[(.*?)\]", plots)
+    assert tuple(re.findall(r'"(\w+)"', names)) == SOUNDS
+    assert [sound_class(label) for label in ("laughter", "groan", "doorbell")] == [
+        "s-0",
+        "s-7",
+        f"s-{sum(map(ord, 'doorbell')) % 8}",
+    ]
