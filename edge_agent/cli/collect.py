@@ -36,7 +36,7 @@ ConfigOption = Annotated[
 
 app = typer.Typer(
     name="edge-agent-collect",
-    help="BatchWriter what a fleet of agents publishes in PostgreSQL, every message exactly once.",
+    help="Store what a fleet of agents publishes in PostgreSQL, every message exactly once.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,

@@ -35,6 +35,11 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
         "edge-agent setup": "asks questions; tests/integration/test_cli_setup.py answers them on a terminal",
         "edge-agent analyze film.mp4 --speech": "needs a model of 40 MB; tests/integration/test_speech.py has it",
     },
+    "docs/collector.md": {
+        "sudo": SYSTEM,
+        "pip install": NETWORK,
+        "edge-agent-collect": "needs a PostgreSQL server; tests/integration/test_collector_database.py starts one",
+    },
     "docs/custom-models.md": {"pip install": NETWORK, "edge-agent custom": TRAINED},
     "docs/installation.md": {
         "sudo": SYSTEM,

@@ -87,6 +87,7 @@ class Reader:
         self._tool("pip", f'{pip} "$@" --no-deps --no-build-isolation -q')
         self._tool("edge-agent", f'{python} -m edge_agent "$@"')
         self._tool("pytest", f'{python} -m pytest "$@"')
+        self._tool("sudo", "sh -c 'echo sudo: a reader who is a test changes no system; exit 1'")
 
     def _tool(self, name: str, command: str) -> None:
         script = self._bin / name
