@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "outbox": "Show, export and delete messages that wait for delivery.",
     "people": "Enroll people who agreed to be recognised, and forget them.",
     "batch": "Queue recordings, and fetch what was found in them.",
+    "fleet": "List many devices, command groups of them, compare their configs, retire them.",
     "custom": "Train, try and delete models of your own.",
 }
 """Help of each command. Its module is ``edge_agent.cli.<command>``: the group ``app`` or the function of that name."""

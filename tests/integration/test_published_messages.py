@@ -69,6 +69,9 @@ def test_every_published_message_agrees_with_its_model(
         subscriber.publish(f"{BASE}cmd/privacy", "off")
         wanted = set(MESSAGES) - {"gaps", "update"}  # nothing is lost, and this is no installed package
         subscriber.wait(lambda messages: kinds(messages) >= wanted, 60)
+        at = ("--host", "127.0.0.1", "--port", str(broker.port))
+        answered = cli.run("fleet", "command", "floor=2", "status", *at, "--json")
+        listed = cli.run("fleet", "list", *at, "--json")
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -80,6 +83,10 @@ def test_every_published_message_agrees_with_its_model(
         assert (document["site"], document["labels"]) == ("Köln", {"floor": "2", "kind": "kiosk"})
     for message in (m for m in subscriber.messages if m.topic.startswith(BASE) and "/cmd/" not in m.topic):
         assert message.about[:3] == (("site", "Köln"), ("label_floor", "2"), ("label_kind", "kiosk")), message.topic
+    (answer,), (device,) = json.loads(answered.stdout), json.loads(listed.stdout)
+    assert (answered.returncode, answer["outcome"], device["state"], device["site"]) == (0, "done", "online", "Köln")
+    assert device["options"]["summary.rollups"] == [5]
+    assert device["hardware"]["processors"] >= 1
     outcomes = {json.loads(m.payload)["status"] for m in own if m.topic.endswith("/response")}
     assert outcomes >= {"done", "refused"}
 
