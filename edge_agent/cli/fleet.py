@@ -76,7 +76,7 @@ def list_devices(
 def command(
     group: GroupArgument,
     name: Annotated[str, typer.Argument(metavar="COMMAND", help="As in 'cmd/<name>': privacy, pause, reload …")],
-    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="Its value, as on or 900.")] = None,
+    value: Annotated[str | None, typer.Argument(metavar="VALUE", help="Its value, as on or 900.")] = None,
     wait: Annotated[float, typer.Option("--wait", min=0.5, max=600, help="Seconds to wait for answers.")] = 10.0,
     host: HostOption = None,
     port: PortOption = None,

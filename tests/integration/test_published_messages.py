@@ -70,8 +70,8 @@ def test_every_published_message_agrees_with_its_model(
         wanted = set(MESSAGES) - {"gaps", "update"}  # nothing is lost, and this is no installed package
         subscriber.wait(lambda messages: kinds(messages) >= wanted, 60)
         at = ("--host", "127.0.0.1", "--port", str(broker.port))
-        answered = cli.run("fleet", "command", "floor=2", "status", *at, "--json")
-        listed = cli.run("fleet", "list", *at, "--json")
+        answered = cli("fleet", "command", "floor=2", "status", *at, "--json")
+        listed = cli("fleet", "list", *at, "--json")
     finally:
         process.terminate()
         process.communicate(timeout=20)
