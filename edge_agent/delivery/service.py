@@ -97,6 +97,7 @@ class DeliveryService:
         self._beat_due = time.monotonic() + BEAT_S
         self._offline_sent = False
         self._last_error = ""
+        self._told_losses = (0, 0, 0)
         self._thread: threading.Thread | None = None
         origin = Origin(settings.device.id, boot_id, merge, settings.device.place)
         mine = [CONSUMER] if settings.mqtt.enabled or not sinks else []
@@ -371,10 +372,11 @@ class DeliveryService:
             self._sender.handle(self._reports.popleft())
 
     def _publish_gaps(self) -> None:
-        stats = self._outbox.stats()
-        counters = stats.counters
-        if not (counters.dropped or counters.dead_lettered or stats.salvages):
+        losses = self._outbox.losses
+        if losses == self._told_losses:
             return
+        self._told_losses, stats = losses, self._outbox.stats()
+        counters = stats.counters
         document = {
             "v": 1,
             "device": self._settings.device.id,

@@ -217,6 +217,13 @@ class Outbox:
         """Whether the outbox is open."""
         return self._current is not None
 
+    @property
+    def losses(self) -> tuple[int, int, int]:
+        """Numbers of dropped and dead-lettered messages and of salvages, without asking the file."""
+        with self._lock:
+            counters = self._base.counters + self._store.counters
+            return counters.dropped, counters.dead_lettered, self._base.salvages + self._store.tables.salvages
+
     def stats(self) -> OutboxStats:
         """Present counters and sizes. Raises DeliveryError when the outbox is not open."""
         with self._lock:

@@ -184,3 +184,24 @@ def test_bytes_written_for_a_busy_window(service: DeliveryService, limit: int, e
         done = lambda counters: counters.acked if online else counters.produced  # noqa: E731
         eventually(lambda: done(service.stats().outbox.counters) == produced)  # noqa: B023
     assert (written() - before) / WINDOWS <= limit
+
+
+def test_an_idle_service_asks_its_file_nothing(tmp_path: Path) -> None:
+    """It cost a third of an idle agent's delivery: 2,000 of them on one machine could not be simulated."""
+    settings = Settings(device={"id": "kiosk-1", "state_dir": tmp_path}, mqtt={"host": "127.0.0.1", "port": 1})
+    service = DeliveryService(settings, CLOCK, "b1", {}, merge_summaries)
+    outbox = service._outbox
+    outbox.open()
+    service._maintain()
+    asked: list[str] = []
+    outbox._store.tables._db.set_trace_callback(asked.append)
+    for _ in range(3):
+        service._maintain()
+    assert asked == []
+    outbox.count_lost(2, "disk too slow")
+    service._maintain()
+    assert b'"dropped":2' in service._sender._states[service.topics.full("gaps")].payload
+    asked.clear()
+    service._maintain()
+    assert asked == []
+    outbox.close()
