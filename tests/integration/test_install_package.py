@@ -7,17 +7,22 @@ Debian packages: debootstrap, and systemd-container for that.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.outboxes import make_outbox, query
+from tests.support.windows import summary_draft
 
 SUITE = "bookworm"
 PACKAGES = "python3,libportaudio2,systemd,procps,ca-certificates"
@@ -98,8 +103,31 @@ def root(clean_root: Path, package: Path, tmp_path: Path) -> Iterator[Root]:
         subprocess.run(["umount", "-l", str(merged)], check=True)
 
 
-def test_install_use_upgrade_remove_purge(root: Root) -> None:
-    installed = root("dpkg", "-i", "/edge-agent.deb")
+def with_version(package: Path, version: str, target: Path) -> None:
+    """Copy a package under another version: its content is the same, and only its control file is packed again."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        subprocess.run(["ar", "x", package, "--output", scratch], check=True)
+        control = next(Path(scratch).glob("control.tar*"))
+        subprocess.run(["dpkg-deb", "--control", package, f"{scratch}/control"], check=True)
+        file = Path(scratch, "control/control")
+        file.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", file.read_text()))
+        subprocess.run(["tar", "-C", f"{scratch}/control", "--owner=0", "--group=0", "-caf", control, "."], check=True)
+        data = next(Path(scratch).glob("data.tar*"))
+        subprocess.run(["ar", "rc", target, f"{scratch}/debian-binary", control, data], check=True)
+
+
+def backlog(folder: Path) -> int:
+    """Fill the outbox in ``folder`` until it merges; the number of rows."""
+    outbox = make_outbox(folder, max_mb=4.0)
+    outbox.put([summary_draft(10.0 * number) for number in range(2000)])
+    rows = outbox.stats().pending
+    outbox.close()
+    return rows
+
+
+def test_install_use_upgrade_remove_purge(root: Root, package: Path) -> None:
+    with_version(package, "0.0.1", root.path / "older.deb")
+    installed = root("dpkg", "-i", "/older.deb")
     assert "systemctl enable --now edge-agent" in installed.stdout
     assert root("edge-agent", "--version").stdout.startswith("edge-agent ")
     assert "ok" in root("edge-agent", "config", "check").stdout
@@ -113,8 +141,22 @@ def test_install_use_upgrade_remove_purge(root: Root) -> None:
 
     config = root.path / "etc/edge-agent/config.toml"
     config.write_text("# mine\n")
+    outbox = root.path / "var/lib/edge-agent/outbox"
+    rows = backlog(outbox)
     root("dpkg", "-i", "/edge-agent.deb")
     assert config.read_text() == "# mine\n"
+    assert json.loads(root("edge-agent", "outbox", "stats", "--json").stdout)["pending"] == rows
+
+    downgraded = root("dpkg", "-i", "/older.deb")
+    assert "downgrading edge-agent" in downgraded.stdout + downgraded.stderr
+    assert config.read_text() == "# mine\n"
+    assert json.loads(root("edge-agent", "outbox", "stats", "--json").stdout)["pending"] == rows
+    query(outbox, "PRAGMA user_version = 999")  # what a version with another schema leaves behind
+    before = (outbox / "outbox.db").read_bytes()
+    refused = root("timeout", "60", "edge-agent", "run", check=False)
+    assert refused.returncode not in (0, 124)
+    assert "written by a newer edge-agent" in refused.stderr
+    assert (outbox / "outbox.db").read_bytes() == before, "a newer outbox is left as it is"
 
     root("dpkg", "--remove", "edge-agent")
     assert not (root.path / "opt/edge-agent").exists()

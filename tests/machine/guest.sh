@@ -57,7 +57,7 @@ import re, sys
 path, name, value = sys.argv[1:]
 table, option = name.rsplit(".", 1)
 text = open(path).read()
-text = re.sub(rf"(?ms)(^\[{re.escape(table)}\]\n(?:(?!\[).*\n)*?){option} = .*?\n", r"\1", text)
+text = re.sub(rf"(?m)(^\[{re.escape(table)}\]\n(?:(?!\[).*\n)*?){option} = .*?\n", r"\1", text)
 if f"[{table}]" not in text:
     text += f"[{table}]\n"
 open(path, "w").write(text.replace(f"[{table}]\n", f"[{table}]\n{option} = {value}\n"))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edge_agent.delivery.outbox.directory import figures
 from tests.machine.emulator import Target, cache
-from tests.machine.image import Chroot, chroot, configure, packaged
+from tests.machine.image import FILM_FILE, GUEST_FILM, Chroot, chroot, packaged
 from tests.machine.power import Served, served
 
 STATE = Path("var/lib/edge-agent")
@@ -27,11 +27,12 @@ CONFIG = Path("etc/edge-agent/config.toml")
 CUTS = 4
 ROWS = 20_000
 """Rows of the backlog, about 40 MB: as many as two days without a broker leave."""
-NOBODY = """\
+NOBODY = f"""\
 [device]
 id = "edge-vm"
 [camera]
-source = "demo"
+source = "{GUEST_FILM}"
+loop = true
 [microphone]
 source = "none"
 [summary]
@@ -118,6 +119,7 @@ def upgrade_cuts(target: Target) -> str:
                 shutil.copyfile(package, root / f"root/{name}.deb")
             inside("dpkg -i /root/old.deb")
             (root / CONFIG).write_text(NOBODY)
+            shutil.copyfile(cache() / FILM_FILE, root / GUEST_FILM.lstrip("/"))
             _models(root, inside)
             start(root, 60)
             multiply(root / OUTBOX, ROWS)
@@ -182,7 +184,6 @@ def first_start_cuts(target: Target) -> str:
     with served(target.folder / "agent.raw", kind="raw") as disk:
         root = disk.root
         with chroot(root) as inside:
-            configure(root)
             (root / CONFIG).write_text(NOBODY)
             source = root / "root/models"
             shutil.copytree(cache() / "models", source)
@@ -204,4 +205,5 @@ def first_start_cuts(target: Target) -> str:
 
 
 def _pull(inside: Chroot) -> None:
-    inside("edge-agent models pull --from /root/models && chown -R edge-agent:edge-agent /var/lib/edge-agent")
+    names = " ".join(sorted(model.stem for model in (cache() / "models").glob("*.tflite")))
+    inside(f"edge-agent models pull --from /root/models {names} && chown -R edge-agent:edge-agent /var/lib/edge-agent")

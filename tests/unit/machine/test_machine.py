@@ -133,11 +133,16 @@ def test_the_guests_helper_sets_options_where_they_belong(tmp_path: Path) -> Non
     program = helper.split("<<'PYTHON'\n")[2].split("\nPYTHON")[0]
     config = tmp_path / "config.toml"
     config.write_text(image.CONFIG)
-    for name, value in (("camera.source", '"none"'), ("camera.source", '"/dev/video20"'), ("outbox.max_mb", "16.0")):
+    for name, value in (
+        ("camera.source", '"none"'),
+        ("camera.loop", "true"),
+        ("camera.source", '"/dev/video20"'),
+        ("outbox.max_mb", "16.0"),
+    ):
         subprocess.run(["python3", "-c", program, config, name, value], check=True)
     text = config.read_text()
     assert text.count("source =") == 2
-    assert '[camera]\nsource = "/dev/video20"\n' in text
+    assert '[camera]\nsource = "/dev/video20"\nloop = true\n' in text
     assert '[microphone]\nsource = "none"' in text
     assert "[outbox]\nmax_mb = 16.0\n" in text
 
