@@ -42,8 +42,10 @@ FACES: Mapping[str, Mapping[str, float]] = {
                   "jawOpen": 0.2},
     "surprise": {"browInnerUp": 1.0, "browOuterUp": 1.1, "eyeWide": 1.0, "jawOpen": 0.75, "mouthFunnel": 0.25},
     "sadness": {"browInnerUp": 1.0, "mouthFrown": 1.1, "eyeBlink": 0.25, "browDown": 0.3, "mouthShrugLower": 0.7},
-    "anger": {"browDown": 1.1, "noseSneer": 0.6, "jawOpen": 0.3, "mouthLowerDown": 0.7, "mouthUpperUp": 0.5,
-              "mouthStretch": 0.4, "eyeSquint": 0.3},
+    # Brows lowered and drawn together (AU 4: less of what lifts their inner ends), lids tight (7), teeth bared in an
+    # open mouth (10, 16, 25, 26). A wrinkled nose (9) is the mark of disgust, so there is little of it.
+    "anger": {"browDown": 1.7, "browInnerUp": -1.2, "eyeSquint": 0.4, "noseSneer": 0.3, "jawOpen": 0.4,
+              "jawForward": 0.2, "mouthLowerDown": 0.9, "mouthUpperUp": 0.4},
 }  # fmt: skip
 
 
