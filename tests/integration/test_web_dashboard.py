@@ -83,6 +83,7 @@ def test_the_form_asks_for_the_token(browser: Browser, device: Device) -> None:
     browser.driver.delete_all_cookies()
     browser.driver.get(device.url)
     assert browser.driver.current_url == f"{device.url}/login"
+    assert browser.barriers() == []
     browser.one("#token").send_keys("not the token", Keys.ENTER)
     browser.until(lambda: "That is not the token" in browser.text("#wrong"), "a refusal")
     assert [line for line in browser.complaints() if "401" not in line] == []
@@ -377,6 +378,12 @@ def test_it_fits_and_can_be_read(page: Browser, width: int, dark: bool) -> None:
         " > e.closest('.card').getBoundingClientRect().right + 1).map(e => e.id || e.className)"
     )
     assert wide == []
+    assert page.barriers() == []
+
+
+def test_barriers_are_found(page: Browser) -> None:
+    page.script("document.documentElement.removeAttribute('lang')")
+    assert [line for line in page.barriers() if line.startswith("html-has-lang")]
 
 
 def test_the_keyboard_is_enough(page: Browser) -> None:

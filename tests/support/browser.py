@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -67,6 +68,13 @@ class Browser:
     def script(self, source: str, *arguments: Any) -> Any:
         """The value of some JavaScript."""
         return self.driver.execute_script(source, *arguments)
+
+    def barriers(self) -> list[str]:
+        """What axe-core finds wrong with the page for people who cannot see or point, a line each."""
+        script = Path(str(resources.files("axe_core_python") / "axe.min.js"))
+        self.script(script.read_text(encoding="utf-8"))
+        found = self.driver.execute_async_script("axe.run({resultTypes: ['violations']}).then(arguments[0])")
+        return [f"{each['id']}: {node['html']}" for each in found["violations"] for node in each["nodes"]]
 
     def until(self, condition: Callable[[], T], what: str) -> T:
         """The condition's value once it is true."""
