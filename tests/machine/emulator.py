@@ -31,6 +31,12 @@ BROKER_PORT = 18831
 """Of the broker on this host, which the guest knows as 10.0.2.2: it stands in the image's configuration."""
 
 
+def patience(seconds: float, load: float | None = None) -> float:
+    """How long to wait for what takes ``seconds`` on an idle host: more under a load, at most four times as long."""
+    load = os.getloadavg()[0] if load is None else load
+    return seconds * min(4.0, max(1.0, load / (2 * (os.cpu_count() or 1))))
+
+
 def cache() -> Path:
     """The folder of images, packages and results, outside of the repository."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-agent-machine"
@@ -276,16 +282,18 @@ class Emulator:
         """Copy a file into the guest."""
         self.run(f"cat > {target}", feed=source.read_bytes(), timeout=600)
 
-    def wait(self, patience: float = 420) -> float:
-        """Wait until ssh answers; returns the seconds since power on."""
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
+    def wait(self, seconds: float = 420) -> float:
+        """Wait until ssh answers, for ``seconds`` on an idle host; returns the seconds since power on."""
+        begun = time.monotonic()
+        while time.monotonic() < begun + patience(seconds):
             if not self.running:
                 raise AssertionError(f"the machine switched itself off: {self.console()[-800:]}")
             if self._answers():
                 return time.monotonic() - self.started
             time.sleep(0.5)
-        raise AssertionError(f"no ssh after {patience:.0f} s; the console ends with: {self.console()[-800:]}")
+        raise AssertionError(
+            f"no ssh after {time.monotonic() - begun:.0f} s; the console ends with: {self.console()[-800:]}"
+        )
 
     def _answers(self) -> bool:
         try:

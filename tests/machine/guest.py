@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.machine.emulator import BROKER_PORT, Boot, Emulator, Target
+from tests.machine.emulator import patience as under_load
 from tests.support.mosquitto import Mosquitto
 from tests.support.subscriber import Received, Subscriber
 
@@ -91,17 +92,21 @@ class Guest:
     def heard(
         self, topic: str, where: Callable[[Any], object] = bool, *, since: float = 0.0, patience: float = PATIENCE
     ) -> Any:
-        """The first body on ``topic`` since then for which ``where`` holds; fails after ``patience`` seconds."""
-        deadline = time.monotonic() + patience
+        """The first body on ``topic`` since then for which ``where`` holds; fails after ``patience`` seconds.
+
+        On a loaded host it waits longer.
+        """
+        begun = time.monotonic()
         while True:
             got = [body for name, body, _ in self.messages(since) if name == topic]
             found = next((body for body in got if where(body)), None)
             if found is not None:
                 return found
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= begun + under_load(patience):
                 words = json.dumps(got[-1])[:600] if got else "nothing on it"
+                waited = time.monotonic() - begun
                 raise AssertionError(
-                    f"not heard on {topic} within {patience:.0f} s; {len(got)} others, the last: {words}"
+                    f"not heard on {topic} within {waited:.0f} s; {len(got)} others, the last: {words}"
                 )
             time.sleep(0.5)
 

@@ -71,17 +71,17 @@ def merge(path: Path, suite: str, result: Result) -> None:
     write(path, suite, {**read(path), result.name: result}.values())
 
 
-def tables(shows: Mapping[str, tuple[str, str]], results: Mapping[str, Mapping[str, Result]]) -> str:
-    """The tables of the page. ``shows``: row and sentence of each check; ``results``: those of each target by name."""
+def tables(shows: Mapping[str, Mapping[str, tuple[str, str]]], results: Mapping[str, Mapping[str, Result]]) -> str:
+    """The tables of the page: per target row and sentence of the checks that suit it, and their results by name."""
     parts = []
     for target, found in results.items():
         passed = sum(one.outcome == "passed" for one in found.values())
-        missing = [name for name in shows if name not in found]
+        missing = [name for name in shows[target] if name not in found]
         parts.append(
             f"### {target}\n\n{passed} of {len(found)} checks that were run passed; {len(missing)} were not run.\n"
         )
         parts.append("| check | row | must show | holds | seen | seconds | run on |\n|---|---|---|---|---|---|---|")
-        for name, (row, text) in shows.items():
+        for name, (row, text) in shows[target].items():
             one = found.get(name, Result(name, "skipped", ""))
             seconds = f"{one.seconds:.0f}" if one.seconds else ""
             words = (f"`{name}`", row, text, WORDS[one.outcome], one.seen, seconds, one.date)

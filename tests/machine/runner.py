@@ -17,7 +17,7 @@ from typing import IO
 
 from tests.machine import image, report
 from tests.machine.checks import CHECKS, Check
-from tests.machine.emulator import Boot, Target, accelerator, cache
+from tests.machine.emulator import Architecture, Boot, Target, accelerator, cache
 from tests.machine.guest import Guest
 from tests.machine.report import Result
 from tests.machine.upgrade import Missing
@@ -51,8 +51,12 @@ def main(usage: str) -> int:
 
 def page_tables() -> str:
     """The tables of docs/machine.md from the results in the cache."""
-    shows = {check.name: (check.row, check.shows) for check in CHECKS.values()}
     found = {path.stem: report.read(path) for path in sorted((cache() / "results").glob("*.xml"))}
+    shows = {}
+    for name in found:
+        arch: Architecture = "arm64" if "-arm64" in name else "amd64"
+        target = Target("trixie" if name.startswith("trixie") else "bookworm", arch)
+        shows[name] = {check.name: (check.row, check.shows) for check in CHECKS.values() if check.suits(target)}
     return report.tables(shows, found)
 
 
