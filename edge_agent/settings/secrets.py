@@ -52,6 +52,8 @@ def shown_settings(settings: Settings, plugins: Mapping[str, Mapping[str, BaseMo
     ``plugins``: validated options of plugins by table (``analyzers`` …) and name; they replace those in ``settings``.
     """
     tables = {name: _shown_option(settings, name, name) for name in type(settings).model_fields}
+    if settings.mqtt.hosts:
+        del tables["mqtt"]["host"]  # the two exclude each other
     for table, source in _SOURCES.items():
         tables[table]["source"] = source(getattr(settings, table).source).shown
     for table, models in (plugins or {}).items():

@@ -48,13 +48,15 @@ class Subscriber:
         password: str | None = None,
         ca: Path | None = None,
         client_id: str = "",
+        version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
     ) -> None:
         self.messages: list[Received] = []
         self.port = port
         self._changed = threading.Condition()
         self._subscribed = threading.Event()
         self._topic = topic
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version)
+        self._version = version
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._on_message
@@ -121,6 +123,9 @@ class Subscriber:
         return found[count - 1]
 
     def _on_connect(self, client: Client, *_: Any) -> None:
+        if self._version != MQTTProtocolVersion.MQTTv5:
+            client.subscribe(self._topic, qos=1)
+            return
         client.subscribe(self._topic, options=SubscribeOptions(qos=1, retainAsPublished=True))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:

@@ -80,3 +80,9 @@ def test_no_secret_is_among_the_options_to_publish() -> None:
     assert options["analyzers.burst.min_score"] == 0.5
     assert options["camera.source"].startswith("rtsp://***@cam.local")
     assert options["mqtt.username"] == "***"
+
+
+def test_shown_settings_of_several_brokers_can_be_used_as_they_are() -> None:
+    shown = shown_settings(Settings(mqtt={"hosts": ["a:1", "b"]}))["mqtt"]
+    assert (shown["hosts"], "host" in shown) == (["a:1", "b"], False)
+    Settings(mqtt={name: value for name, value in shown.items() if value is not None})
