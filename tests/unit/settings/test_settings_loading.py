@@ -188,7 +188,7 @@ def test_bad_toml_names_the_line() -> None:
         ("[mqqt.tls]", "c.toml, line 1: unknown key mqqt; did you mean 'mqtt'?"),
         (
             "[outbox]\nzzz = 1",
-            "c.toml, line 2: unknown key outbox.zzz; known here: max_age_days, max_mb",
+            "c.toml, line 2: unknown key outbox.zzz; known here: hold_s, max_age_days, max_mb",
         ),
     ],
 )
