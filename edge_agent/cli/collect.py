@@ -57,6 +57,16 @@ def _settings(path: Path | None) -> CollectSettings:
 @app.command()
 def run(config: ConfigOption = None) -> None:
     """Collect until SIGTERM or Ctrl-C. Waits for a broker or database that is away; nothing is lost meanwhile."""
+    _collect(config)
+
+
+@app.command()
+def retire(config: ConfigOption = None) -> None:
+    """Take a collector that was stopped out of its group: store what the broker holds for it, end its session."""
+    _collect(config, retiring=True)
+
+
+def _collect(config: Path | None, *, retiring: bool = False) -> None:
     _needs_psycopg()
     from edge_agent.collect.collector import Collector
     from edge_agent.collect.metrics import exposition, serve
@@ -64,7 +74,7 @@ def run(config: ConfigOption = None) -> None:
 
     settings = _settings(config)
     stop = Stop()
-    collector = Collector(settings, stop, Notifier())
+    collector = Collector(settings, stop, Notifier(), retiring=retiring)
     server = None
     if settings.reading.metrics is not None:
         server = serve(settings.reading.metrics, lambda: exposition(collector.figures, collector.waiting))

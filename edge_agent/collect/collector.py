@@ -15,11 +15,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edge_agent.collect import database, rows
 from edge_agent.collect.database import Connection, Partitions
+from edge_agent.collect.metrics import CollectorFigures
 from edge_agent.collect.settings import CollectSettings
 from edge_agent.collect.writer import Batch, BatchWriter, Written
 from edge_agent.delivery.diagnostics import reason
@@ -40,6 +40,9 @@ RETRY_S = (0.5, 15.0)
 LEAD_S = 5.0
 """Seconds between two attempts to become the leader."""
 
+RETIRED_S = 5.0
+"""Seconds without a message after which a collector that retires has stored everything."""
+
 PRUNE_S = 3600.0
 STATES_S = 1.0
 """Most seconds that the state of a device waits to be written."""
@@ -52,33 +55,16 @@ Arrived = tuple[InboundMessage, datetime]
 """A message and when it was received."""
 
 
-@dataclass(slots=True)
-class CollectorFigures:
-    """What the collector did since its start."""
-
-    windows: int = 0
-    events: int = 0
-    repeated: int = 0
-    corrected: int = 0
-    rejected: int = 0
-    states: int = 0
-    batches: int = 0
-    database_failures: int = 0
-    disconnections: int = 0
-    connected: bool = False
-    leader: bool = False
-    database: str | None = "not connected yet"
-
-    def add(self, outcome: Written) -> None:
-        """Count what became of a batch."""
-        for name in Written.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(outcome, name))
-
-
 class Inbox:
-    """Messages between the threads of the connections and the writer. Bounded by what the broker hands over."""
+    """Messages between the threads of the connections and the writer: at most ``limit`` of the shared subscription.
 
-    def __init__(self) -> None:
+    On a new connection the broker hands over again what was not acknowledged, so what waits from the one before is
+    discarded: else every reconnection of a slow collector would add to its load.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._number = 0
         self._data: deque[Arrived] = deque()
         self._states: dict[str, Arrived] = {}
         self._changed = threading.Condition()
@@ -86,10 +72,23 @@ class Inbox:
 
     def put(self, message: InboundMessage) -> None:
         """Add a message of the shared subscription."""
+        number = message.ticket[0] if message.ticket is not None else 0
         with self._changed:
+            if number != self._number:
+                self._number = number
+                self._data.clear()
             self._data.append((message, datetime.now(UTC)))
             if len(self._data) in (1, self._enough):
                 self._changed.notify()
+
+    def has_room(self) -> bool:
+        """Whether another message may be read from the broker."""
+        return len(self._data) < self._limit
+
+    def clear(self) -> None:
+        """Discard what waits: the broker has it still."""
+        with self._changed:
+            self._data.clear()
 
     def put_state(self, message: InboundMessage) -> None:
         """Add the latest of a topic, in place of the one before."""
@@ -118,20 +117,20 @@ class Inbox:
 
 
 class Collector:
-    """Runs until ``stop``; ``figures`` may be read from other threads."""
+    """Runs until ``stop``; ``figures`` may be read from other threads.
 
-    def __init__(self, settings: CollectSettings, stop: Stop, notifier: Notifier) -> None:
+    ``retiring``: takes nothing new, stores what the broker holds for this collector, ends the session, and returns.
+    """
+
+    def __init__(self, settings: CollectSettings, stop: Stop, notifier: Notifier, *, retiring: bool = False) -> None:
+        self._retiring = retiring
+        self._last = 0.0
         self._settings = settings
         self._stop = stop
         self._notifier = notifier
         self._mqtt = settings.mqtt.model_copy(update={"protocol": "5"})
-        self._inbox = Inbox()
-        keeping = Keeping(
-            expiry_s=settings.reading.session_days * 86_400,
-            receive_maximum=settings.reading.in_flight,
-            largest=LARGEST_BYTES,
-        )
-        self._link = MqttLink(self._mqtt, settings.client_id, None, self._report, self._inbox.put, keeping)
+        self._inbox = Inbox(settings.reading.in_flight)
+        self._link: MqttLink | None = None
         self._state_link: MqttLink | None = None
         self._connection: Connection | None = None
         self._writer: BatchWriter | None = None
@@ -148,20 +147,22 @@ class Collector:
         """
         if not self._commit(Batch()):  # a wrong schema ends it before anything is taken from the broker
             return
-        for topic_filter in rows.data_filters(self._mqtt.prefix, self._settings.reading.group):
-            self._link.subscribe(topic_filter)
-        self._link.start()
         self._notifier.ready("collecting")
         try:
-            while not self._stop.requested:
-                self._step(self._settings.reading.batch, self._settings.reading.wait_s)
+            while not self._stop.requested and not self._is_retired():
+                self._join()
+                if self._step(self._settings.reading.batch, self._settings.reading.wait_s):
+                    self._last = time.monotonic()
                 self._chores()
             self._notifier.stopping()
             left = len(self._inbox)
             while left > 0 and (stored := self._step(min(left, self._settings.reading.batch), 0.0)):
                 left -= stored
         finally:
-            self._close()
+            self._disconnect()
+        if self._retiring and not self._stop.requested:
+            # A connection with a clean start, that asks for nothing to be kept, ends the session.
+            check_broker(self._settings, self._settings.client_id)
         log.info("stopped; %s", self._told())
 
     @property
@@ -172,12 +173,14 @@ class Collector:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def _step(self, most: int, wait_s: float) -> int:
-        """BatchWriter one batch of at most ``most`` messages and acknowledge them; their number."""
-        taken = self._inbox.take(most, wait_s)
+        """Store one batch of at most ``most`` messages and acknowledge them; their number."""
+        taken, link = self._inbox.take(most, wait_s), self._link
         states = self._inbox.take_states()
         if (taken or states) and not self._commit(self._read(taken, states)):
             return 0
-        self._link.acknowledge([message.ticket for message, _at in taken if message.ticket is not None])
+        # Tickets are those of one link: after a failure of the database there is another, where all comes again.
+        if link is not None and link is self._link:
+            link.acknowledge([message.ticket for message, _at in taken if message.ticket is not None])
         return len(taken)
 
     def _read(self, taken: Sequence[Arrived], states: Sequence[Arrived]) -> Batch:
@@ -248,14 +251,36 @@ class Collector:
 
     def _disconnect(self) -> None:
         self._follow()
+        self._leave()
         if self._connection is not None:
             self._connection.close()
         self._connection = self._writer = None
 
-    def _close(self) -> None:
-        self._disconnect()
-        if not self._link.stop(5.0):
+    # -- the broker ---------------------------------------------------------------------------------------------------
+
+    def _join(self) -> None:
+        """Connect to the broker, once the database takes what comes."""
+        if self._link is not None or self._connection is None:
+            return
+        reading = self._settings.reading
+        keeping = Keeping(reading.session_days * 86_400, reading.in_flight, LARGEST_BYTES, self._inbox.has_room)
+        self._link = MqttLink(self._mqtt, self._settings.client_id, None, self._report, self._inbox.put, keeping)
+        if not self._retiring:
+            for topic_filter in rows.data_filters(self._mqtt.prefix, reading.group):
+                self._link.subscribe(topic_filter)
+        self._link.start()
+
+    def _is_retired(self) -> bool:
+        """Whether the broker has held nothing more for a while."""
+        return self._retiring and self.figures.connected and time.monotonic() - self._last > RETIRED_S
+
+    def _leave(self) -> None:
+        """Disconnect from the broker, which then keeps what comes, or gives it to collectors that can store it."""
+        if self._link is not None and not self._link.stop(5.0):
             log.warning("the connection to the broker hangs and is abandoned")
+        self._link = None
+        self.figures.connected = False
+        self._inbox.clear()
 
     # -- chores -------------------------------------------------------------------------------------------------------
 
@@ -288,7 +313,12 @@ class Collector:
 
     def _lead(self) -> None:
         """Read the state of devices if no other collector does."""
-        if self._connection is None or self._state_link is not None or not database.is_leader(self._connection):
+        if (
+            self._retiring
+            or self._connection is None
+            or self._state_link is not None
+            or not database.is_leader(self._connection)
+        ):
             return
         self.figures.leader = True
         self._due["prune"] = 0.0
@@ -311,8 +341,12 @@ class Collector:
 
     def _report(self, report: Report) -> None:
         if isinstance(report, Connected):
+            self._last = time.monotonic()
             self.figures.connected = True
             log.info("connected to the broker")
+            if self._retiring and self._link is not None:
+                for topic_filter in rows.data_filters(self._mqtt.prefix, self._settings.reading.group):
+                    self._link.unsubscribe(topic_filter)
         elif isinstance(report, Disconnected):
             self.figures.connected = False
             self.figures.disconnections += 1
@@ -336,8 +370,10 @@ class Collector:
 CHECK_S = 15.0
 
 
-def check_broker(settings: CollectSettings) -> str:
+def check_broker(settings: CollectSettings, client_id: str | None = None) -> str:
     """Connect and ask for a shared subscription, in a group of its own so that it takes no messages from others.
+
+    ``client_id``: by default a random one; the broker forgets what it kept for it.
 
     Raises:
         DeliveryError: the broker cannot be reached, or refuses.
@@ -345,7 +381,7 @@ def check_broker(settings: CollectSettings) -> str:
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
     name = f"{settings.client_id[:50]}-check-{secrets.token_hex(3)}"
     mqtt = settings.mqtt.model_copy(update={"protocol": "5"})
-    link = MqttLink(mqtt, name, None, reports.put, lambda _message: None)
+    link = MqttLink(mqtt, client_id or name, None, reports.put, lambda _message: None)
     link.subscribe(rows.data_filters(settings.mqtt.prefix, name)[0])
     link.start()
     deadline = time.monotonic() + CHECK_S

@@ -1,13 +1,38 @@
-"""Serve the figures of the collector as Prometheus text, on the address that the configuration gives."""
+"""Count what the collector does, and serve the figures as Prometheus text on the configured address."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from edge_agent.collect.collector import CollectorFigures
+from edge_agent.collect.writer import Written
 from edge_agent.domain.errors import ConfigError
+
+
+@dataclass(slots=True)
+class CollectorFigures:
+    """What the collector did since its start."""
+
+    windows: int = 0
+    events: int = 0
+    repeated: int = 0
+    corrected: int = 0
+    rejected: int = 0
+    states: int = 0
+    batches: int = 0
+    database_failures: int = 0
+    disconnections: int = 0
+    connected: bool = False
+    leader: bool = False
+    database: str | None = "not connected yet"
+
+    def add(self, outcome: Written) -> None:
+        """Count what became of a batch."""
+        for name in Written.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(outcome, name))
+
 
 _COUNTERS = {
     "windows": "Windows stored.",

@@ -42,12 +42,14 @@ class Keeping:
     """Have the broker keep our session while we are away, and acknowledge its messages ourselves (MQTT 5 only).
 
     ``expiry_s``: for how long, in seconds; ``receive_maximum``: most messages that wait for our acknowledgement;
-    ``largest``: bytes of the largest message.
+    ``largest``: bytes of the largest message. Nothing is read while ``ready`` returns false: mosquitto 2.0 sends more
+    than the receive maximum when a session with a queue is resumed.
     """
 
     expiry_s: int
     receive_maximum: int
     largest: int
+    ready: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class MqttLink:
         self._brokers = settings.brokers
         self._keeping = keeping
         self._tickets: deque[Ticket] = deque()
+        self._old_filters: deque[str] = deque()
         self._client_id = client_id
         self._will = will
         self._report = report
@@ -109,6 +110,11 @@ class MqttLink:
             self._filters[topic_filter] = no_local
             self._new_filters.append(topic_filter)
             self._wake_up()
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """End a subscription of the session that the broker keeps, on this connection."""
+        self._old_filters.append(topic_filter)
+        self._wake_up()
 
     def acknowledge(self, tickets: Iterable[Ticket]) -> None:
         """Acknowledge messages that were taken care of; on a later connection the broker sends them again."""
@@ -244,6 +250,8 @@ class MqttLink:
             if now >= due:
                 self._denied[topic_filter] = backoff, float("inf")  # until it is answered
                 self._new_filters.append(topic_filter)
+        while self._old_filters:
+            session.unsubscribe(self._old_filters.popleft())
         while self._new_filters:
             topic_filter = self._new_filters.popleft()
             session.subscribe(topic_filter, no_local=self._filters[topic_filter])

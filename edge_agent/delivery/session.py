@@ -33,6 +33,9 @@ CONNECT_S = 10.0
 ANSWER_S = 30.0
 """The connection to a broker that answers pings but no subscription ends after this long."""
 
+HELD_S = 0.05
+"""Seconds after which it is asked again whether messages may be read."""
+
 INBOUND_BYTES = 64 * 1024
 """Larger messages from the broker are discarded."""
 
@@ -240,6 +243,10 @@ class MqttSession:
         if mid is not None:
             self._asked[mid] = topic_filter, time.monotonic()
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """End the subscription to ``topic_filter``; its answer is not awaited."""
+        self._client.unsubscribe(topic_filter)
+
     def publish(self, message: Outgoing) -> None:
         """Send ``message``; its acknowledgement appears in :attr:`acks`."""
         properties = None
@@ -278,7 +285,11 @@ class MqttSession:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         # TLS sockets and paho's WebSocket over TLS buffer what was read ahead.
         buffered = getattr(sock, "pending", _nothing)() > 0
-        readable, writable = self._wait(sock, 0.0 if buffered else timeout, self._client.want_write())
+        if self._keeping is not None and not self._keeping.ready():
+            self._wait(None, HELD_S, False)
+            buffered, readable, writable = False, False, self._client.want_write()
+        else:
+            readable, writable = self._wait(sock, 0.0 if buffered else timeout, self._client.want_write())
         if buffered or readable:
             rc = self._client.loop_read()
             if rc != MQTTErrorCode.MQTT_ERR_SUCCESS:

@@ -74,7 +74,7 @@ def test_killed_collectors_lose_and_double_nothing(
     rng = random.Random(7)
     start(collectors, eventually, 0, 1)
     sent: dict[tuple[str, str], int] = {}
-    for turn in range(48):
+    for turn in range(36):
         for n in range(30):
             key = f"kiosk-{n}", "b"
             sent[key] = sent.get(key, 0) + 1
@@ -94,7 +94,7 @@ def test_killed_collectors_lose_and_double_nothing(
             broker.restart()
     publisher.flush()
     total = sum(sent.values())
-    eventually(lambda: count(collectors) == total, timeout=60)
+    eventually(lambda: count(collectors) == total, timeout=150)
     found = verdict(collectors.dsn, sent)
     assert (found.published, found.lost, found.double, found.unequal, found.foreign) == (total, 0, 0, 0, 0)
     assert [collectors.stop(n) for n in (0, 1)] == [0, 0]
@@ -190,6 +190,23 @@ def test_rows_equal_what_a_real_agent_publishes(
         device = query(collectors.dsn, "SELECT * FROM devices")[0]
         assert (device["info"], device["version"], device["site"]) == (info, info["version"], info.get("site"))
         assert query(collectors.dsn, "SELECT * FROM rejected") == []
+
+
+def test_a_collector_that_retires_leaves_nothing_at_the_broker(
+    collectors: Collectors, publisher: Publisher, broker: Mosquitto, eventually: Eventually
+) -> None:
+    start(collectors, eventually, 0, 1)
+    collectors.kill(0)
+    publisher.send(*(summary(seq=n) for n in range(1, 101)))
+    publisher.flush()
+    done = collectors.command("retire", number=0)
+    assert done.returncode == 0, done.stderr
+    publisher.send(*(summary(seq=n) for n in range(101, 201)))
+    eventually(lambda: count(collectors) == 200)
+    collectors.start(0)
+    eventually(lambda: collectors.log(0).count("connected to the broker") == 2)
+    assert collectors.stop(0) == 0
+    assert "stored 0 windows" in collectors.log(0)
 
 
 def test_commands_end_with_one_line_and_a_code(collectors: Collectors, server: Postgres, broker: Mosquitto) -> None:

@@ -54,6 +54,18 @@ def test_the_service_can_reach_little(unit: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_collector_can_reach_even_less(unit: Path, tmp_path: Path) -> None:
+    collector = unit.with_name("edge-agent-collect.service")
+    command = [systemd("systemd-analyze"), "security", "--offline=true", "--threshold=12", "--no-pager"]
+    done = subprocess.run([*command, str(collector)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy = tmp_path / collector.name
+    copy.write_text(collector.read_text().replace("/opt/edge-agent/bin/edge-agent-collect", "/bin/true"))
+    command = [systemd("systemd-analyze"), "verify", "--recursive-errors=no", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_unit_without_protection_would_be_noticed(tmp_path: Path) -> None:
     bare = tmp_path / "bare.service"
     bare.write_text("[Service]\nExecStart=/bin/true\n")

@@ -210,7 +210,7 @@ class Collectors:
         """SIGTERM collector ``number``; its exit code."""
         process = self.running.pop(number)
         process.terminate()
-        return process.wait(30)
+        return process.wait(120)
 
     def end(self) -> None:
         """Kill all."""
