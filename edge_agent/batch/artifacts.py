@@ -41,6 +41,7 @@ BURST_NAMES: Mapping[str, str] = {"laughter": "Laugh", "crying": "Cry", "cough":
 
 _LEADING = {
     "face": ("Id", "Frame", "Time", "Prob", "BoxX", "BoxY", "BoxW", "BoxH"),
+    "facemesh": ("Id", "Frame", "Time"),
     "burst": ("Id", "BeginTime", "EndTime"),
     "prosody": ("Id", "Text", "BeginTime", "EndTime", "SpeakerConfidence"),
     "language": ("Id", "Text", "BeginPosition", "EndPosition", "BeginTime", "EndTime", "SpeakerConfidence"),
@@ -53,7 +54,7 @@ MODEL_NAMES: Mapping[str, str] = {VOICE: "prosody"}
 SCORES = ("emotions", "others", "descriptions")
 """Parts of a prediction that hold names and scores; ``others`` are emotions that Hume has no name for, under ours."""
 
-MEASURES = ("voice", "measures")
+MEASURES = ("voice", "measures", "gaze")
 """Parts of a prediction that hold numbers by name, which are ours."""
 
 _FORMULA = ("=", "+", "-", "@")

@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from edge_agent.api import (
     EVERY_FRAME,
     MIN_SIDE,
     AudioReport,
+    ConfigError,
     Event,
+    ModelError,
     Observation,
     PluginError,
     Session,
@@ -28,7 +31,7 @@ from edge_agent.batch.jobs import BatchRequest, FaceOptions, SpeechOptions, Tran
 from edge_agent.batch.wording import Reading, probabilities, undecided, word_emotions
 from edge_agent.domain.event import BURST
 from edge_agent.domain.media import AUDIO_RATE, AudioBlock, Frame
-from edge_agent.domain.observation import VOICE
+from edge_agent.domain.observation import FACEMESH, GAZE, VOICE
 from edge_agent.domain.speech import Granularity
 
 FPS = 3.0
@@ -141,6 +144,46 @@ class FaceFinder(Finder):
         numbers = count()
         named = {who: "unknown" if who == "unknown" else f"face_{next(numbers)}" for who in self._found}
         return _grouped({named[who]: found for who, found in self._found.items()})
+
+    def close(self) -> None:
+        """Free the models."""
+        self._session.close()
+
+
+class FacemeshFinder(Finder):
+    """The points of near faces, their gaze, and the expression that the picture shows beside them.
+
+    Runs only for who asks for it: 478 points of each face at each look are more than most readers want.
+    """
+
+    name = "facemesh"
+    media = frozenset[Medium]({"picture"})
+    unasked = frozenset[Medium]()
+    needs = ("face", "gaze")
+    nothing = FaceFinder.nothing
+
+    def __init__(self, setting: Setting) -> None:
+        analyzers = {"face": {}, "gaze": POINTS} | ({} if "emotion" in setting.withheld else {"emotion": {}})
+        try:
+            self._session = setting.open_session(analyzers, fps=FPS, stills=setting.still)
+        except ModelError as error:
+            raise ConfigError(f"{error}; edge-agent models pull face-mesh face-iris") from error
+        self._found: list[dict[str, Any]] = []
+        self._last = -1.0
+
+    def take(self, item: Frame | AudioBlock | str) -> None:
+        """Look at a picture, if it is due."""
+        if not isinstance(item, Frame) or min(item.width, item.height) < MIN_SIDE or item.time <= self._last:
+            return
+        self._last = item.time
+        report = self._session.frame(item.data, item.time)
+        self._session.take()
+        if report is not None:
+            self._found += facemeshes(report, (item.index, item.time))
+
+    def finish(self) -> dict[str, Any]:
+        """The faces in the order of their pictures."""
+        return _grouped({"unknown": self._found} if self._found else {})
 
     def close(self) -> None:
         """Free the models."""
@@ -312,11 +355,38 @@ def _words(text: str, position: Mapping[str, int], named: Any, others: Any) -> d
 
 FINDERS: Mapping[str, type[Finder]] = {
     "face": FaceFinder,
+    "facemesh": FacemeshFinder,
     "burst": BurstFinder,
     "language": LanguageFinder,
     "prosody": ProsodyFinder,
 }
 """The models of this device, by Hume's names."""
+
+
+POINTS: Mapping[str, Any] = MappingProxyType({"mesh": True, "per_second": 30.0, "min_face_px": 40})
+"""Options of the analyzer ``gaze`` for who wants its points of every picture."""
+
+
+def facemeshes(report: VisionReport, at: tuple[int, float]) -> list[dict[str, Any]]:
+    """Return one prediction for each face with known points: Hume's ``emotions``, as the picture tells them, and what
+    is ours: ``landmarks`` [478][3] in pixels, and ``gaze``, degrees and openness."""
+    about: dict[str, dict[str | None, Observation]] = {name: {} for name in ("emotion", FACEMESH, GAZE)}
+    for observation in report.observations:
+        about.get(observation.name, {})[observation.track] = observation
+    found = []
+    for track, mesh in about[FACEMESH].items():
+        numbers = [round(value, 2) for value in mesh.values.values()]
+        judged, gaze = about["emotion"].get(track), about[GAZE].get(track)
+        found.append(
+            {
+                "frame": at[0],
+                "time": round(at[1], 3),
+                "emotions": [] if judged is None else emotions(judged.values),
+                "landmarks": [numbers[k : k + 3] for k in range(0, len(numbers), 3)],
+                "gaze": {} if gaze is None else {name: round(value, 3) for name, value in gaze.values.items()},
+            }
+        )
+    return found
 
 
 def _grouped(found: Mapping[str, Sequence[Mapping[str, Any]]], metadata: Any = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 
 from edge_agent.api import EVERY_FRAME, MIN_SIDE, ConfigError, EdgeAgentError, MediaError, Session, VisionReport
 from edge_agent.batch.custom import CustomAnswers
+from edge_agent.batch.finders import POINTS, facemeshes
 from edge_agent.batch.wording import undecided as why_undecided
 from edge_agent.capture import MediaInfo, iter_blocks, iter_media, read_media
 from edge_agent.capture.formats import ACCEPTED, sniff_bytes
@@ -38,7 +39,6 @@ FPS = 3.0
 _UNKNOWN = f"The media could not be parsed into a known format. Known are {ACCEPTED}."
 _SLACK_S = 0.25
 _STEP_S = 0.05
-_POINTS = {"mesh": True, "per_second": 30.0, "min_face_px": 40}
 _PAUSE_S = 1.5
 """Silence that follows a payload's sound, longer than the pause that ends a turn."""
 _NO_CATEGORIES = (
@@ -232,7 +232,7 @@ class Stream:
         """Whether this device finds the points of faces; from then on their session is open."""
         if True not in self._faces:
             try:
-                session = self._opened({"face": {}, "emotion": {}, "gaze": _POINTS}, fps=EVERY_FRAME, stills=True)
+                session = self._opened({"face": {}, "emotion": {}, "gaze": POINTS}, fps=EVERY_FRAME, stills=True)
             except EdgeAgentError as error:
                 log.info("web socket: no facemesh: %s", error)
                 return False
@@ -341,7 +341,7 @@ class _Look:
                 threshold=self._options.prob_threshold or 0.0,
                 smallest=self._options.min_face_size or 0.0,
             )
-            self._meshes += messages.facemeshes(report, (frame.index, frame.time))
+            self._meshes += facemeshes(report, (frame.index, frame.time))
 
     def outcome(self) -> dict[str, Any]:
         """Return the answer. Raises StreamError without any picture, or the error of the pictures."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_agent.api import Event, VisionReport
 from edge_agent.batch.artifacts import BURST_NAMES, emotions
 from edge_agent.capture.formats import sniff_bytes
-from edge_agent.domain.observation import FACEMESH, GAZE, Observation
+from edge_agent.domain.observation import Observation
 from edge_agent.web.conversation import from_base64
 from edge_agent.web.words import LONGEST, LanguageModel
 
@@ -172,28 +172,6 @@ def faces(
                     for name, value in (("x", box.x * size[0]), ("y", box.y * size[1]), ("w", width), ("h", height))
                 },
                 "emotions": emotions(readings[tracked.track]) if tracked.track in readings else [],
-            }
-        )
-    return found
-
-
-def facemeshes(report: VisionReport, at: tuple[int, float]) -> list[dict[str, Any]]:
-    """Return one prediction for each face with known points: Hume's ``emotions``, as the picture tells them, and what
-    is ours: ``landmarks`` [478][3] in pixels, and ``gaze``, degrees and openness."""
-    about: dict[str, dict[str | None, Observation]] = {name: {} for name in ("emotion", FACEMESH, GAZE)}
-    for observation in report.observations:
-        about.get(observation.name, {})[observation.track] = observation
-    found = []
-    for track, mesh in about[FACEMESH].items():
-        numbers = [round(value, 2) for value in mesh.values.values()]
-        judged, gaze = about["emotion"].get(track), about[GAZE].get(track)
-        found.append(
-            {
-                "frame": at[0],
-                "time": round(at[1], 3),
-                "emotions": [] if judged is None else emotions(judged.values),
-                "landmarks": [numbers[k : k + 3] for k in range(0, len(numbers), 3)],
-                "gaze": {} if gaze is None else {name: round(value, 3) for name, value in gaze.values.items()},
             }
         )
     return found

@@ -151,8 +151,23 @@ def test_the_six_calls_of_the_asynchronous_client(service: Service, film: Path) 
 
 @pytest.mark.documented(
     "Hume",
-    'Models(ner=Ner(), facemesh={}, language=Language(sentiment={}, toxicity={})), Transcription(language="en")',
-    differs="no ner, sentiment and toxicity: each an entry in errors; facemesh by the gaze analyzer; speech is English",
+    "hume.start_inference_job_from_local_file(…, Models(facemesh={}))",
+    differs="emotions are read from the picture; the 478 landmarks and the gaze beside them are ours",
+)
+def test_the_mesh_of_a_face(service: Service, astronaut: Path) -> None:
+    asked = InferenceBaseRequest(models=Models(facemesh={}))
+    job_id = service.client.start_inference_job_from_local_file(file=[astronaut.open("rb")], json=asked)
+    service.work()
+    (source,) = service.client.get_job_predictions(job_id)
+    (found,) = source.results.predictions[0].models.facemesh.grouped_predictions[0].predictions
+    assert max(found.emotions, key=lambda e: e.score).name == "Joy"
+    assert len(found.landmarks) == 478
+
+
+@pytest.mark.documented(
+    "Hume",
+    'Models(ner=Ner(), language=Language(sentiment={}, toxicity={})), Transcription(language="en")',
+    differs="no ner, sentiment and toxicity: each an entry in errors; speech is English",
 )
 def test_models_that_are_not_here_are_errors_beside_the_others(service: Service) -> None:
     models = Models(ner=Ner(), language=Language(sentiment={}, toxicity={}))

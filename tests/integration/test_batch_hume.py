@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hume.core.api_error import ApiError
 from hume.expression_measurement.batch.types import Face, InferenceBaseRequest, Models
@@ -19,7 +22,7 @@ from starlette.routing import Route
 from edge_agent.batch.analysis import Analyser
 from edge_agent.batch.jobs import JobStatus
 from edge_agent.batch.worker import Worker
-from edge_agent.models import ModelStore
+from edge_agent.models import Catalogue, ModelStore
 from edge_agent.settings import BatchSettings
 from edge_agent.web import batch
 from tests.support.batch import LIMITS, Service, face_of, serving, write_astronaut, write_film
@@ -57,6 +60,54 @@ def test_what_cannot_be_analysed_fails_alone(service: Service, astronaut: Path) 
     failed = service.client.get_job_details(alone).state
     assert failed.status == "FAILED"
     assert "damaged" in failed.message
+
+
+def test_the_mesh_of_each_near_face_of_a_picture_and_a_film(service: Service, astronaut: Path, film: Path) -> None:
+    job_id = service.client.start_inference_job_from_local_file(
+        file=[astronaut.open("rb"), film.open("rb")],
+        json=InferenceBaseRequest(models=Models(face=Face(), facemesh={}), notify=False),
+    )
+    service.work()
+    still, moving = service.client.get_job_predictions(job_id)
+    assert not still.results.errors
+    assert not moving.results.errors
+    (group,) = still.results.predictions[0].models.facemesh.grouped_predictions
+    (found,) = group.predictions
+    assert max(found.emotions, key=lambda e: e.score).name == "Joy"
+    points = np.array(found.landmarks)
+    assert points.shape == (478, 3)
+    (face,) = still.results.predictions[0].models.face.grouped_predictions[0].predictions
+    assert face.box.x < np.median(points[:, 0]) < face.box.x + face.box.w
+    assert set(found.gaze) >= {"yaw", "pitch", "head_yaw", "eyes_open"}
+    times = [p.time for p in moving.results.predictions[0].models.facemesh.grouped_predictions[0].predictions]
+    assert len(times) >= 5
+    assert times == sorted(times)
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(service.client.get_job_artifacts(job_id))))
+    name = next(name for name in archive.namelist() if name.endswith("astronaut.jpg/facemesh.csv"))
+    (row,) = csv.DictReader(io.StringIO(archive.read(name).decode()))
+    assert float(row["Joy"]) > 0.5
+    assert float(row["head_yaw"]) == pytest.approx(found.gaze["head_yaw"])
+
+
+def test_a_mesh_is_found_for_who_asks_and_where_its_models_are(
+    astronaut: Path, model_store: ModelStore, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    for name in ("blazeface-short", "blazeface-full"):
+        shutil.copy(model_store.locate(name), tmp_path / "models")
+    with serving(tmp_path / "queue", model_store) as running:
+        everything = running.client.start_inference_job_from_local_file(file=[astronaut.open("rb")])
+        running.work()
+        (told,) = running.client.get_job_predictions(everything)
+    assert told.results.predictions[0].models.face is not None
+    assert told.results.predictions[0].models.facemesh is None
+    with serving(tmp_path / "other", ModelStore(tmp_path / "models", Catalogue.load())) as running:
+        asked = InferenceBaseRequest(models=Models(face=Face(), facemesh={}), notify=False)
+        job_id = running.client.start_inference_job_from_local_file(file=[astronaut.open("rb")], json=asked)
+        running.work()
+        (told,) = running.client.get_job_predictions(job_id)
+    assert told.results.predictions[0].models.face is not None
+    assert [error.message for error in told.results.errors] == ["facemesh: this device has no model for facemesh"]
 
 
 def test_an_archive_is_analysed_file_by_file(service: Service, astronaut: Path) -> None:
