@@ -129,7 +129,7 @@ class Reader:
         process = self._start(f"exec {command}")
         assert process.stdout is not None
         told = ""
-        end = threading.Timer(60, process.kill)
+        end = threading.Timer(120, process.kill)
         end.start()
         for line in process.stdout:
             told += line
