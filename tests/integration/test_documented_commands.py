@@ -58,6 +58,10 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
     },
     "docs/machine.md": {"sudo": MACHINE, "make setup-dev": MACHINE, "$machine": MACHINE},
     "docs/plugins.md": {"": "tests/integration/test_plugin_tutorial.py follows the tutorial word by word"},
+    "docs/tutorials/home-assistant.md": {
+        "cp /usr/share": "the package's files; tests/integration/test_install_package.py looks for them, and "
+        "test_home_assistant.py uses them",
+    },
     "docs/tutorials/kiosk.md": {
         "sudo": SYSTEM,
         "edge-agent watch": "needs the service that was started above; README.md has it, too",
@@ -67,6 +71,7 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
 
 UNTIL = {
     "edge-agent run --config config.toml": "mqtt: connected",
+    "edge-agent run -c config.toml": "mqtt: connected",
     "edge-agent watch": "status",  # of the agent that ran before
 }
 RETURNS = {"edge-agent doctor": 1, "edge-agent doctor -c config.toml": 1}
@@ -119,7 +124,7 @@ def around(request: pytest.FixtureRequest, folder: Path, cli: Cli) -> Iterator[d
     with Mosquitto(folder / "mosquitto") as broker:
         environment["EDGE_AGENT__MQTT__PORT"] = str(broker.port)
         (home / ".config").mkdir()
-        for tool in ("mosquitto_pub", "mosquitto_rr"):
+        for tool in ("mosquitto_pub", "mosquitto_rr", "mosquitto_sub"):
             (home / ".config" / tool).write_text(f"-p {broker.port}\n")
         if page not in ("docs/mqtt.md", "docs/compatibility.md"):
             yield environment

@@ -133,6 +133,8 @@ def test_install_use_upgrade_remove_purge(root: Root, package: Path) -> None:
     assert "ok" in root("edge-agent", "config", "check").stdout
     plugins = root("edge-agent", "plugins", "list", "--json").stdout
     assert '"emotion"' in plugins
+    examples = root.path / "usr/share/doc/edge-agent/examples/home-assistant"
+    assert {path.name for path in examples.iterdir()} == {"laughter_scene.yaml", "waiting_notify.yaml", "view.yaml"}
     assert root("dpkg", "-V", "edge-agent").stdout == ""
     assert root("stat", "-c", "%U %G %a", "/var/lib/edge-agent").stdout == "edge-agent edge-agent 750\n"
     assert root("stat", "-c", "%U %G %a", "/etc/edge-agent/config.toml").stdout == "root edge-agent 640\n"
