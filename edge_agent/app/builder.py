@@ -309,6 +309,11 @@ class PipelineBuilder:
         """Seconds of the slowest self-check of the active analyzers, a measure of this machine's speed."""
         return max((active.check_s for active in self._active), default=0.0)
 
+    @property
+    def expected_s(self) -> float:
+        """Seconds that an analyzer may usually take: it may run its model several times, a self-check runs it once."""
+        return 4 * self.slowest_check_s
+
     def close(self) -> None:
         """Close all analyzers."""
         for active in self._active:

@@ -14,17 +14,16 @@ from typing import Any
 
 from edge_agent.analysis.lanes import VisionLane
 from edge_agent.analysis.pacing import Bounds
-from edge_agent.analysis.sound import AudioLane
 from edge_agent.app.builder import PipelineBuilder
-from edge_agent.app.speech import SpeechStage
-from edge_agent.capture import Demand, ReplayGroup, make_audio, make_video
+from edge_agent.app.sound import AudioStage, Reports, SpeechStage
+from edge_agent.capture import Demand, ReplayGroup, make_video
 from edge_agent.control.sources import SourceController
 from edge_agent.control.state import ControlState
 from edge_agent.delivery import topics
 from edge_agent.delivery.service import DeliveryService
 from edge_agent.domain.clock import Clock
 from edge_agent.domain.event import Event
-from edge_agent.domain.media import AudioBlock, Frame
+from edge_agent.domain.media import Frame
 from edge_agent.domain.observation import AudioReport, SpeechReport, VisionReport
 from edge_agent.domain.recognition import Naming
 from edge_agent.domain.summary import STOPPED, ClockState, Presence, Summary
@@ -41,7 +40,6 @@ from edge_agent.summary.summariser import RollUp, Summariser
 log = logging.getLogger(__name__)
 
 REPORT_BACKLOG = 512
-SOUND_BACKLOG = 100
 STALE_S = 30.0
 """Seconds without progress after which a lane counts as hung, at least; more on a machine that is slow."""
 FLUSH_S = 8.0
@@ -52,7 +50,6 @@ FRAME_EVERY_S = 1.0
 REFRESH_S = 1.0
 """Seconds between two looks whether somebody was enrolled or forgotten."""
 
-Reports = Mailbox[VisionReport | AudioReport | SpeechReport]
 Unknown = Callable[[], Mapping[str, str]]
 """Returns, by device (``camera``, ``microphone``), why it tells nothing now; an empty reason when it does."""
 
@@ -84,7 +81,7 @@ class VisionStage:
         self._people = builder.people
         self._refreshed = float("-inf")
         self._new_bounds: Bounds | None = None
-        self._expected_s = _expected_s(builder)
+        self._expected_s = builder.expected_s
         self._demand = Demand()
         self.preview: Preview | None = None
         plugins = builder.video_plugins()
@@ -174,67 +171,6 @@ class VisionStage:
         if why is not None and self._publish_pacing is not None and now - self._explained >= EXPLAIN_EVERY_S:
             self._explained = now
             self._publish_pacing(why.document())
-
-
-class AudioStage:
-    """Run the audio lane on blocks of the microphone, and pass them on to the speech stage.
-
-    ``source`` is None without a microphone or an analyzer of sound or speech.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        builder: PipelineBuilder,
-        lane: AudioLane,
-        replays: ReplayGroup,
-        reports: Reports,
-        speech: SpeechStage,
-    ) -> None:
-        self._lane = lane
-        self._reports = reports
-        self._speech = speech
-        self._silenced = threading.Event()
-        self._blocks: Mailbox[AudioBlock] = Mailbox(SOUND_BACKLOG)
-        self._expected_s = _expected_s(builder)
-        wanted = lane.wanted or speech.wanted
-        audio = make_audio(settings.microphone, clock, builder.audio_plugins(), replays) if wanted else None
-        self.source = SourceController("microphone", audio, self._blocks) if audio else None
-
-    def apply(self, *, on: bool) -> None:
-        """Open or release the microphone; when it is released, the analyzers forget the voices they know."""
-        if self.source is not None:
-            if self.source.on and not on:
-                self._silenced.set()
-            self.source.turn(on)
-            self._speech.apply(on=on)
-
-    def components(self) -> list[Component]:
-        """The lane's thread and the microphone's, downstream first."""
-        if self.source is None:
-            return []
-        lane = Component("audio", self._run, self._blocks.close, STALE_S, expected=self._expected_s)
-        return [lane, self.source.component()]
-
-    def _run(self, beat: Beat, stop: Stop) -> None:
-        self._lane.on_step = beat
-        while not stop.requested:
-            beat()
-            try:
-                block = self._blocks.get(1.0)
-            except Closed:
-                break
-            if self._silenced.is_set():
-                self._silenced.clear()
-                self._lane.forget()
-            if block is not None:
-                lost = self._blocks.take_lost() > 0  # blocks dropped from the queue are a gap like any other
-                self._speech.hear(block, after_loss=lost)
-                self._reports.put(self._lane.offer(block, after_loss=lost))
-        if not stop.requested:  # else nobody waits for what is still to be recognised
-            self._speech.close()
-        self._reports.put(self._lane.finish())
 
 
 class SummaryStage:
@@ -376,7 +312,7 @@ class Pipeline:
         pacing = _pacing_publisher(settings, delivery, bus)
         self.vision = VisionStage(settings, clock, builder, vision, replays, reports, pacing)
         lane = builder.speech_lane(tell=settings.privacy.publish_text)
-        self.speech = SpeechStage(lane, clock, reports.put, _expected_s(builder))
+        self.speech = SpeechStage(lane, clock, reports.put, builder.expected_s)
         self.audio = AudioStage(settings, clock, builder, audio, replays, reports, self.speech)
         self.live = None if bus is None else _live(settings, clock, boot_id, builder, bus, self.vision.preview)
         naming = _naming(settings, builder)
@@ -403,11 +339,6 @@ class Pipeline:
 def _naming(settings: Settings, builder: PipelineBuilder) -> Naming | None:
     identity = settings.identity
     return Naming(builder.people.name, identity.publish_names, identity.join_emotion) if builder.people else None
-
-
-def _expected_s(builder: PipelineBuilder) -> float:
-    """Seconds that one analyzer may usually take: it may run its model several times, the self-check runs it once."""
-    return 4 * builder.slowest_check_s
 
 
 def _history_file(settings: Settings, clock: Clock) -> HistoryFile:

@@ -17,7 +17,7 @@ from edge_agent.domain.errors import ConfigError
 from edge_agent.domain.text import printable
 from edge_agent.fleet.operations import (
     DONE,
-    Answer,
+    CommandAnswer,
     Difference,
     command_value,
     config_differences,
@@ -196,7 +196,7 @@ def ago(seconds: float | None) -> str:
     return "now"
 
 
-def _show_answers(answers: Sequence[Answer]) -> None:
+def _show_answers(answers: Sequence[CommandAnswer]) -> None:
     from rich.table import Table
     from rich.text import Text
 

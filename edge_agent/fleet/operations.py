@@ -29,7 +29,7 @@ NOBODY_LISTENS = 0x10
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandAnswer:
     """What became of a command to one device: its status, or ``no answer`` or ``not sent``, why, and after how long."""
 
     device: str
@@ -71,7 +71,7 @@ def command_value(name: str, text: str | None) -> object:
 
 def send_command(
     station: Station, prefix: str, devices: Sequence[DeviceReport], name: str, value: object, wait_s: float
-) -> list[Answer]:
+) -> list[CommandAnswer]:
     """Send command ``name`` to those of ``devices`` that can be reached, and gather the answers for ``wait_s`` seconds.
 
     Brokers and bridges drop it after that time (MQTT 5), so that it takes effect then or never.
@@ -87,7 +87,7 @@ def send_command(
     started = time.monotonic()
     codes = station.publish([Outgoing(0, paths[r.device], payload, False, expiry_s=math.ceil(wait_s)) for r in reached])
     waiting = {r.device for r in reached if codes[paths[r.device]] < NOBODY_LISTENS}
-    answers: dict[str, Answer] = {}
+    answers: dict[str, CommandAnswer] = {}
     sites = {report.device: report.site for report in devices}
     while waiting and (message := station.next(started + wait_s - time.monotonic())) is not None:
         answer = _answer(message, prefix, token, sites, time.monotonic() - started)
@@ -99,7 +99,7 @@ def send_command(
 
 def _answer(
     message: InboundMessage, prefix: str, token: str, sites: Mapping[str, str], after_s: float
-) -> Answer | None:
+) -> CommandAnswer | None:
     where = topics.split(prefix, message.topic)
     try:
         told: Any = json.loads(message.payload)
@@ -108,20 +108,22 @@ def _answer(
     if where is None or not isinstance(told, dict) or told.get("id") != token or where[0] not in sites:
         return None
     why = told.get("reason")
-    return Answer(
+    return CommandAnswer(
         where[0], sites[where[0]], str(told.get("status")), why if isinstance(why, str) else "", round(after_s, 2)
     )
 
 
-def _unanswered(report: DeviceReport, code: int | None, wait_s: float) -> Answer:
+def _unanswered(report: DeviceReport, code: int | None, wait_s: float) -> CommandAnswer:
     if code is None:
         why = f"it is {report.state}"
-        return Answer(report.device, report.site, NOT_SENT, why)
+        return CommandAnswer(report.device, report.site, NOT_SENT, why)
     if code >= 0x80:
-        return Answer(report.device, report.site, NOT_SENT, f"the broker refuses it: {reason(code)}")
+        return CommandAnswer(report.device, report.site, NOT_SENT, f"the broker refuses it: {reason(code)}")
     if code == NOBODY_LISTENS:
-        return Answer(report.device, report.site, NO_ANSWER, "it takes no commands: see commands.enabled in its config")
-    return Answer(report.device, report.site, NO_ANSWER, f"within {wait_s:g} s")
+        return CommandAnswer(
+            report.device, report.site, NO_ANSWER, "it takes no commands: see commands.enabled in its config"
+        )
+    return CommandAnswer(report.device, report.site, NO_ANSWER, f"within {wait_s:g} s")
 
 
 def retire(station: Station, prefix: str, discovery: str, device: str, *, force: bool) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_agent.analysis.sound import AudioLane, SpeechLane
-from edge_agent.app.speech import SpeechStage
+from edge_agent.app.sound import SpeechStage
 from edge_agent.domain.clock import SystemClock
 from edge_agent.domain.media import AudioBlock
 from edge_agent.domain.observation import LANGUAGE, Observation, SpeechReport
