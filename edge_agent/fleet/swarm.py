@@ -65,8 +65,8 @@ class Plan:
 
     @property
     def ramp_s(self) -> float:
-        """Seconds over which devices start: no fleet boots in one instant."""
-        return min(self.window_s, self.devices / 50)
+        """Seconds over which devices start: no fleet boots in one instant, and each opens a database."""
+        return self.devices / 25
 
     def device_id(self, number: int) -> str:
         """Id of device ``number``."""

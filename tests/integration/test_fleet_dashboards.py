@@ -22,6 +22,7 @@ import pytest
 from edge_agent.live.bus import EventBus
 from edge_agent.payloads.rendering import encode
 from edge_agent.web import metrics
+from tests.support.documents import blocks
 from tests.support.fleet_files import (
     DEVICES,
     FLEET,
@@ -140,6 +141,17 @@ def test_the_figures_are_those_of_the_windows(
     only = connection.execute(sql(texts["Vocal bursts"], chosen[0][:1], chosen[1])).fetchall()
     assert 0 < sum(row[2] for row in only) < sum(row[2] for row in found)
     assert connection.execute(sql(texts["Expressions"], ["nowhere"], chosen[1])).fetchall() == []
+
+
+@needs_postgres
+def test_the_views_of_the_page_about_fleets_can_be_made(connection: psycopg.Connection[Any]) -> None:
+    found = [block.text for block in blocks(FLEET.parent.parent / "docs" / "fleet.md") if block.language == "sql"]
+    assert len(found) == 2
+    for statement in (part for text in found for part in text.split(";") if part.strip()):
+        connection.execute(statement)
+    assert connection.execute("SELECT count(*) FROM edge_agent.people_kept").fetchall() != [(0,)]
+    told = connection.execute("SELECT min(visits) FROM edge_agent.visits_told").fetchall()[0][0]
+    assert told is None or told >= 20
 
 
 # -- Prometheus --------------------------------------------------------------------------------------------------------

@@ -115,6 +115,12 @@ class Mosquitto:
         assert self._process
         self._process.send_signal(18)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process
+        return self._process.pid
+
     def log(self) -> str:
         """What it has written."""
         return self._log.read_text(encoding="utf-8", errors="replace")
