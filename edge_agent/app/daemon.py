@@ -35,8 +35,8 @@ PULL_S = 300.0
 START_S = 600.0
 """Longest wait for plugins to load and models to warm up: a Raspberry Pi needs seconds, an emulated one minutes."""
 
-BUSY_S = 30.0
-"""Seconds by which each ping during long work extends systemd's start timeout."""
+BUSY_S = 120.0
+"""Seconds by which each ping during long work extends systemd's start timeout: on a starved machine pings come late."""
 
 T = TypeVar("T")
 

@@ -110,9 +110,11 @@ def install(target: Target, package: Path, *, disk: str = "agent") -> None:
         for model in sorted((cache() / "models").glob("*.tflite")):
             shutil.copyfile(model, root / "var/lib/edge-agent/models" / model.name)
         shutil.copyfile(cache() / FILM_FILE, root / GUEST_FILM.lstrip("/"))
+        units = "edge-agent film-camera"
         if target.arch != host_arch():  # no v4l2loopback there
-            inside("rm -f /etc/modules-load.d/film.conf")
-        inside("chown -R edge-agent:edge-agent /var/lib/edge-agent && systemctl enable edge-agent film-camera")
+            inside("rm -f /etc/modules-load.d/film.conf; systemctl disable -q film-camera")
+            units = "edge-agent"
+        inside(f"chown -R edge-agent:edge-agent /var/lib/edge-agent && systemctl enable {units}")
     done.write_text(wanted)
 
 
