@@ -28,6 +28,16 @@ class Augment:
         x = self._some(x, 0.15, self._noise)
         return self._occlude(x)
 
+    def shaded(self, x: torch.Tensor) -> torch.Tensor:
+        """``x``, a third of them lit from one side: a hard or soft edge of shade across the face, at any angle."""
+        n = len(x)
+        ramp, angle = torch.linspace(-1, 1, x.shape[-1]), self._uniform(n, 0, 2 * np.pi)[:, None, None]
+        across = 0.6 * (ramp[None, :, None] * angle.sin() + ramp[None, None, :] * angle.cos())
+        edge = (across - self._uniform(n, -0.5, 0.5)[:, None, None]) * self._uniform(n, 1.5, 9)[:, None, None]
+        deep = self._uniform(n, 0.2, 0.8) * (self._uniform(n, 0, 1) < 0.3)
+        shade = 1 - deep[:, None, None] * torch.sigmoid(edge)
+        return (x + 1) * shade[:, None] - 1
+
     def _uniform(self, n: int, low: float, high: float) -> torch.Tensor:
         return torch.rand(n, generator=self._torch) * (high - low) + low
 

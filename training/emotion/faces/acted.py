@@ -28,7 +28,7 @@ from edge_agent.domain.errors import MediaError
 from edge_agent.models import TfliteModel
 from training.emotion.dataset import CLASSES, SIDE, load
 from training.emotion.faces import head as heads
-from training.emotion.faces.expressions import Act, act
+from training.emotion.faces.expressions import STRENGTH, Act, act
 from training.emotion.faces.head import Array, Head
 from training.emotion.faces.paint import folds, person
 from training.emotion.faces.render import sheet
@@ -230,9 +230,16 @@ def _remap(picture: Array, x: Array, y: Array) -> Array:
 
 
 def collect(
-    head: Head, sitters: Sitters, photographs: npt.NDArray[np.uint8], votes: Array, count: int, seed: int
+    head: Head,
+    sitters: Sitters,
+    photographs: npt.NDArray[np.uint8],
+    votes: Array,
+    count: int,
+    seed: int,
+    strength: tuple[float, float] = STRENGTH,
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """``count`` acted faces, the classes in turn, of random ``photographs`` [n, 48, 48] with these ``votes`` [n, 8]."""
+    """``count`` acted faces, the classes in turn, of random ``photographs`` [n, 48, 48] with these ``votes`` [n, 8],
+    acted as strongly as between the bounds ``strength``."""
     rng, front = np.random.default_rng(seed), Front(head)
     images, targets, labels = [], [], []
     while len(images) < count:
@@ -240,7 +247,7 @@ def collect(
         sitter = sitters(photographs[chosen])
         for _ in range(0 if sitter is None else EACH):
             label = CLASSES[len(images) % len(CLASSES)]
-            made = act(head, label, rng)
+            made = act(head, label, rng, strength)
             move, shade = front.moved(made, rng)
             images.append(edited(sitter, move, shade, rng))
             acted = made.target if label != "neutral" else votes[chosen]
@@ -260,6 +267,7 @@ def main() -> None:
     parser.add_argument("--landmarks", type=Path, required=True, help="face_landmark.tflite")
     parser.add_argument("--count", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strength", type=float, nargs=2, default=STRENGTH, metavar=("LEAST", "MOST"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sheet", type=Path, help="also write a picture of the first 64")
     args = parser.parse_args()
@@ -267,7 +275,15 @@ def main() -> None:
     neutral = split.targets[:, 0] >= NEUTRAL
     photographs, votes = split.images[neutral], split.targets[neutral]
     sitters = Sitters(args.landmarks, heads.landmarks(args.facekit)[17:], photographs[:200])
-    made = collect(heads.load(args.facekit), sitters, photographs, votes, args.count, args.seed)
+    made = collect(
+        heads.load(args.facekit),
+        sitters,
+        photographs,
+        votes,
+        args.count,
+        args.seed,
+        (args.strength[0], args.strength[1]),
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(args.out, **made)
     if args.sheet:

@@ -73,6 +73,8 @@ CONFUSED: Mapping[str, Mapping[str, float]] = MappingProxyType(
 )
 """What some observers would say instead, however strong the face is."""
 
+STRENGTH = (0.25, 1.15)
+"""Between which bounds a face is acted, of the prototypes: a trace, and a little more than the whole."""
 WHOLE = 0.55
 """Strength from which on a face is not partly neutral."""
 
@@ -88,7 +90,7 @@ class Act:
     target: npt.NDArray[np.float32]
 
 
-def act(head: Head, label: str, rng: np.random.Generator, strength: tuple[float, float] = (0.25, 1.15)) -> Act:
+def act(head: Head, label: str, rng: np.random.Generator, strength: tuple[float, float] = STRENGTH) -> Act:
     """A random face of the class ``label``, its strength uniform between the bounds."""
     much = 0.0 if label == "neutral" else float(rng.uniform(*strength))
     weights: dict[str, float] = {}
