@@ -260,7 +260,7 @@ class Collector:
 
     def _join(self) -> None:
         """Connect to the broker, once the database takes what comes."""
-        if self._link is not None or self._connection is None:
+        if self._link is not None or not self._commit(Batch()):
             return
         reading = self._settings.reading
         keeping = Keeping(reading.session_days * 86_400, reading.in_flight, LARGEST_BYTES, self._inbox.has_room)
@@ -307,7 +307,11 @@ class Collector:
         if self._connection is not None and self._writer is not None:
             self._partitions.ahead(self._connection)
             if self.figures.leader:
-                dropped = self._writer.prune(datetime.now(UTC), self._settings.database)
+                try:
+                    dropped = self._writer.prune(datetime.now(UTC), self._settings.database)
+                except database.InUse:
+                    log.warning("queries read old partitions: what is older than the retention is deleted next time")
+                    return
                 if dropped:
                     log.info("dropped %d partitions that are older than the retention", dropped)
 

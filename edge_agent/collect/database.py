@@ -28,12 +28,16 @@ LEADER = LOCK + 1
 
 PARTITIONED = ("windows", "events", "health")
 CONNECT_S = 10
+PATIENCE_S = 5
+"""Seconds that the drop of a partition waits for queries, while inserts wait for it."""
+
 MINIMUM = 14
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Error = psycopg.Error
 BadData = (psycopg.DataError, psycopg.IntegrityError)
 NoPartition = psycopg.errors.CheckViolation
+InUse = psycopg.errors.LockNotAvailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +250,20 @@ class Partitions:
         self.ensure(connection, (now, now + timedelta(days=1), now + timedelta(days=2)))
 
     def prune(self, connection: Connection, before: datetime) -> int:
-        """Delete all rows and keys of a time before ``before``; the number of partitions dropped."""
+        """Delete all rows and keys of a time before ``before``; the number of partitions dropped.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: a query reads the tables for longer than collectors should wait for it.
+        """
         self.forget()
+        connection.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
+        try:
+            return self._prune(connection, before)
+        finally:
+            if not connection.closed:
+                connection.execute("RESET lock_timeout")
+
+    def _prune(self, connection: Connection, before: datetime) -> int:
         tables = [PARTITIONED[0], PARTITIONED[1], PARTITIONED[2]]
         if self._engine(connection) == "timescale":
             chunks = [
@@ -267,15 +283,14 @@ class Partitions:
             connection.execute(cast(Any, f"DELETE FROM {table} WHERE at < %s"), (before,))
         return dropped
 
-    def _make(self, connection: Connection, span: Span) -> None:
+    @staticmethod
+    def _make(connection: Connection, span: Span) -> None:
+        """Attach new tables: to create them as partitions would wait for queries that run, and block all others."""
         for table in PARTITIONED:
-            connection.execute(
-                cast(
-                    Any,
-                    f"CREATE TABLE IF NOT EXISTS {span.name(table)} PARTITION OF {table}"
-                    f" FOR VALUES FROM ('{span.begin.isoformat()}') TO ('{span.end.isoformat()}')",
-                )
-            )
+            name, bounds = span.name(table), f"FROM ('{span.begin.isoformat()}') TO ('{span.end.isoformat()}')"
+            if connection.execute("SELECT to_regclass(%s)::text", (name,)).fetchone() == (None,):
+                connection.execute(cast(Any, f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
+                connection.execute(cast(Any, f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES {bounds}"))
 
     def _partitions(self, connection: Connection, table: str) -> list[tuple[str, datetime]]:
         rows = connection.execute(

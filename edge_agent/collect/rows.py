@@ -305,8 +305,10 @@ def _validate(model: type[MessageModel], document: Mapping[str, Any]) -> Message
         return model.model_validate(document, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        # The value itself may be what somebody said.
-        where = ".".join(str(part) for part in first["loc"]) or "the message"
+        # The value itself may be what somebody said, and who was seen is the key of an object.
+        parts = [str(part) for part in first["loc"]]
+        known = ["*" if before == "people" else part for before, part in zip(["", *parts], parts, strict=False)]
+        where = ".".join(known) or "the message"
         raise UnusableError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 

@@ -131,13 +131,25 @@ class BatchWriter:
         """Find the bad rows by halving, and reject them."""
         count = len(batch.rows)
         if count == 0:
-            raise error
+            return self._without_bad_state(batch, error)
         log.warning("the database refuses a batch of %d, looking for the reason: %s", count, database.one_line(error))
         if count == 1:
             return self._write(Batch((), (*batch.rejections, _refused(batch.rows[0], error)), batch.states))
         first = self.write(Batch(batch.rows[: count // 2], batch.rejections, batch.states))
         second = self.write(Batch(batch.rows[count // 2 :]))
         return Written(*(getattr(first, n) + getattr(second, n) for n in Written.__slots__))
+
+    def _without_bad_state(self, batch: Batch, error: Exception) -> Written:
+        """Leave out the state of a device that the database refuses: the next one replaces it anyhow."""
+        count = len(batch.states)
+        if count == 0:
+            raise error
+        if count == 1:
+            log.error("the database refuses %s of %s: %s", batch.states[0].kind, batch.states[0].device, error)
+            return self._write(Batch((), batch.rejections))
+        first = self.write(Batch((), batch.rejections, batch.states[: count // 2]))
+        self.write(Batch((), (), batch.states[count // 2 :]))
+        return first
 
     def _write(self, batch: Batch) -> Written:
         outcome = Written(rejected=len(batch.rejections))

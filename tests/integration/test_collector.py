@@ -125,6 +125,20 @@ def test_nothing_is_acknowledged_before_it_is_committed(
     assert "stored 1 windows and 0 events, 0 came again" in collectors.log()
 
 
+def test_a_collector_with_nothing_to_do_comes_back_to_its_database(
+    collectors: Collectors, publisher: Publisher, server: Postgres, eventually: Eventually
+) -> None:
+    start(collectors, eventually, 0)
+    server.stop(kill=True)
+    try:
+        eventually(lambda: "messages wait at the broker" in collectors.log())
+        publisher.send(summary(seq=1))
+        publisher.flush()
+    finally:
+        server.start()
+    eventually(lambda: count(collectors) == 1, timeout=60)
+
+
 def test_what_cannot_be_stored_stops_nothing(
     collectors: Collectors, publisher: Publisher, eventually: Eventually
 ) -> None:

@@ -273,6 +273,44 @@ def test_retention_deletes_rows_keys_and_partitions(writer: BatchWriter, dsn: st
     assert write(writer, documents[3]) == Written(windows=1)
 
 
+def test_a_query_that_reads_for_long_delays_the_retention_and_no_message(
+    writer: BatchWriter, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PATIENCE_S", 1)
+    write(writer, summary(seq=1, start=(NOW - timedelta(days=100)).timestamp()))
+    with database.connect(DatabaseSettings(url=dsn)) as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM windows")
+        with pytest.raises(database.InUse):
+            writer.prune(NOW, DatabaseSettings(url=dsn, retention_days=30))
+        # A new partition is made and filled all the same.
+        assert write(writer, summary(seq=2, start=(NOW - timedelta(days=200)).timestamp())) == Written(windows=1)
+    assert writer.prune(NOW, DatabaseSettings(url=dsn, retention_days=30)) >= 2
+
+
+def test_timescaledb_divides_the_tables_where_it_is(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a stand-in for its functions: the extension is not in Debian."""
+    settings = DatabaseSettings(url=server.create(f"db{next(names)}"), retention_days=30)
+    monkeypatch.setattr(database, "has_timescale", lambda _connection: True)
+    with database.connect(settings) as connection:
+        connection.execute(
+            "CREATE TABLE public.calls (text text);"
+            "CREATE FUNCTION public.create_hypertable(t regclass, c name, chunk_time_interval interval) RETURNS void"
+            " LANGUAGE sql AS $$INSERT INTO public.calls VALUES (concat_ws(' ', 'make', t, c, chunk_time_interval))$$;"
+            "CREATE FUNCTION public.drop_chunks(t regclass, older_than timestamptz) RETURNS SETOF text"
+            " LANGUAGE sql AS $$INSERT INTO public.calls VALUES (concat_ws(' ', 'drop', t)) RETURNING text$$;"
+        )
+        migrate(connection, "month")
+        writer = BatchWriter(connection, Partitions("month"), 10)
+        write(writer, *(summary(seq=d, start=(NOW - timedelta(days=d)).timestamp()) for d in (1, 40)))
+        assert writer.prune(NOW, settings) == 3
+    assert [d["seq"] for d in stored(settings.url)] == [1]
+    calls = [r["text"] for r in query(settings.url, "SELECT text FROM public.calls")]
+    assert calls == [
+        *(f"make {table} at 1 mon" for table in database.PARTITIONED),
+        *(f"drop {table}" for table in database.PARTITIONED),
+    ]
+
+
 def test_a_partition_that_another_collector_dropped_is_made_again(writer: BatchWriter, dsn: str) -> None:
     write(writer, summary(seq=1, start=RECENT))
     name = partitions(dsn)[0]

@@ -179,6 +179,8 @@ def test_too_large_too_old_and_strange_topics_are_rejected() -> None:
 def test_a_rejection_names_no_values() -> None:
     assert "secret" not in refused(event(label="", text="secret"), topic="edge-agent/kiosk-1/event/arrival")
     assert "secret" not in refused(summary(clock="secret"))
+    named = {"known": 1, "known_seconds": 1.0, "unknown_seconds": 0.0, "people": {"Ada": {"seconds": -1.0}}}
+    assert refused(summary(identity=named)).startswith("identity.people.*.seconds: ")
 
 
 def test_deletions_and_doctor_leave_nothing() -> None:
