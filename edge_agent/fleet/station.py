@@ -26,7 +26,7 @@ CONNECT_S = 45.0
 ANSWER_S = 20.0
 """Longest wait for the answer to a subscription, and for the next acknowledgement."""
 
-FIRST_S, QUIET_S, LONGEST_S = 2.0, 0.7, 60.0
+FIRST_S, QUIET_S, LONGEST_S = 4.0, 1.0, 60.0
 """Wait for the first retained message, silence after which all have come, and longest wait for all of them."""
 
 

@@ -31,6 +31,13 @@ AGENTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retained messages come at once over loopback; silence after them is waited for in many tests here."""
+    monkeypatch.setattr("edge_agent.fleet.station.FIRST_S", 1.5)
+    monkeypatch.setattr("edge_agent.fleet.station.QUIET_S", 0.3)
+
+
 class Fleet:
     """Delivery stacks that publish as devices do, on one broker."""
 
