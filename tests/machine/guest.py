@@ -135,8 +135,8 @@ class Guest:
         return self.run(f"systemctl show edge-agent -P {name}")
 
     def pid(self) -> int:
-        """The agent's process."""
-        return int(self.show("MainPID"))
+        """The agent's process; waits while there is none, as between two starts: 0 would mean the asking shell."""
+        return int(self.until("pid=$(systemctl show edge-agent -P MainPID); test $pid -ne 0 && echo $pid"))
 
     def until(self, text: str, *, patience: float = 120) -> str:
         """Wait until the shell command ``text`` succeeds; returns what it printed."""
