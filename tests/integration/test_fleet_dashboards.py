@@ -199,7 +199,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = (FLEET / "prometheus.yml").read_text(encoding="utf-8")
     assert config.count("30s") == 2
     (folder / "prometheus.yml").write_text(
-        config.replace("30s", "500ms").replace("localhost:9465", f"127.0.0.1:{ports[2]}"), encoding="utf-8"
+        config.replace("30s", "1s").replace("localhost:9465", f"127.0.0.1:{ports[2]}"), encoding="utf-8"
     )
     shutil.copy(FLEET / "prometheus-alerts.yml", folder)
     (folder / "edge-agent.token").write_text("sesame-sesame-sesame", encoding="utf-8")
@@ -217,7 +217,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait(lambda: len(ask(address, "up == 1")) == 3 and ask(address, "rate(edge_agent_cpu_seconds_total[30s])"))
+        _wait(lambda: len(ask(address, "rate(scrape_samples_scraped[30s])")) == 3)  # each was scraped twice
+        _wait(lambda: len(ask(address, "up == 1")) == 3)
         assert "Bearer sesame-sesame-sesame" in tokens
         yield address
     finally:
@@ -227,7 +228,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.shutdown()
 
 
-def _wait(condition: Callable[[], Any]) -> None:
+def _wait(condition: Callable[[], Any], what: Callable[[], Any] = lambda: None) -> None:
     deadline = time.monotonic() + 40
     while True:
         try:
@@ -235,7 +236,7 @@ def _wait(condition: Callable[[], Any]) -> None:
                 return
         except OSError:
             pass
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, what()
         time.sleep(0.1)
 
 
@@ -253,8 +254,11 @@ NOTHING_WRONG = ("Devices that answer", "Without a broker")
 
 @needs_prometheus
 def test_every_query_of_the_devices_dashboard_finds_something(prometheus: str) -> None:
-    empty = {title for title, _, text in queries("devices", "expr") if not ask(prometheus, promql(text))}
-    assert empty <= set(NOTHING_WRONG)
+    def empty() -> set[str]:
+        return {title for title, _, text in queries("devices", "expr") if not ask(prometheus, promql(text))}
+
+    # On a busy machine a scrape may take longer than the interval, and its target counts as down until the next.
+    _wait(lambda: empty() <= set(NOTHING_WRONG), empty)
     one = ask(prometheus, 'edge_agent_healthy{site="site-0"}')
     assert [series["metric"]["device"] for series in one] == ["127"]  # by the relabelling, which takes a host's name
     with urlopen(f"{prometheus}/api/v1/rules", timeout=10) as answer:
