@@ -1,13 +1,14 @@
 """Face detector: search the letterboxed frame or parts of it, convert to fractions of the frame, merge and filter.
 
-``near`` and ``far`` search the whole frame once; with ``near``, a face of low score is searched again in an enlarged
-part before it counts as a new person. ``auto`` searches with the short range and then with the full range in the parts
-that :mod:`edge_agent_face.lookout` chooses, for which a tiny grey picture of the last search is kept.
+``near`` and ``far`` search the whole frame once. ``auto`` searches with the short range and then with the full range in
+the parts that :mod:`edge_agent_face.lookout` chooses, for which a tiny grey picture of the last search is kept. With
+``near`` and ``auto``, a face where nobody was known is searched again with the short range in an enlarged part before
+it counts as a new person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +18,16 @@ from edge_agent.domain.face import Box, Face, KeyPoints, Point
 from edge_agent.domain.media import Frame, PixelFormat
 from edge_agent.models.tflite import TfliteModel
 from edge_agent.plugin import AnalyzerContext, FaceDetector, imaging
-from edge_agent_face import FaceSettings, lookout
+from edge_agent_face import FaceSettings, Range, lookout
 from edge_agent_face.blazeface import OVERLAP, BlazeFace, Detections, iou, join, variants_for
 
-DOUBTFUL = 0.7
-"""Faces of a lower score are searched again enlarged: the score of real ones rises, that of drawings and wheels
-does not."""
-NEARER = 1.6
-"""Side of the nearer look in sides of the face's box."""
 VERIFIED_IN = 2.5
-"""Side of the look that verifies a face of range ``auto`` in sides of its box."""
-CONFIRMED = 1.05
-"""Least sum of a new face's score and that of its verification: what real ones reach, small ones included."""
+"""Side of the look that verifies a new face in sides of its box: drawn faces lose their score when seen larger."""
+CONFIRMED: Mapping[Range, float] = {"near": 1.4, "auto": 1.05}
+"""Least sum of a new face's score and that of its verification, by range: what real ones reach that look this way, with
+``auto`` the small ones included."""
+STIRRING = 1.15
+"""The same for a face that was denied and has moved since: what those reach that are turned away."""
 FAINT = 0.1
 """Least score that counts in a verification."""
 MOVED = 8.0
@@ -61,8 +60,10 @@ class BlazeFaceDetector(FaceDetector):
             more = [self._lookout.believable(look_at(self._networks[1], frame, view, score)) for view in views]
             found = self._verified(frame, join(self._lookout.unchallenged(found), more, lookout.SURE))
             self._lookout.learn(found)
-        elif self._settings.range == "near":  # the faces of the full range are too small to enlarge
-            found = self._doubted(frame, found)
+        elif self._settings.range == "near":  # the full range alone has no closer look that would tell
+            self._lookout.watch(frame)
+            found = self._verified(frame, found)
+            self._lookout.follow(found)
         faces = [_face(*one) for one in zip(found.score, found.corner, found.points, strict=True)]
         return [face for face in faces if face.box.w >= self._settings.min_face][: self._settings.max_faces]
 
@@ -70,22 +71,20 @@ class BlazeFaceDetector(FaceDetector):
         """Lower the score of faces that nobody knew and that the short range does not confirm in an enlarged part."""
         score = found.score.copy()
         for n in np.flatnonzero((score >= lookout.CERTAIN) & np.logical_not(self._lookout.known(found))).tolist():
-            closer = look_at(self._networks[0], frame, _around(found.corner[n], frame, VERIFIED_IN), FAINT)
-            same = closer.score[iou(found.corner[n], closer.corner) > OVERLAP]
-            if score[n] + max(same.tolist(), default=0.0) < CONFIRMED:
+            stirs = self._lookout.stirs(found, n)
+            if (self._lookout.rests(found, n) and not stirs) or not self._confirmed(frame, found, n, stirs):
                 score[n] = lookout.CERTAIN - 0.01
-        return _sorted(Detections(score, found.corner, found.points))
+        order = np.argsort(-score, kind="stable")
+        return Detections(score[order], found.corner[order], found.points[order])
 
-    def _doubted(self, frame: Frame, found: Detections) -> Detections:
-        """Lower the score of those of ``found`` that the enlarged search does not confirm: they start no new track."""
-        score = found.score.copy()
-        for n in np.flatnonzero((score >= lookout.CERTAIN) & (score < DOUBTFUL)).tolist():
-            view = _around(found.corner[n], frame)
-            nearer = look_at(self._networks[0], frame, view, self._settings.min_score)
-            same = nearer.score[iou(found.corner[n], nearer.corner) > OVERLAP]
-            if not (same >= lookout.SURE).any():
-                score[n] = min(score[n], np.float32(lookout.CERTAIN - 0.01))
-        return _sorted(Detections(score, found.corner, found.points))
+    def _confirmed(self, frame: Frame, found: Detections, n: int, stirs: bool) -> bool:
+        closer = look_at(self._networks[0], frame, _around(found.corner[n], frame), FAINT)
+        same = closer.score[iou(found.corner[n], closer.corner) > OVERLAP]
+        least = CONFIRMED[self._settings.range]
+        if found.score[n] + max(same.tolist(), default=0.0) >= (min(least, STIRRING) if stirs else least):
+            return True
+        self._lookout.deny(found, n)
+        return False
 
     def self_check(self) -> None:
         """Check that each network runs and finds no certain face in a grey picture.
@@ -117,10 +116,7 @@ class _Lookout:
 
     def views(self, frame: Frame, near: Detections) -> Sequence[Box]:
         """Choose the parts of the frame for a second look."""
-        shape = (frame.width, frame.height)
-        if shape != self._shape or not 0 <= frame.time - self._now < lookout.REFRESH_S:
-            self._memory, self._picture = lookout.begin(), None
-        self._shape, self._now = shape, frame.time
+        self.watch(frame)
         moved = self._moved(frame)
         if moved.mean() > CUT:
             self._memory, moved = lookout.begin(), np.zeros_like(moved)
@@ -128,6 +124,13 @@ class _Lookout:
         self._memory = memory
         self._views = lookout.choose(memory, frame.width / frame.height, self._budget)
         return self._views
+
+    def watch(self, frame: Frame) -> None:
+        """Begin a search; what is known of another stream or picture, or from long ago, is forgotten."""
+        shape = (frame.width, frame.height)
+        if shape != self._shape or not 0 < frame.time - self._now < lookout.REFRESH_S:
+            self._memory, self._picture = lookout.begin(), None
+        self._shape, self._now = shape, frame.time
 
     def known(self, found: Detections) -> list[bool]:
         """Select the faces where somebody was certain before."""
@@ -146,6 +149,22 @@ class _Lookout:
     def learn(self, found: Detections) -> None:
         """Update the policy with the final faces of a search."""
         self._memory = lookout.learn(self._memory, self._views, _seen(found), self._now)
+
+    def follow(self, found: Detections) -> None:
+        """Update who was found where, after a search without second looks."""
+        self._memory = lookout.follow(self._memory, _seen(found))
+
+    def rests(self, found: Detections, n: int) -> bool:
+        """Whether face ``n`` was denied a moment ago."""
+        return lookout.rests(self._memory, _seen(found)[n], self._now)
+
+    def stirs(self, found: Detections, n: int) -> bool:
+        """Whether face ``n`` was denied and has moved since."""
+        return lookout.stirs(self._memory, _seen(found)[n])
+
+    def deny(self, found: Detections, n: int) -> None:
+        """Note that a closer look did not confirm face ``n``."""
+        self._memory = lookout.deny(self._memory, _seen(found)[n], self._now)
 
     def _moved(self, frame: Frame) -> npt.NDArray[np.bool_]:
         columns, rows = lookout.COLUMNS, lookout.ROWS
@@ -179,15 +198,10 @@ def look_at(network: BlazeFace, frame: Frame, view: Box, min_score: float) -> De
     return _only(Detections(found.score, corner, points), np.logical_not(cut.any(axis=1)).tolist())
 
 
-def _sorted(found: Detections) -> Detections:
-    order = np.argsort(-found.score, kind="stable")
-    return Detections(found.score[order], found.corner[order], found.points[order])
-
-
-def _around(corner: npt.NDArray[np.float32], frame: Frame, times: float = NEARER) -> Box:
-    """A square in pixels around a face, ``times`` its size, as far as the frame goes."""
+def _around(corner: npt.NDArray[np.float32], frame: Frame) -> Box:
+    """A square in pixels around a face, :data:`VERIFIED_IN` times its size, as far as the frame goes."""
     size = np.array([frame.width, frame.height], np.float32)
-    half = times / 2 * float(((corner[1] - corner[0]) * size).max()) / size
+    half = VERIFIED_IN / 2 * float(((corner[1] - corner[0]) * size).max()) / size
     centre = corner.mean(axis=0)
     (x0, y0), (x1, y1) = np.clip([centre - half, centre + half], 0, 1).tolist()
     return Box(x0, y0, x1 - x0, y1 - y0)

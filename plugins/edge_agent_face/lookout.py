@@ -35,6 +35,9 @@ REFRESH_S = 30.0
 CALM_S = (0.25, 2.0)
 """Seconds for which a part is skipped after an examination without result: at first (doubled each time) and at most."""
 
+STIRRED = 0.1
+"""Share of its size by which a denied face moves or grows for it to be somebody who stirs."""
+
 SPARING_S = 5.0
 """Seconds between two looks that no known or suspected face calls for, while the short range is sure of somebody:
 people close to the camera are the usual scene, and what moves there is mostly theirs."""
@@ -51,11 +54,15 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A face found before, whether it was certain at least once, and the number of searches without it since."""
+    """A face found before, whether it was certain at least once, the number of searches without it since; how often a
+    closer look did not confirm it, the time (s) until which it gets no other, and where it was at the first of them."""
 
     box: Box
     certain: bool
     missed: int = 0
+    denied: int = 0
+    rests: float = -math.inf
+    first: Box | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,12 +131,52 @@ def learn(memory: Memory, views: Sequence[Box], found: Sequence[Seen], now: floa
     first, most = CALM_S
     rest = np.minimum(first * 2.0**tries, most)
     return Memory(
-        suspects=(*(Suspect(f.box, _certain(memory, f)) for f in found), *_missing(memory.suspects, found)),
+        suspects=follow(memory, found).suspects,
         waiting=memory.waiting & ~examined & ~people,
         calm=np.where(examined, np.where(people, now, now + rest), memory.calm),
         spent=now if (memory.waiting & examined).any() else memory.spent,
         tries=np.where(people, 0, np.where(examined, tries + 1, tries)),
     )
+
+
+def follow(memory: Memory, found: Sequence[Seen]) -> Memory:
+    """Update only who was found where, after a search: all that a range without second looks remembers."""
+    suspects = (*(_again(memory, face) for face in found), *_missing(memory.suspects, found))
+    return replace(memory, suspects=suspects)
+
+
+def deny(memory: Memory, face: Seen, now: float) -> Memory:
+    """Note that a closer look did not confirm ``face``: the next ones wait, twice as long each time."""
+    before = _denied(memory, face)
+    others = (s for s in memory.suspects if not _same(s.box, face.box))
+    rests = now + min(CALM_S[0] * 2.0**before.denied, CALM_S[1])
+    one = Suspect(face.box, False, 0, before.denied + 1, rests, before.first or face.box)
+    return replace(memory, suspects=(*others, one))
+
+
+def rests(memory: Memory, face: Seen, now: float) -> bool:
+    """Whether ``face`` was denied lately, so that nobody looks at it again before some time has passed."""
+    return now < _denied(memory, face).rests
+
+
+def stirs(memory: Memory, face: Seen) -> bool:
+    """Whether ``face`` was denied elsewhere first: people move, pictures on a wall do not."""
+    first = _denied(memory, face).first
+    if first is None:
+        return False
+    a, b = first.centre, face.box.centre
+    return max(abs(a.x - b.x) / first.w, abs(a.y - b.y) / first.h, abs(face.box.w / first.w - 1)) > STIRRED
+
+
+def _denied(memory: Memory, face: Seen) -> Suspect:
+    found = (s for s in memory.suspects if _same(s.box, face.box))
+    return max(found, key=lambda s: s.denied, default=Suspect(face.box, False))
+
+
+def _again(memory: Memory, face: Seen) -> Suspect:
+    if _certain(memory, face):
+        return Suspect(face.box, True)
+    return replace(_denied(memory, face), box=face.box, certain=False, missed=0)
 
 
 def believable(memory: Memory, faces: Sequence[Seen]) -> list[bool]:

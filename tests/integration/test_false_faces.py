@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +13,9 @@ from skimage import data
 from edge_agent.domain.media import Frame
 from edge_agent.models import ModelStore
 from edge_agent.plugin import AnalyzerContext, FaceDetector
-from edge_agent_face import FaceSettings, edge_agent_register_analyzers
+from edge_agent_face import FaceSettings, Range, edge_agent_register_analyzers
 from edge_agent_face.blazeface import Detections
-from edge_agent_face.detector import BlazeFaceDetector
+from edge_agent_face.detector import BlazeFaceDetector, look_at
 
 Picture = npt.NDArray[np.uint8]
 NEW = 0.5
@@ -69,18 +71,56 @@ def test_a_face_is_found_as_before(detector: FaceDetector, size: int) -> None:
     assert best(detector, room) > NEW
 
 
+CLAIMED = Detections(
+    np.array([0.8], np.float32), np.array([[[0.4, 0.4], [0.5, 0.53]]], np.float32), np.zeros((1, 6, 2), np.float32)
+)
+
+
+@pytest.mark.parametrize("reach", ["near", "auto"])
 def test_what_the_enlarged_look_does_not_confirm_begins_nobody_unless_somebody_was_known_there(
-    model_store: ModelStore,
+    model_store: ModelStore, reach: Range
 ) -> None:
-    """A detection of the full range on a bare wall."""
-    detector = BlazeFaceDetector(FaceSettings(range="auto"), AnalyzerContext(model_store))
-    wall = Frame.from_bgr(np.full((480, 640, 3), 170, np.uint8), 0.0, 0)
+    """A detection on a bare wall."""
+    detector = BlazeFaceDetector(FaceSettings(range=reach), AnalyzerContext(model_store))
+    wall = Frame.from_bgr(np.full((480, 640, 3), 170, np.uint8), 1.0, 0)
     detector.detect(wall)
-    corner = np.array([[[0.4, 0.4], [0.5, 0.53]]], np.float32)
-    claimed = Detections(np.array([0.8], np.float32), corner, np.zeros((1, 6, 2), np.float32))
-    assert detector._verified(wall, claimed).score[0] < NEW
-    detector._lookout.learn(claimed)
-    assert detector._verified(wall, claimed).score[0] == pytest.approx(0.8)
+    assert detector._verified(wall, CLAIMED).score[0] < NEW
+    detector.detect(Frame.from_bgr(np.full((480, 640, 3), 170, np.uint8), 1.0, 1))  # another still picture
+    assert not detector._lookout.rests(CLAIMED, 0)
+    detector._lookout.follow(CLAIMED)  # somebody whom an earlier search was sure of
+    assert detector._verified(wall, CLAIMED).score[0] == pytest.approx(0.8)
+
+
+def test_near_looks_closer_at_a_new_face_once_and_at_a_denied_one_ever_more_rarely(
+    model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten seconds, five searches in each: a person costs one more look, a picture on the wall a few."""
+    looks = 0
+
+    def counted(*args: Any) -> Detections:
+        nonlocal looks
+        looks += 1
+        return look_at(*args)
+
+    monkeypatch.setattr("edge_agent_face.detector.look_at", counted)
+    room = np.full((480, 640, 3), 120, np.uint8)
+    room[:, 80:560] = cv2.resize(data.astronaut()[..., ::-1], (480, 480), interpolation=cv2.INTER_AREA)
+    detector = BlazeFaceDetector(FaceSettings(), AnalyzerContext(model_store))
+    found = [detector.detect(Frame.from_bgr(room, k / 5, k)) for k in range(50)]
+    assert all(faces[0].score > NEW for faces in found)
+    assert looks == 1
+    looks = 0
+    wall, detector = (
+        np.full((480, 640, 3), 170, np.uint8),
+        BlazeFaceDetector(FaceSettings(), AnalyzerContext(model_store)),
+    )
+    for k in range(50):
+        frame = Frame.from_bgr(wall, k / 5, k)
+        detector._lookout.watch(frame)
+        denied = detector._verified(frame, CLAIMED)
+        assert denied.score[0] < NEW
+        detector._lookout.follow(denied)
+    assert 4 <= looks <= 9
 
 
 def test_a_small_real_face_is_still_found_by_the_full_range(model_store: ModelStore) -> None:

@@ -204,3 +204,41 @@ def test_somebody_whom_the_short_range_loses_is_looked_for_at_once_beside_somebo
     memory = lookout.notice(memory, moved(0.72, 0.35), [near], 0.6)
     views = lookout.choose(memory, 4 / 3, 2)
     assert any(covers(view, 0.76, 0.38) for view in views)
+
+
+def test_a_denied_face_rests_longer_each_time_until_somebody_is_certain_there() -> None:
+    memory, face, now = lookout.begin(), Seen(Box(0.4, 0.4, 0.1, 0.13), 0.6), 0.0
+    pauses = []
+    for _ in range(6):
+        memory = lookout.follow(lookout.deny(memory, face, now), [face._replace(score=0.49)])
+        assert lookout.rests(memory, face, now)
+        assert not lookout.known(memory, face)
+        begin = now
+        while lookout.rests(memory, face, now):
+            now += 0.05
+        pauses.append(round(now - begin, 2))
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == pytest.approx(lookout.CALM_S[1], abs=0.06)
+    memory = lookout.follow(memory, [face])
+    assert lookout.known(memory, face)
+    assert not lookout.rests(memory, face, now)
+
+
+@pytest.mark.parametrize(
+    ("moved_to", "stirs"),
+    [
+        (Box(0.402, 0.399, 0.101, 0.129), False),  # the noise of a detector
+        (Box(0.42, 0.4, 0.1, 0.13), True),
+        (Box(0.4, 0.42, 0.1, 0.13), True),
+        (Box(0.39, 0.387, 0.12, 0.156), True),  # comes nearer
+        (Box(0.7, 0.4, 0.1, 0.13), False),  # somebody else
+    ],
+)
+def test_who_was_denied_and_moves_stirs(moved_to: Box, stirs: bool) -> None:
+    face = Seen(Box(0.4, 0.4, 0.1, 0.13), 0.6)
+    memory = lookout.begin()
+    for k in range(3):  # where it was first counts, however often it is seen in between
+        memory = lookout.follow(lookout.deny(memory, face, float(k)), [face._replace(score=0.49)])
+    assert not lookout.stirs(lookout.begin(), face)
+    assert not lookout.stirs(memory, face)
+    assert lookout.stirs(memory, Seen(moved_to, 0.6)) == stirs
