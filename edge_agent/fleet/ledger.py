@@ -73,8 +73,9 @@ class DeliveryTally:
 class Ledger:
     """Record of every summary and event that a broker acknowledged, as JSON lines in a file that processes share.
 
-    A line is written before the outbox forgets the row: after a kill, a row without a line is sent again. So the
-    file holds everything that was delivered for good, some of it twice.
+    A line is written before the outbox forgets the row: after a kill, a row without a line is sent again, if it was
+    committed before it was sent (``outbox.hold_s = 0``). So the file holds everything that was delivered for good, some
+    of it twice.
     """
 
     def __init__(self, path: Path | None, prefix: str) -> None:

@@ -164,6 +164,8 @@ class _Process:
             device={"id": name, "state_dir": plan.state_dir / name, **place(number)},
             summary={"window_s": plan.window_s},
             mqtt=mqtt,
+            # What is sent before it is committed may arrive though a killed process knows nothing of it.
+            outbox={"hold_s": 0} if plan.ledger is not None else {},
         )
         rng = random.Random(f"{plan.seed}/{number}/{self._rng.random()}")
         clock = FaultyClock.drawn(
