@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--between", type=float, default=2.5, help="mean seconds between two kills")
     parser.add_argument("--database-kills", type=int, default=5)
     parser.add_argument("--broker-restarts", type=int, default=3)
+    parser.add_argument("--group", default="collectors", help="empty: ordinary subscriptions instead of shared ones")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with (
@@ -87,7 +88,7 @@ def measure(options: argparse.Namespace, folder: Path, server: Postgres, broker:
     """Run and print the table; 1: a message was lost, doubled or changed."""
     rng = random.Random(options.seed)
     dsn = migrated(server, "kills")
-    collectors = Collectors(folder, broker.port, dsn)
+    collectors = Collectors(folder, broker.port, dsn, extra=f'group = "{options.group}"')
     for number in range(options.collectors):
         collectors.start(number)
     deadline = time.monotonic() + 60

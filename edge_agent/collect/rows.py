@@ -135,9 +135,10 @@ STATES: Mapping[str, type[MessageModel] | None] = {
 
 
 def data_filters(prefix: str, group: str) -> list[str]:
-    """Shared subscriptions to everything that is stored exactly once."""
+    """Subscriptions to everything that is stored exactly once, shared by ``group`` unless that is empty."""
     kinds = (topics.SUMMARY, "event/+", topics.backfill("summary"), topics.backfill("event"))
-    return [f"$share/{group}/{prefix}/+/{kind}" for kind in kinds]
+    shared = f"$share/{group}/" if group else ""
+    return [f"{shared}{prefix}/+/{kind}" for kind in kinds]
 
 
 def state_filters(prefix: str) -> list[str]:

@@ -28,7 +28,7 @@ PartitionUnit = Literal["day", "month"]
 
 
 def _group(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", text):
         raise ValueError("is a name of letters, digits and _ . - (it is part of a topic filter)")
     return text
 
@@ -102,7 +102,9 @@ class ReadingSettings(_Table):
     """How messages are taken from the broker."""
 
     group: Annotated[str, AfterValidator(_group)] = Field(
-        default="collectors", description="Collectors of one group share the messages between them."
+        default="collectors",
+        description="Collectors of one group share the messages between them; empty: each gets all, and each message "
+        "is stored once all the same. For mosquitto 2.0, which forgets shared subscriptions when it restarts.",
     )
     in_flight: int = Field(
         default=2_000,

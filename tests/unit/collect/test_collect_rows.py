@@ -212,6 +212,7 @@ def test_of_one_key_the_row_with_a_known_time_is_kept() -> None:
 
 
 def test_subscriptions_are_shared_by_the_group() -> None:
+    assert data_filters("edge-agent", "")[0] == "edge-agent/+/summary"
     assert data_filters("home/edge", "g") == [
         f"$share/g/home/edge/+/{kind}" for kind in ("summary", "event/+", "backfill/summary", "backfill/event")
     ]
