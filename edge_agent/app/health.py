@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.app.builder import PipelineBuilder
@@ -266,7 +266,7 @@ class HealthReporter:
             sources={name: source.status for name, source in self._sources.items()},
             plugins=self._builder.plugins.reports(),
             process=process_use(),
-            delivery=asdict(delivery),
+            delivery=delivery.document(),
             config_problem=self._config_problem,
             notices=[*self.notices, *([] if self._clock.synced() else [NO_CLOCK]), *_second_choice(delivery)],
             choice_problem=self._control.problem,

@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_agent.delivery import topics
@@ -45,6 +45,11 @@ class DeliveryStats:
     namesakes: tuple[str, ...]
     outbox: OutboxStats | None
     sinks: Mapping[str, SinkHealth] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """As published in ``health``: without ``broker`` while there is none."""
+        figures = asdict(self)
+        return {name: value for name, value in figures.items() if name != "broker" or value is not None}
 
 
 class EventCounter:

@@ -13,7 +13,7 @@ import random
 import secrets
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -328,7 +328,6 @@ class SimulatedDevice:
     def _health(self) -> dict[str, Any]:
         uptime = round(time.monotonic() - self._started)
         source = SourceHealth(available=True, reopens=0, off=False, unknown=None)
-        figures = {k: v for k, v in asdict(self.delivery.stats()).items() if k != "broker" or v is not None}
         component = ComponentStatus(alive=True, restarts=0)
         at: dict[str, Any] = {"at": timestamp(self._clock.wall())} if self._clock.synced() else {}
         health = HealthMessage(
@@ -341,7 +340,7 @@ class SimulatedDevice:
             analyzers={},
             replaced={},
             sources={"camera": source, "microphone": source},
-            delivery=DeliveryFigures.model_validate(figures),
+            delivery=DeliveryFigures.model_validate(self.delivery.stats().document()),
             commands={},
             process=ProcessFigures(
                 rss_mb=130.0,

@@ -256,7 +256,7 @@ class DeliveryFigures(MessagePart):
     enabled: bool = Field(description="Whether anything is delivered at all.")
     connected: bool = Field(description="Whether there is a connection to the broker.")
     protocol: str | None = Field(description="MQTT version of the connection.")
-    broker: str | None = Field(default=None, description="Host and port of the broker in use; null: no connection.")
+    broker: Label = absent("Host and port of the broker in use; absent without a connection.")
     rank: Count = Field(default=0, description="Its place in mqtt.hosts, from 0.")
     trouble: str | None = Field(description="Why there is no connection; null: there is, or none is wanted.")
     client_id_in_use: bool = Field(description="Another client has the same client id.")

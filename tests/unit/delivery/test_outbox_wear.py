@@ -15,6 +15,7 @@ from edge_agent.delivery.outbox import outbox as outbox_module
 from edge_agent.domain.clock import ManualClock, SystemClock
 from edge_agent.domain.database import StoreFailedError
 from edge_agent.domain.event import Event
+from edge_agent.payloads.device import DeliveryFigures
 from edge_agent.settings import Settings
 from edge_agent.summary.summariser import merge_summaries
 from tests.support.mosquitto import free_port
@@ -205,3 +206,10 @@ def test_an_idle_service_asks_its_file_nothing(tmp_path: Path) -> None:
     service._maintain()
     assert asked == []
     outbox.close()
+
+
+def test_figures_without_a_connection_are_as_their_schema_says(tmp_path: Path) -> None:
+    settings = Settings(device={"id": "kiosk-1", "state_dir": tmp_path}, mqtt={"host": "127.0.0.1", "port": 1})
+    figures = DeliveryService(settings, CLOCK, "b1", {}, merge_summaries).stats().document()
+    DeliveryFigures.model_validate(figures)
+    assert "broker" not in figures
