@@ -69,7 +69,7 @@ def start(collectors: Collectors, eventually: Eventually, *numbers: int) -> None
 
 
 def test_killed_collectors_lose_and_double_nothing(
-    collectors: Collectors, publisher: Publisher, broker: Mosquitto, server: Postgres, eventually: Eventually
+    collectors: Collectors, publisher: Publisher, server: Postgres, eventually: Eventually
 ) -> None:
     rng = random.Random(7)
     start(collectors, eventually, 0, 1)
@@ -91,13 +91,31 @@ def test_killed_collectors_lose_and_double_nothing(
             server.stop(kill=True)
         if turn == 33:
             server.start()
-            broker.restart()
     publisher.flush()
     total = sum(sent.values())
     eventually(lambda: count(collectors) == total, timeout=150)
     found = verdict(collectors.dsn, sent)
     assert (found.published, found.lost, found.double, found.unequal, found.foreign) == (total, 0, 0, 0, 0)
     assert [collectors.stop(n) for n in (0, 1)] == [0, 0]
+
+
+def test_without_sharing_a_restart_of_the_broker_loses_nothing_either(
+    collectors: Collectors, publisher: Publisher, broker: Mosquitto, eventually: Eventually
+) -> None:
+    """mosquitto 2.0 forgets shared subscriptions, not ordinary ones. Both collectors get all; it is stored once."""
+    collectors.extra = 'group = ""'
+    start(collectors, eventually, 0, 1)
+    collectors.kill(0)
+    collectors.kill(1)
+    publisher.send(*(summary(seq=n) for n in range(1, 51)))
+    publisher.flush()
+    broker.restart()
+    publisher.send(*(summary(seq=n) for n in range(51, 101)))
+    publisher.flush()
+    collectors.start(0)
+    collectors.start(1)
+    eventually(lambda: count(collectors) == 100, timeout=60)
+    assert len(list(stored(collectors.dsn))) == 100
 
 
 def test_nothing_is_acknowledged_before_it_is_committed(
