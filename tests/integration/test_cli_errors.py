@@ -38,7 +38,7 @@ def test_every_command_explains_itself(cli: Cli, command: tuple[str, ...]) -> No
     ("text", "line", "hint"),
     [
         ("[mqtt\n", "line 1", "not valid TOML"),
-        ("[mqtt]\n\nhots = 'broker'\n", "line 3", "did you mean 'host'"),
+        ("[mqtt]\n\nhots = 'broker'\n", "line 3", "did you mean 'hosts'"),
         ("[camera]\nfps = 'fast'\n", "line 2", "camera.fps"),
         ("[analyzers.face]\nmin_scor = 1\n", "line 2", "did you mean 'min_score'"),
         ("[analyzers.fase]\nenabled = true\n", "line 1", "did you mean 'face'"),

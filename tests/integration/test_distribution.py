@@ -89,7 +89,7 @@ def test_no_text_names_the_foreign_distribution_for_installation(repository: Pat
         pytest.skip("needs a git checkout")
     wrong = []
     tells = re.compile(
-        r"(pip3? (install|wheel|download)|uv add|pipx install|--from)[^\n|]*[ '\"]edge-agent(?![\w/.-])"
+        r"(pip3? (install|wheel|download)|uv add|pipx install|uvx --from)[^\n|]*[ '\"]edge-agent(?![\w/.-])"
         r"|edge-agent\[|edge-agent=="
     )
     for name in listed.stdout.splitlines():

@@ -40,7 +40,10 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
         "pip install": NETWORK,
         "edge-agent-collect": "needs a PostgreSQL server; tests/integration/test_collector_database.py starts one",
     },
-    "docs/custom-models.md": {"pip install": NETWORK, "edge-agent custom": TRAINED},
+    "docs/custom-models.md": {
+        "pip install": NETWORK,
+        "edge-agent custom": TRAINED,
+    },
     "docs/installation.md": {
         "sudo": SYSTEM,
         "journalctl": "reads the journal of a service that is not there",
