@@ -6,7 +6,6 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import hypothesis
@@ -37,7 +36,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         found.bus.publish("summary", summary_document(a_summary(10.0 * k), "kiosk-1", "b0071d00", 2 * k + 1))
         event = Event(BURST, "cough", 0.97, 10.0 * k, 0.8)
         found.bus.publish("event", event_document(event, WALL + 10.0 * k, "synced", "kiosk-1", "b0071d00", 2 * k + 2))
-    delivery = asdict(found.agent.delivery.stats())
+    delivery = found.agent.delivery.stats().document()
     found.bus.publish("health", health.document(Vitals(9.0, (), (), {}, (), process_use(), delivery)))
     yield found
     found.stop()
