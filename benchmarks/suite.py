@@ -444,9 +444,7 @@ def empty_room(s: Setting) -> Iterator[Figure]:
         time.sleep(20.0)
         (after,), elapsed = status(pid, "voluntary_ctxt_switches"), time.monotonic() - began
         share = (ticks(pid) - spent) / elapsed
-    yield Figure(
-        "h", "empty room: wake-ups", (after - before) / elapsed, "a second", bar=40.0, note="15 of them by the camera"
-    )
+    yield Figure("h", "empty room: wake-ups", (after - before) / elapsed, "a second", bar=40.0)
     yield Figure("h", "empty room: processor", 100 * share, "% of a core", bar=1.0)
 
 
