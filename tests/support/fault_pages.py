@@ -54,6 +54,10 @@ file), the missing messages must be counted and are not "lost" in this sense. A 
 machine that wrote the table says so instead. Faults of cameras, microphones, plugins and models are on [a page of their
 own](faults.md).
 
+*Committed* is what these promises are about. While the broker is connected, a message is committed only if it is not
+acknowledged within `outbox.hold_s` (half a second), and a kill in that time loses it, as it loses the open window; with
+`hold_s = 0` every message is committed before it is sent ([wear of SD cards](hardware.md#sd-cards-and-wear)).
+
 """,
     long_intro="""\
 Runs of `scripts/torture` that are too long for CI, written by `scripts/reliability --long`. The rates are those of one
